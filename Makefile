@@ -1,0 +1,71 @@
+# gateway_pool: see README.md.  `make help` lists the targets.
+
+EXTENSION    = gateway_pool
+# The control file is the one source of the version.
+EXTVERSION   = $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" gateway_pool.control)
+
+MODULE_big   = gateway_pool
+OBJS = \
+	src/catalog.o \
+	src/consumer_triggers.o \
+	src/endpoint.o \
+	src/entitlement.o \
+	src/gateway_store.o \
+	src/health_rule.o \
+	src/module.o \
+	src/pick.o \
+	src/pool_name.o \
+	src/pool_triggers.o \
+	src/probe_target.o \
+	src/same_org.o \
+	src/selection.o \
+	src/settings.o \
+	src/status.o \
+	src/trigger_row.o
+PGFILEDESC   = "gateway_pool - pick a healthy gateway of a pool"
+PG_CPPFLAGS  = -DGATEWAY_POOL_VERSION='"$(EXTVERSION)"'
+PG_CFLAGS    = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
+
+# Joined in this order.  In a folder of their own because pg_regress would run
+# sql/NAME.sql in the place of test/sql/NAME.sql.
+SQL_PARTS = \
+	sql/parts/00_guard.sql \
+	sql/parts/10_triggers.sql \
+	sql/parts/20_plan.sql \
+	sql/parts/30_pick.sql \
+	sql/parts/40_status.sql \
+	sql/parts/50_management.sql \
+	sql/parts/60_administration.sql \
+	sql/parts/70_install.sql \
+	sql/parts/80_check.sql \
+	sql/parts/90_finish.sql
+DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql
+
+include test/tests.mk
+
+# Called by name, `make demo` and `make test` work before PostgreSQL's build
+# files are on the machine: they install them.
+PG_CONFIG   ?= pg_config
+ifeq ($(filter demo test help,$(MAKECMDGOALS)),)
+PGXS        := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS)
+	cat $(SQL_PARTS) > $@
+
+# Debian builds PostgreSQL without dependency tracking.
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h) gateway_pool.control
+endif
+
+.PHONY: demo test help
+demo: ## show the whole thing on a throw-away server (KEEP=1 leaves it up)
+	test/demo/run
+
+test: ## run every test there is on throw-away servers
+	test/run
+
+help: ## this list
+	@echo "make                 build"
+	@echo "make install         install into the PostgreSQL of PG_CONFIG (default: pg_config)"
+	@echo "make installcheck    regression and isolation tests on a running server"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile

@@ -1,0 +1,97 @@
+/*
+ * compat.h
+ *		Every difference between the PostgreSQL versions that we build on.
+ */
+#ifndef COMPAT_H
+#define COMPAT_H
+
+#if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
+#error "gateway_pool builds on PostgreSQL 14 to 18"
+#endif
+
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/tuplestore.h"
+
+#if PG_VERSION_NUM >= 150000
+#include "common/pg_prng.h"
+#else
+#include "port.h"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* The module's name and version are in the magic block from 18 on. */
+#ifdef PG_MODULE_MAGIC_EXT
+#define GATEWAY_POOL_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "gateway_pool", .version = GATEWAY_POOL_VERSION)
+#else
+#define GATEWAY_POOL_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+/* Refuses unknown settings of our prefix from 15 on, warns about them before. */
+static inline void
+reserve_setting_prefix(const char *prefix)
+{
+#if PG_VERSION_NUM >= 150000
+	MarkGUCPrefixReserved(prefix);
+#else
+	EmitWarningsOnPlaceholders(prefix);
+#endif
+}
+
+/*
+ * Unbiased random number in [0, bound), bound > 0.  Every backend seeds
+ * pg_global_prng_state from a strong source when it starts; 14 has no such
+ * generator, hence the strong source itself, with rejection.
+ */
+static inline uint64
+random_below(uint64 bound)
+{
+#if PG_VERSION_NUM >= 150000
+	return pg_prng_uint64_range(&pg_global_prng_state, 0, bound - 1);
+#else
+	uint64		limit = PG_UINT64_MAX - PG_UINT64_MAX % bound;
+	uint64		value;
+
+	do
+	{
+		if (!pg_strong_random(&value, sizeof(value)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not generate a random number")));
+	} while (value >= limit);
+
+	return value % bound;
+#endif
+}
+
+/* Sets up a materialized result, of the row type or scalar type that is expected. */
+static inline void
+init_materialized_result(FunctionCallInfo fcinfo)
+{
+#if PG_VERSION_NUM >= 150000
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+#else
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext previous;
+
+	if (result == NULL || !IsA(result, ReturnSetInfo) ||
+		(result->allowedModes & SFRM_Materialize) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+
+	previous = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
+	result->returnMode = SFRM_Materialize;
+	result->setResult = tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0,
+											  false, work_mem);
+	result->setDesc = CreateTupleDescCopy(result->expectedDesc);
+	MemoryContextSwitchTo(previous);
+#endif
+}
+
+#endif							/* COMPAT_H */

@@ -1,0 +1,118 @@
+/*
+ * health_rule.c
+ *		From the evidence about a gateway to its status.
+ */
+#include "postgres.h"
+
+#include "health_rule.h"
+
+/* The later heartbeat of the paths that are configured. */
+static void
+take_path(Heartbeat *heartbeat, const HeartbeatPath *path, int64 now)
+{
+	int64		heard_at;
+
+	if (!path->configured || !path->heard)
+		return;
+
+	/* A clock that runs ahead must not buy a longer life. */
+	heard_at = Min(path->heard_at, now);
+	if (!heartbeat->heard || heard_at > heartbeat->heard_at)
+		heartbeat->heard_at = heard_at;
+	heartbeat->heard = true;
+}
+
+/*
+ * heartbeat_of_host finds the heartbeat that counts and when it runs out.
+ *
+ * Without times-to-live a heartbeat counts for "timeout"; with them for its
+ * own time and "grace", 0 meaning that the host has seen the gateway fail.  A
+ * gateway with a time-to-live column but no value in it was never heard of.
+ */
+Heartbeat
+heartbeat_of_host(const HostHeartbeat *host, int64 timeout, int64 grace, int64 now)
+{
+	Heartbeat	heartbeat = {0};
+
+	if (host->has_ttl && !host->ttl_known)
+		return heartbeat;
+
+	take_path(&heartbeat, &host->relay, now);
+	take_path(&heartbeat, &host->direct, now);
+
+	heartbeat.failed = host->has_ttl ? host->ttl <= 0 : host->failed;
+	if (heartbeat.heard)
+		heartbeat.expires_at = heartbeat.heard_at +
+			(host->has_ttl ? host->ttl + grace : timeout);
+	return heartbeat;
+}
+
+/* heartbeat_evidence judges a heartbeat at a moment. */
+HeartbeatEvidence
+heartbeat_evidence(const Heartbeat *heartbeat, int64 now)
+{
+	if (heartbeat->failed)
+		return HEARTBEAT_FAILED;
+	if (!heartbeat->heard)
+		return HEARTBEAT_NEVER;
+	return heartbeat->expires_at > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
+}
+
+/*
+ * health_rule is the one definition of a gateway's status.
+ *
+ * A required probe that is down overrules everything.  Otherwise any path that
+ * is up keeps the gateway usable: healthy, or degraded while a caller suspects
+ * it or a probe contradicts the heartbeat.  Without a path up, one that is down
+ * makes it unhealthy; no evidence at all leaves it unknown.
+ */
+GatewayHealth
+health_rule(const HealthEvidence *evidence)
+{
+	bool		fresh = evidence->heartbeat == HEARTBEAT_FRESH;
+
+	if (evidence->probe == PROBE_DOWN && evidence->probe_required)
+		return (GatewayHealth) {GATEWAY_UNHEALTHY, "probe down"};
+
+	if (fresh || evidence->probe == PROBE_UP)
+	{
+		if (evidence->suspect)
+			return (GatewayHealth) {GATEWAY_DEGRADED, "suspect"};
+		if (evidence->probe == PROBE_DOWN)
+			return (GatewayHealth) {GATEWAY_DEGRADED, "probe contradicts heartbeat"};
+		return (GatewayHealth) {GATEWAY_HEALTHY, fresh ? "heartbeat fresh" : "probe up"};
+	}
+
+	switch (evidence->heartbeat)
+	{
+		case HEARTBEAT_EXPIRED:
+			return (GatewayHealth) {GATEWAY_UNHEALTHY, "heartbeat expired"};
+		case HEARTBEAT_FAILED:
+			return (GatewayHealth) {GATEWAY_UNHEALTHY, "heartbeat failed"};
+		case HEARTBEAT_NEVER:
+		case HEARTBEAT_FRESH:
+			break;
+	}
+
+	if (evidence->probe == PROBE_DOWN)
+		return (GatewayHealth) {GATEWAY_UNHEALTHY, "probe down"};
+	return (GatewayHealth) {GATEWAY_UNKNOWN, "no evidence"};
+}
+
+/* gateway_status_name gives the word for a status. */
+const char *
+gateway_status_name(GatewayStatus status)
+{
+	switch (status)
+	{
+		case GATEWAY_HEALTHY:
+			return "healthy";
+		case GATEWAY_DEGRADED:
+			return "degraded";
+		case GATEWAY_UNHEALTHY:
+			return "unhealthy";
+		case GATEWAY_UNKNOWN:
+			return "unknown";
+	}
+	return NULL;				/* keeps the compiler quiet */
+}

@@ -1,0 +1,95 @@
+/*
+ * pool_name.c
+ *		What a pool may be called.
+ */
+#include "postgres.h"
+
+#include "parser/scansup.h"
+#include "utils/builtins.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "pool_name.h"
+
+PG_FUNCTION_INFO_V1(gateway_pool_is_name);
+PG_FUNCTION_INFO_V1(gateway_pool_require_name);
+
+static bool
+is_slug_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+/*
+ * pool_name_is_valid tells whether a name is a slug of 1 to POOL_NAME_MAX
+ * bytes, that is, matches ^[a-z0-9]+(-[a-z0-9]+)*$.
+ */
+bool
+pool_name_is_valid(const char *name, int length)
+{
+	if (length < 1 || length > POOL_NAME_MAX)
+		return false;
+	for (int i = 0; i < length; i++)
+	{
+		bool		inner_hyphen = name[i] == '-' && i > 0 && i < length - 1 && name[i - 1] != '-';
+
+		if (!is_slug_char(name[i]) && !inner_hyphen)
+			return false;
+	}
+	return true;
+}
+
+/* pool_name_require raises the error of a bad name. */
+void
+pool_name_require(Oid pools, const char *name, int length)
+{
+	if (!pool_name_is_valid(name, length))
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("gateway pool name is not valid"),
+				 errdetail("A name is 1 to %d characters from a-z and 0-9, with single hyphens between them.",
+						   POOL_NAME_MAX),
+				 catalog_error_constraint(pools, "gateway_pools_name_check")));
+}
+
+/* is_gateway_pool_name(name text) returns boolean: whether a pool may be called so. */
+Datum
+gateway_pool_is_name(PG_FUNCTION_ARGS)
+{
+	text	   *name = PG_GETARG_TEXT_PP(0);
+
+	PG_RETURN_BOOL(pool_name_is_valid(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)));
+}
+
+/*
+ * require_gateway_pool_name(name text) returns text
+ *
+ * The name trimmed and lower-cased, as the API takes it; 23514 if a pool may
+ * not be called so, 22023 for NULL.
+ */
+Datum
+gateway_pool_require_name(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	char	   *name;
+	int			length;
+
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("name must not be null")));
+
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	while (scanner_isspace(*name))
+		name++;
+	length = strlen(name);
+	while (length > 0 && scanner_isspace(name[length - 1]))
+		length--;
+	/* Whatever is not ASCII is refused, so that ASCII is all there is to fold. */
+	for (int i = 0; i < length; i++)
+		name[i] = pg_ascii_tolower((unsigned char) name[i]);
+
+	pool_name_require(catalog.pools, name, length);
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(name, length));
+}

@@ -1,0 +1,22 @@
+/*
+ * probe_target.h
+ *		The address that a probe connects to.
+ *
+ * Pure, as health_rule.h.
+ */
+#ifndef PROBE_TARGET_H
+#define PROBE_TARGET_H
+
+/* Longest host name, in the form with dots (RFC 1035, 2.3.4). */
+#define PROBE_HOST_MAX 253
+
+typedef struct ProbeTarget
+{
+	char		host[PROBE_HOST_MAX + 1];	/* without brackets */
+	bool		numeric;		/* an IPv4 or IPv6 address, no name */
+	int			port;
+} ProbeTarget;
+
+extern const char *probe_target_parse(const char *address, ProbeTarget *target);
+
+#endif							/* PROBE_TARGET_H */

@@ -1,0 +1,63 @@
+/*
+ * settings.c
+ *		The settings gateway_pool.*, in alphabetical order.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "compat.h"
+#include "settings.h"
+
+bool		setting_default_entitlement = false;
+int			setting_heartbeat_grace = 30;
+int			setting_heartbeat_timeout = 3600;
+int			setting_max_gateways_per_pool = NO_LIMIT;
+int			setting_max_pools_per_org = 50;
+
+/* Defines every setting and reserves the prefix; called once a process. */
+void
+settings_init(void)
+{
+	DefineCustomBoolVariable("gateway_pool.default_entitlement",
+							 "Lets organizations without a row in gateway_pool_entitlements use gateway pools.",
+							 NULL,
+							 &setting_default_entitlement,
+							 false,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.heartbeat_grace",
+							"Time by which a heartbeat outlives its time-to-live.",
+							NULL,
+							&setting_heartbeat_grace,
+							30, 0, INT_MAX / 1000,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.heartbeat_timeout",
+							"Time for which a heartbeat without a time-to-live counts.",
+							NULL,
+							&setting_heartbeat_timeout,
+							3600, 1, INT_MAX / 1000,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.max_gateways_per_pool",
+							"Members that a pool may have where the organization's entitlement says nothing; -1 is no limit.",
+							NULL,
+							&setting_max_gateways_per_pool,
+							NO_LIMIT, NO_LIMIT, INT_MAX,
+							PGC_SUSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.max_pools_per_org",
+							"Pools that an organization may have where its entitlement says nothing; -1 is no limit.",
+							NULL,
+							&setting_max_pools_per_org,
+							50, NO_LIMIT, INT_MAX,
+							PGC_SUSET, 0,
+							NULL, NULL, NULL);
+
+	reserve_setting_prefix("gateway_pool");
+}

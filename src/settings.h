@@ -1,0 +1,19 @@
+/*
+ * settings.h
+ *		The settings gateway_pool.*.
+ */
+#ifndef SETTINGS_H
+#define SETTINGS_H
+
+/* A limit of this value is none. */
+#define NO_LIMIT (-1)
+
+extern bool setting_default_entitlement;
+extern int	setting_heartbeat_grace;	/* seconds */
+extern int	setting_heartbeat_timeout;	/* seconds */
+extern int	setting_max_gateways_per_pool;	/* or NO_LIMIT */
+extern int	setting_max_pools_per_org;	/* or NO_LIMIT */
+
+extern void settings_init(void);
+
+#endif							/* SETTINGS_H */
