@@ -1,0 +1,306 @@
+/*
+ * catalog.c
+ *		Our tables, the host's beside them, and acting as their owners.
+ *
+ * The catalog is the registry: the gateways table is what
+ * gateway_pool_memberships."gatewayId" references, the organizations table
+ * what gateway_pools."orgId" references, and consumers are whatever references
+ * gateway_pools.  No second list is kept.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "catalog.h"
+#include "compat.h"
+
+PG_FUNCTION_INFO_V1(gateway_pool_is_extension_script);
+
+/* A plain table of this name, or InvalidOid: nobody's view stands in for one. */
+static Oid
+find_table(Oid schema, const char *name)
+{
+	Oid			relation = get_relname_relid(name, schema);
+
+	if (!OidIsValid(relation) || get_rel_relkind(relation) != RELKIND_RELATION)
+		return InvalidOid;
+	return relation;
+}
+
+/* The table that the foreign key of one column references, or InvalidOid. */
+Oid
+catalog_referenced_table(Relation relation, AttrNumber column)
+{
+	ListCell   *cell;
+
+	foreach(cell, RelationGetFKeyList(relation))
+	{
+		ForeignKeyCacheInfo *key = lfirst_node(ForeignKeyCacheInfo, cell);
+
+		if (key->nkeys == 1 && key->conkey[0] == column)
+			return key->confrelid;
+	}
+	return InvalidOid;
+}
+
+static Oid
+host_table(Oid relation, const char *column)
+{
+	Relation	referencing = relation_open(relation, AccessShareLock);
+	Oid			referenced = catalog_referenced_table(referencing,
+													  get_attnum(relation, column));
+
+	relation_close(referencing, AccessShareLock);
+	return referenced;
+}
+
+/*
+ * catalog_find finds the tables that belong to a function of ours: they lie in
+ * its schema.  Returns false if they are not all there.
+ */
+bool
+catalog_find(PoolCatalog *catalog, Oid function)
+{
+	catalog->schema = get_func_namespace(function);
+	catalog->pools = find_table(catalog->schema, "gateway_pools");
+	catalog->memberships = find_table(catalog->schema, "gateway_pool_memberships");
+	catalog->entitlements = find_table(catalog->schema, "gateway_pool_entitlements");
+	catalog->states = find_table(catalog->schema, "gateway_states");
+	if (!OidIsValid(catalog->pools) || !OidIsValid(catalog->memberships) ||
+		!OidIsValid(catalog->entitlements) || !OidIsValid(catalog->states))
+		return false;
+
+	catalog->organizations = host_table(catalog->pools, "orgId");
+	catalog->gateways = host_table(catalog->memberships, "gatewayId");
+	return OidIsValid(catalog->organizations) && OidIsValid(catalog->gateways);
+}
+
+/* catalog_open is catalog_find with an error where the tables are not all there. */
+void
+catalog_open(PoolCatalog *catalog, Oid function)
+{
+	if (!catalog_find(catalog, function))
+	{
+		const char *schema = get_namespace_name(catalog->schema);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("gateway pools are not installed in schema \"%s\"", schema),
+				 errhint("Call %s.", quote_qualified_identifier(schema, "install_gateway_pools()"))));
+	}
+}
+
+/*
+ * catalog_require_privilege raises the server's own error unless the current
+ * role has the privileges on a table.
+ */
+void
+catalog_require_privilege(Oid relation, AclMode privileges)
+{
+	AclResult	result = pg_class_aclcheck(relation, GetUserId(), privileges);
+
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_TABLE, get_rel_name(relation));
+}
+
+/*
+ * catalog_consumers lists the foreign keys to gateway_pools, but for the one
+ * of the members.
+ *
+ * pg_constraint has no index by referenced table; the relation's own triggers,
+ * which the relcache holds, name every foreign key that they serve.
+ */
+List *
+catalog_consumers(const PoolCatalog *catalog)
+{
+	Relation	pools = relation_open(catalog->pools, AccessShareLock);
+	TriggerDesc *triggers = pools->trigdesc;
+	List	   *consumers = NIL;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+		HeapTuple	constraint;
+		Datum		columns;
+		bool		is_null;
+
+		/* Each foreign key has two such triggers, one of them for deletion. */
+		if (!OidIsValid(trigger->tgconstraint) || !TRIGGER_FOR_DELETE(trigger->tgtype) ||
+			RI_FKey_trigger_type(trigger->tgfoid) != RI_TRIGGER_PK ||
+			trigger->tgconstrrelid == catalog->memberships)
+			continue;
+
+		constraint = SearchSysCache1(CONSTROID, ObjectIdGetDatum(trigger->tgconstraint));
+		if (!HeapTupleIsValid(constraint))
+			continue;
+		columns = SysCacheGetAttr(CONSTROID, constraint, Anum_pg_constraint_conkey, &is_null);
+		/* A partition's rows are among those of its parent. */
+		if (!is_null && ARR_DIMS(DatumGetArrayTypeP(columns))[0] == 1 &&
+			!OidIsValid(((Form_pg_constraint) GETSTRUCT(constraint))->conparentid))
+		{
+			PoolConsumer *consumer = palloc(sizeof(PoolConsumer));
+
+			consumer->relation = trigger->tgconstrrelid;
+			consumer->column = ((AttrNumber *) ARR_DATA_PTR(DatumGetArrayTypeP(columns)))[0];
+			consumers = lappend(consumers, consumer);
+		}
+		ReleaseSysCache(constraint);
+	}
+
+	relation_close(pools, AccessShareLock);
+	return consumers;
+}
+
+/* catalog_name gives a table's qualified and quoted name, for SQL text. */
+const char *
+catalog_name(Oid relation)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
+									  get_rel_name(relation));
+}
+
+/*
+ * catalog_error_constraint, within ereport, names the rule that was broken:
+ * "constraint" is no row of pg_constraint, as the rules live in triggers.
+ */
+int
+catalog_error_constraint(Oid relation, const char *constraint)
+{
+	err_generic_string(PG_DIAG_SCHEMA_NAME, get_namespace_name(get_rel_namespace(relation)));
+	err_generic_string(PG_DIAG_TABLE_NAME, get_rel_name(relation));
+	return err_generic_string(PG_DIAG_CONSTRAINT_NAME, constraint);
+}
+
+/*
+ * owner_begin makes what follows run with the rights of a table's owner, as
+ * foreign-key checks do: no path of the caller's choice, no way for code that
+ * the owner defined to reach anybody else's rights.  An ERROR undoes it with
+ * the (sub)transaction.
+ */
+void
+owner_begin(OwnerScope *scope, Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relation);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+
+	SPI_connect();
+	GetUserIdAndSecContext(&scope->user, &scope->security_context);
+	SetUserIdAndSecContext(owner, scope->security_context |
+						   SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION |
+						   SECURITY_NOFORCE_RLS);
+	scope->settings_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* owner_prepare plans one statement; the plan lives until owner_end unless kept. */
+SPIPlanPtr
+owner_prepare(const char *sql, int argument_count, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, argument_count, types);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+/*
+ * owner_execute runs one SELECT, which may lock rows, and returns the number of
+ * rows; they are in SPI_tuptable until owner_end.  Never anything that writes:
+ * AFTER triggers of the owner's would fire when the caller's rights are back.
+ *
+ * It sees whatever has committed by now and the transaction's own changes, at
+ * any isolation level, as foreign-key checks do.  A row that has to be locked
+ * and that a concurrent transaction changed is an error under REPEATABLE READ
+ * (40001).
+ */
+uint64
+owner_execute(SPIPlanPtr plan, Datum *values)
+{
+	int			result;
+
+	CommandCounterIncrement();
+	result = SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(), InvalidSnapshot,
+								  false, false, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/* owner_query is both, for a statement with an id as its $1, or NULL and none. */
+uint64
+owner_query(const char *sql, const pg_uuid_t *id)
+{
+	Datum		value = UUIDPGetDatum(id);
+
+	return owner_execute(owner_prepare(sql, id == NULL ? 0 : 1, (Oid[]) {UUIDOID}), &value);
+}
+
+/* owner_end ends what owner_begin began. */
+void
+owner_end(const OwnerScope *scope)
+{
+	AtEOXact_GUC(false, scope->settings_level);
+	SetUserIdAndSecContext(scope->user, scope->security_context);
+	SPI_finish();
+}
+
+/* owner_exists tells whether a statement, run as the owner of "relation", finds a row. */
+bool
+owner_exists(Oid relation, const char *sql, const pg_uuid_t *id)
+{
+	OwnerScope	scope;
+	bool		found;
+
+	owner_begin(&scope, relation);
+	found = owner_query(sql, id) > 0;
+	owner_end(&scope);
+	return found;
+}
+
+/* owner_count returns the result of a SELECT count(*), run as the owner of "relation". */
+int64
+owner_count(Oid relation, const char *sql, const pg_uuid_t *id)
+{
+	OwnerScope	scope;
+	int64		count;
+	bool		is_null;
+
+	owner_begin(&scope, relation);
+	(void) owner_query(sql, id);
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	owner_end(&scope);
+	return count;
+}
+
+/*
+ * is_extension_script() returns boolean
+ *
+ * Tells whether a script of CREATE or ALTER EXTENSION is running.
+ */
+Datum
+gateway_pool_is_extension_script(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(creating_extension);
+}

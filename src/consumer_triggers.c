@@ -1,0 +1,250 @@
+/*
+ * consumer_triggers.c
+ *		The rules on the rows that are reached through a pool.
+ *
+ * Both functions take the same arguments: the pool column; the direct gateway
+ * column, or ''; and the query that finds the organization of a row, $1, or ''
+ * for the row's own "orgId".  The table may lose these columns by a migration
+ * of the host's: what is not there has no rules.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "entitlement.h"
+#include "gateway_store.h"
+#include "same_org.h"
+#include "selection.h"
+#include "trigger_row.h"
+
+PG_FUNCTION_INFO_V1(gateway_pool_consumer_route);
+PG_FUNCTION_INFO_V1(gateway_pool_consumer_enforce);
+
+/* The direct gateways of the first generation; nothing is reached through them. */
+#define RETIRED_GATEWAY_COLUMN "gatewayId"
+
+/* How the row of one consumer is reached, and what of that the call sets. */
+typedef struct Route
+{
+	AttrNumber	pool_column;
+	AttrNumber	gateway_column; /* or InvalidAttrNumber */
+	AttrNumber	retired_column; /* or InvalidAttrNumber */
+	const char *org_query;		/* or "" */
+	const pg_uuid_t *pool;		/* as it will be, or NULL */
+	const pg_uuid_t *gateway;
+	bool		sets_pool;		/* to something, by this call */
+	bool		sets_gateway;
+} Route;
+
+/* Reads the call; false if there is nothing to check. */
+static bool
+read_route(TriggerData *call, Route *route)
+{
+	HeapTuple	row = trigger_new_row(call);
+	char	  **arguments = call->tg_trigger->tgargs;
+
+	if (row == NULL || call->tg_trigger->tgnargs != 3)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must fire on INSERT or UPDATE and have three arguments",
+						call->tg_trigger->tgname),
+				 errhint("They are the pool column, the gateway column and the query of the organization.")));
+
+	memset(route, 0, sizeof(*route));
+	route->pool_column = trigger_column(call, arguments[0]);
+	route->gateway_column = trigger_column(call, arguments[1]);
+	route->org_query = arguments[2];
+	if (route->gateway_column != InvalidAttrNumber &&
+		strcmp(arguments[1], RETIRED_GATEWAY_COLUMN) != 0)
+		route->retired_column = trigger_column(call, RETIRED_GATEWAY_COLUMN);
+	if (route->pool_column == InvalidAttrNumber)
+		return false;
+
+	route->pool = trigger_uuid(call, row, route->pool_column);
+	route->sets_pool = route->pool != NULL && trigger_changes(call, route->pool_column);
+	if (route->gateway_column != InvalidAttrNumber)
+	{
+		route->gateway = trigger_uuid(call, row, route->gateway_column);
+		route->sets_gateway = route->gateway != NULL && trigger_changes(call, route->gateway_column);
+	}
+	return route->sets_pool || route->sets_gateway;
+}
+
+/*
+ * A consumer of ours has a foreign key to gateway_pools.  Anybody may attach
+ * the trigger to a table of his, and would learn from it about pools.
+ */
+static void
+require_consumer(TriggerData *call, const Route *route, const PoolCatalog *catalog)
+{
+	if (catalog_referenced_table(call->tg_relation, route->pool_column) != catalog->pools)
+		trigger_require_table(call, InvalidOid);
+}
+
+/* Sets columns of the row to null. */
+static HeapTuple
+without(TriggerData *call, HeapTuple row, AttrNumber column)
+{
+	int			columns[1] = {column};
+	Datum		value = 0;
+	bool		is_null = true;
+
+	if (column == InvalidAttrNumber)
+		return row;
+	return heap_modify_tuple_by_cols(row, RelationGetDescr(call->tg_relation), 1,
+									 columns, &value, &is_null);
+}
+
+/*
+ * pool_consumer_route(pool_column, gateway_column, org_query): BEFORE INSERT OR
+ * UPDATE, row, of a consumer
+ *
+ * A row is reached through a pool or through one gateway, never both: the one
+ * that is set takes the place of the other.  To set both is an error.
+ */
+Datum
+gateway_pool_consumer_route(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW);
+	HeapTuple	row = trigger_new_row(call);
+	PoolCatalog catalog;
+	Route		route;
+
+	if (!read_route(call, &route))
+		return PointerGetDatum(row);
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	require_consumer(call, &route, &catalog);
+
+	if (route.sets_pool && route.sets_gateway)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("row of table \"%s\" sets both a gateway and a gateway pool",
+						RelationGetRelationName(call->tg_relation)),
+				 errhint("Set \"%s\" or \"%s\".", call->tg_trigger->tgargs[0], call->tg_trigger->tgargs[1]),
+				 catalog_error_constraint(RelationGetRelid(call->tg_relation),
+										  psprintf("%s_gateway_or_pool",
+												   RelationGetRelationName(call->tg_relation)))));
+
+	row = without(call, row, route.sets_pool ? route.gateway_column : route.pool_column);
+	return PointerGetDatum(without(call, row, route.retired_column));
+}
+
+/* The organization of the row, found as the consumer's owner; NULL if it has none. */
+static pg_uuid_t *
+org_of_row(TriggerData *call, const Route *route)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Relation	relation = call->tg_relation;
+	HeapTuple	row = trigger_new_row(call);
+	OwnerScope	scope;
+	Oid			type = relation->rd_rel->reltype;
+	Datum		value = heap_copy_tuple_as_datum(row, RelationGetDescr(relation));
+	pg_uuid_t  *org = NULL;
+
+	if (route->org_query[0] == '\0')
+		return (pg_uuid_t *) trigger_uuid(call, row, trigger_column(call, "orgId"));
+
+	owner_begin(&scope, RelationGetRelid(relation));
+	if (owner_execute(owner_prepare(route->org_query, 1, &type), &value) > 0)
+	{
+		bool		is_null;
+		Datum		found = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
+
+		if (SPI_gettypeid(SPI_tuptable->tupdesc, 1) != UUIDOID)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("query of the organization of table \"%s\" must return a uuid",
+							RelationGetRelationName(relation))));
+		if (!is_null)
+		{
+			org = MemoryContextAlloc(context, sizeof(pg_uuid_t));
+			*org = *DatumGetUUIDP(found);
+		}
+	}
+	owner_end(&scope);
+	return org;
+}
+
+/* The host's policy that a row must not newly be reached through one gateway. */
+static void
+enforce_pools_policy(TriggerData *call, const PoolCatalog *catalog, const pg_uuid_t *org)
+{
+	const char *table = RelationGetRelationName(call->tg_relation);
+
+	if (org == NULL || get_attnum(catalog->organizations, "requireGatewayPools") == InvalidAttrNumber ||
+		!owner_exists(catalog->organizations,
+					  psprintf("SELECT FROM %s WHERE id = $1 AND \"requireGatewayPools\"",
+							   catalog_name(catalog->organizations)), org))
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("the organization requires gateway pools in place of single gateways"),
+			 errhint("Set \"%s\" in place of \"%s\".", call->tg_trigger->tgargs[0],
+					 call->tg_trigger->tgargs[1]),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation),
+									  psprintf("%s_require_pools", table))));
+}
+
+/* Attaching a pool from which nothing can be picked is allowed, and said. */
+static void
+warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
+{
+	int			count;
+	PoolRow    *pool = store_pools(catalog, (StoreFilter) {.id = pool_id},
+								   GetCurrentTimestamp(), &count);
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < pool->member_count; i++)
+	{
+		const GatewayRow *gateway = &pool->members[i].gateway;
+
+		if (selection_eligible(gateway->health.status, gateway->state))
+			return;
+	}
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("gateway pool \"%s\" has no eligible member", pool->name)));
+}
+
+/*
+ * pool_consumer_enforce(pool_column, gateway_column, org_query): AFTER INSERT OR
+ * UPDATE, row, of a consumer
+ *
+ * A newly set pool belongs to the organization of the row, whose plan has
+ * gateway pools; a newly set gateway is not against the organization's policy.
+ */
+Datum
+gateway_pool_consumer_enforce(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, TRIGGER_EVENT_ROW);
+	PoolCatalog catalog;
+	Route		route;
+	pg_uuid_t  *org;
+
+	if (!read_route(call, &route))
+		return PointerGetDatum(NULL);
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	require_consumer(call, &route, &catalog);
+
+	org = org_of_row(call, &route);
+	if (route.sets_pool)
+	{
+		same_org_require(call->tg_relation, org, same_org_lock(catalog.pools, route.pool, "KEY SHARE"),
+						 "The pool must exist and belong to the organization of the row.");
+		entitlement_require(&catalog, org);
+		warn_if_none_eligible(&catalog, route.pool);
+	}
+	if (route.sets_gateway)
+		enforce_pools_policy(call, &catalog, org);
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,24 @@
+/*
+ * entitlement.h
+ *		What an organization's plan allows.
+ */
+#ifndef ENTITLEMENT_H
+#define ENTITLEMENT_H
+
+#include "datatype/timestamp.h"
+
+#include "catalog.h"
+
+typedef struct Entitlement
+{
+	bool		gateway_pool;	/* may use pools, the expiry considered */
+	bool		expires;
+	TimestampTz expires_at;		/* valid if expires */
+	int32		max_pools;		/* or NO_LIMIT */
+	int32		max_gateways_per_pool;	/* or NO_LIMIT */
+} Entitlement;
+
+extern Entitlement entitlement_read(const PoolCatalog *catalog, const pg_uuid_t *org);
+extern Entitlement entitlement_require(const PoolCatalog *catalog, const pg_uuid_t *org);
+
+#endif							/* ENTITLEMENT_H */

@@ -1,0 +1,348 @@
+/*
+ * pool_triggers.c
+ *		The rules on pools, members and probes, and on moving a gateway.
+ *
+ * What a rule depends on beyond its own row is read with the latest snapshot
+ * and held by a row lock, so that the rules hold whatever runs beside and at
+ * any isolation level:
+ *
+ * - a limit locks what it counts below (FOR NO KEY UPDATE), then counts;
+ * - a member locks its pool and its gateway (FOR KEY SHARE), then compares
+ *   their organizations; heartbeats, which change no key, pass beside it;
+ * - a change of organization locks its own row (FOR UPDATE), which waits for
+ *   those, then looks for what hangs on it;
+ * - a deletion holds the strongest row lock before its trigger fires, then
+ *   looks for references, which lock the pool FOR KEY SHARE before they are.
+ *
+ * Whatever could tell a role about another organization runs AFTER ROW, behind
+ * the policies, and before the foreign keys' own triggers, so that a missing
+ * row and a foreign one give the same error: names of triggers that begin with
+ * "GatewayPools_" sort before "RI_ConstraintTrigger_".
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "entitlement.h"
+#include "pool_name.h"
+#include "probe_target.h"
+#include "same_org.h"
+#include "settings.h"
+#include "trigger_row.h"
+
+PG_FUNCTION_INFO_V1(gateway_pools_enforce);
+PG_FUNCTION_INFO_V1(gateway_pools_refuse_move);
+PG_FUNCTION_INFO_V1(gateway_pools_refuse_delete);
+PG_FUNCTION_INFO_V1(gateway_pool_memberships_enforce);
+PG_FUNCTION_INFO_V1(gateway_probes_enforce);
+PG_FUNCTION_INFO_V1(gateway_pool_set_timestamp);
+
+/* The column that a rule is about; it must be there. */
+static const pg_uuid_t *
+new_uuid(TriggerData *call, const char *column)
+{
+	return trigger_uuid(call, trigger_new_row(call), trigger_column(call, column));
+}
+
+static bool
+changes(TriggerData *call, const char *column)
+{
+	return trigger_changes(call, trigger_column(call, column));
+}
+
+/*
+ * Raises the error of a limit.  "owner" is the row below which "count_sql"
+ * counts; it has to be locked, and the count taken, after the new row is there.
+ */
+static void
+enforce_limit(Oid owner_table, const pg_uuid_t *owner, Oid table, const char *key, int32 limit,
+			  const char *message, const char *constraint)
+{
+	if (limit == NO_LIMIT)
+		return;
+
+	(void) owner_exists(owner_table,
+						psprintf("SELECT FROM %s WHERE id = $1 FOR NO KEY UPDATE",
+								 catalog_name(owner_table)), owner);
+	if (owner_count(table,
+					psprintf("SELECT count(*) FROM (SELECT FROM %s WHERE \"%s\" = $1 LIMIT " INT64_FORMAT ") _",
+							 catalog_name(table), key, (int64) limit + 1), owner) > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg(message, limit),
+				 errhint("Delete what is not used, or have the plan of the organization raised."),
+				 catalog_error_constraint(table, constraint)));
+}
+
+/*
+ * gateway_pools_enforce: AFTER INSERT OR UPDATE, row, of gateway_pools
+ *
+ * The name's rule, the plan, the limit of the organization.  Only what changes
+ * is checked: adopted pools keep the names that they have.
+ */
+Datum
+gateway_pools_enforce(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, TRIGGER_EVENT_ROW);
+	PoolCatalog catalog;
+	bool		moved;
+	bool		renamed;
+	const pg_uuid_t *org;
+	Entitlement entitlement;
+
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	trigger_require_table(call, catalog.pools);
+	moved = changes(call, "orgId");
+	renamed = changes(call, "name");
+	if (!moved && !renamed)
+		return PointerGetDatum(NULL);
+
+	if (renamed)
+	{
+		char	   *name = SPI_getvalue(trigger_new_row(call), RelationGetDescr(call->tg_relation),
+										trigger_column(call, "name"));
+
+		pool_name_require(catalog.pools, name, strlen(name));
+	}
+
+	org = new_uuid(call, "orgId");
+	entitlement = entitlement_require(&catalog, org);
+	if (moved)
+		enforce_limit(catalog.organizations, org, catalog.pools, "orgId", entitlement.max_pools,
+					  "the organization has reached its limit of %d gateway pools",
+					  "gateway_pools_max_per_org");
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * gateway_pool_memberships_enforce: AFTER INSERT OR UPDATE, row, of
+ * gateway_pool_memberships
+ *
+ * Pool and gateway of the same organization, the plan, the limit of the pool.
+ */
+Datum
+gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, TRIGGER_EVENT_ROW);
+	PoolCatalog catalog;
+	const pg_uuid_t *pool;
+	pg_uuid_t  *org;
+	Entitlement entitlement;
+
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	trigger_require_table(call, catalog.memberships);
+	if (!changes(call, "gatewayPoolId") && !changes(call, "gatewayId"))
+		return PointerGetDatum(NULL);
+
+	pool = new_uuid(call, "gatewayPoolId");
+	org = same_org_lock(catalog.pools, pool, "KEY SHARE");
+	same_org_require(call->tg_relation, org,
+					 same_org_lock(catalog.gateways, new_uuid(call, "gatewayId"), "KEY SHARE"),
+					 "The pool and the gateway must exist and belong to the same organization.");
+	entitlement = entitlement_require(&catalog, org);
+	if (changes(call, "gatewayPoolId"))
+		enforce_limit(catalog.pools, pool, catalog.memberships, "gatewayPoolId",
+					  entitlement.max_gateways_per_pool,
+					  "the gateway pool has reached its limit of %d gateways",
+					  "gateway_pool_memberships_max_per_pool");
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * What references a pool, or any pool where that is NULL: "2 rows of
+ * identity_kubernetes_auths, 1 row of app_connections", or NULL for nothing.
+ */
+static char *
+references_in_words(const PoolCatalog *catalog, const pg_uuid_t *pool)
+{
+	StringInfoData words;
+	ListCell   *cell;
+
+	initStringInfo(&words);
+	foreach(cell, catalog_consumers(catalog))
+	{
+		const PoolConsumer *consumer = lfirst(cell);
+		const char *column = quote_identifier(get_attname(consumer->relation, consumer->column, false));
+		int64		count = owner_count(consumer->relation,
+										psprintf("SELECT count(*) FROM %s WHERE %s %s",
+												 catalog_name(consumer->relation), column,
+												 pool == NULL ? "IS NOT NULL" : "= $1"), pool);
+
+		if (count > 0)
+			appendStringInfo(&words, "%s" INT64_FORMAT " %s of %s", words.len > 0 ? ", " : "",
+							 count, count == 1 ? "row" : "rows", get_rel_name(consumer->relation));
+	}
+	return words.len > 0 ? words.data : NULL;
+}
+
+/*
+ * gateway_pools_refuse_move: BEFORE UPDATE, row, of gateway_pools and of the
+ * gateways table
+ *
+ * A pool with members or consumers, and a gateway that is a member, stay in
+ * their organization.  Fires at every heartbeat too, hence the order of things.
+ */
+Datum
+gateway_pools_refuse_move(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW);
+	Oid			table = RelationGetRelid(call->tg_relation);
+	Datum		result = PointerGetDatum(call->tg_newtuple);
+	PoolCatalog catalog;
+	const pg_uuid_t *id;
+	char	   *held_by = NULL;
+	bool		is_pool;
+
+	/* The host may have taken its tables, and with them the feature, back. */
+	if (!catalog_find(&catalog, fcinfo->flinfo->fn_oid))
+		return result;
+	is_pool = table == catalog.pools;
+	trigger_require_table(call, is_pool ? catalog.pools : catalog.gateways);
+	if (!TRIGGER_FIRED_BY_UPDATE(call->tg_event) || !changes(call, "orgId"))
+		return result;
+
+	id = trigger_uuid(call, call->tg_trigtuple, trigger_column(call, "id"));
+	(void) same_org_lock(table, id, "UPDATE");
+
+	if (owner_exists(catalog.memberships,
+					 psprintf("SELECT FROM %s WHERE \"%s\" = $1 LIMIT 1", catalog_name(catalog.memberships),
+							  is_pool ? "gatewayPoolId" : "gatewayId"), id))
+		held_by = is_pool ? "The pool has members." : "The gateway is a member of a pool.";
+	else if (is_pool)
+	{
+		char	   *references = references_in_words(&catalog, id);
+
+		if (references != NULL)
+			held_by = psprintf("The pool is referenced by %s.", references);
+	}
+
+	if (held_by != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("row of table \"%s\" cannot move to another organization",
+						RelationGetRelationName(call->tg_relation)),
+				 errdetail_internal("%s", held_by),
+				 catalog_error_constraint(table, psprintf("%s_same_org",
+														  RelationGetRelationName(call->tg_relation)))));
+	return result;
+}
+
+/*
+ * gateway_pools_refuse_delete: BEFORE DELETE, row, and BEFORE TRUNCATE,
+ * statement, of gateway_pools
+ *
+ * The deletion guard: a pool that is referenced stays, whatever the action of
+ * the foreign keys, unless its organization goes too.
+ */
+Datum
+gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = (TriggerData *) fcinfo->context;
+	bool		is_row = CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_FOR_ROW(call->tg_event);
+	PoolCatalog catalog;
+	const pg_uuid_t *pool = NULL;
+	char	   *references;
+
+	call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, is_row ? TRIGGER_EVENT_ROW : 0);
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	trigger_require_table(call, catalog.pools);
+
+	if (is_row)
+	{
+		const pg_uuid_t *org = trigger_uuid(call, call->tg_trigtuple, trigger_column(call, "orgId"));
+
+		pool = trigger_uuid(call, call->tg_trigtuple, trigger_column(call, "id"));
+		if (!owner_exists(catalog.organizations,
+						  psprintf("SELECT FROM %s WHERE id = $1", catalog_name(catalog.organizations)),
+						  org))
+			return PointerGetDatum(call->tg_trigtuple);
+	}
+	/* TRUNCATE takes this lock on all its tables before the first trigger fires. */
+	else if (CheckRelationOidLockedByMe(catalog.organizations, AccessExclusiveLock, true))
+		return PointerGetDatum(NULL);
+
+	references = references_in_words(&catalog, pool);
+	if (references != NULL)
+	{
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 is_row ?
+				 errmsg("gateway pool \"%s\" cannot be deleted because it is referenced by %s",
+						SPI_getvalue(call->tg_trigtuple, RelationGetDescr(call->tg_relation),
+									 trigger_column(call, "name")), references) :
+				 errmsg("gateway pools cannot be truncated because they are referenced by %s", references),
+				 errhint("Set these rows to another pool, or to none, first."),
+				 catalog_error_constraint(catalog.pools, "gateway_pools_in_use")));
+	}
+	return PointerGetDatum(is_row ? call->tg_trigtuple : NULL);
+}
+
+/*
+ * gateway_probes_enforce: BEFORE INSERT OR UPDATE, row, of gateway_probes
+ *
+ * The address is one that a probe could connect to.  It is not repeated in the
+ * error, which ends in logs and on terminals.
+ */
+Datum
+gateway_probes_enforce(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW);
+	HeapTuple	row = trigger_new_row(call);
+	PoolCatalog catalog;
+	ProbeTarget target;
+	char	   *address;
+	const char *problem;
+
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	trigger_require_table(call, get_relname_relid("gateway_probes", catalog.schema));
+
+	/* NOT NULL is checked only after this. */
+	address = SPI_getvalue(row, RelationGetDescr(call->tg_relation), trigger_column(call, "address"));
+	problem = address == NULL ? NULL : probe_target_parse(address, &target);
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("probe address is not valid"),
+				 errdetail_internal("%s", problem),
+				 errhint("Write host:port, 192.0.2.1:port or [2001:db8::1]:port."),
+				 catalog_error_constraint(RelationGetRelid(call->tg_relation),
+										  "gateway_probes_address_check")));
+	return PointerGetDatum(row);
+}
+
+/*
+ * gateway_pool_set_timestamp(column): BEFORE UPDATE, row, of any table
+ *
+ * Sets the column named by the argument to the start of the transaction.  Where
+ * the host has on_update_timestamp(), that serves "updatedAt" instead.
+ */
+Datum
+gateway_pool_set_timestamp(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW);
+	int			column;
+	Datum		now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	bool		is_null = false;
+
+	column = call->tg_trigger->tgnargs == 1 ? trigger_column(call, call->tg_trigger->tgargs[0]) : 0;
+	if (column == InvalidAttrNumber ||
+		SPI_gettypeid(RelationGetDescr(call->tg_relation), column) != TIMESTAMPTZOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must name a column of type timestamptz",
+						call->tg_trigger->tgname)));
+	return PointerGetDatum(heap_modify_tuple_by_cols(trigger_new_row(call),
+													 RelationGetDescr(call->tg_relation),
+													 1, &column, &now, &is_null));
+}
