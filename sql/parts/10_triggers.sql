@@ -1,0 +1,44 @@
+
+-- Trigger functions: the rules.  install_gateway_pools() attaches them.
+
+CREATE FUNCTION gateway_pools_enforce() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pools_enforce';
+COMMENT ON FUNCTION gateway_pools_enforce() IS
+    'trigger on gateway_pools: name, plan and limit of a new, renamed or moved pool';
+
+CREATE FUNCTION gateway_pools_refuse_move() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pools_refuse_move';
+COMMENT ON FUNCTION gateway_pools_refuse_move() IS
+    'trigger on gateway_pools and the gateways table: a pool in use and a member stay in their organization';
+
+CREATE FUNCTION gateway_pools_refuse_delete() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pools_refuse_delete';
+COMMENT ON FUNCTION gateway_pools_refuse_delete() IS
+    'trigger on gateway_pools: the deletion guard, a referenced pool stays unless its organization goes';
+
+CREATE FUNCTION gateway_pool_memberships_enforce() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_memberships_enforce';
+COMMENT ON FUNCTION gateway_pool_memberships_enforce() IS
+    'trigger on gateway_pool_memberships: same organization, plan and limit of a new member';
+
+CREATE FUNCTION gateway_probes_enforce() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_probes_enforce';
+COMMENT ON FUNCTION gateway_probes_enforce() IS
+    'trigger on gateway_probes: the form of the address';
+
+CREATE FUNCTION pool_consumer_route() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_consumer_route';
+COMMENT ON FUNCTION pool_consumer_route() IS
+    'trigger on a consumer: a row is reached through a pool or a gateway, the one newly set; '
+    'arguments: pool column, gateway column or '''', query of the organization of row $1 or ''''';
+
+CREATE FUNCTION pool_consumer_enforce() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_consumer_enforce';
+COMMENT ON FUNCTION pool_consumer_enforce() IS
+    'trigger on a consumer: same organization and plan of a newly set pool, policy of a newly set gateway; '
+    'arguments as of pool_consumer_route()';
+
+CREATE FUNCTION gateway_pool_set_timestamp() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_set_timestamp';
+COMMENT ON FUNCTION gateway_pool_set_timestamp() IS
+    'trigger on any table: sets the timestamptz column named by the argument to now()';

@@ -1,0 +1,118 @@
+
+-- Views.  Each is SELECT * FROM a function, so that nothing of ours depends on
+-- a column of the host's and its migrations may change any of them.
+
+CREATE FUNCTION gateway_status(org_id uuid DEFAULT NULL, gateway_id uuid DEFAULT NULL)
+    RETURNS TABLE (
+        "gatewayId" uuid,
+        "orgId" uuid,
+        name text,
+        status text,
+        state text,
+        reason text,
+        "lastHeartbeatAt" timestamptz,
+        "heartbeatExpiresAt" timestamptz,
+        "suspectUntil" timestamptz,
+        "lastProbeAt" timestamptz,
+        "lastProbeMs" real,
+        "activeConnections" int,
+        reservations int,
+        "changedAt" timestamptz)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_gateway_status';
+COMMENT ON FUNCTION gateway_status(uuid, uuid) IS
+    'the rows of view gateway_status, of all organizations or one, of all gateways or one';
+
+CREATE VIEW gateway_status AS SELECT * FROM gateway_status();
+COMMENT ON VIEW gateway_status IS
+    'one row a gateway: its status and why, what an administrator wants of it, and the evidence';
+
+CREATE FUNCTION gateway_pool_members(org_id uuid DEFAULT NULL, pool_id uuid DEFAULT NULL)
+    RETURNS TABLE (
+        "gatewayPoolId" uuid,
+        weight int,
+        priority smallint,
+        "gatewayId" uuid,
+        "orgId" uuid,
+        name text,
+        status text,
+        state text,
+        reason text,
+        "lastHeartbeatAt" timestamptz,
+        "heartbeatExpiresAt" timestamptz,
+        "suspectUntil" timestamptz,
+        "lastProbeAt" timestamptz,
+        "lastProbeMs" real,
+        "activeConnections" int,
+        reservations int,
+        "changedAt" timestamptz)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_members';
+COMMENT ON FUNCTION gateway_pool_members(uuid, uuid) IS
+    'the rows of view gateway_pool_members, of all organizations or one, of all pools or one';
+
+CREATE VIEW gateway_pool_members AS SELECT * FROM gateway_pool_members();
+COMMENT ON VIEW gateway_pool_members IS
+    'one row a member of a pool: weight, priority, and what gateway_status says of the gateway';
+
+CREATE FUNCTION gateway_pool_status(org_id uuid DEFAULT NULL, pool_id uuid DEFAULT NULL)
+    RETURNS TABLE (
+        id uuid,
+        "orgId" uuid,
+        name text,
+        "memberCount" int,
+        "healthyMemberCount" int,
+        "memberGatewayIds" uuid[],
+        "connectedResourcesCount" bigint,
+        health text,
+        label text,
+        "createdAt" timestamptz,
+        "updatedAt" timestamptz)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_status';
+COMMENT ON FUNCTION gateway_pool_status(uuid, uuid) IS
+    'the rows of view gateway_pool_status, of all organizations or one, of all pools or one';
+
+CREATE VIEW gateway_pool_status AS SELECT * FROM gateway_pool_status();
+COMMENT ON VIEW gateway_pool_status IS
+    'one row a pool: how many members it has, how many of them can be picked, and how many rows depend on it';
+
+CREATE FUNCTION gateway_options(org_id uuid DEFAULT NULL)
+    RETURNS TABLE (
+        kind text,
+        id uuid,
+        "orgId" uuid,
+        name text,
+        health text,
+        label text,
+        "poolIds" uuid[])
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'pool', p.id, p."orgId", p.name, p.health, p.label, NULL::uuid[]
+      FROM @extschema@.gateway_pool_status(org_id) p
+    UNION ALL
+    SELECT 'gateway', g."gatewayId", g."orgId", g.name,
+           CASE WHEN g.state <> 'active' THEN 'red'
+                WHEN g.status = 'healthy' THEN 'green'
+                WHEN g.status = 'degraded' THEN 'yellow'
+                ELSE 'red' END,
+           CASE WHEN g.state = 'active' AND g.status IN ('healthy', 'degraded')
+                THEN 'Online' ELSE 'Offline' END,
+           coalesce(m.pools, '{}')
+      FROM @extschema@.gateway_status(org_id) g
+      LEFT JOIN (SELECT m."gatewayId", array_agg(m."gatewayPoolId" ORDER BY m."gatewayPoolId") AS pools
+                   FROM @extschema@.gateway_pool_members(org_id) m
+                  GROUP BY m."gatewayId") m USING ("gatewayId")
+$$;
+COMMENT ON FUNCTION gateway_options(uuid) IS
+    'the rows of view gateway_options, of all organizations or one';
+
+CREATE VIEW gateway_options AS SELECT * FROM gateway_options();
+COMMENT ON VIEW gateway_options IS
+    'what a picker shows: pools and single gateways with their health; "poolIds" are the pools of a gateway';
+
+CREATE FUNCTION gateway_pool_resources(pool_id uuid) RETURNS jsonb
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_resources';
+COMMENT ON FUNCTION gateway_pool_resources(uuid) IS
+    'what is reached through a pool: an object with a key for each consumer and an array of rows in it';
+
+-- What the views show is decided by the privileges of the tables.
+GRANT SELECT ON gateway_status, gateway_pool_members, gateway_pool_status, gateway_options TO PUBLIC;

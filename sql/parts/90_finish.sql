@@ -1,0 +1,19 @@
+
+-- Into a host's schema: all of it at once.  Into an empty database, as when a
+-- dump is restored, nothing: tables, keys and triggers come with the dump.
+DO $$
+DECLARE
+    missing text;
+BEGIN
+    SELECT string_agg(t.name, ', ') INTO missing
+      FROM (VALUES ('organizations'), ('gateways_v2'), ('identity_kubernetes_auths')) t (name)
+     WHERE to_regclass('@extschema@.' || t.name) IS NULL;
+
+    IF missing IS NULL THEN
+        PERFORM @extschema@.install_gateway_pools();
+    ELSE
+        RAISE INFO 'gateway_pool made no tables: schema @extschema@ has no %; call @extschema@.install_gateway_pools() when it has',
+            missing;
+    END IF;
+END
+$$;
