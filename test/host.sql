@@ -1,0 +1,709 @@
+-- The tables of a host application, as its own migrations make them, for tests and the demo.
+--
+-- Loading this file defines functions in schema host_test and nothing else; loading it again is harmless.
+--
+--     SELECT host_test.make_host('app', stage => 0);
+--     SELECT host_test.add_org('app', 'acme', id => '...');
+--     SELECT host_test.migrate_pools('app');
+--
+-- Names of constraints and indexes, the order of columns and the order of statements are those of the
+-- application's migration tool (keys and unique constraints follow the table one by one, names are
+-- lower-cased <table>_<columns>_<kind>). The order matters: a DELETE works off the foreign keys that lead to
+-- a table in the order in which they were made.
+
+DO $block$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'host_test') THEN
+        CREATE SCHEMA host_test;
+    END IF;
+END
+$block$;
+
+-- The application's role calls helpers, too, while a migration runs as that role.
+GRANT USAGE ON SCHEMA host_test TO PUBLIC;
+
+-----------------------------------------------------------------------------------------------------------
+-- What the migration tool offers to migrations
+-----------------------------------------------------------------------------------------------------------
+
+-- Is there such a table? Asked of information_schema, hence only what the current role may see.
+CREATE OR REPLACE FUNCTION host_test.has_table(target name, table_name name) RETURNS boolean
+LANGUAGE sql STABLE AS $function$
+    SELECT EXISTS (SELECT FROM information_schema.tables AS t
+                   WHERE t.table_schema = $1 AND t.table_name = $2)
+$function$;
+
+-- Is there such a column?
+CREATE OR REPLACE FUNCTION host_test.has_column(target name, table_name name, column_name name)
+RETURNS boolean
+LANGUAGE sql STABLE AS $function$
+    SELECT EXISTS (SELECT FROM information_schema.columns AS c
+                   WHERE c.table_schema = $1 AND c.table_name = $2 AND c.column_name = $3)
+$function$;
+
+-- Makes the trigger that keeps "updatedAt".
+CREATE OR REPLACE FUNCTION host_test.create_on_update_trigger(target name, table_name name) RETURNS void
+LANGUAGE plpgsql AS $function$
+BEGIN
+    EXECUTE format('CREATE TRIGGER %I BEFORE UPDATE ON %I.%I FOR EACH ROW EXECUTE PROCEDURE %I.%I()',
+                   table_name || '_updatedAt', target, table_name, target, 'on_update_timestamp');
+END
+$function$;
+
+-- Becomes another role until the transaction ends or end_role() is called with what this returns.
+CREATE OR REPLACE FUNCTION host_test.begin_role(role name) RETURNS text
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text := current_setting('role');
+BEGIN
+    IF role IS DISTINCT FROM current_user THEN
+        PERFORM set_config('role', role::text, true);
+    END IF;
+    RETURN before;
+END
+$function$;
+
+-- Becomes the role again that begin_role() left.
+CREATE OR REPLACE FUNCTION host_test.end_role(before text) RETURNS void
+LANGUAGE plpgsql AS $function$
+BEGIN
+    PERFORM set_config('role', before, true);
+END
+$function$;
+
+-- The role that owns the host's tables; migrations run as that role, as the application's do.
+CREATE OR REPLACE FUNCTION host_test.host_owner(target name) RETURNS name
+LANGUAGE sql STABLE AS $function$
+    SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c
+    WHERE c.oid = format('%I.gateways_v2', $1)::regclass
+$function$;
+
+-- A uuid that depends on nothing but its arguments, for rows that come along with another row.
+CREATE OR REPLACE FUNCTION host_test.derived_id(kind text, id uuid) RETURNS uuid
+LANGUAGE sql IMMUTABLE AS $function$
+    SELECT left(encode(sha256(convert_to($1 || ' ' || $2::text, 'UTF8')), 'hex'), 32)::uuid
+$function$;
+
+-----------------------------------------------------------------------------------------------------------
+-- Migrations
+-----------------------------------------------------------------------------------------------------------
+
+-- Heartbeats get a time-to-live: add "heartbeatTTL", fill it in, drop "lastHealthCheckStatus". The UPDATE
+-- and the ALTER TABLE share a transaction, hence a deferred trigger on the table would make this fail.
+CREATE OR REPLACE FUNCTION host_test.migrate_heartbeat_ttl(target name DEFAULT 'app') RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text := host_test.begin_role(host_test.host_owner(target));
+BEGIN
+    IF NOT host_test.has_column(target, 'gateways_v2', 'heartbeatTTL') THEN
+        EXECUTE format('ALTER TABLE %I.gateways_v2 ADD COLUMN "heartbeatTTL" integer NULL', target);
+    END IF;
+
+    IF host_test.has_column(target, 'gateways_v2', 'lastHealthCheckStatus') THEN
+        EXECUTE format($sql$
+            UPDATE %I.gateways_v2
+            SET "heartbeatTTL" = CASE WHEN "lastHealthCheckStatus" = 'failed' THEN 0 ELSE 1800 END
+            WHERE heartbeat IS NOT NULL AND "heartbeatTTL" IS NULL
+        $sql$, target);
+        EXECUTE format('ALTER TABLE %I.gateways_v2 DROP COLUMN "lastHealthCheckStatus"', target);
+    END IF;
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-- The way back: no time-to-live, an empty "lastHealthCheckStatus".
+CREATE OR REPLACE FUNCTION host_test.unmigrate_heartbeat_ttl(target name DEFAULT 'app') RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text := host_test.begin_role(host_test.host_owner(target));
+BEGIN
+    IF host_test.has_column(target, 'gateways_v2', 'heartbeatTTL') THEN
+        EXECUTE format('ALTER TABLE %I.gateways_v2 DROP COLUMN "heartbeatTTL"', target);
+    END IF;
+    IF NOT host_test.has_column(target, 'gateways_v2', 'lastHealthCheckStatus') THEN
+        EXECUTE format('ALTER TABLE %I.gateways_v2 ADD COLUMN "lastHealthCheckStatus" varchar(255) NULL',
+                       target);
+    END IF;
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-- Gateways tell their capabilities, for example {"pkcs11": true}.
+CREATE OR REPLACE FUNCTION host_test.migrate_capabilities(target name DEFAULT 'app') RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text := host_test.begin_role(host_test.host_owner(target));
+BEGIN
+    IF NOT host_test.has_column(target, 'gateways_v2', 'capabilities') THEN
+        EXECUTE format('ALTER TABLE %I.gateways_v2 ADD COLUMN capabilities jsonb', target);
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_indexes
+                   WHERE schemaname = target AND indexname = 'gateways_v2_capabilities_gin_idx') THEN
+        EXECUTE format(
+            'CREATE INDEX gateways_v2_capabilities_gin_idx ON %I.gateways_v2 USING gin (capabilities)',
+            target);
+    END IF;
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-- The way back: no capabilities.
+CREATE OR REPLACE FUNCTION host_test.unmigrate_capabilities(target name DEFAULT 'app') RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text := host_test.begin_role(host_test.host_owner(target));
+BEGIN
+    IF EXISTS (SELECT FROM pg_indexes
+               WHERE schemaname = target AND indexname = 'gateways_v2_capabilities_gin_idx') THEN
+        EXECUTE format('DROP INDEX %I.gateways_v2_capabilities_gin_idx', target);
+    END IF;
+    IF host_test.has_column(target, 'gateways_v2', 'capabilities') THEN
+        EXECUTE format('ALTER TABLE %I.gateways_v2 DROP COLUMN capabilities', target);
+    END IF;
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-- Gateways can be reached without a relay. Both columns come in one statement.
+CREATE OR REPLACE FUNCTION host_test.migrate_direct_address(target name DEFAULT 'app') RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text := host_test.begin_role(host_test.host_owner(target));
+    changes text := '';
+BEGIN
+    IF NOT host_test.has_column(target, 'gateways_v2', 'directAddress') THEN
+        changes := changes || ', ADD COLUMN "directAddress" text NULL';
+    END IF;
+    IF NOT host_test.has_column(target, 'gateways_v2', 'directHeartbeat') THEN
+        changes := changes || ', ADD COLUMN "directHeartbeat" timestamptz NULL';
+    END IF;
+    IF changes <> '' THEN
+        EXECUTE format('ALTER TABLE %I.gateways_v2 %s', target, substr(changes, 3));
+    END IF;
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-- The way back: no direct addresses, one statement a column.
+CREATE OR REPLACE FUNCTION host_test.unmigrate_direct_address(target name DEFAULT 'app') RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text := host_test.begin_role(host_test.host_owner(target));
+    has_address boolean := host_test.has_column(target, 'gateways_v2', 'directAddress');
+    has_heartbeat boolean := host_test.has_column(target, 'gateways_v2', 'directHeartbeat');
+BEGIN
+    IF has_address THEN
+        EXECUTE format('ALTER TABLE %I.gateways_v2 DROP COLUMN "directAddress"', target);
+    END IF;
+    IF has_heartbeat THEN
+        EXECUTE format('ALTER TABLE %I.gateways_v2 DROP COLUMN "directHeartbeat"', target);
+    END IF;
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-- The host's own gateway pools. Does only what is not there yet, so it does nothing after ours.
+CREATE OR REPLACE FUNCTION host_test.migrate_pools(
+    target name DEFAULT 'app', name_width int DEFAULT 32, on_delete text DEFAULT 'SET NULL')
+RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text := host_test.begin_role(host_test.host_owner(target));
+BEGIN
+    IF on_delete IS NULL OR on_delete NOT IN ('SET NULL', 'RESTRICT', 'NO ACTION', 'CASCADE') THEN
+        RAISE EXCEPTION 'unknown action: %', on_delete USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    IF NOT host_test.has_table(target, 'gateway_pools') THEN
+        EXECUTE format($sql$
+            CREATE TABLE %1$I.gateway_pools (
+                id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+                "orgId" uuid NOT NULL,
+                name varchar(%2$s) NOT NULL,
+                "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+                "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP);
+            ALTER TABLE %1$I.gateway_pools ADD CONSTRAINT gateway_pools_orgid_foreign
+                FOREIGN KEY ("orgId") REFERENCES %1$I.organizations (id) ON DELETE CASCADE;
+            ALTER TABLE %1$I.gateway_pools ADD CONSTRAINT gateway_pools_orgid_name_unique
+                UNIQUE ("orgId", name);
+        $sql$, target, name_width);
+        PERFORM host_test.create_on_update_trigger(target, 'gateway_pools');
+    END IF;
+
+    IF NOT host_test.has_table(target, 'gateway_pool_memberships') THEN
+        EXECUTE format($sql$
+            CREATE TABLE %1$I.gateway_pool_memberships (
+                id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+                "gatewayPoolId" uuid NOT NULL,
+                "gatewayId" uuid NOT NULL,
+                "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+                "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP);
+            ALTER TABLE %1$I.gateway_pool_memberships
+                ADD CONSTRAINT gateway_pool_memberships_gatewaypoolid_foreign
+                FOREIGN KEY ("gatewayPoolId") REFERENCES %1$I.gateway_pools (id) ON DELETE CASCADE;
+            ALTER TABLE %1$I.gateway_pool_memberships
+                ADD CONSTRAINT gateway_pool_memberships_gatewayid_foreign
+                FOREIGN KEY ("gatewayId") REFERENCES %1$I.gateways_v2 (id) ON DELETE CASCADE;
+            ALTER TABLE %1$I.gateway_pool_memberships
+                ADD CONSTRAINT gateway_pool_memberships_gatewaypoolid_gatewayid_unique
+                UNIQUE ("gatewayPoolId", "gatewayId");
+        $sql$, target);
+        PERFORM host_test.create_on_update_trigger(target, 'gateway_pool_memberships');
+    END IF;
+
+    IF NOT host_test.has_column(target, 'identity_kubernetes_auths', 'gatewayPoolId') THEN
+        EXECUTE format($sql$
+            ALTER TABLE %1$I.identity_kubernetes_auths ADD COLUMN "gatewayPoolId" uuid NULL;
+            ALTER TABLE %1$I.identity_kubernetes_auths
+                ADD CONSTRAINT identity_kubernetes_auths_gatewaypoolid_foreign
+                FOREIGN KEY ("gatewayPoolId") REFERENCES %1$I.gateway_pools (id) ON DELETE %2$s;
+        $sql$, target, on_delete);
+    END IF;
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-- The way back: column, then triggers and tables, memberships first. No CASCADE anywhere.
+CREATE OR REPLACE FUNCTION host_test.unmigrate_pools(target name DEFAULT 'app') RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text := host_test.begin_role(host_test.host_owner(target));
+BEGIN
+    IF host_test.has_column(target, 'identity_kubernetes_auths', 'gatewayPoolId') THEN
+        EXECUTE format('ALTER TABLE %I.identity_kubernetes_auths DROP COLUMN "gatewayPoolId"', target);
+    END IF;
+    EXECUTE format($sql$
+        DROP TRIGGER IF EXISTS "gateway_pool_memberships_updatedAt" ON %1$I.gateway_pool_memberships;
+        DROP TABLE IF EXISTS %1$I.gateway_pool_memberships;
+        DROP TRIGGER IF EXISTS "gateway_pools_updatedAt" ON %1$I.gateway_pools;
+        DROP TABLE IF EXISTS %1$I.gateway_pools;
+    $sql$, target);
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-- Gives the name of a pool another width, in the four statements in which the tool alters a column.
+CREATE OR REPLACE FUNCTION host_test.widen_pool_name(target name, width int) RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text := host_test.begin_role(host_test.host_owner(target));
+BEGIN
+    IF host_test.has_column(target, 'gateway_pools', 'name') THEN
+        EXECUTE format($sql$
+            ALTER TABLE %1$I.gateway_pools ALTER COLUMN name DROP DEFAULT;
+            ALTER TABLE %1$I.gateway_pools ALTER COLUMN name DROP NOT NULL;
+            ALTER TABLE %1$I.gateway_pools ALTER COLUMN name TYPE varchar(%2$s) USING (name::varchar(%2$s));
+            ALTER TABLE %1$I.gateway_pools ALTER COLUMN name SET NOT NULL;
+        $sql$, target, width);
+    END IF;
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-----------------------------------------------------------------------------------------------------------
+-- The host
+-----------------------------------------------------------------------------------------------------------
+
+-- Makes the host's tables in a schema, which is made, too, if there is none.
+--
+-- The stage is how far gateways_v2 has come: -1 knows no heartbeats at all, 0 has heartbeat and
+-- "lastHealthCheckStatus", 1 has heartbeat and "heartbeatTTL", 2 has capabilities, "directAddress" and
+-- "directHeartbeat" as well. 1 and 2 are reached by migrations, so the table has a dropped column, as it
+-- has in real life. With an owner, everything in the schema, but not the schema, belongs to that role.
+-- Left out: columns that lead to tables which are not here (keys of projects, templates, root CAs).
+CREATE OR REPLACE FUNCTION host_test.make_host(
+    target name DEFAULT 'app', stage int DEFAULT 2, owner name DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text;
+    created name;
+BEGIN
+    IF stage IS NULL OR stage NOT BETWEEN -1 AND 2 THEN
+        RAISE EXCEPTION 'stage must be between -1 and 2' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = target) THEN
+        EXECUTE format('CREATE SCHEMA %I', target);
+    END IF;
+    IF owner IS NOT NULL AND NOT (has_schema_privilege(owner, target::text, 'USAGE')
+                                  AND has_schema_privilege(owner, target::text, 'CREATE')) THEN
+        EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', target, owner);
+    END IF;
+    before := host_test.begin_role(COALESCE(owner, current_user));
+
+    EXECUTE format($sql$
+        CREATE OR REPLACE FUNCTION %I.on_update_timestamp() RETURNS trigger AS $body$
+        BEGIN
+            NEW."updatedAt" = NOW();
+            RETURN NEW;
+        END;
+        $body$ LANGUAGE plpgsql
+    $sql$, target);
+
+    EXECUTE format($sql$
+        CREATE TABLE %1$I.organizations (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            name varchar(255) NOT NULL,
+            "customerId" varchar(255),
+            slug varchar(255) NOT NULL,
+            "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "shouldUseNewPrivilegeSystem" boolean NOT NULL DEFAULT true);
+
+        CREATE TABLE %1$I.identities (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            name varchar(255) NOT NULL,
+            "authMethod" varchar(255),
+            "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP);
+    $sql$, target);
+
+    -- The retired first version of gateways.
+    EXECUTE format($sql$
+        CREATE TABLE %1$I.gateways (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            name varchar(255) NOT NULL,
+            "serialNumber" varchar(255) NOT NULL,
+            "keyAlgorithm" varchar(255) NOT NULL,
+            "issuedAt" timestamptz NOT NULL,
+            expiration timestamptz NOT NULL,
+            heartbeat timestamptz,
+            "relayAddress" bytea NOT NULL,
+            "identityId" uuid NOT NULL,
+            "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP);
+        ALTER TABLE %1$I.gateways ADD CONSTRAINT gateways_identityid_foreign
+            FOREIGN KEY ("identityId") REFERENCES %1$I.identities (id) ON DELETE CASCADE;
+    $sql$, target);
+
+    EXECUTE format($sql$
+        CREATE TABLE %1$I.identity_kubernetes_auths (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            "accessTokenTTL" bigint NOT NULL DEFAULT 7200,
+            "accessTokenMaxTTL" bigint NOT NULL DEFAULT 7200,
+            "accessTokenNumUsesLimit" bigint NOT NULL DEFAULT 0,
+            "accessTokenTrustedIps" jsonb NOT NULL,
+            "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "identityId" uuid NOT NULL,
+            "kubernetesHost" varchar(255),
+            "encryptedCaCert" text,
+            "caCertIV" varchar(255),
+            "caCertTag" varchar(255),
+            "encryptedTokenReviewerJwt" text,
+            "tokenReviewerJwtIV" varchar(255),
+            "tokenReviewerJwtTag" varchar(255),
+            "allowedNamespaces" varchar(1000) NOT NULL,
+            "allowedNames" varchar(1000) NOT NULL,
+            "allowedAudience" varchar(1000) NOT NULL,
+            "encryptedKubernetesTokenReviewerJwt" bytea,
+            "encryptedKubernetesCaCertificate" bytea,
+            "gatewayId" uuid,
+            "tokenReviewMode" varchar(255) NOT NULL DEFAULT 'api',
+            "accessTokenPeriod" bigint NOT NULL DEFAULT 0);
+        ALTER TABLE %1$I.identity_kubernetes_auths
+            ADD CONSTRAINT identity_kubernetes_auths_identityid_unique UNIQUE ("identityId");
+        ALTER TABLE %1$I.identity_kubernetes_auths
+            ADD CONSTRAINT identity_kubernetes_auths_identityid_foreign
+            FOREIGN KEY ("identityId") REFERENCES %1$I.identities (id) ON DELETE CASCADE;
+        ALTER TABLE %1$I.identity_kubernetes_auths
+            ADD CONSTRAINT identity_kubernetes_auths_gatewayid_foreign
+            FOREIGN KEY ("gatewayId") REFERENCES %1$I.gateways (id) ON DELETE SET NULL;
+    $sql$, target);
+
+    EXECUTE format($sql$
+        CREATE TABLE %1$I.relays (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "orgId" uuid,
+            "identityId" uuid,
+            name varchar(255) NOT NULL,
+            host varchar(255) NOT NULL,
+            heartbeat timestamptz,
+            "healthAlertedAt" timestamptz);
+        ALTER TABLE %1$I.relays ADD CONSTRAINT relays_orgid_foreign
+            FOREIGN KEY ("orgId") REFERENCES %1$I.organizations (id) ON DELETE CASCADE;
+        ALTER TABLE %1$I.relays ADD CONSTRAINT relays_identityid_foreign
+            FOREIGN KEY ("identityId") REFERENCES %1$I.identities (id) ON DELETE CASCADE;
+        ALTER TABLE %1$I.relays ADD CONSTRAINT relays_orgid_name_unique UNIQUE ("orgId", name);
+    $sql$, target);
+
+    EXECUTE format($sql$
+        CREATE TABLE %1$I.gateways_v2 (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "orgId" uuid NOT NULL,
+            "identityId" uuid,
+            "relayId" uuid,
+            name varchar(255) NOT NULL%2$s,
+            "encryptedPamSessionKey" bytea%3$s,
+            "tokenVersion" integer NOT NULL DEFAULT 0%4$s);
+        ALTER TABLE %1$I.gateways_v2 ADD CONSTRAINT gateways_v2_orgid_foreign
+            FOREIGN KEY ("orgId") REFERENCES %1$I.organizations (id) ON DELETE CASCADE;
+        ALTER TABLE %1$I.gateways_v2 ADD CONSTRAINT gateways_v2_identityid_unique UNIQUE ("identityId");
+        ALTER TABLE %1$I.gateways_v2 ADD CONSTRAINT gateways_v2_identityid_foreign
+            FOREIGN KEY ("identityId") REFERENCES %1$I.identities (id) ON DELETE CASCADE;
+        ALTER TABLE %1$I.gateways_v2 ADD CONSTRAINT gateways_v2_relayid_foreign
+            FOREIGN KEY ("relayId") REFERENCES %1$I.relays (id) ON DELETE SET NULL;
+        ALTER TABLE %1$I.gateways_v2 ADD CONSTRAINT gateways_v2_orgid_name_unique UNIQUE ("orgId", name);
+    $sql$, target,
+        CASE WHEN stage >= 0 THEN ', heartbeat timestamptz' ELSE '' END,
+        CASE WHEN stage >= 0 THEN ', "healthAlertedAt" timestamptz' ELSE '' END,
+        CASE WHEN stage >= 0 THEN ', "lastHealthCheckStatus" varchar(255)' ELSE '' END);
+
+    -- What was added to the older tables later, in the order in which it was.
+    EXECUTE format($sql$
+        ALTER TABLE %1$I.identity_kubernetes_auths ADD COLUMN "gatewayV2Id" uuid;
+        ALTER TABLE %1$I.identity_kubernetes_auths
+            ADD CONSTRAINT identity_kubernetes_auths_gatewayv2id_foreign
+            FOREIGN KEY ("gatewayV2Id") REFERENCES %1$I.gateways_v2 (id) ON DELETE SET NULL;
+        ALTER TABLE %1$I.organizations ADD COLUMN "parentOrgId" uuid, ADD COLUMN "rootOrgId" uuid;
+        ALTER TABLE %1$I.organizations ADD CONSTRAINT organizations_parentorgid_foreign
+            FOREIGN KEY ("parentOrgId") REFERENCES %1$I.organizations (id) ON DELETE CASCADE;
+        ALTER TABLE %1$I.organizations ADD CONSTRAINT organizations_rootorgid_foreign
+            FOREIGN KEY ("rootOrgId") REFERENCES %1$I.organizations (id) ON DELETE CASCADE;
+        ALTER TABLE %1$I.organizations ADD CONSTRAINT organizations_rootorgid_parentorgid_slug_unique
+            UNIQUE ("rootOrgId", "parentOrgId", slug);
+        ALTER TABLE %1$I.identities ADD COLUMN "orgId" uuid NOT NULL, ADD COLUMN "projectId" varchar(255);
+        ALTER TABLE %1$I.identities ADD CONSTRAINT identities_orgid_foreign
+            FOREIGN KEY ("orgId") REFERENCES %1$I.organizations (id) ON DELETE CASCADE;
+        ALTER TABLE %1$I.identity_kubernetes_auths
+            ADD COLUMN "verifyTlsCertificate" boolean NOT NULL DEFAULT false;
+        CREATE INDEX idx_organizations_root_org_id ON %1$I.organizations ("rootOrgId")
+            WHERE "rootOrgId" IS NOT NULL;
+        CREATE INDEX idx_identities_org_id ON %1$I.identities ("orgId");
+        ALTER TABLE %1$I.identity_kubernetes_auths
+            ADD COLUMN "isTokenReviewerJwtTemplateSourced" boolean NOT NULL DEFAULT false;
+        ALTER TABLE %1$I.organizations ADD COLUMN "requireGatewayPools" boolean NOT NULL DEFAULT false;
+    $sql$, target);
+
+    FOREACH created IN ARRAY ARRAY['organizations', 'identities', 'gateways', 'identity_kubernetes_auths',
+                                   'relays', 'gateways_v2']::name[] LOOP
+        PERFORM host_test.create_on_update_trigger(target, created);
+    END LOOP;
+
+    IF stage >= 1 THEN
+        PERFORM host_test.migrate_heartbeat_ttl(target);
+    END IF;
+    IF stage >= 2 THEN
+        PERFORM host_test.migrate_capabilities(target);
+        PERFORM host_test.migrate_direct_address(target);
+    END IF;
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-- Makes two more tables that can refer to a pool, in ways that identity_kubernetes_auths does not:
+-- app_connections by a key that restricts, resource_kubernetes_auths by one that is checked at commit.
+-- The latter belongs to a gateway by way of resource_auth_methods. Needs gateway_pools. The host has no
+-- foreign key on app_connections."gatewayId", although gateways_v2 is meant; gateway_key adds one.
+CREATE OR REPLACE FUNCTION host_test.make_other_consumers(
+    target name DEFAULT 'app', gateway_key boolean DEFAULT false)
+RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text := host_test.begin_role(host_test.host_owner(target));
+BEGIN
+    EXECUTE format($sql$
+        CREATE TABLE %1$I.app_connections (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            name varchar(32) NOT NULL,
+            app varchar(255) NOT NULL,
+            "orgId" uuid NOT NULL,
+            "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP);
+        ALTER TABLE %1$I.app_connections ADD CONSTRAINT app_connections_orgid_foreign
+            FOREIGN KEY ("orgId") REFERENCES %1$I.organizations (id) ON DELETE CASCADE;
+    $sql$, target);
+    PERFORM host_test.create_on_update_trigger(target, 'app_connections');
+    EXECUTE format('ALTER TABLE %I.app_connections ADD COLUMN "gatewayId" uuid NULL', target);
+    IF gateway_key THEN
+        EXECUTE format($sql$
+            ALTER TABLE %1$I.app_connections ADD CONSTRAINT app_connections_gatewayid_foreign
+                FOREIGN KEY ("gatewayId") REFERENCES %1$I.gateways_v2 (id) ON DELETE SET NULL
+        $sql$, target);
+    END IF;
+    EXECUTE format($sql$
+        ALTER TABLE %1$I.app_connections ADD COLUMN "gatewayPoolId" uuid NULL;
+        ALTER TABLE %1$I.app_connections ADD CONSTRAINT app_connections_gatewaypoolid_foreign
+            FOREIGN KEY ("gatewayPoolId") REFERENCES %1$I.gateway_pools (id) ON DELETE RESTRICT;
+    $sql$, target);
+
+    EXECUTE format($sql$
+        CREATE TABLE %1$I.resource_auth_methods (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            "gatewayId" uuid NULL,
+            method varchar(255) NOT NULL,
+            "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP);
+        ALTER TABLE %1$I.resource_auth_methods ADD CONSTRAINT resource_auth_methods_gatewayid_foreign
+            FOREIGN KEY ("gatewayId") REFERENCES %1$I.gateways_v2 (id) ON DELETE CASCADE;
+        CREATE UNIQUE INDEX one_method_per_gateway ON %1$I.resource_auth_methods ("gatewayId")
+            WHERE "gatewayId" IS NOT NULL;
+    $sql$, target);
+    PERFORM host_test.create_on_update_trigger(target, 'resource_auth_methods');
+
+    EXECUTE format($sql$
+        CREATE TABLE %1$I.resource_kubernetes_auths (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            "authMethodId" uuid NOT NULL,
+            "kubernetesHost" varchar(255) NULL,
+            "encryptedKubernetesCaCertificate" bytea NULL,
+            "encryptedKubernetesTokenReviewerJwt" bytea NULL,
+            "allowedNamespaces" varchar(1024) NOT NULL DEFAULT '',
+            "allowedNames" varchar(1024) NOT NULL DEFAULT '',
+            "allowedAudience" varchar(255) NOT NULL DEFAULT '',
+            "verifyTlsCertificate" boolean NOT NULL DEFAULT true,
+            "tokenReviewMode" varchar(32) NOT NULL DEFAULT 'api',
+            "gatewayV2Id" uuid NULL,
+            "gatewayPoolId" uuid NULL,
+            "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP);
+        ALTER TABLE %1$I.resource_kubernetes_auths
+            ADD CONSTRAINT resource_kubernetes_auths_authmethodid_unique UNIQUE ("authMethodId");
+        ALTER TABLE %1$I.resource_kubernetes_auths
+            ADD CONSTRAINT resource_kubernetes_auths_authmethodid_foreign
+            FOREIGN KEY ("authMethodId") REFERENCES %1$I.resource_auth_methods (id) ON DELETE CASCADE;
+        ALTER TABLE %1$I.resource_kubernetes_auths
+            ADD CONSTRAINT resource_kubernetes_auths_gatewayv2id_foreign
+            FOREIGN KEY ("gatewayV2Id") REFERENCES %1$I.gateways_v2 (id) DEFERRABLE INITIALLY DEFERRED;
+        ALTER TABLE %1$I.resource_kubernetes_auths
+            ADD CONSTRAINT resource_kubernetes_auths_gatewaypoolid_foreign
+            FOREIGN KEY ("gatewayPoolId") REFERENCES %1$I.gateway_pools (id) DEFERRABLE INITIALLY DEFERRED;
+        CREATE INDEX IF NOT EXISTS resource_kubernetes_auths_gateway_v2_id_index
+            ON %1$I.resource_kubernetes_auths ("gatewayV2Id") WHERE "gatewayV2Id" IS NOT NULL;
+        CREATE INDEX IF NOT EXISTS resource_kubernetes_auths_gateway_pool_id_index
+            ON %1$I.resource_kubernetes_auths ("gatewayPoolId") WHERE "gatewayPoolId" IS NOT NULL;
+    $sql$, target);
+    PERFORM host_test.create_on_update_trigger(target, 'resource_kubernetes_auths');
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-----------------------------------------------------------------------------------------------------------
+-- Rows
+-----------------------------------------------------------------------------------------------------------
+
+-- Adds an organization; the slug is made of its name.
+CREATE OR REPLACE FUNCTION host_test.add_org(target name, name text, id uuid DEFAULT gen_random_uuid())
+RETURNS uuid
+LANGUAGE plpgsql AS $function$
+BEGIN
+    EXECUTE format('INSERT INTO %I.organizations (id, name, slug) VALUES ($1, $2, $3)', target)
+        USING id, name, lower(regexp_replace(name, '[^a-zA-Z0-9]+', '-', 'g'));
+    RETURN id;
+END
+$function$;
+
+-- Adds an identity.
+CREATE OR REPLACE FUNCTION host_test.add_identity(
+    target name, org uuid, name text, id uuid DEFAULT gen_random_uuid())
+RETURNS uuid
+LANGUAGE plpgsql AS $function$
+BEGIN
+    EXECUTE format('INSERT INTO %I.identities (id, name, "orgId") VALUES ($1, $2, $3)', target)
+        USING id, name, org;
+    RETURN id;
+END
+$function$;
+
+-- Adds a gateway with an identity and a relay of its own. It was heard of heartbeat_age ago (NULL: never
+-- yet) and answered well, with the time-to-live of an up-to-date agent where the stage knows one.
+CREATE OR REPLACE FUNCTION host_test.add_gateway(
+    target name, org uuid, name text, heartbeat_age interval DEFAULT '0s',
+    id uuid DEFAULT gen_random_uuid())
+RETURNS uuid
+LANGUAGE plpgsql AS $function$
+DECLARE
+    gateways regclass := format('%I.gateways_v2', target)::regclass;
+    identity_id uuid := host_test.derived_id('gateway identity', id);
+    relay_id uuid := host_test.derived_id('relay', id);
+    heard timestamptz := clock_timestamp() - heartbeat_age;
+    columns text := '';
+    vals text := '';
+BEGIN
+    PERFORM host_test.add_identity(target, org, name, identity_id);
+    EXECUTE format($sql$
+        INSERT INTO %I.relays (id, "orgId", name, host, heartbeat)
+        VALUES ($1, $2, $3, '127.0.0.1', clock_timestamp())
+    $sql$, target)
+        USING relay_id, org, name;
+
+    IF heard IS NOT NULL THEN
+        SELECT string_agg(format(', %I', a.attname), '' ORDER BY a.attnum),
+               string_agg(CASE a.attname
+                              WHEN 'heartbeat' THEN ', $6'
+                              WHEN 'lastHealthCheckStatus' THEN ', ''healthy'''
+                              WHEN 'heartbeatTTL' THEN ', 180'
+                              WHEN 'capabilities' THEN ', ''{}'''
+                          END, '' ORDER BY a.attnum)
+        INTO columns, vals
+        FROM pg_attribute AS a
+        WHERE a.attrelid = gateways AND NOT a.attisdropped
+          AND a.attname IN ('heartbeat', 'lastHealthCheckStatus', 'heartbeatTTL', 'capabilities');
+    END IF;
+    EXECUTE format('INSERT INTO %I.gateways_v2 (id, "orgId", "identityId", "relayId", name%s)'
+                   ' VALUES ($1, $2, $3, $4, $5%s)', target, columns, vals)
+        USING id, org, identity_id, relay_id, name, heard;
+    RETURN id;
+END
+$function$;
+
+-- Adds an identity that logs in with Kubernetes; the id is that of the row in identity_kubernetes_auths.
+CREATE OR REPLACE FUNCTION host_test.add_kubernetes_auth(
+    target name, org uuid, name text, id uuid DEFAULT gen_random_uuid())
+RETURNS uuid
+LANGUAGE plpgsql AS $function$
+DECLARE
+    identity_id uuid := host_test.derived_id('kubernetes identity', id);
+BEGIN
+    PERFORM host_test.add_identity(target, org, name, identity_id);
+    EXECUTE format($sql$
+        INSERT INTO %I.identity_kubernetes_auths
+            (id, "identityId", "accessTokenTrustedIps", "kubernetesHost",
+             "allowedNamespaces", "allowedNames", "allowedAudience")
+        VALUES ($1, $2, '[{"ipAddress": "0.0.0.0", "type": "ipv4", "prefix": 0}]',
+                'https://kubernetes.default.svc', 'default', 'default', '')
+    $sql$, target)
+        USING id, identity_id;
+    RETURN id;
+END
+$function$;
+
+-- Adds an app connection that goes through a pool, or through none.
+CREATE OR REPLACE FUNCTION host_test.add_app_connection(
+    target name, org uuid, name text, pool uuid DEFAULT NULL, id uuid DEFAULT gen_random_uuid())
+RETURNS uuid
+LANGUAGE plpgsql AS $function$
+BEGIN
+    EXECUTE format($sql$
+        INSERT INTO %I.app_connections (id, "orgId", name, app, "gatewayPoolId")
+        VALUES ($1, $2, $3, 'postgres', $4)
+    $sql$, target)
+        USING id, org, name, pool;
+    RETURN id;
+END
+$function$;
+
+-- Lets a gateway enrol with Kubernetes, its token being reviewed through a pool, or through none.
+CREATE OR REPLACE FUNCTION host_test.add_resource_kubernetes_auth(
+    target name, gateway uuid, pool uuid DEFAULT NULL, id uuid DEFAULT gen_random_uuid())
+RETURNS uuid
+LANGUAGE plpgsql AS $function$
+DECLARE
+    method_id uuid := host_test.derived_id('method', id);
+BEGIN
+    EXECUTE format($sql$
+        INSERT INTO %I.resource_auth_methods (id, "gatewayId", method) VALUES ($1, $2, 'kubernetes')
+    $sql$, target)
+        USING method_id, gateway;
+    EXECUTE format($sql$
+        INSERT INTO %I.resource_kubernetes_auths (id, "authMethodId", "kubernetesHost", "gatewayPoolId")
+        VALUES ($1, $2, 'https://kubernetes.default.svc', $3)
+    $sql$, target)
+        USING id, method_id, pool;
+    RETURN id;
+END
+$function$;
