@@ -65,7 +65,7 @@ test: ## run every test there is on throw-away servers
 	test/run
 
 help: ## this list
-	@echo "make                 build"
-	@echo "make install         install into the PostgreSQL of PG_CONFIG (default: pg_config)"
-	@echo "make installcheck    regression and isolation tests on a running server"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
+	@echo "make                    build"
+	@echo "make install            install into the PostgreSQL of PG_CONFIG (default: pg_config)"
+	@echo "make installcheck       run the regression and isolation tests on a running server"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile test/tests.mk

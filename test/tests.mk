@@ -1,8 +1,48 @@
-# The tests that PGXS runs with `make installcheck`, on a running server.
+# The tests that PGXS runs with `make installcheck`, on a running server, and
+# the programs that need none.
 # Inputs lie in test/sql and test/specs, expected outputs of both in expected/,
 # hence the prefix iso_ of the isolation specs.
 
-REGRESS        =
+.DEFAULT_GOAL := all
+
+REGRESS        := $(basename $(notdir $(sort $(wildcard test/sql/*.sql))))
 REGRESS_OPTS   = --inputdir=./test --outputdir=.
-ISOLATION      =
-ISOLATION_OPTS = --inputdir=./test --outputdir=. --use-existing --dbname=gateway_pool_isolation
+ISOLATION      := $(basename $(notdir $(sort $(wildcard test/specs/iso_*.spec))))
+ISOLATION_OPTS = --inputdir=./test --outputdir=. --use-existing
+# PGXS appends --dbname with this, after it has set it to a name of its own.
+override ISOLATION_TESTDB = gateway_pool_isolation
+
+UNIT_TESTS     := $(basename $(sort $(wildcard test/unit/*_test.c)))
+EXTRA_CLEAN    += $(UNIT_TESTS)
+
+.PHONY: isolation-database unit check-tests
+
+installcheck: $(if $(ISOLATION),isolation-database)
+
+isolation-database: ## make the isolation tests' database anew on the running server
+	$(bindir)/dropdb --if-exists $(ISOLATION_TESTDB)
+	$(bindir)/createdb --template=template0 $(ISOLATION_TESTDB)
+	$(bindir)/psql -Xq -v ON_ERROR_STOP=1 -d $(ISOLATION_TESTDB) \
+		-c "ALTER DATABASE $(ISOLATION_TESTDB) SET lc_messages = 'C'" $(addprefix -f ,$(wildcard test/host.sql))
+
+unit: $(UNIT_TESTS) ## build and run the tests that need no server
+	$(if $(UNIT_TESTS),prove --exec '' $(UNIT_TESTS))
+
+# NAME_test.c tests src/NAME.c, alone.
+test/unit/%_test: test/unit/%_test.c src/%.c $(wildcard src/*.h)
+	$(CC) $(CFLAGS) $(CPPFLAGS) -I src -o $@ $(filter %.c,$^)
+
+tests_here     := $(basename $(notdir $(wildcard test/sql/* test/specs/*)))
+outputs_here   := $(basename $(notdir $(wildcard expected/*)))
+misnamed       := $(filter-out %.sql,$(wildcard test/sql/*)) \
+	$(filter-out test/specs/iso_%.spec,$(wildcard test/specs/*)) \
+	$(wildcard test/sql/iso_*) $(filter-out %.out,$(wildcard expected/*))
+alternatives   := $(foreach n,1 2 3 4 5 6 7 8 9,$(addsuffix _$(n),$(tests_here)))
+without_test   := $(filter-out $(tests_here) $(alternatives),$(outputs_here))
+without_output := $(filter-out $(outputs_here),$(tests_here))
+
+check-tests: ## look for tests that are not run and expected outputs of none
+	$(if $(strip $(misnamed)),$(error not run, for their names: $(strip $(misnamed))))
+	$(if $(without_test),$(error expected outputs without a test: $(without_test)))
+	$(if $(without_output),$(error tests without an expected output: $(without_output)))
+	@:

@@ -1,0 +1,174 @@
+/*
+ * health_rule_test.c
+ *		Every cell of the rule, and the borders of every stage of the host's table.
+ */
+#include "postgres.h"
+
+#include "health_rule.h"
+#include "tap.h"
+
+#define SECOND INT64CONST(1000000)
+#define TIMEOUT (3600 * SECOND)
+#define GRACE (30 * SECOND)
+#define NOW (INT64CONST(800000000) * SECOND)
+
+static HeartbeatEvidence
+judge(HostHeartbeat host)
+{
+	Heartbeat	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE, NOW);
+
+	return heartbeat_evidence(&heartbeat, NOW);
+}
+
+static HeartbeatPath
+heard(int64 age)
+{
+	return (HeartbeatPath) {.configured = true, .heard = true, .heard_at = NOW - age};
+}
+
+/* Heartbeats that count for the setting's time, with the word of the host's own check. */
+static void
+test_without_ttl(void)
+{
+	ok(judge((HostHeartbeat) {.relay = heard(0)}) == HEARTBEAT_FRESH, "heard now");
+	ok(judge((HostHeartbeat) {.relay = heard(TIMEOUT - 1)}) == HEARTBEAT_FRESH, "a microsecond before the timeout");
+	ok(judge((HostHeartbeat) {.relay = heard(TIMEOUT)}) == HEARTBEAT_EXPIRED, "at the timeout, which no grace extends");
+	ok(judge((HostHeartbeat) {.relay = heard(TIMEOUT + 1)}) == HEARTBEAT_EXPIRED, "a microsecond after the timeout");
+	ok(judge((HostHeartbeat) {.relay = {.configured = true}}) == HEARTBEAT_NEVER, "never heard");
+	ok(judge((HostHeartbeat) {.failed = true, .relay = heard(0)}) == HEARTBEAT_FAILED, "failed, however fresh");
+	ok(judge((HostHeartbeat) {.failed = true, .relay = {.configured = true}}) == HEARTBEAT_FAILED,
+	   "failed and never heard");
+}
+
+static HostHeartbeat
+with_ttl(int64 ttl, HeartbeatPath relay, HeartbeatPath direct)
+{
+	return (HostHeartbeat) {.has_ttl = true, .ttl_known = true, .ttl = ttl, .relay = relay, .direct = direct};
+}
+
+static void
+test_with_ttl(void)
+{
+	HeartbeatPath none = {0};
+	int64		ttl = 180 * SECOND;
+
+	ok(judge(with_ttl(ttl, heard(ttl + GRACE - 1), none)) == HEARTBEAT_FRESH, "a microsecond before ttl and grace");
+	ok(judge(with_ttl(ttl, heard(ttl + GRACE), none)) == HEARTBEAT_EXPIRED, "at ttl and grace");
+	ok(judge(with_ttl(ttl, heard(TIMEOUT - 1), none)) == HEARTBEAT_EXPIRED, "the timeout means nothing beside a ttl");
+	ok(judge(with_ttl(0, heard(0), none)) == HEARTBEAT_FAILED, "ttl 0 is failed, however fresh");
+	ok(judge(with_ttl(-1, heard(0), none)) == HEARTBEAT_FAILED, "a negative ttl too");
+	ok(judge((HostHeartbeat) {.has_ttl = true, .relay = heard(0)}) == HEARTBEAT_NEVER,
+	   "no ttl where the column exists is never heard of");
+	ok(judge((HostHeartbeat) {.has_ttl = true, .ttl_known = true, .ttl = ttl, .failed = true, .relay = heard(0)}) ==
+	   HEARTBEAT_FRESH, "the older word failed means nothing beside a ttl");
+}
+
+static void
+test_paths(void)
+{
+	int64		ttl = 180 * SECOND;
+	int64		stale = ttl + GRACE + 1;
+	HeartbeatPath fresh = heard(0);
+	HeartbeatPath expired = heard(stale);
+	HeartbeatPath silent = {.configured = true};
+	HeartbeatPath leftover = {.configured = false, .heard = true, .heard_at = NOW};
+	Heartbeat	heartbeat;
+	HostHeartbeat host;
+
+	ok(judge(with_ttl(ttl, fresh, expired)) == HEARTBEAT_FRESH, "relay fresh, direct expired");
+	ok(judge(with_ttl(ttl, expired, fresh)) == HEARTBEAT_FRESH, "relay expired, direct fresh");
+	ok(judge(with_ttl(ttl, expired, expired)) == HEARTBEAT_EXPIRED, "both expired");
+	ok(judge(with_ttl(ttl, silent, fresh)) == HEARTBEAT_FRESH, "relay silent, direct fresh");
+	ok(judge(with_ttl(ttl, leftover, expired)) == HEARTBEAT_EXPIRED, "a leftover of a deleted relay does not count");
+	ok(judge(with_ttl(ttl, leftover, silent)) == HEARTBEAT_NEVER, "nor does it alone");
+	ok(judge(with_ttl(ttl, expired, leftover)) == HEARTBEAT_EXPIRED, "nor does one of a former direct address");
+
+	host = with_ttl(ttl, heard(7), heard(5));
+	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE, NOW);
+	ok(heartbeat.heard_at == NOW - 5 && heartbeat.expires_at == NOW - 5 + ttl + GRACE, "the later path counts");
+
+	host = with_ttl(ttl, heard(-9 * SECOND), silent);
+	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE, NOW);
+	ok(heartbeat.heard_at == NOW && heartbeat.expires_at == NOW + ttl + GRACE, "a heartbeat in the future counts as of now");
+
+	host = with_ttl(ttl, (HeartbeatPath) {.configured = true, .heard = true, .heard_at = PG_INT64_MAX}, silent);
+	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE, NOW);
+	ok(heartbeat.expires_at == NOW + ttl + GRACE, "so does infinity");
+
+	host = with_ttl(ttl, (HeartbeatPath) {.configured = true, .heard = true, .heard_at = PG_INT64_MIN}, silent);
+	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE, NOW);
+	ok(heartbeat_evidence(&heartbeat, NOW) == HEARTBEAT_EXPIRED, "minus infinity is expired");
+}
+
+/* What the rule says of heartbeat, probe, required, suspect: the whole table. */
+static void
+test_rule(void)
+{
+	static const char *const heartbeats[] = {"never", "failed", "expired", "fresh"};
+	static const char *const probes[] = {"none", "up", "down"};
+
+	for (int heartbeat = HEARTBEAT_NEVER; heartbeat <= HEARTBEAT_FRESH; heartbeat++)
+		for (int probe = PROBE_NONE; probe <= PROBE_DOWN; probe++)
+			for (int required = 0; required <= 1; required++)
+				for (int suspect = 0; suspect <= 1; suspect++)
+				{
+					HealthEvidence evidence = {heartbeat, probe, required, suspect};
+					GatewayHealth health = health_rule(&evidence);
+					bool		up = heartbeat == HEARTBEAT_FRESH || probe == PROBE_UP;
+					bool		down = heartbeat == HEARTBEAT_EXPIRED || heartbeat == HEARTBEAT_FAILED ||
+						probe == PROBE_DOWN;
+					GatewayStatus expected;
+
+					if (probe == PROBE_DOWN && required)
+						expected = GATEWAY_UNHEALTHY;
+					else if (up)
+						expected = suspect || probe == PROBE_DOWN ? GATEWAY_DEGRADED : GATEWAY_HEALTHY;
+					else
+						expected = down ? GATEWAY_UNHEALTHY : GATEWAY_UNKNOWN;
+
+					ok(health.status == expected && health.reason != NULL,
+					   "heartbeat %s, probe %s%s%s: %s (%s)", heartbeats[heartbeat], probes[probe],
+					   required ? ", required" : "", suspect ? ", suspect" : "",
+					   gateway_status_name(expected), health.reason);
+				}
+}
+
+/* The words that users read. */
+static void
+test_reasons(void)
+{
+	static const struct
+	{
+		HealthEvidence evidence;
+		const char *reason;
+	}			cases[] =
+	{
+		{{HEARTBEAT_FRESH, PROBE_NONE, false, false}, "heartbeat fresh"},
+		{{HEARTBEAT_EXPIRED, PROBE_NONE, false, false}, "heartbeat expired"},
+		{{HEARTBEAT_FAILED, PROBE_NONE, false, false}, "heartbeat failed"},
+		{{HEARTBEAT_NEVER, PROBE_NONE, false, false}, "no evidence"},
+		{{HEARTBEAT_EXPIRED, PROBE_UP, false, false}, "probe up"},
+		{{HEARTBEAT_FRESH, PROBE_DOWN, true, false}, "probe down"},
+		{{HEARTBEAT_NEVER, PROBE_DOWN, false, false}, "probe down"},
+		{{HEARTBEAT_FRESH, PROBE_DOWN, false, false}, "probe contradicts heartbeat"},
+		{{HEARTBEAT_FRESH, PROBE_NONE, false, true}, "suspect"}
+	};
+
+	for (int i = 0; i < lengthof(cases); i++)
+		ok(strcmp(health_rule(&cases[i].evidence).reason, cases[i].reason) == 0, "reason %s", cases[i].reason);
+	ok(strcmp(gateway_status_name(GATEWAY_HEALTHY), "healthy") == 0 &&
+	   strcmp(gateway_status_name(GATEWAY_DEGRADED), "degraded") == 0 &&
+	   strcmp(gateway_status_name(GATEWAY_UNHEALTHY), "unhealthy") == 0 &&
+	   strcmp(gateway_status_name(GATEWAY_UNKNOWN), "unknown") == 0, "the words for statuses");
+}
+
+int
+main(void)
+{
+	test_without_ttl();
+	test_with_ttl();
+	test_paths();
+	test_rule();
+	test_reasons();
+	return done();
+}

@@ -1,0 +1,42 @@
+/*
+ * tap.h
+ *		Test Anything Protocol for the unit tests.
+ */
+#ifndef TAP_H
+#define TAP_H
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* The server's own, of which nothing is linked. */
+#undef printf
+#undef vprintf
+
+static int	tap_count = 0;
+static int	tap_failures = 0;
+
+/* One assertion, described as by printf. */
+static void
+__attribute__((format(printf, 2, 3)))
+ok(int condition, const char *description, ...)
+{
+	va_list		arguments;
+
+	tap_count++;
+	tap_failures += !condition;
+	printf("%s %d - ", condition ? "ok" : "not ok", tap_count);
+	va_start(arguments, description);
+	vprintf(description, arguments);
+	va_end(arguments);
+	putchar('\n');
+}
+
+/* Prints the plan; the result of main. */
+static int
+done(void)
+{
+	printf("1..%d\n", tap_count);
+	return tap_failures != 0;
+}
+
+#endif							/* TAP_H */
