@@ -101,7 +101,7 @@ catalog_open(PoolCatalog *catalog, Oid function)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("gateway pools are not installed in schema \"%s\"", schema),
-				 errhint("Call %s.", quote_qualified_identifier(schema, "install_gateway_pools()"))));
+				 errhint("Call %s.install_gateway_pools().", quote_identifier(schema))));
 	}
 }
 
@@ -118,9 +118,20 @@ catalog_require_privilege(Oid relation, AclMode privileges)
 		aclcheck_error(result, OBJECT_TABLE, get_rel_name(relation));
 }
 
+/* By table and column name, so that a message reads the same in every database. */
+static int
+compare_consumers(const ListCell *a, const ListCell *b)
+{
+	const PoolConsumer *left = lfirst(a);
+	const PoolConsumer *right = lfirst(b);
+	int			by_table = strcmp(get_rel_name(left->relation), get_rel_name(right->relation));
+
+	return by_table != 0 ? by_table : left->column - right->column;
+}
+
 /*
  * catalog_consumers lists the foreign keys to gateway_pools, but for the one
- * of the members.
+ * of the members, by the names of their tables.
  *
  * pg_constraint has no index by referenced table; the relation's own triggers,
  * which the relcache holds, name every foreign key that they serve.
@@ -163,6 +174,7 @@ catalog_consumers(const PoolCatalog *catalog)
 	}
 
 	relation_close(pools, AccessShareLock);
+	list_sort(consumers, compare_consumers);
 	return consumers;
 }
 

@@ -187,7 +187,7 @@ path_of(HeapTuple row, int heartbeat, int configured)
 
 	path.configured = DatumGetBool(column_of(row, configured, NULL));
 	path.heard_at = DatumGetTimestampTz(column_of(row, heartbeat, &is_null));
-	path.heard = !is_null;
+	path.heard = !is_null && !TIMESTAMP_IS_NOBEGIN(path.heard_at);
 	return path;
 }
 

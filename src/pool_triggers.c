@@ -80,7 +80,8 @@ enforce_limit(Oid owner_table, const pg_uuid_t *owner, Oid table, const char *ke
 							 catalog_name(table), key, (int64) limit + 1), owner) > limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg(message, limit),
+				 errmsg("%s", message),
+				 errdetail("The limit is %d.", limit),
 				 errhint("Delete what is not used, or have the plan of the organization raised."),
 				 catalog_error_constraint(table, constraint)));
 }
@@ -120,7 +121,7 @@ gateway_pools_enforce(PG_FUNCTION_ARGS)
 	entitlement = entitlement_require(&catalog, org);
 	if (moved)
 		enforce_limit(catalog.organizations, org, catalog.pools, "orgId", entitlement.max_pools,
-					  "the organization has reached its limit of %d gateway pools",
+					  "the organization has reached its limit of gateway pools",
 					  "gateway_pools_max_per_org");
 	return PointerGetDatum(NULL);
 }
@@ -154,7 +155,7 @@ gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
 	if (changes(call, "gatewayPoolId"))
 		enforce_limit(catalog.pools, pool, catalog.memberships, "gatewayPoolId",
 					  entitlement.max_gateways_per_pool,
-					  "the gateway pool has reached its limit of %d gateways",
+					  "the gateway pool has reached its limit of gateways",
 					  "gateway_pool_memberships_max_per_pool");
 	return PointerGetDatum(NULL);
 }

@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := all
 
 REGRESS        := $(basename $(notdir $(sort $(wildcard test/sql/*.sql))))
-REGRESS_OPTS   = --inputdir=./test --outputdir=.
+REGRESS_OPTS   = --inputdir=./test --outputdir=. --encoding=UTF8 --no-locale
 ISOLATION      := $(basename $(notdir $(sort $(wildcard test/specs/iso_*.spec))))
 ISOLATION_OPTS = --inputdir=./test --outputdir=. --use-existing
 # PGXS appends --dbname with this, after it has set it to a name of its own.

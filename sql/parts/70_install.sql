@@ -7,6 +7,34 @@ CREATE FUNCTION is_extension_script() RETURNS boolean
 COMMENT ON FUNCTION is_extension_script() IS
     'used by install_gateway_pools(): whether a script of CREATE or ALTER EXTENSION is running';
 
+CREATE FUNCTION gateway_pool_host_tables(
+    OUT organizations regclass,
+    OUT gateways regclass,
+    OUT kubernetes_auths regclass)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH key (relation, attribute, referenced) AS (
+        SELECT k.conrelid::regclass, a.attname, k.confrelid::regclass
+          FROM pg_constraint k
+          JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
+         WHERE k.contype = 'f' AND k.connamespace = '@extschema@'::regnamespace)
+    SELECT coalesce((SELECT k.referenced FROM key k
+                      WHERE k.relation = to_regclass('@extschema@.gateway_pools') AND k.attribute = 'orgId'),
+                    to_regclass('@extschema@.organizations')),
+           coalesce((SELECT k.referenced FROM key k
+                      WHERE k.relation = to_regclass('@extschema@.gateway_pool_memberships') AND k.attribute = 'gatewayId'),
+                    to_regclass('@extschema@.gateways_v2')),
+           coalesce(to_regclass('@extschema@.identity_kubernetes_auths'),
+                    (SELECT k.relation FROM key k JOIN key i ON i.relation = k.relation
+                      WHERE k.referenced = to_regclass('@extschema@.gateway_pools')
+                        AND k.attribute = 'gatewayPoolId' AND i.attribute = 'identityId'
+                      ORDER BY k.relation LIMIT 1))
+$$;
+COMMENT ON FUNCTION gateway_pool_host_tables() IS
+    'used by install_gateway_pools() and check_gateway_pools(): the host''s tables, as the foreign keys of ours '
+    'name them, else by their usual names';
+
 CREATE FUNCTION gateway_pool_parts(organizations regclass, gateways regclass, kubernetes_auths regclass)
     RETURNS TABLE (
         kind text,
@@ -20,6 +48,7 @@ AS $$
 DECLARE
     extension_schema CONSTANT oid := '@extschema@'::regnamespace;
     kubernetes_name CONSTANT name := (SELECT c.relname FROM pg_class c WHERE c.oid = kubernetes_auths);
+    kubernetes_prefix CONSTANT text := coalesce(lower(kubernetes_name), '');
     gateways_name CONSTANT name := (SELECT c.relname FROM pg_class c WHERE c.oid = gateways);
     identities CONSTANT regclass :=
         (SELECT k.confrelid
@@ -73,7 +102,7 @@ BEGIN
             'protocol text NOT NULL CONSTRAINT gateway_probes_protocol_check '
             'CHECK (protocol IN (''tcp'', ''tls'', ''http'', ''https'')), '
             'address text NOT NULL, '
-            'path text CONSTRAINT gateway_probes_path_check CHECK (path ~ ''^/[!-~]{0,1023}$''), '
+            'path text CONSTRAINT gateway_probes_path_check CHECK (path ~ ''^/[!-~]*$'' AND length(path) <= 1024), '
             '"expectedStatus" text CONSTRAINT "gateway_probes_expectedStatus_check" '
             'CHECK ("expectedStatus" ~ ''^[1-5][0-9]{2}(-[1-5][0-9]{2})?$''), '
             '"serverName" text CONSTRAINT "gateway_probes_serverName_check" '
@@ -99,10 +128,10 @@ BEGIN
         (22, 'column', kubernetes_name, '{gatewayPoolId}', NULL, 'gatewayPoolId',
             format('ALTER TABLE %s ADD COLUMN "gatewayPoolId" uuid', kubernetes_auths)),
 
-        (30, 'unique', 'gateway_pools', '{orgId,name}', NULL, 'gateway_pools_orgid_name_unique',
+        (30, 'unique key', 'gateway_pools', '{orgId,name}', NULL, 'gateway_pools_orgid_name_unique',
             'ALTER TABLE @extschema@.gateway_pools '
             'ADD CONSTRAINT gateway_pools_orgid_name_unique UNIQUE ("orgId", name)'),
-        (31, 'unique', 'gateway_pool_memberships', '{gatewayPoolId,gatewayId}', NULL,
+        (31, 'unique key', 'gateway_pool_memberships', '{gatewayPoolId,gatewayId}', NULL,
             'gateway_pool_memberships_gatewaypoolid_gatewayid_unique',
             'ALTER TABLE @extschema@.gateway_pool_memberships '
             'ADD CONSTRAINT gateway_pool_memberships_gatewaypoolid_gatewayid_unique UNIQUE ("gatewayPoolId", "gatewayId")'),
@@ -110,9 +139,9 @@ BEGIN
             'CREATE INDEX gateway_pool_memberships_gatewayid_index '
             'ON @extschema@.gateway_pool_memberships ("gatewayId")'),
         (33, 'index', kubernetes_name, '{gatewayPoolId}', NULL,
-            lower(kubernetes_name) || '_gatewaypoolid_index',
+            kubernetes_prefix || '_gatewaypoolid_index',
             format('CREATE INDEX %I ON %s ("gatewayPoolId")',
-                   lower(kubernetes_name) || '_gatewaypoolid_index', kubernetes_auths)),
+                   kubernetes_prefix || '_gatewaypoolid_index', kubernetes_auths)),
 
         (40, 'foreign key', 'gateway_pools', '{orgId}', organizations, 'gateway_pools_orgid_foreign',
             format('ALTER TABLE @extschema@.gateway_pools ADD CONSTRAINT gateway_pools_orgid_foreign '
@@ -139,10 +168,10 @@ BEGIN
             format('ALTER TABLE @extschema@.gateway_probes ADD CONSTRAINT gateway_probes_gatewayid_foreign '
                    'FOREIGN KEY ("gatewayId") REFERENCES %s (id) ON DELETE CASCADE', gateways)),
         (46, 'foreign key', kubernetes_name, '{gatewayPoolId}', to_regclass('@extschema@.gateway_pools'),
-            lower(kubernetes_name) || '_gatewaypoolid_foreign',
+            kubernetes_prefix || '_gatewaypoolid_foreign',
             format('ALTER TABLE %s ADD CONSTRAINT %I '
                    'FOREIGN KEY ("gatewayPoolId") REFERENCES @extschema@.gateway_pools (id) ON DELETE SET NULL',
-                   kubernetes_auths, lower(kubernetes_name) || '_gatewaypoolid_foreign')),
+                   kubernetes_auths, kubernetes_prefix || '_gatewaypoolid_foreign')),
 
         (50, 'trigger', 'gateway_pools', NULL, NULL, 'GatewayPools_enforce',
             'CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON @extschema@.gateway_pools '
@@ -193,7 +222,7 @@ BEGIN
            CASE p.kind
            WHEN 'table' THEN c.oid IS NOT NULL
            WHEN 'column' THEN cardinality(k.keys) = 1
-           WHEN 'unique' THEN EXISTS (
+           WHEN 'unique key' THEN EXISTS (
                SELECT FROM pg_index i
                 WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL
                   AND i.indnkeyatts = cardinality(p.part_columns)
@@ -205,7 +234,10 @@ BEGIN
                 WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.confrelid = p.referenced AND f.conkey = k.keys)
            WHEN 'trigger' THEN EXISTS (
                SELECT FROM pg_trigger t
-                WHERE t.tgrelid = c.oid AND t.tgname = p.name AND NOT t.tgisinternal)
+                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+                  AND (t.tgname = p.name
+                       OR p.name = c.relname || '_updatedAt'
+                          AND t.tgfoid = to_regprocedure('@extschema@.on_update_timestamp()')))
            END,
            p.command
       FROM part p
@@ -266,12 +298,9 @@ CREATE FUNCTION install_gateway_pools(
 AS $$
 #variable_conflict use_column
 DECLARE
-    organizations CONSTANT regclass :=
-        coalesce($1, to_regclass('@extschema@.organizations'));
-    gateways CONSTANT regclass :=
-        coalesce($2, to_regclass('@extschema@.gateways_v2'));
-    kubernetes_auths CONSTANT regclass :=
-        coalesce($3, to_regclass('@extschema@.identity_kubernetes_auths'));
+    organizations regclass;
+    gateways regclass;
+    kubernetes_auths regclass;
     old_lock_timeout CONSTANT text := current_setting('lock_timeout');
     owner oid;
     part record;
@@ -279,6 +308,10 @@ DECLARE
     remark record;
     problem text;
 BEGIN
+    SELECT coalesce($1, h.organizations), coalesce($2, h.gateways), coalesce($3, h.kubernetes_auths)
+      INTO organizations, gateways, kubernetes_auths
+      FROM @extschema@.gateway_pool_host_tables() h;
+
     SELECT string_agg(t.name, ', ') INTO problem
       FROM (VALUES (organizations, 'organizations'), (gateways, 'gateways_v2'),
                    (kubernetes_auths, 'identity_kubernetes_auths')) t (relation, name)
@@ -289,14 +322,15 @@ BEGIN
                   HINT = 'Give install_gateway_pools() the tables that take their place.';
     END IF;
 
-    SELECT string_agg(c.oid::regclass::text, ', ') INTO problem
+    SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) INTO problem
       FROM pg_class c
      WHERE c.oid IN (organizations, gateways, kubernetes_auths)
        AND c.relnamespace <> '@extschema@'::regnamespace;
     IF problem IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state
             USING MESSAGE = 'host tables are in another schema than the extension: ' || problem,
-                  HINT = 'DROP EXTENSION gateway_pool, then CREATE EXTENSION gateway_pool SCHEMA of these tables.';
+                  HINT = format('DROP EXTENSION gateway_pool, then CREATE EXTENSION gateway_pool SCHEMA %s.',
+                                (SELECT c.relnamespace::regnamespace FROM pg_class c WHERE c.oid = gateways));
     END IF;
 
     -- Everything below is DDL, which evaluates nothing that an owner defined:
@@ -331,7 +365,7 @@ BEGIN
     END IF;
 
     SELECT c.relowner INTO owner FROM pg_class c WHERE c.oid = gateways;
-    SELECT string_agg(c.relname, ', ') INTO problem
+    SELECT string_agg(c.relname, ', ' ORDER BY c.relname) INTO problem
       FROM pg_class c
      WHERE c.relnamespace = '@extschema@'::regnamespace
        AND c.relname IN ('gateway_pools', 'gateway_pool_memberships', 'gateway_pool_entitlements',

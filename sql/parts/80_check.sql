@@ -10,27 +10,25 @@ AS $$
 DECLARE
     pools CONSTANT regclass := to_regclass('@extschema@.gateway_pools');
     memberships CONSTANT regclass := to_regclass('@extschema@.gateway_pool_memberships');
-    organizations regclass;
     gateways regclass;
     install CONSTANT text := 'Call @extschema@.install_gateway_pools().';
     consumer record;
-    has_gateway_column boolean;
 BEGIN
-    organizations := coalesce(
-        (SELECT k.confrelid FROM pg_constraint k
-           JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
-          WHERE k.conrelid = pools AND k.contype = 'f' AND a.attname = 'orgId'),
-        to_regclass('@extschema@.organizations'));
-    gateways := coalesce(
-        (SELECT k.confrelid FROM pg_constraint k
-           JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
-          WHERE k.conrelid = memberships AND k.contype = 'f' AND a.attname = 'gatewayId'),
-        to_regclass('@extschema@.gateways_v2'));
+    IF pools IS NULL AND memberships IS NULL THEN
+        problem := 'not installed';
+        object := 'schema @extschema@';
+        detail := 'The tables of gateway pools are not there.';
+        remedy := install;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    SELECT h.gateways INTO gateways FROM @extschema@.gateway_pool_host_tables() h;
 
     RETURN QUERY
         SELECT p.kind || ' missing', p.relation, p.name, install
-          FROM @extschema@.gateway_pool_parts(
-               organizations, gateways, to_regclass('@extschema@.identity_kubernetes_auths')) p
+          FROM @extschema@.gateway_pool_host_tables() h
+         CROSS JOIN LATERAL @extschema@.gateway_pool_parts(h.organizations, h.gateways, h.kubernetes_auths) p
          WHERE NOT p.present;
 
     RETURN QUERY
@@ -69,10 +67,10 @@ BEGIN
           FROM (SELECT p."orgId" FROM @extschema@.gateway_pools p GROUP BY 1) o
          CROSS JOIN LATERAL @extschema@.get_gateway_pool_plan(o."orgId") l
          CROSS JOIN LATERAL (VALUES
-               (NOT l."gatewayPool", 'pools without a plan', format('%s pools', l."usedPools"),
+               (NOT l."gatewayPool", 'pools without a plan', format('pools: %s', l."usedPools"),
                 'Call @extschema@.set_gateway_pool_entitlement(), or delete the pools; picks go on working.'),
                (l."maxPools" <> -1 AND l."usedPools" > l."maxPools", 'over the limit of pools',
-                format('%s pools, %s allowed', l."usedPools", l."maxPools"),
+                format('pools: %s, allowed: %s', l."usedPools", l."maxPools"),
                 'Raise the limit or delete pools; those that are there go on working.')
                ) u (applies, problem, detail, remedy)
          WHERE u.applies
@@ -80,7 +78,7 @@ BEGIN
 
     RETURN QUERY
         SELECT 'over the limit of members', format('gateway pool %s', m.id),
-               format('%s members, %s allowed', m.members, l."maxGatewaysPerPool"),
+               format('members: %s, allowed: %s', m.members, l."maxGatewaysPerPool"),
                'Raise the limit or remove members; those that are there go on working.'
           FROM (SELECT p.id, p."orgId", count(*) AS members
                   FROM @extschema@.gateway_pools p
@@ -119,8 +117,8 @@ BEGIN
                          AND NOT a.attisdropped) THEN
             RETURN QUERY EXECUTE format(
                 'SELECT %L, %L, format(%L, count(*)), %L FROM %s WHERE %I IS NOT NULL AND %I IS NOT NULL HAVING count(*) > 0',
-                'pool and gateway both', format('%s.%I', consumer.relation, consumer.pool_column), '%s rows',
-                format('Set %I or %I to NULL; until then such rows are as ambiguous as the host reads them.',
+                'pool and gateway both', format('%s.%I', consumer.relation, consumer.pool_column), 'rows: %s',
+                format('Set %I or %I to NULL; until then the host decides which of them counts.',
                        consumer.pool_column, consumer.gateway_column),
                 consumer.relation, consumer.pool_column, consumer.gateway_column);
         END IF;

@@ -6,8 +6,10 @@ DECLARE
     missing text;
 BEGIN
     SELECT string_agg(t.name, ', ') INTO missing
-      FROM (VALUES ('organizations'), ('gateways_v2'), ('identity_kubernetes_auths')) t (name)
-     WHERE to_regclass('@extschema@.' || t.name) IS NULL;
+      FROM @extschema@.gateway_pool_host_tables() h
+     CROSS JOIN LATERAL (VALUES (h.organizations, 'organizations'), (h.gateways, 'gateways_v2'),
+                                (h.kubernetes_auths, 'identity_kubernetes_auths')) t (relation, name)
+     WHERE t.relation IS NULL;
 
     IF missing IS NULL THEN
         PERFORM @extschema@.install_gateway_pools();

@@ -1,0 +1,78 @@
+\i test/setup.sql
+-- The doctor finds each problem that it names.
+SET client_min_messages = warning;
+SELECT host_test.make_host('app', 2);
+CREATE EXTENSION gateway_pool SCHEMA app;
+SELECT * FROM check_gateway_pools();
+\set acme '\'00000000-0000-0000-0000-00000000000a\''
+\set bolt '\'00000000-0000-0000-0000-00000000000b\''
+SELECT host_test.add_org('app', 'acme', :acme), host_test.add_org('app', 'bolt', :bolt);
+SELECT host_test.add_gateway('app', :acme, 'a1', '0', '00000000-0000-0000-0000-0000000000a1'),
+       host_test.add_gateway('app', :acme, 'a2', '0', '00000000-0000-0000-0000-0000000000a2'),
+       host_test.add_gateway('app', :bolt, 'b1', '0', '00000000-0000-0000-0000-0000000000b1'),
+       host_test.add_kubernetes_auth('app', :acme, 'k', '00000000-0000-0000-0000-0000000000c1');
+SELECT set_gateway_pool_entitlement(:acme, true), set_gateway_pool_entitlement(:bolt, true);
+INSERT INTO gateway_pools (id, "orgId", name) VALUES
+    ('00000000-0000-0000-0000-000000000001', :acme, 'eu'), ('00000000-0000-0000-0000-000000000002', :acme, 'us'),
+    ('00000000-0000-0000-0000-000000000003', :bolt, 'eu');
+INSERT INTO gateway_pool_memberships (id, "gatewayPoolId", "gatewayId") VALUES
+    ('00000000-0000-0000-0000-000000000011', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a1'),
+    ('00000000-0000-0000-0000-000000000012', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a2');
+SELECT * FROM check_gateway_pools();
+
+-- Data.
+BEGIN;
+SELECT set_gateway_pool_entitlement(:bolt, false);
+SELECT set_gateway_pool_entitlement(:acme, true, max_pools => 1, max_gateways_per_pool => 1);
+SET LOCAL session_replication_role = replica;
+UPDATE gateway_pools SET name = 'Off Rule' WHERE id = '00000000-0000-0000-0000-000000000002';
+UPDATE gateway_pool_memberships SET "gatewayId" = '00000000-0000-0000-0000-0000000000b1' WHERE id = '00000000-0000-0000-0000-000000000012';
+UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000001', "gatewayV2Id" = '00000000-0000-0000-0000-0000000000a1';
+SELECT * FROM check_gateway_pools();
+ROLLBACK;
+
+-- An expired plan is none.
+BEGIN;
+SELECT set_gateway_pool_entitlement(:bolt, true, expires_at => '2001-01-01');
+SELECT problem, object FROM check_gateway_pools();
+ROLLBACK;
+
+-- Objects.
+BEGIN;
+ALTER TABLE gateway_pools DISABLE TRIGGER "GatewayPools_refuse_delete";
+ALTER TABLE gateways_v2 ENABLE REPLICA TRIGGER "GatewayPools_refuse_move";
+SELECT * FROM check_gateway_pools();
+ROLLBACK;
+BEGIN;
+DROP TRIGGER "GatewayPools_enforce" ON gateway_pool_memberships;
+DROP TRIGGER "GatewayPools_route" ON identity_kubernetes_auths;
+DROP INDEX gateway_pool_memberships_gatewayid_index;
+ALTER TABLE gateway_pools DROP CONSTRAINT gateway_pools_orgid_name_unique;
+ALTER TABLE gateway_states DROP CONSTRAINT gateway_states_gatewayid_foreign;
+SELECT problem, object, detail, remedy FROM check_gateway_pools();
+SELECT install_gateway_pools();
+SELECT * FROM check_gateway_pools();
+ROLLBACK;
+BEGIN;
+DROP TABLE gateway_states;
+SELECT problem, object, detail FROM check_gateway_pools();
+ROLLBACK;
+
+-- A consumer without triggers; with them, it is none.
+BEGIN;
+SELECT host_test.make_other_consumers('app');
+SELECT * FROM check_gateway_pools();
+CREATE TRIGGER route BEFORE INSERT OR UPDATE ON app_connections FOR EACH ROW EXECUTE FUNCTION pool_consumer_route('gatewayPoolId', 'gatewayId', '');
+CREATE TRIGGER "Enforce" AFTER INSERT OR UPDATE ON app_connections FOR EACH ROW EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', 'gatewayId', '');
+SELECT problem, object FROM check_gateway_pools();
+ROLLBACK;
+
+-- Not everybody may look.
+CREATE ROLE regress_gateway_pool;
+GRANT USAGE ON SCHEMA app TO regress_gateway_pool;
+GRANT EXECUTE ON FUNCTION public.fails TO regress_gateway_pool;
+SET ROLE regress_gateway_pool;
+SELECT fails('SELECT * FROM app.check_gateway_pools()');
+RESET ROLE;
+DROP OWNED BY regress_gateway_pool;
+DROP ROLE regress_gateway_pool;

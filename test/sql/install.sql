@@ -1,0 +1,243 @@
+\i test/setup.sql
+-- Installing, adopting, uninstalling.
+SET client_min_messages = warning;
+-- What is there of ours, beside the members of the extension.
+CREATE FUNCTION public.parts(schema text DEFAULT 'app') RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT format('table %s of %s', c.relname, c.relowner::regrole)
+      FROM pg_class c WHERE c.relnamespace = schema::regnamespace AND c.relkind = 'r' AND c.relname ~ '^gateway_'
+    UNION ALL
+    SELECT format('%s %s', t.tgrelid::regclass::text, t.tgname)
+      FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+     WHERE c.relnamespace = schema::regnamespace AND NOT t.tgisinternal AND (t.tgname ~ '^GatewayPools' OR c.relname ~ '^gateway_')
+    UNION ALL
+    SELECT format('%s: %s', k.conname, pg_get_constraintdef(k.oid))
+      FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+     WHERE c.relnamespace = schema::regnamespace AND (c.relname ~ '^gateway_' OR k.conname ~ 'gatewaypoolid')
+     ORDER BY 1
+$$;
+CREATE FUNCTION public.members() RETURNS TABLE (kind text, n bigint) LANGUAGE sql AS $$
+    SELECT d.classid::regclass::text, count(*) FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+     WHERE d.refclassid = 'pg_extension'::regclass AND e.extname = 'gateway_pool' AND d.deptype = 'e' GROUP BY 1 ORDER BY 1
+$$;
+
+--
+-- In a host's schema: all of it; only functions and views are members
+--
+SELECT host_test.make_host('app', 0);
+CREATE EXTENSION gateway_pool SCHEMA app;
+SET search_path = app, public;
+SELECT parts();
+SELECT kind FROM members();
+SELECT relkind, count(*) FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind = 'v' GROUP BY 1;
+SELECT count(*) FROM check_gateway_pools();
+-- Again: nothing changes.
+CREATE TABLE public.before AS SELECT oid, relname FROM pg_class WHERE relnamespace = 'app'::regnamespace;
+SELECT install_gateway_pools();
+SELECT count(*) FROM public.before FULL JOIN pg_class c USING (oid) WHERE c.relnamespace = 'app'::regnamespace AND before.oid IS NULL;
+DROP TABLE public.before;
+SHOW lock_timeout;
+-- Every object says what it is.
+SELECT 'without a comment: ' || pg_describe_object(d.classid, d.objid, 0)
+  FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+ WHERE e.extname = 'gateway_pool' AND d.deptype = 'e' AND d.classid IN ('pg_proc'::regclass, 'pg_class'::regclass)
+   AND obj_description(d.objid, d.classid::regclass::name) IS NULL;
+SELECT 'without a comment: ' || relname FROM pg_class
+ WHERE relnamespace = 'app'::regnamespace AND relkind = 'r' AND relname ~ '^gateway_(p|s)' AND obj_description(oid, 'pg_class') IS NULL;
+-- No column, default or key of the tables needs us: dropping the extension takes triggers alone.
+SELECT fails('DROP EXTENSION gateway_pool') LIMIT 2;
+DROP EXTENSION gateway_pool CASCADE;
+SELECT parts();
+CREATE EXTENSION gateway_pool SCHEMA app;
+SELECT count(*) FROM parts();
+SELECT count(*) FROM check_gateway_pools();
+
+--
+-- Uninstalling
+--
+SELECT host_test.add_org('app', 'acme', '00000000-0000-0000-0000-00000000000a');
+SELECT set_gateway_pool_entitlement('00000000-0000-0000-0000-00000000000a', true);
+SELECT name FROM create_gateway_pool('00000000-0000-0000-0000-00000000000a', 'eu');
+SELECT uninstall_gateway_pools();
+SELECT count(*) FROM parts() p WHERE p ~ 'GatewayPools';
+SELECT name FROM gateway_pools;
+DROP EXTENSION gateway_pool;
+CREATE EXTENSION gateway_pool SCHEMA app;
+SELECT count(*) FROM check_gateway_pools();
+SELECT count(*) FROM gateway_pool_entitlements;
+SELECT uninstall_gateway_pools(keep_data => false);
+SELECT parts();
+SELECT count(*) FROM pg_attribute WHERE attrelid = 'identity_kubernetes_auths'::regclass AND attname = 'gatewayPoolId';
+SELECT fails($$SELECT pick_healthy_gateway(gen_random_uuid())$$);
+SELECT fails($$SELECT create_gateway_pool(gen_random_uuid(), 'x')$$);
+SELECT fails($$SELECT set_gateway_pool_entitlement(gen_random_uuid(), true)$$);
+SELECT fails($$SELECT set_gateway_state(gen_random_uuid(), 'active')$$);
+SELECT fails($$SELECT * FROM gateway_pool_status$$);
+-- Writes of the host go on.
+UPDATE organizations SET name = 'acme';
+SELECT host_test.add_gateway('app', '00000000-0000-0000-0000-00000000000a', 'g', '0', '00000000-0000-0000-0000-0000000000a1');
+UPDATE gateways_v2 SET heartbeat = now();
+SELECT install_gateway_pools();
+SELECT count(*) FROM check_gateway_pools();
+-- A table that still references pools is the host's to clear.
+SELECT host_test.make_other_consumers('app');
+SELECT fails('SELECT uninstall_gateway_pools(false)') LIMIT 2;
+SELECT count(*) > 0 FROM parts() p WHERE p ~ 'GatewayPools';
+
+--
+-- Host tables made after CREATE EXTENSION; some missing; in another schema; of another name
+--
+\i test/setup.sql
+SET client_min_messages = warning;
+CREATE SCHEMA app;
+CREATE EXTENSION gateway_pool SCHEMA app;
+SELECT fails('SELECT install_gateway_pools()');
+SELECT * FROM check_gateway_pools();
+SELECT host_test.make_host('app', 2);
+SELECT install_gateway_pools();
+SELECT count(*) FROM check_gateway_pools();
+DROP SCHEMA IF EXISTS elsewhere CASCADE;
+SELECT host_test.make_host('elsewhere', 2);
+SELECT fails($$SELECT install_gateway_pools('elsewhere.organizations', 'elsewhere.gateways_v2', 'elsewhere.identity_kubernetes_auths')$$);
+DROP SCHEMA elsewhere CASCADE;
+
+\i test/setup.sql
+SET client_min_messages = warning;
+SELECT host_test.make_host('app', 2);
+ALTER TABLE app.organizations RENAME TO tenants;
+ALTER TABLE app.gateways_v2 RENAME TO agents;
+ALTER TABLE app.identity_kubernetes_auths RENAME TO cluster_auths;
+CREATE EXTENSION gateway_pool SCHEMA app;
+SELECT fails('SELECT install_gateway_pools()');
+SELECT install_gateway_pools('tenants', 'agents', 'cluster_auths');
+SELECT install_gateway_pools();
+SELECT p FROM parts() p WHERE p ~ 'tenants|agents|cluster';
+SELECT * FROM check_gateway_pools();
+DROP EXTENSION gateway_pool CASCADE;
+CREATE EXTENSION gateway_pool SCHEMA app;
+SELECT * FROM check_gateway_pools();
+
+--
+-- Adopting tables that the host's own migration made
+--
+\i test/setup.sql
+SET client_min_messages = warning;
+SELECT host_test.make_host('app', 0);
+SELECT host_test.migrate_pools('app', 255, 'RESTRICT');
+SELECT host_test.add_org('app', 'acme', '00000000-0000-0000-0000-00000000000a'), host_test.add_org('app', 'bolt', '00000000-0000-0000-0000-00000000000b');
+SELECT host_test.add_gateway('app', '00000000-0000-0000-0000-00000000000a', 'a', '0', '00000000-0000-0000-0000-0000000000a1'),
+       host_test.add_gateway('app', '00000000-0000-0000-0000-00000000000b', 'b', '0', '00000000-0000-0000-0000-0000000000b1'),
+       host_test.add_kubernetes_auth('app', '00000000-0000-0000-0000-00000000000a', 'k', '00000000-0000-0000-0000-0000000000c1');
+INSERT INTO gateway_pools (id, "orgId", name) VALUES
+    ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-00000000000a', 'Old Name, ' || repeat('wide', 20)),
+    ('00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-00000000000a', 'eu');
+INSERT INTO gateway_pool_memberships (id, "gatewayPoolId", "gatewayId") VALUES
+    ('00000000-0000-0000-0000-000000000011', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a1'),
+    ('00000000-0000-0000-0000-000000000012', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000b1');
+UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000001', "gatewayV2Id" = '00000000-0000-0000-0000-0000000000a1';
+CREATE EXTENSION gateway_pool SCHEMA app;
+SELECT p FROM parts() p WHERE p ~ 'gatewaypoolid|updatedAt';
+SELECT "orgId", "gatewayPool", "maxPools" FROM gateway_pool_entitlements;
+SELECT left(name, 12), length(name) FROM gateway_pools ORDER BY id;
+SELECT weight, priority FROM gateway_pool_memberships;
+SELECT problem, object, detail FROM check_gateway_pools();
+-- What is off the rules works, and stays until it changes.
+UPDATE gateway_pools SET "createdAt" = now() WHERE id = '00000000-0000-0000-0000-000000000001';
+UPDATE gateway_pool_memberships SET weight = 2;
+UPDATE identity_kubernetes_auths SET "accessTokenTTL" = 1;
+SELECT fails($$UPDATE gateway_pools SET name = name || '.' WHERE id = '00000000-0000-0000-0000-000000000001'$$);
+SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-0000-0000-00000000000a', repeat('a', 33))$$);
+UPDATE gateway_pools SET name = 'us' WHERE id = '00000000-0000-0000-0000-000000000001' RETURNING name;
+-- No entitlement is given a second time.
+DELETE FROM gateway_pool_entitlements;
+SELECT install_gateway_pools();
+SELECT count(*) FROM gateway_pool_entitlements;
+
+--
+-- Installed before the host's own migration, which then finds all of it there
+--
+\i test/setup.sql
+SET client_min_messages = warning;
+SELECT host_test.make_host('app', 0);
+CREATE EXTENSION gateway_pool SCHEMA app;
+CREATE TEMP TABLE before AS SELECT p FROM parts() p;
+SELECT host_test.migrate_pools('app');
+SELECT p FROM parts() p EXCEPT SELECT p FROM before;
+-- Its down migration takes pools, memberships and column; the host goes on, and so may we.
+SELECT host_test.unmigrate_pools('app');
+SELECT host_test.add_org('app', 'acme', '00000000-0000-0000-0000-00000000000a');
+SELECT host_test.add_gateway('app', '00000000-0000-0000-0000-00000000000a', 'a', '0', '00000000-0000-0000-0000-0000000000a1'),
+       host_test.add_kubernetes_auth('app', '00000000-0000-0000-0000-00000000000a', 'k', '00000000-0000-0000-0000-0000000000c1');
+UPDATE gateways_v2 SET heartbeat = now();
+UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '00000000-0000-0000-0000-0000000000a1';
+SELECT fails($$SELECT * FROM gateway_status$$);
+SELECT install_gateway_pools();
+SELECT p FROM parts() p EXCEPT SELECT p FROM before;
+SELECT p FROM before EXCEPT SELECT p FROM parts() p;
+DROP TABLE before;
+
+--
+-- Owners and grants
+--
+\i test/setup.sql
+SET client_min_messages = warning;
+CREATE FUNCTION public.grants() RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT format('%s to %s: %s', relname, grantee::regrole, string_agg(privilege_type || CASE WHEN is_grantable THEN '*' ELSE '' END, ' ' ORDER BY privilege_type))
+      FROM pg_class, aclexplode(relacl)
+     WHERE relnamespace::regnamespace::text = 'app' AND relname ~ '^gateway_(p|s)' AND relkind = 'r' AND grantee <> relowner
+     GROUP BY relname, grantee ORDER BY relname COLLATE "C", grantee::regrole::text COLLATE "C"
+$$;
+CREATE ROLE regress_host_owner;
+CREATE ROLE regress_host_app;
+CREATE ROLE regress_host_reader;
+SELECT host_test.make_host('app', 2, 'regress_host_owner');
+GRANT SELECT, INSERT, UPDATE, DELETE ON app.gateways_v2 TO regress_host_app;
+GRANT SELECT ON app.gateways_v2 TO regress_host_reader WITH GRANT OPTION;
+CREATE EXTENSION gateway_pool SCHEMA app;
+SELECT p FROM parts() p WHERE p ~ '^table';
+-- A script grants nothing; the next call gives the tables the grants of the gateways table, but for entitlements.
+SELECT grants();
+SELECT install_gateway_pools();
+SELECT grants();
+-- And never again.
+REVOKE INSERT, UPDATE, DELETE ON gateway_pools FROM regress_host_app;
+SELECT install_gateway_pools();
+SELECT grants() LIMIT 3;
+-- Tables of another owner are not adopted.
+\i test/setup.sql
+SET client_min_messages = warning;
+SELECT host_test.make_host('app', 2, 'regress_host_owner');
+CREATE TABLE app.gateway_pools (id uuid, "orgId" uuid, name text, "createdAt" timestamptz, "updatedAt" timestamptz);
+SELECT fails('CREATE EXTENSION gateway_pool SCHEMA app');
+DROP TABLE app.gateway_pools;
+CREATE VIEW app.gateway_pools AS SELECT NULL::uuid AS id, NULL::uuid AS "orgId", ''::text AS name, now() AS "createdAt", now() AS "updatedAt";
+ALTER VIEW app.gateway_pools OWNER TO regress_host_owner;
+SELECT fails('CREATE EXTENSION gateway_pool SCHEMA app');
+DROP VIEW app.gateway_pools;
+-- Nor are tables of another shape.
+ALTER TABLE app.gateways_v2 ALTER "orgId" DROP NOT NULL;
+CREATE TABLE app.gateway_pools (id int);
+ALTER TABLE app.gateway_pools OWNER TO regress_host_owner;
+SELECT fails('CREATE EXTENSION gateway_pool SCHEMA app');
+DROP TABLE app.gateway_pools;
+-- Not everybody may install.
+CREATE EXTENSION gateway_pool SCHEMA app;
+SELECT uninstall_gateway_pools(false);
+GRANT USAGE, CREATE ON SCHEMA app TO regress_host_app;
+GRANT EXECUTE ON FUNCTION public.fails TO regress_host_app;
+SET ROLE regress_host_app;
+SELECT fails('SELECT app.install_gateway_pools()');
+SET ROLE regress_host_owner;
+SELECT app.install_gateway_pools();
+RESET ROLE;
+SELECT count(*) FROM check_gateway_pools();
+SELECT p FROM parts() p WHERE p ~ '^table';
+-- A table that is busy is waited for, but not for long: the setting of the caller is kept.
+SET lock_timeout = '3s';
+SELECT install_gateway_pools();
+SHOW lock_timeout;
+RESET lock_timeout;
+DROP EXTENSION gateway_pool CASCADE;
+DROP SCHEMA app CASCADE;
+DROP OWNED BY regress_host_owner, regress_host_app, regress_host_reader;
+DROP ROLE regress_host_owner, regress_host_app, regress_host_reader;
+DROP FUNCTION public.parts, public.members, public.grants;

@@ -1,0 +1,138 @@
+\i test/setup.sql
+-- Picking: who, and why.
+SELECT host_test.make_host('app', 2);
+CREATE EXTENSION gateway_pool SCHEMA app;
+\set acme '\'00000000-0000-0000-0000-00000000000a\''
+\set pool '\'00000000-0000-0000-0000-000000000001\''
+SELECT host_test.add_org('app', 'acme', :acme);
+SELECT set_gateway_pool_entitlement(:acme, true);
+INSERT INTO gateway_pools (id, "orgId", name) VALUES (:pool, :acme, 'eu');
+SELECT host_test.add_gateway('app', :acme, 'g' || i, '0s', ('00000000-0000-0000-0000-0000000000a' || i)::uuid)
+  FROM generate_series(1, 5) i;
+SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001')$$);
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT :pool, id FROM gateways_v2;
+
+CREATE FUNCTION public.name_of(id uuid) RETURNS text LANGUAGE sql AS $$
+    SELECT name FROM app.gateways_v2 g WHERE g.id = name_of.id
+$$;
+-- Who is picked in 200 picks.
+CREATE FUNCTION public.picked(exclude uuid[] DEFAULT NULL, capabilities jsonb DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(DISTINCT name_of(p), ' ' ORDER BY name_of(p))
+      FROM (SELECT app.pick_healthy_gateway('00000000-0000-0000-0000-000000000001', exclude, 'random', capabilities, NULL, true) p
+              FROM generate_series(1, 200)) picks
+$$;
+CREATE FUNCTION public.explained(exclude uuid[] DEFAULT NULL, capabilities jsonb DEFAULT NULL) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT concat_ws(' | ', name, status, state, weight, priority, candidate, verdict, round(share::numeric, 3))
+      FROM app.explain_gateway_pick('00000000-0000-0000-0000-000000000001', exclude, capabilities => capabilities)
+     ORDER BY name
+$$;
+
+-- All alike.
+SELECT picked();
+SELECT explained();
+
+-- Excluded by the caller; NULL among the excluded is nobody.
+SELECT picked(ARRAY['00000000-0000-0000-0000-0000000000a1', NULL, '00000000-0000-0000-0000-0000000000ff']::uuid[]);
+SELECT picked('{}'), picked(ARRAY[NULL]::uuid[]);
+
+-- Weights; 0 takes no part beside others, and shares equally with its likes.
+UPDATE gateway_pool_memberships SET weight = CASE name_of("gatewayId") WHEN 'g1' THEN 7 WHEN 'g2' THEN 2 WHEN 'g3' THEN 1 ELSE 0 END;
+SELECT picked();
+SELECT explained();
+SELECT picked((SELECT array_agg(id) FROM gateways_v2 WHERE name <= 'g3'));
+
+-- Tiers: lower first.
+UPDATE gateway_pool_memberships SET weight = 1, priority = CASE WHEN name_of("gatewayId") <= 'g2' THEN -1 ELSE 1 END;
+SELECT picked(), picked((SELECT array_agg(id) FROM gateways_v2 WHERE name <= 'g2'));
+
+-- States.
+SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a1', 'draining'),
+       set_gateway_state('00000000-0000-0000-0000-0000000000a3', 'maintenance', 'new disk');
+SELECT picked();
+SELECT explained();
+SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a1', 'active');
+
+-- Capabilities: contained, whatever else a gateway can do.
+UPDATE gateways_v2 SET capabilities = '{"pkcs11": true, "regions": ["eu", "us"]}' WHERE name IN ('g2', 'g4');
+UPDATE gateways_v2 SET capabilities = '{"pkcs11": false}' WHERE name = 'g5';
+UPDATE gateways_v2 SET capabilities = '[1]' WHERE name = 'g1';
+SELECT picked(NULL, '{"pkcs11": true}'), picked(NULL, '{"regions": ["us"]}'), picked(NULL, '{}'),
+       picked(NULL, '{"pkcs11": null}') IS NULL;
+SELECT explained(NULL, '{"pkcs11": true}');
+
+-- Statuses.
+UPDATE gateways_v2 SET heartbeat = heartbeat - interval '1 day' WHERE name = 'g2';
+UPDATE gateways_v2 SET heartbeat = NULL WHERE name = 'g1';
+UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE name = 'g4';
+SELECT picked();
+SELECT explained();
+
+-- Nobody.
+SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001', '{00000000-0000-0000-0000-0000000000a5}')$$);
+SELECT fails($$SELECT pick_healthy_gateways('00000000-0000-0000-0000-000000000001', 1, '{00000000-0000-0000-0000-0000000000a5}')$$);
+SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001', capabilities => '{"no": 1}')$$);
+SELECT fails($$SELECT resolve_gateway(NULL, '00000000-0000-0000-0000-000000000001')$$);
+UPDATE gateways_v2 SET "heartbeatTTL" = 0;
+SELECT fails($$SELECT resolve_gateway(NULL, '00000000-0000-0000-0000-000000000001')$$);
+SELECT pick_healthy_gateway(:pool, null_if_none => true) IS NULL,
+       (SELECT count(*) FROM pick_healthy_gateways(:pool, null_if_none => true));
+SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-0000000000ff', null_if_none => true)$$);
+
+-- Several: distinct, in the order to try, tier by tier, as many as there are.
+UPDATE gateways_v2 SET "heartbeatTTL" = 180, heartbeat = clock_timestamp();
+DELETE FROM gateway_states;
+SELECT string_agg(CASE WHEN name_of(g) <= 'g2' THEN 'first' ELSE 'second' END, ' ' ORDER BY n), count(DISTINCT g)
+  FROM pick_healthy_gateways(:pool, 10) WITH ORDINALITY p (g, n);
+SELECT count(*), count(DISTINCT g) FROM pick_healthy_gateways(:pool) g;
+SELECT count(*) FROM pick_healthy_gateways(:pool, count => 1);
+SELECT fails($$SELECT pick_healthy_gateways('00000000-0000-0000-0000-000000000001', 0)$$);
+SELECT fails($$SELECT pick_healthy_gateways('00000000-0000-0000-0000-000000000001', NULL)$$);
+
+-- A gateway that is given is the answer; nothing is asked about it.
+SELECT resolve_gateway('00000000-0000-0000-0000-0000000000ff', NULL),
+       resolve_gateway('00000000-0000-0000-0000-0000000000ff', '00000000-0000-0000-0000-0000000000fe');
+SELECT name_of(resolve_gateway(NULL, :pool)) <= 'g2';
+
+-- The clock is asked, not the transaction: a heartbeat runs out within one.
+BEGIN;
+UPDATE gateways_v2 SET "heartbeatTTL" = 1, heartbeat = clock_timestamp() - interval '30.9 s';
+DO $$
+DECLARE
+    before boolean;
+BEGIN
+    LOOP
+        before := (SELECT clock_timestamp() < max("heartbeatExpiresAt") FROM app.gateway_status);
+        IF app.pick_healthy_gateway('00000000-0000-0000-0000-000000000001', null_if_none => true) IS NULL THEN
+            EXIT;
+        END IF;
+        IF NOT before THEN
+            RAISE 'an expired gateway was picked';
+        END IF;
+    END LOOP;
+    RAISE NOTICE 'nobody is picked, % seconds after the transaction began',
+        CASE WHEN clock_timestamp() - now() < interval '10 s' THEN 'a few' ELSE 'too many' END;
+END
+$$;
+ROLLBACK;
+
+-- A pick sees its own transaction's changes and none that were rolled back.
+BEGIN;
+DELETE FROM gateway_pool_memberships WHERE name_of("gatewayId") <> 'g1';
+SELECT picked();
+SAVEPOINT s;
+DELETE FROM gateway_pool_memberships;
+SELECT picked() IS NULL;
+ROLLBACK TO s;
+SELECT picked();
+ROLLBACK;
+SELECT picked();
+-- Also in one statement, and where the transaction may not write.
+WITH d AS (DELETE FROM gateway_pool_memberships WHERE name_of("gatewayId") <> 'g1' RETURNING 1)
+SELECT count(*), count(pick_healthy_gateway(:pool)) FROM d;
+BEGIN READ ONLY;
+SELECT picked();
+ROLLBACK;
+
+-- Not once for many rows, and not in a parallel worker.
+SELECT provolatile, proparallel, proisstrict FROM pg_proc WHERE proname LIKE 'pick\_%' GROUP BY 1, 2, 3;
+DROP FUNCTION public.picked, public.explained, public.name_of;
