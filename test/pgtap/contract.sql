@@ -1,0 +1,130 @@
+-- The names, types and properties that others build on.
+\set QUIET 1
+SET client_min_messages = warning;
+\i test/host.sql
+SELECT host_test.make_host('app', 2) \g /dev/null
+CREATE EXTENSION gateway_pool SCHEMA app;
+SET search_path = app, public;
+BEGIN;
+SELECT no_plan();
+
+-- Functions: arguments with their names and defaults, results.
+SELECT is(pg_get_function_arguments(f.oid) || ' -> ' || pg_get_function_result(f.oid), e.signature, e.name)
+  FROM (VALUES
+    ('pick_healthy_gateway', 'pool_id uuid, exclude uuid[] DEFAULT NULL::uuid[], strategy text DEFAULT ''random''::text, '
+        'capabilities jsonb DEFAULT NULL::jsonb, sticky_key text DEFAULT NULL::text, null_if_none boolean DEFAULT false -> uuid'),
+    ('pick_healthy_gateways', 'pool_id uuid, count integer DEFAULT 2, exclude uuid[] DEFAULT NULL::uuid[], strategy text DEFAULT ''random''::text, '
+        'capabilities jsonb DEFAULT NULL::jsonb, sticky_key text DEFAULT NULL::text, null_if_none boolean DEFAULT false -> SETOF uuid'),
+    ('resolve_gateway', 'gateway_id uuid, pool_id uuid -> uuid'),
+    ('explain_gateway_pick', 'pool_id uuid, exclude uuid[] DEFAULT NULL::uuid[], strategy text DEFAULT ''random''::text, '
+        'capabilities jsonb DEFAULT NULL::jsonb, sticky_key text DEFAULT NULL::text, null_if_none boolean DEFAULT false -> '
+        'TABLE("gatewayId" uuid, name text, status text, reason text, state text, weight integer, priority smallint, '
+        'candidate boolean, verdict text, share double precision)'),
+    ('create_gateway_pool', 'org_id uuid, OUT id uuid, OUT "orgId" uuid, INOUT name text, OUT "createdAt" timestamp with time zone, '
+        'OUT "updatedAt" timestamp with time zone -> record'),
+    ('update_gateway_pool', 'org_id uuid, pool_id uuid, OUT id uuid, OUT "orgId" uuid, INOUT name text, '
+        'OUT "createdAt" timestamp with time zone, OUT "updatedAt" timestamp with time zone -> record'),
+    ('delete_gateway_pool', 'org_id uuid, pool_id uuid, OUT id uuid, OUT "orgId" uuid, OUT name text, '
+        'OUT "createdAt" timestamp with time zone, OUT "updatedAt" timestamp with time zone -> record'),
+    ('get_gateway_pool', 'org_id uuid, pool_id uuid, OUT id uuid, OUT "orgId" uuid, OUT name text, '
+        'OUT "createdAt" timestamp with time zone, OUT "updatedAt" timestamp with time zone, OUT gateways jsonb -> record'),
+    ('add_gateway_to_pool', 'org_id uuid, pool_id uuid, gateway_id uuid, OUT id uuid, OUT "gatewayPoolId" uuid, OUT "gatewayId" uuid, '
+        'INOUT weight integer DEFAULT 1, INOUT priority integer DEFAULT 0, OUT "createdAt" timestamp with time zone -> record'),
+    ('remove_gateway_from_pool', 'org_id uuid, pool_id uuid, gateway_id uuid, OUT id uuid, OUT "gatewayPoolId" uuid, OUT "gatewayId" uuid, '
+        'OUT "createdAt" timestamp with time zone -> record'),
+    ('get_gateway_pool_resources', 'org_id uuid, pool_id uuid -> jsonb'),
+    ('get_gateway_pool_plan', 'org_id uuid, OUT "gatewayPool" boolean, OUT "expiresAt" timestamp with time zone, OUT "maxPools" integer, '
+        'OUT "usedPools" bigint, OUT "maxGatewaysPerPool" integer -> record'),
+    ('set_gateway_pool_entitlement', 'org_id uuid, enabled boolean, max_pools integer DEFAULT NULL::integer, '
+        'max_gateways_per_pool integer DEFAULT NULL::integer, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone -> void'),
+    ('set_gateway_state', 'gateway_id uuid, state text, reason text DEFAULT NULL::text -> void'),
+    ('install_gateway_pools', 'organizations regclass DEFAULT NULL::regclass, gateways regclass DEFAULT NULL::regclass, '
+        'kubernetes_auths regclass DEFAULT NULL::regclass -> void'),
+    ('uninstall_gateway_pools', 'keep_data boolean DEFAULT true -> void'),
+    ('check_gateway_pools', ' -> TABLE(problem text, object text, detail text, remedy text)')
+  ) e (name, signature)
+  LEFT JOIN pg_proc f ON f.proname = e.name AND f.pronamespace = 'app'::regnamespace;
+
+-- Everything that reads the latest rows: never folded, never in a parallel
+-- worker, never skipped for a NULL.
+SELECT is_empty($$
+    SELECT p.oid::regprocedure FROM pg_proc p
+      JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+      JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'gateway_pool'
+     WHERE (p.provolatile <> 'v' OR p.proparallel <> 'u' OR p.proisstrict)
+       AND p.proname NOT IN ('is_gateway_pool_name', 'gateway_pool_comments', 'gateway_pool_resources')$$,
+    'functions are volatile, parallel unsafe and called on NULL');
+-- What is not C cannot be led elsewhere by the caller's path.
+SELECT is_empty($$
+    SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+     WHERE p.pronamespace = 'app'::regnamespace AND l.lanname <> 'c'
+       AND p.proname NOT IN ('on_update_timestamp', 'gateway_pool_comments')
+       AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)$$,
+    'functions fix their search_path');
+SELECT is_empty($$
+    SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'app'::regnamespace AND p.prosecdef$$,
+    'no function runs as its definer');
+SELECT is_empty($$
+    SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'v'
+       AND pg_get_viewdef(c.oid) !~ 'FROM app\.\w+\(\)|FROM \w+\('$$,
+    'every view is a function');
+
+-- Views and tables: columns in order, as the API names them.
+SELECT columns_are('app', 'gateway_pool_status', ARRAY['id', 'orgId', 'name', 'memberCount', 'healthyMemberCount',
+    'memberGatewayIds', 'connectedResourcesCount', 'health', 'label', 'createdAt', 'updatedAt']);
+SELECT columns_are('app', 'gateway_status', ARRAY['gatewayId', 'orgId', 'name', 'status', 'state', 'reason', 'lastHeartbeatAt',
+    'heartbeatExpiresAt', 'suspectUntil', 'lastProbeAt', 'lastProbeMs', 'activeConnections', 'reservations', 'changedAt']);
+SELECT columns_are('app', 'gateway_pool_members', ARRAY['gatewayPoolId', 'weight', 'priority', 'gatewayId', 'orgId', 'name', 'status',
+    'state', 'reason', 'lastHeartbeatAt', 'heartbeatExpiresAt', 'suspectUntil', 'lastProbeAt', 'lastProbeMs', 'activeConnections',
+    'reservations', 'changedAt']);
+SELECT columns_are('app', 'gateway_options', ARRAY['kind', 'id', 'orgId', 'name', 'health', 'label', 'poolIds']);
+SELECT columns_are('app', 'gateway_pools', ARRAY['id', 'orgId', 'name', 'createdAt', 'updatedAt']);
+SELECT columns_are('app', 'gateway_pool_memberships', ARRAY['id', 'gatewayPoolId', 'gatewayId', 'createdAt', 'updatedAt', 'weight', 'priority']);
+SELECT columns_are('app', 'gateway_pool_entitlements', ARRAY['orgId', 'gatewayPool', 'maxPools', 'maxGatewaysPerPool', 'expiresAt',
+    'createdAt', 'updatedAt']);
+SELECT columns_are('app', 'gateway_states', ARRAY['gatewayId', 'state', 'reason', 'changedAt']);
+SELECT columns_are('app', 'gateway_probes', ARRAY['gatewayId', 'protocol', 'address', 'path', 'expectedStatus', 'serverName', 'verifyTls',
+    'caCertificate', 'intervalMs', 'timeoutMs', 'rise', 'fall', 'required', 'createdAt', 'updatedAt']);
+SELECT col_type_is('app', 'gateway_pools', 'name', 'character varying(32)', 'a name is at most 32 long');
+SELECT col_default_is('app', 'gateway_pool_memberships', 'weight', 1, 'weight is 1');
+SELECT col_default_is('app', 'gateway_pool_memberships', 'priority', 0, 'priority is 0');
+SELECT col_default_is('app', 'gateway_probes', 'required', 'true', 'a probe is required');
+SELECT has_index('app', 'gateway_pool_memberships', 'gateway_pool_memberships_gatewayid_index', ARRAY['"gatewayId"']);
+SELECT has_index('app', 'identity_kubernetes_auths', 'identity_kubernetes_auths_gatewaypoolid_index', ARRAY['"gatewayPoolId"']);
+SELECT is(confdeltype, e.action, e.name)
+  FROM (VALUES ('gateway_pools_orgid_foreign', 'c'::"char"), ('gateway_pool_memberships_gatewaypoolid_foreign', 'c'),
+               ('gateway_pool_memberships_gatewayid_foreign', 'c'), ('gateway_pool_entitlements_orgid_foreign', 'c'),
+               ('gateway_states_gatewayid_foreign', 'c'), ('gateway_probes_gatewayid_foreign', 'c'),
+               ('identity_kubernetes_auths_gatewaypoolid_foreign', 'n')) e (name, action)
+  LEFT JOIN pg_constraint k ON k.conname = e.name AND k.connamespace = 'app'::regnamespace;
+
+-- No trigger that a host's migration could trip over: none deferred, none
+-- bound to columns, none with a condition; ours fire before the foreign keys'.
+SELECT is_empty($$
+    SELECT t.tgname FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+     WHERE f.pronamespace = 'app'::regnamespace AND NOT t.tgisinternal
+       AND (t.tgdeferrable OR t.tgattr <> '' OR t.tgqual IS NOT NULL OR t.tgnewtable IS NOT NULL)$$,
+    'triggers are plain');
+SELECT is_empty($$
+    SELECT t.tgname FROM pg_trigger t WHERE t.tgname LIKE 'GatewayPools\_%' AND t.tgname::text COLLATE "C" >= 'RI_'$$,
+    'triggers of ours sort before those of foreign keys');
+-- Only built-in types and functions in the tables.
+SELECT is_empty($$
+    SELECT d.objid FROM pg_depend d
+      JOIN pg_depend m ON m.classid = d.refclassid AND m.objid = d.refobjid AND m.deptype = 'e'
+      JOIN pg_extension e ON e.oid = m.refobjid AND e.extname = 'gateway_pool'
+     WHERE d.classid IN ('pg_attrdef'::regclass, 'pg_constraint'::regclass)
+        OR d.classid = 'pg_class'::regclass AND d.objid IN (SELECT c.oid FROM pg_class c WHERE c.relkind IN ('r', 'i'))$$,
+    'no column, default, check or index needs the extension');
+
+SELECT ok(has_table_privilege('pg_monitor', 'app.' || v, 'SELECT'), v || ' is open to all; the tables decide')
+  FROM unnest('{gateway_status,gateway_pool_members,gateway_pool_status,gateway_options}'::text[]) v;
+
+-- Settings.
+SELECT is(concat_ws(' ', s.setting, s.unit, s.context), e.setting, e.name)
+  FROM (VALUES ('default_entitlement', 'off superuser'), ('max_pools_per_org', '50 superuser'), ('max_gateways_per_pool', '-1 superuser'),
+               ('heartbeat_timeout', '3600 s sighup'), ('heartbeat_grace', '30 s sighup')) e (name, setting)
+  LEFT JOIN pg_settings s ON s.name = 'gateway_pool.' || e.name;
+SELECT throws_ok('SET gateway_pool.heartbeat_timeout = 1', '55P02');
+SELECT * FROM finish();
+ROLLBACK;

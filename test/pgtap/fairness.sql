@@ -1,0 +1,51 @@
+-- Picks are as fair as the weights say: chi-square, with limits so far out
+-- (p < 1e-9) that only a bias crosses them.
+\set QUIET 1
+SET client_min_messages = warning;
+\i test/host.sql
+SELECT host_test.make_host('app', 2) \g /dev/null
+CREATE EXTENSION gateway_pool SCHEMA app;
+SET search_path = app, public;
+\set pool '\'00000000-0000-0000-0000-000000000001\''
+SELECT set_gateway_pool_entitlement(host_test.add_org('app', 'acme', '00000000-0000-0000-0000-00000000000a'), true) \g /dev/null
+INSERT INTO gateway_pools (id, "orgId", name) VALUES (:pool, '00000000-0000-0000-0000-00000000000a', 'eu');
+SELECT host_test.add_gateway('app', '00000000-0000-0000-0000-00000000000a', 'g' || i) FROM generate_series(1, 10) i \g /dev/null
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT :pool, id FROM gateways_v2;
+
+-- Sum over the members of (picked - expected)^2 / expected; picks of others count as infinitely far.
+CREATE FUNCTION public.chi_square(picks uuid[]) RETURNS double precision LANGUAGE sql AS $$
+    SELECT sum(CASE WHEN e.share > 0 THEN (coalesce(p.n, 0) - e.share * cardinality(picks)) ^ 2 / (e.share * cardinality(picks))
+                    WHEN p.n > 0 THEN 'infinity' ELSE 0 END)
+      FROM app.explain_gateway_pick('00000000-0000-0000-0000-000000000001') e
+      LEFT JOIN (SELECT u AS id, count(*) AS n FROM unnest(picks) u GROUP BY 1) p ON p.id = e."gatewayId"
+$$;
+CREATE FUNCTION public.picks(n int) RETURNS uuid[] LANGUAGE sql AS $$
+    SELECT array_agg(app.pick_healthy_gateway('00000000-0000-0000-0000-000000000001')) FROM generate_series(1, n)
+$$;
+SELECT plan(5);
+
+-- Nine degrees of freedom: 57.3.
+SELECT cmp_ok(chi_square(picks(20000)), '<', 57.3::double precision, 'ten members alike');
+
+-- Weights 1:2:7, two degrees: 41.4; the rest weighs nothing.
+UPDATE gateway_pool_memberships m SET weight = CASE g.name WHEN 'g1' THEN 1 WHEN 'g2' THEN 2 WHEN 'g3' THEN 7 ELSE 0 END
+  FROM gateways_v2 g WHERE g.id = m."gatewayId";
+SELECT cmp_ok(chi_square(picks(20000)), '<', 41.4::double precision, 'weights 1:2:7');
+
+-- The first of several is picked as one alone is.
+SELECT cmp_ok(chi_square(array_agg((SELECT g FROM pick_healthy_gateways(:pool, 3 + i * 0) g LIMIT 1))), '<', 41.4::double precision,
+              'the first of several')
+  FROM generate_series(1, 10000) i;
+
+-- The second is picked by weight among those that the first left: of 1:2:7,
+-- g1 is second with 2/10*1/8 + 7/10*1/3 = 0.2583.
+SELECT cmp_ok(abs(count(*) FILTER (WHERE g.name = 'g1') / 10000.0 - 0.258333), '<', 0.03, 'the second of several')
+  FROM generate_series(1, 10000) i
+ CROSS JOIN LATERAL (SELECT p.g FROM pick_healthy_gateways(:pool, 2 + i * 0) WITH ORDINALITY p (g, n) WHERE p.n = 2) second
+  JOIN gateways_v2 g ON g.id = second.g;
+
+-- Excluding a heavy member leaves the proportions of the others.
+SELECT cmp_ok(abs(count(*) FILTER (WHERE g.name = 'g1') / 10000.0 - 1 / 3.0), '<', 0.03, 'what is left keeps its proportions')
+  FROM (SELECT pick_healthy_gateway(:pool, (SELECT array_agg(id) FROM gateways_v2 WHERE name = 'g3')) AS id
+          FROM generate_series(1, 10000)) p JOIN gateways_v2 g USING (id);
+SELECT * FROM finish();
