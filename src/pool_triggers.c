@@ -192,7 +192,8 @@ references_in_words(const PoolCatalog *catalog, const pg_uuid_t *pool)
  * gateways table
  *
  * A pool with members or consumers, and a gateway that is a member, stay in
- * their organization.  Fires at every heartbeat too, hence the order of things.
+ * their organization.  Fires at every heartbeat too, where nothing but the
+ * comparison is to be done.
  */
 Datum
 gateway_pools_refuse_move(PG_FUNCTION_ARGS)
@@ -205,13 +206,14 @@ gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 	char	   *held_by = NULL;
 	bool		is_pool;
 
+	if (!TRIGGER_FIRED_BY_UPDATE(call->tg_event) || !changes(call, "orgId"))
+		return result;
+
 	/* The host may have taken its tables, and with them the feature, back. */
 	if (!catalog_find(&catalog, fcinfo->flinfo->fn_oid))
 		return result;
 	is_pool = table == catalog.pools;
 	trigger_require_table(call, is_pool ? catalog.pools : catalog.gateways);
-	if (!TRIGGER_FIRED_BY_UPDATE(call->tg_event) || !changes(call, "orgId"))
-		return result;
 
 	id = trigger_uuid(call, call->tg_trigtuple, trigger_column(call, "id"));
 	(void) same_org_lock(table, id, "UPDATE");

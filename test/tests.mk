@@ -45,4 +45,5 @@ check-tests: ## look for tests that are not run and expected outputs of none
 	$(if $(strip $(misnamed)),$(error not run, for their names: $(strip $(misnamed))))
 	$(if $(without_test),$(error expected outputs without a test: $(without_test)))
 	$(if $(without_output),$(error tests without an expected output: $(without_output)))
+	$(if $(shell grep -c '^ *"version": "$(EXTVERSION)\.' META.json | grep -x 2),,$(error META.json has another version than the control file))
 	@:

@@ -122,11 +122,17 @@ BEGIN
 
         (20, 'column', 'gateway_pool_memberships', '{weight}', NULL, 'weight',
             'ALTER TABLE @extschema@.gateway_pool_memberships ADD COLUMN weight int NOT NULL DEFAULT 1 '
-            'CONSTRAINT gateway_pool_memberships_weight_check CHECK (weight BETWEEN 0 AND 1000)'),
+            'CONSTRAINT gateway_pool_memberships_weight_check CHECK (weight BETWEEN 0 AND 1000); '
+            'COMMENT ON COLUMN @extschema@.gateway_pool_memberships.weight IS '
+            '''share of the picks beside the weights of the other candidates, 0 to 1000; 0 is picked only when nobody weighs more'''),
         (21, 'column', 'gateway_pool_memberships', '{priority}', NULL, 'priority',
-            'ALTER TABLE @extschema@.gateway_pool_memberships ADD COLUMN priority smallint NOT NULL DEFAULT 0'),
+            'ALTER TABLE @extschema@.gateway_pool_memberships ADD COLUMN priority smallint NOT NULL DEFAULT 0; '
+            'COMMENT ON COLUMN @extschema@.gateway_pool_memberships.priority IS '
+            '''picks are made from the candidates with the lowest number'''),
         (22, 'column', kubernetes_name, '{gatewayPoolId}', NULL, 'gatewayPoolId',
-            format('ALTER TABLE %s ADD COLUMN "gatewayPoolId" uuid', kubernetes_auths)),
+            format('ALTER TABLE %1$s ADD COLUMN "gatewayPoolId" uuid; '
+                   'COMMENT ON COLUMN %1$s."gatewayPoolId" IS ''the pool through which the cluster is reached, '
+                   'in place of one gateway''', kubernetes_auths)),
 
         (30, 'unique key', 'gateway_pools', '{orgId,name}', NULL, 'gateway_pools_orgid_name_unique',
             'ALTER TABLE @extschema@.gateway_pools '
