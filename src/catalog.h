@@ -2,8 +2,8 @@
  * catalog.h
  *		Our tables, the host's beside them, and acting as their owners.
  */
-#ifndef CATALOG_H
-#define CATALOG_H
+#ifndef GATEWAY_POOL_CATALOG_H
+#define GATEWAY_POOL_CATALOG_H
 
 #include "access/attnum.h"
 #include "executor/spi.h"
@@ -55,4 +55,4 @@ extern void owner_end(const OwnerScope *scope);
 extern bool owner_exists(Oid relation, const char *sql, const pg_uuid_t *id);
 extern int64 owner_count(Oid relation, const char *sql, const pg_uuid_t *id);
 
-#endif							/* CATALOG_H */
+#endif							/* GATEWAY_POOL_CATALOG_H */

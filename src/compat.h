@@ -2,8 +2,8 @@
  * compat.h
  *		Every difference between the PostgreSQL versions that we build on.
  */
-#ifndef COMPAT_H
-#define COMPAT_H
+#ifndef GATEWAY_POOL_COMPAT_H
+#define GATEWAY_POOL_COMPAT_H
 
 #if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
 #error "gateway_pool builds on PostgreSQL 14 to 18"
@@ -94,4 +94,4 @@ init_materialized_result(FunctionCallInfo fcinfo)
 #endif
 }
 
-#endif							/* COMPAT_H */
+#endif							/* GATEWAY_POOL_COMPAT_H */

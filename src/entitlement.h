@@ -2,8 +2,8 @@
  * entitlement.h
  *		What an organization's plan allows.
  */
-#ifndef ENTITLEMENT_H
-#define ENTITLEMENT_H
+#ifndef GATEWAY_POOL_ENTITLEMENT_H
+#define GATEWAY_POOL_ENTITLEMENT_H
 
 #include "datatype/timestamp.h"
 
@@ -21,4 +21,4 @@ typedef struct Entitlement
 extern Entitlement entitlement_read(const PoolCatalog *catalog, const pg_uuid_t *org);
 extern Entitlement entitlement_require(const PoolCatalog *catalog, const pg_uuid_t *org);
 
-#endif							/* ENTITLEMENT_H */
+#endif							/* GATEWAY_POOL_ENTITLEMENT_H */

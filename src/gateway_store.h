@@ -2,8 +2,8 @@
  * gateway_store.h
  *		Pools, members and gateways, read from the tables.
  */
-#ifndef GATEWAY_STORE_H
-#define GATEWAY_STORE_H
+#ifndef GATEWAY_POOL_GATEWAY_STORE_H
+#define GATEWAY_POOL_GATEWAY_STORE_H
 
 #include "datatype/timestamp.h"
 #include "utils/jsonb.h"
@@ -54,4 +54,4 @@ extern GatewayRow *store_gateways(const PoolCatalog *catalog, StoreFilter filter
 								  TimestampTz now, int *count);
 extern const char *gateway_state_name(GatewayState state);
 
-#endif							/* GATEWAY_STORE_H */
+#endif							/* GATEWAY_POOL_GATEWAY_STORE_H */

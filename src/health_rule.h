@@ -5,8 +5,8 @@
  * Pure: values in, values out; no SQL, no memory of the server's, no settings,
  * no clock.  Times are microseconds on one clock of the caller's choice.
  */
-#ifndef HEALTH_RULE_H
-#define HEALTH_RULE_H
+#ifndef GATEWAY_POOL_HEALTH_RULE_H
+#define GATEWAY_POOL_HEALTH_RULE_H
 
 /* What the host's row says about one way by which a gateway is reached. */
 typedef struct HeartbeatPath
@@ -79,4 +79,4 @@ extern HeartbeatEvidence heartbeat_evidence(const Heartbeat *heartbeat, int64 no
 extern GatewayHealth health_rule(const HealthEvidence *evidence);
 extern const char *gateway_status_name(GatewayStatus status);
 
-#endif							/* HEALTH_RULE_H */
+#endif							/* GATEWAY_POOL_HEALTH_RULE_H */

@@ -2,12 +2,12 @@
  * pool_name.h
  *		What a pool may be called.
  */
-#ifndef POOL_NAME_H
-#define POOL_NAME_H
+#ifndef GATEWAY_POOL_POOL_NAME_H
+#define GATEWAY_POOL_POOL_NAME_H
 
 #define POOL_NAME_MAX 32
 
 extern bool pool_name_is_valid(const char *name, int length);
 extern void pool_name_require(Oid pools, const char *name, int length);
 
-#endif							/* POOL_NAME_H */
+#endif							/* GATEWAY_POOL_POOL_NAME_H */

@@ -4,8 +4,8 @@
  *
  * Pure, as health_rule.h.
  */
-#ifndef PROBE_TARGET_H
-#define PROBE_TARGET_H
+#ifndef GATEWAY_POOL_PROBE_TARGET_H
+#define GATEWAY_POOL_PROBE_TARGET_H
 
 /* Longest host name, in the form with dots (RFC 1035, 2.3.4). */
 #define PROBE_HOST_MAX 253
@@ -19,4 +19,4 @@ typedef struct ProbeTarget
 
 extern const char *probe_target_parse(const char *address, ProbeTarget *target);
 
-#endif							/* PROBE_TARGET_H */
+#endif							/* GATEWAY_POOL_PROBE_TARGET_H */

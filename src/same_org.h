@@ -2,8 +2,8 @@
  * same_org.h
  *		Which organization a row belongs to, held while it is compared.
  */
-#ifndef SAME_ORG_H
-#define SAME_ORG_H
+#ifndef GATEWAY_POOL_SAME_ORG_H
+#define GATEWAY_POOL_SAME_ORG_H
 
 #include "catalog.h"
 
@@ -11,4 +11,4 @@ extern pg_uuid_t *same_org_lock(Oid relation, const pg_uuid_t *id, const char *s
 extern void same_org_require(Relation relation, const pg_uuid_t *left, const pg_uuid_t *right,
 							 const char *detail);
 
-#endif							/* SAME_ORG_H */
+#endif							/* GATEWAY_POOL_SAME_ORG_H */

@@ -4,8 +4,8 @@
  *
  * Pure, as health_rule.h: the caller brings the facts and the random number.
  */
-#ifndef SELECTION_H
-#define SELECTION_H
+#ifndef GATEWAY_POOL_SELECTION_H
+#define GATEWAY_POOL_SELECTION_H
 
 #include "health_rule.h"
 
@@ -48,4 +48,4 @@ extern bool selection_eligible(GatewayStatus status, GatewayState state);
 extern uint64 selection_filter(SelectionMember *members, int count);
 extern int	selection_draw(const SelectionMember *members, int count, uint64 ticket);
 
-#endif							/* SELECTION_H */
+#endif							/* GATEWAY_POOL_SELECTION_H */

@@ -2,8 +2,8 @@
  * settings.h
  *		The settings gateway_pool.*.
  */
-#ifndef SETTINGS_H
-#define SETTINGS_H
+#ifndef GATEWAY_POOL_SETTINGS_H
+#define GATEWAY_POOL_SETTINGS_H
 
 /* A limit of this value is none. */
 #define NO_LIMIT (-1)
@@ -16,4 +16,4 @@ extern int	setting_max_pools_per_org;	/* or NO_LIMIT */
 
 extern void settings_init(void);
 
-#endif							/* SETTINGS_H */
+#endif							/* GATEWAY_POOL_SETTINGS_H */

@@ -2,8 +2,8 @@
  * trigger_row.h
  *		What every trigger function needs of its call.
  */
-#ifndef TRIGGER_ROW_H
-#define TRIGGER_ROW_H
+#ifndef GATEWAY_POOL_TRIGGER_ROW_H
+#define GATEWAY_POOL_TRIGGER_ROW_H
 
 #include "access/attnum.h"
 #include "commands/trigger.h"
@@ -17,4 +17,4 @@ extern AttrNumber trigger_column(TriggerData *call, const char *name);
 extern const pg_uuid_t *trigger_uuid(TriggerData *call, HeapTuple row, AttrNumber column);
 extern bool trigger_changes(TriggerData *call, AttrNumber column);
 
-#endif							/* TRIGGER_ROW_H */
+#endif							/* GATEWAY_POOL_TRIGGER_ROW_H */

@@ -17,7 +17,9 @@ CREATE FUNCTION public.parts(schema text DEFAULT 'app') RETURNS SETOF text LANGU
 $$;
 CREATE FUNCTION public.members() RETURNS TABLE (kind text, n bigint) LANGUAGE sql AS $$
     SELECT d.classid::regclass::text, count(*) FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
-     WHERE d.refclassid = 'pg_extension'::regclass AND e.extname = 'gateway_pool' AND d.deptype = 'e' GROUP BY 1 ORDER BY 1
+     WHERE d.refclassid = 'pg_extension'::regclass AND e.extname = 'gateway_pool' AND d.deptype = 'e'
+       AND d.classid <> 'pg_type'::regclass -- from 17 on, the row types of views too
+     GROUP BY 1 ORDER BY 1
 $$;
 
 --

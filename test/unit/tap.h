@@ -2,8 +2,8 @@
  * tap.h
  *		Test Anything Protocol for the unit tests.
  */
-#ifndef TAP_H
-#define TAP_H
+#ifndef GATEWAY_POOL_TAP_H
+#define GATEWAY_POOL_TAP_H
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,4 +39,4 @@ done(void)
 	return tap_failures != 0;
 }
 
-#endif							/* TAP_H */
+#endif							/* GATEWAY_POOL_TAP_H */
