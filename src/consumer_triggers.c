@@ -150,7 +150,7 @@ org_of_row(TriggerData *call, const Route *route)
 	pg_uuid_t  *org = NULL;
 
 	if (route->org_query[0] == '\0')
-		return (pg_uuid_t *) trigger_uuid(call, row, trigger_column(call, "orgId"));
+		return (pg_uuid_t *) trigger_uuid(call, row, trigger_required_column(call, "orgId"));
 
 	owner_begin(&scope, RelationGetRelid(relation));
 	if (owner_execute(owner_prepare(route->org_query, 1, &type), &value) > 0)

@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -48,17 +49,16 @@ PG_FUNCTION_INFO_V1(gateway_pool_memberships_enforce);
 PG_FUNCTION_INFO_V1(gateway_probes_enforce);
 PG_FUNCTION_INFO_V1(gateway_pool_set_timestamp);
 
-/* The column that a rule is about; it must be there. */
 static const pg_uuid_t *
 new_uuid(TriggerData *call, const char *column)
 {
-	return trigger_uuid(call, trigger_new_row(call), trigger_column(call, column));
+	return trigger_uuid(call, trigger_new_row(call), trigger_required_column(call, column));
 }
 
 static bool
 changes(TriggerData *call, const char *column)
 {
-	return trigger_changes(call, trigger_column(call, column));
+	return trigger_changes(call, trigger_required_column(call, column));
 }
 
 /*
@@ -112,7 +112,7 @@ gateway_pools_enforce(PG_FUNCTION_ARGS)
 	if (renamed)
 	{
 		char	   *name = SPI_getvalue(trigger_new_row(call), RelationGetDescr(call->tg_relation),
-										trigger_column(call, "name"));
+										trigger_required_column(call, "name"));
 
 		pool_name_require(catalog.pools, name, strlen(name));
 	}
@@ -200,13 +200,13 @@ gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW);
 	Oid			table = RelationGetRelid(call->tg_relation);
-	Datum		result = PointerGetDatum(call->tg_newtuple);
+	Datum		result = PointerGetDatum(trigger_new_row(call));
 	PoolCatalog catalog;
 	const pg_uuid_t *id;
 	char	   *held_by = NULL;
 	bool		is_pool;
 
-	if (!TRIGGER_FIRED_BY_UPDATE(call->tg_event) || !changes(call, "orgId"))
+	if (!changes(call, "orgId"))
 		return result;
 
 	/* The host may have taken its tables, and with them the feature, back. */
@@ -215,7 +215,7 @@ gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 	is_pool = table == catalog.pools;
 	trigger_require_table(call, is_pool ? catalog.pools : catalog.gateways);
 
-	id = trigger_uuid(call, call->tg_trigtuple, trigger_column(call, "id"));
+	id = trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "id"));
 	(void) same_org_lock(table, id, "UPDATE");
 
 	if (owner_exists(catalog.memberships,
@@ -241,6 +241,17 @@ gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 	return result;
 }
 
+/* TRUNCATE takes this lock on all its tables before the first trigger fires. */
+static bool
+is_being_truncated(Oid table)
+{
+	Relation	relation = relation_open(table, AccessShareLock);
+	bool		locked = CheckRelationLockedByMe(relation, AccessExclusiveLock, true);
+
+	relation_close(relation, AccessShareLock);
+	return locked;
+}
+
 /*
  * gateway_pools_refuse_delete: BEFORE DELETE, row, and BEFORE TRUNCATE,
  * statement, of gateway_pools
@@ -263,16 +274,15 @@ gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
 
 	if (is_row)
 	{
-		const pg_uuid_t *org = trigger_uuid(call, call->tg_trigtuple, trigger_column(call, "orgId"));
+		const pg_uuid_t *org = trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "orgId"));
 
-		pool = trigger_uuid(call, call->tg_trigtuple, trigger_column(call, "id"));
+		pool = trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "id"));
 		if (!owner_exists(catalog.organizations,
 						  psprintf("SELECT FROM %s WHERE id = $1", catalog_name(catalog.organizations)),
 						  org))
 			return PointerGetDatum(call->tg_trigtuple);
 	}
-	/* TRUNCATE takes this lock on all its tables before the first trigger fires. */
-	else if (CheckRelationOidLockedByMe(catalog.organizations, AccessExclusiveLock, true))
+	else if (is_being_truncated(catalog.organizations))
 		return PointerGetDatum(NULL);
 
 	references = references_in_words(&catalog, pool);
@@ -283,7 +293,7 @@ gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
 				 is_row ?
 				 errmsg("gateway pool \"%s\" cannot be deleted because it is referenced by %s",
 						SPI_getvalue(call->tg_trigtuple, RelationGetDescr(call->tg_relation),
-									 trigger_column(call, "name")), references) :
+									 trigger_required_column(call, "name")), references) :
 				 errmsg("gateway pools cannot be truncated because they are referenced by %s", references),
 				 errhint("Set these rows to another pool, or to none, first."),
 				 catalog_error_constraint(catalog.pools, "gateway_pools_in_use")));
@@ -311,7 +321,7 @@ gateway_probes_enforce(PG_FUNCTION_ARGS)
 	trigger_require_table(call, get_relname_relid("gateway_probes", catalog.schema));
 
 	/* NOT NULL is checked only after this. */
-	address = SPI_getvalue(row, RelationGetDescr(call->tg_relation), trigger_column(call, "address"));
+	address = SPI_getvalue(row, RelationGetDescr(call->tg_relation), trigger_required_column(call, "address"));
 	problem = address == NULL ? NULL : probe_target_parse(address, &target);
 	if (problem != NULL)
 		ereport(ERROR,

@@ -69,6 +69,21 @@ trigger_column(TriggerData *call, const char *name)
 	return column > 0 ? column : InvalidAttrNumber;
 }
 
+/* The number of a column without which the rule makes no sense. */
+AttrNumber
+trigger_required_column(TriggerData *call, const char *name)
+{
+	AttrNumber	column = trigger_column(call, name);
+
+	if (column == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("gateway pools need column \"%s\" of table \"%s\"", name,
+						RelationGetRelationName(call->tg_relation)),
+				 errtable(call->tg_relation)));
+	return column;
+}
+
 /* The value of a column of type uuid, NULL for null. */
 const pg_uuid_t *
 trigger_uuid(TriggerData *call, HeapTuple row, AttrNumber column)
@@ -80,8 +95,8 @@ trigger_uuid(TriggerData *call, HeapTuple row, AttrNumber column)
 	if (SPI_gettypeid(columns, column) != UUIDOID)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("gateway pools need column \"%s\" of table \"%s\" to exist and to be of type uuid",
-						column > 0 ? NameStr(TupleDescAttr(columns, column - 1)->attname) : "?",
+				 errmsg("gateway pools need column \"%s\" of table \"%s\" to be of type uuid",
+						NameStr(TupleDescAttr(columns, column - 1)->attname),
 						RelationGetRelationName(call->tg_relation)),
 				 errtable(call->tg_relation)));
 	value = heap_getattr(row, column, columns, &is_null);

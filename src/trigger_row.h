@@ -14,6 +14,7 @@ extern TriggerData *trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, T
 extern void trigger_require_table(TriggerData *call, Oid expected);
 extern HeapTuple trigger_new_row(TriggerData *call);
 extern AttrNumber trigger_column(TriggerData *call, const char *name);
+extern AttrNumber trigger_required_column(TriggerData *call, const char *name);
 extern const pg_uuid_t *trigger_uuid(TriggerData *call, HeapTuple row, AttrNumber column);
 extern bool trigger_changes(TriggerData *call, AttrNumber column);
 

@@ -184,3 +184,36 @@ UPDATE gateway_pools SET "updatedAt" = '2001-01-01' WHERE name = 'us' RETURNING 
 SELECT set_gateway_state(:a1, 'draining', 'new disk');
 UPDATE gateway_states SET "changedAt" = '2001-01-01' RETURNING state, reason, "changedAt" > '2002-01-01';
 SELECT fails($$UPDATE gateway_states SET state = 'off'$$) LIMIT 2;
+
+--
+-- Our trigger functions refuse tables of others, whatever columns these have
+--
+CREATE TABLE public.stray (id uuid, "orgId" uuid, name text);
+CREATE FUNCTION public.attach(timing text, trigger_function text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TRIGGER t %s ON public.stray FOR EACH %s EXECUTE FUNCTION app.%s', timing,
+                   CASE WHEN timing ~ 'TRUNCATE' THEN 'STATEMENT' ELSE 'ROW' END, trigger_function);
+    INSERT INTO public.stray VALUES (gen_random_uuid(), gen_random_uuid(), 'x');
+    UPDATE public.stray SET "orgId" = gen_random_uuid();
+    DELETE FROM public.stray;
+    TRUNCATE public.stray;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ' ' || SQLERRM;
+END
+$$;
+SELECT t, f, attach(t, f) FROM (VALUES
+    ('AFTER INSERT', 'gateway_pools_enforce()'), ('BEFORE UPDATE', 'gateway_pools_refuse_move()'), ('BEFORE INSERT', 'gateway_pools_refuse_move()'),
+    ('BEFORE DELETE', 'gateway_pools_refuse_delete()'), ('BEFORE TRUNCATE', 'gateway_pools_refuse_delete()'),
+    ('AFTER DELETE', 'gateway_pools_refuse_delete()'), ('AFTER UPDATE', 'gateway_pool_memberships_enforce()'),
+    ('BEFORE INSERT', 'gateway_probes_enforce()'), ('BEFORE UPDATE', 'gateway_pool_set_timestamp()'),
+    ('BEFORE UPDATE', 'gateway_pool_set_timestamp(''name'')')) v (t, f);
+ALTER TABLE public.stray DROP COLUMN "orgId", ADD COLUMN "orgId" text;
+SELECT attach('BEFORE UPDATE', 'gateway_pools_refuse_move()');
+ALTER TABLE public.stray DROP COLUMN "orgId", DROP COLUMN id, ADD COLUMN "orgID" uuid;
+CREATE TRIGGER t BEFORE UPDATE ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pools_refuse_move();
+INSERT INTO public.stray VALUES ('x');
+SELECT fails($$UPDATE public.stray SET name = 'y'$$);
+SELECT fails('SELECT gateway_pools_refuse_delete()');
+DROP TABLE public.stray;
+DROP FUNCTION public.attach;
