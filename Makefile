@@ -2,11 +2,13 @@
 
 EXTENSION    = gateway_pool
 # The control file is the one source of the version.
-EXTVERSION   = $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" gateway_pool.control)
+EXTVERSION  := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" gateway_pool.control)
 
 MODULE_big   = gateway_pool
 OBJS = \
+	src/argument.o \
 	src/catalog.o \
+	src/check.o \
 	src/consumer_triggers.o \
 	src/endpoint.o \
 	src/entitlement.o \

@@ -31,6 +31,14 @@
 
 PG_FUNCTION_INFO_V1(gateway_pool_is_extension_script);
 
+static void
+refuse_dropped(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("a table of gateway pools was dropped by a concurrent transaction")));
+}
+
 /* A plain table of this name, or InvalidOid: nobody's view stands in for one. */
 static Oid
 find_table(Oid schema, const char *name)
@@ -118,20 +126,80 @@ catalog_require_privilege(Oid relation, AclMode privileges)
 		aclcheck_error(result, OBJECT_TABLE, get_rel_name(relation));
 }
 
-/* By table and column name, so that a message reads the same in every database. */
+/* By name, so that a message reads the same in every database. */
 static int
 compare_consumers(const ListCell *a, const ListCell *b)
 {
 	const PoolConsumer *left = lfirst(a);
 	const PoolConsumer *right = lfirst(b);
-	int			by_table = strcmp(get_rel_name(left->relation), get_rel_name(right->relation));
+	int			order = strcmp(left->schema_name, right->schema_name);
 
-	return by_table != 0 ? by_table : left->column - right->column;
+	if (order == 0)
+		order = strcmp(left->table_name, right->table_name);
+	return order != 0 ? order : left->column - right->column;
+}
+
+/* The numbers in an array of columns of pg_constraint. */
+static AttrNumber *
+key_columns(HeapTuple constraint, int attribute, int *count)
+{
+	bool		is_null;
+	Datum		value = SysCacheGetAttr(CONSTROID, constraint, attribute, &is_null);
+	ArrayType  *array = is_null ? NULL : DatumGetArrayTypeP(value);
+
+	*count = array == NULL ? 0 : ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	return array == NULL ? NULL : (AttrNumber *) ARR_DATA_PTR(array);
 }
 
 /*
- * catalog_consumers lists the foreign keys to gateway_pools, but for the one
- * of the members, by the names of their tables.
+ * Of a foreign key to gateway_pools, the column that references the id; a key
+ * may have others beside it.  InvalidAttrNumber if there is none, or if it is
+ * no uuid, which an implicit cast of its owner's would allow.
+ */
+static AttrNumber
+consumer_column(const PoolCatalog *catalog, HeapTuple constraint)
+{
+	Form_pg_constraint key = (Form_pg_constraint) GETSTRUCT(constraint);
+	AttrNumber	id = get_attnum(catalog->pools, "id");
+	int			count;
+	int			referenced_count;
+	AttrNumber *columns = key_columns(constraint, Anum_pg_constraint_conkey, &count);
+	AttrNumber *referenced = key_columns(constraint, Anum_pg_constraint_confkey, &referenced_count);
+
+	for (int i = 0; i < Min(count, referenced_count); i++)
+		if (referenced[i] == id &&
+			getBaseType(get_atttype(key->conrelid, columns[i])) == UUIDOID)
+			return columns[i];
+	return InvalidAttrNumber;
+}
+
+static List *
+add_consumer(List *consumers, Oid relation, AttrNumber column)
+{
+	PoolConsumer *consumer = palloc(sizeof(PoolConsumer));
+	ListCell   *cell;
+
+	foreach(cell, consumers)
+	{
+		const PoolConsumer *known = lfirst(cell);
+
+		if (known->relation == relation && known->column == column)
+			return consumers;
+	}
+
+	consumer->relation = relation;
+	consumer->column = column;
+	consumer->schema_name = get_namespace_name(get_rel_namespace(relation));
+	consumer->table_name = get_rel_name(relation);
+	consumer->column_name = get_attname(relation, column, true);
+	if (consumer->schema_name == NULL || consumer->table_name == NULL || consumer->column_name == NULL)
+		return consumers;		/* dropped this moment */
+	return lappend(consumers, consumer);
+}
+
+/*
+ * catalog_consumers lists the columns that reference gateway_pools by a foreign
+ * key, but for the one of the members, by the names of their tables.
  *
  * pg_constraint has no index by referenced table; the relation's own triggers,
  * which the relcache holds, name every foreign key that they serve.
@@ -141,35 +209,35 @@ catalog_consumers(const PoolCatalog *catalog)
 {
 	Relation	pools = relation_open(catalog->pools, AccessShareLock);
 	TriggerDesc *triggers = pools->trigdesc;
+	List	   *constraints = NIL;
 	List	   *consumers = NIL;
+	ListCell   *cell;
 
+	/* Look nothing up yet: that may rebuild the relcache's entry under us. */
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
-		HeapTuple	constraint;
-		Datum		columns;
-		bool		is_null;
 
 		/* Each foreign key has two such triggers, one of them for deletion. */
-		if (!OidIsValid(trigger->tgconstraint) || !TRIGGER_FOR_DELETE(trigger->tgtype) ||
-			RI_FKey_trigger_type(trigger->tgfoid) != RI_TRIGGER_PK ||
-			trigger->tgconstrrelid == catalog->memberships)
-			continue;
+		if (OidIsValid(trigger->tgconstraint) && TRIGGER_FOR_DELETE(trigger->tgtype) &&
+			RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK &&
+			trigger->tgconstrrelid != catalog->memberships)
+			constraints = lappend_oid(constraints, trigger->tgconstraint);
+	}
 
-		constraint = SearchSysCache1(CONSTROID, ObjectIdGetDatum(trigger->tgconstraint));
+	foreach(cell, constraints)
+	{
+		HeapTuple	constraint = SearchSysCache1(CONSTROID, ObjectIdGetDatum(lfirst_oid(cell)));
+		AttrNumber	column;
+
 		if (!HeapTupleIsValid(constraint))
 			continue;
-		columns = SysCacheGetAttr(CONSTROID, constraint, Anum_pg_constraint_conkey, &is_null);
+		column = consumer_column(catalog, constraint);
 		/* A partition's rows are among those of its parent. */
-		if (!is_null && ARR_DIMS(DatumGetArrayTypeP(columns))[0] == 1 &&
+		if (column != InvalidAttrNumber &&
 			!OidIsValid(((Form_pg_constraint) GETSTRUCT(constraint))->conparentid))
-		{
-			PoolConsumer *consumer = palloc(sizeof(PoolConsumer));
-
-			consumer->relation = trigger->tgconstrrelid;
-			consumer->column = ((AttrNumber *) ARR_DATA_PTR(DatumGetArrayTypeP(columns)))[0];
-			consumers = lappend(consumers, consumer);
-		}
+			consumers = add_consumer(consumers, ((Form_pg_constraint) GETSTRUCT(constraint))->conrelid,
+									 column);
 		ReleaseSysCache(constraint);
 	}
 
@@ -178,12 +246,47 @@ catalog_consumers(const PoolCatalog *catalog)
 	return consumers;
 }
 
+/* catalog_is_consumer tells whether a column references gateway_pools by a foreign key. */
+bool
+catalog_is_consumer(const PoolCatalog *catalog, Relation relation, AttrNumber column)
+{
+	ListCell   *cell;
+
+	foreach(cell, RelationGetFKeyList(relation))
+	{
+		ForeignKeyCacheInfo *key = lfirst_node(ForeignKeyCacheInfo, cell);
+
+		for (int i = 0; i < key->nkeys; i++)
+			if (key->confrelid == catalog->pools && key->conkey[i] == column)
+				return true;
+	}
+	return false;
+}
+
+/* catalog_owner gives a table's owner. */
+Oid
+catalog_owner(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		refuse_dropped();
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 /* catalog_name gives a table's qualified and quoted name, for SQL text. */
 const char *
 catalog_name(Oid relation)
 {
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
-									  get_rel_name(relation));
+	char	   *schema = get_namespace_name(get_rel_namespace(relation));
+	char	   *name = get_rel_name(relation);
+
+	if (schema == NULL || name == NULL)
+		refuse_dropped();
+	return quote_qualified_identifier(schema, name);
 }
 
 /*
@@ -193,8 +296,13 @@ catalog_name(Oid relation)
 int
 catalog_error_constraint(Oid relation, const char *constraint)
 {
-	err_generic_string(PG_DIAG_SCHEMA_NAME, get_namespace_name(get_rel_namespace(relation)));
-	err_generic_string(PG_DIAG_TABLE_NAME, get_rel_name(relation));
+	const char *schema = get_namespace_name(get_rel_namespace(relation));
+	const char *table = get_rel_name(relation);
+
+	if (schema != NULL)
+		err_generic_string(PG_DIAG_SCHEMA_NAME, schema);
+	if (table != NULL)
+		err_generic_string(PG_DIAG_TABLE_NAME, table);
 	return err_generic_string(PG_DIAG_CONSTRAINT_NAME, constraint);
 }
 
@@ -207,13 +315,7 @@ catalog_error_constraint(Oid relation, const char *constraint)
 void
 owner_begin(OwnerScope *scope, Oid relation)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relation);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
+	Oid			owner = catalog_owner(relation);
 
 	SPI_connect();
 	GetUserIdAndSecContext(&scope->user, &scope->security_context);
@@ -237,36 +339,51 @@ owner_prepare(const char *sql, int argument_count, Oid *types)
 	return plan;
 }
 
-/*
- * owner_execute runs one SELECT, which may lock rows, and returns the number of
- * rows; they are in SPI_tuptable until owner_end.  Never anything that writes:
- * AFTER triggers of the owner's would fire when the caller's rights are back.
- *
- * It sees whatever has committed by now and the transaction's own changes, at
- * any isolation level, as foreign-key checks do.  A row that has to be locked
- * and that a concurrent transaction changed is an error under REPEATABLE READ
- * (40001).
- */
-uint64
-owner_execute(SPIPlanPtr plan, Datum *values)
+static uint64
+execute(SPIPlanPtr plan, Datum *values, bool read_only)
 {
 	int			result;
 
 	CommandCounterIncrement();
 	result = SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(), InvalidSnapshot,
-								  false, false, 0);
+								  read_only, false, 0);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
 	return SPI_processed;
 }
 
-/* owner_query is both, for a statement with an id as its $1, or NULL and none. */
+/*
+ * owner_execute runs one statement that writes nothing and locks no row, and
+ * returns the number of rows; they are in SPI_tuptable until owner_end.
+ *
+ * It sees whatever has committed by now and the transaction's own changes, at
+ * any isolation level, as foreign-key checks do.
+ */
+uint64
+owner_execute(SPIPlanPtr plan, Datum *values)
+{
+	return execute(plan, values, true);
+}
+
+/* The same for SQL text with an id as its $1, or NULL and no argument. */
 uint64
 owner_query(const char *sql, const pg_uuid_t *id)
 {
 	Datum		value = UUIDPGetDatum(id);
 
-	return owner_execute(owner_prepare(sql, id == NULL ? 0 : 1, (Oid[]) {UUIDOID}), &value);
+	return execute(owner_prepare(sql, id == NULL ? 0 : 1, (Oid[]) {UUIDOID}), &value, true);
+}
+
+/*
+ * The same for a SELECT that locks rows.  A row that a concurrent transaction
+ * changed meanwhile is an error under REPEATABLE READ (40001).
+ */
+uint64
+owner_lock(const char *sql, const pg_uuid_t *id)
+{
+	Datum		value = UUIDPGetDatum(id);
+
+	return execute(owner_prepare(sql, 1, (Oid[]) {UUIDOID}), &value, false);
 }
 
 /* owner_end ends what owner_begin began. */
@@ -289,6 +406,17 @@ owner_exists(Oid relation, const char *sql, const pg_uuid_t *id)
 	found = owner_query(sql, id) > 0;
 	owner_end(&scope);
 	return found;
+}
+
+/* owner_lock_row locks the row of an id with a strength of SELECT ... FOR. */
+void
+owner_lock_row(Oid relation, const pg_uuid_t *id, const char *strength)
+{
+	OwnerScope	scope;
+
+	owner_begin(&scope, relation);
+	(void) owner_lock(psprintf("SELECT FROM %s WHERE id = $1 FOR %s", catalog_name(relation), strength), id);
+	owner_end(&scope);
 }
 
 /* owner_count returns the result of a SELECT count(*), run as the owner of "relation". */

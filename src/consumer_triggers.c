@@ -17,12 +17,12 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "argument.h"
 #include "catalog.h"
 #include "compat.h"
 #include "entitlement.h"
 #include "gateway_store.h"
 #include "same_org.h"
-#include "selection.h"
 #include "trigger_row.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_consumer_route);
@@ -51,11 +51,10 @@ read_route(TriggerData *call, Route *route)
 	HeapTuple	row = trigger_new_row(call);
 	char	  **arguments = call->tg_trigger->tgargs;
 
-	if (row == NULL || call->tg_trigger->tgnargs != 3)
+	if (call->tg_trigger->tgnargs != 3)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("trigger \"%s\" must fire on INSERT or UPDATE and have three arguments",
-						call->tg_trigger->tgname),
+				 errmsg("trigger \"%s\" must have three arguments", call->tg_trigger->tgname),
 				 errhint("They are the pool column, the gateway column and the query of the organization.")));
 
 	memset(route, 0, sizeof(*route));
@@ -85,11 +84,24 @@ read_route(TriggerData *call, Route *route)
 static void
 require_consumer(TriggerData *call, const Route *route, const PoolCatalog *catalog)
 {
-	if (catalog_referenced_table(call->tg_relation, route->pool_column) != catalog->pools)
+	if (!catalog_is_consumer(catalog, call->tg_relation, route->pool_column))
 		trigger_require_table(call, InvalidOid);
 }
 
-/* Sets columns of the row to null. */
+static void
+refuse_both(TriggerData *call)
+{
+	const char *table = RelationGetRelationName(call->tg_relation);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("row of table \"%s\" sets both a gateway and a gateway pool", table),
+			 errhint("Set \"%s\" or \"%s\".", call->tg_trigger->tgargs[0], call->tg_trigger->tgargs[1]),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation),
+									  psprintf("%s_gateway_or_pool", table))));
+}
+
+/* Sets a column of the row to null, if there is one. */
 static HeapTuple
 without(TriggerData *call, HeapTuple row, AttrNumber column)
 {
@@ -113,7 +125,7 @@ without(TriggerData *call, HeapTuple row, AttrNumber column)
 Datum
 gateway_pool_consumer_route(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW);
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_INSERT | ON_UPDATE);
 	HeapTuple	row = trigger_new_row(call);
 	PoolCatalog catalog;
 	Route		route;
@@ -124,14 +136,7 @@ gateway_pool_consumer_route(PG_FUNCTION_ARGS)
 	require_consumer(call, &route, &catalog);
 
 	if (route.sets_pool && route.sets_gateway)
-		ereport(ERROR,
-				(errcode(ERRCODE_CHECK_VIOLATION),
-				 errmsg("row of table \"%s\" sets both a gateway and a gateway pool",
-						RelationGetRelationName(call->tg_relation)),
-				 errhint("Set \"%s\" or \"%s\".", call->tg_trigger->tgargs[0], call->tg_trigger->tgargs[1]),
-				 catalog_error_constraint(RelationGetRelid(call->tg_relation),
-										  psprintf("%s_gateway_or_pool",
-												   RelationGetRelationName(call->tg_relation)))));
+		refuse_both(call);
 
 	row = without(call, row, route.sets_pool ? route.gateway_column : route.pool_column);
 	return PointerGetDatum(without(call, row, route.retired_column));
@@ -205,15 +210,12 @@ warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
 	if (count == 0)
 		return;
 	for (int i = 0; i < pool->member_count; i++)
-	{
-		const GatewayRow *gateway = &pool->members[i].gateway;
-
-		if (selection_eligible(gateway->health.status, gateway->state))
+		if (gateway_is_eligible(&pool->members[i].gateway))
 			return;
-	}
+	/* Not its name, which the role may have no right to read. */
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
-			 errmsg("gateway pool \"%s\" has no eligible member", pool->name)));
+			 errmsg("gateway pool %s has no eligible member", uuid_text(pool_id))));
 }
 
 /*
@@ -226,7 +228,7 @@ warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
 Datum
 gateway_pool_consumer_enforce(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, TRIGGER_EVENT_ROW);
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE);
 	PoolCatalog catalog;
 	Route		route;
 	pg_uuid_t  *org;
@@ -235,6 +237,10 @@ gateway_pool_consumer_enforce(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	require_consumer(call, &route, &catalog);
+
+	/* Another trigger may have set the other one after ours had cleared it. */
+	if (route.pool != NULL && route.gateway != NULL)
+		refuse_both(call);
 
 	org = org_of_row(call, &route);
 	if (route.sets_pool)

@@ -9,9 +9,8 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
 
+#include "argument.h"
 #include "catalog.h"
 #include "compat.h"
 #include "entitlement.h"
@@ -21,26 +20,17 @@ PG_FUNCTION_INFO_V1(gateway_pool_require_plan);
 PG_FUNCTION_INFO_V1(gateway_pool_require_pool);
 PG_FUNCTION_INFO_V1(gateway_pool_require_gateway);
 
-static pg_uuid_t *
-id_argument(FunctionCallInfo fcinfo, int argument, const char *name)
-{
-	if (PG_ARGISNULL(argument))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be null", name)));
-	return PG_GETARG_UUID_P(argument);
-}
-
 /* Raises P0002 unless the organization, the first argument, has such a row. */
 static void
-require_in_org(FunctionCallInfo fcinfo, Oid relation, const char *kind, const char *argument)
+require_in_org(FunctionCallInfo fcinfo, Oid pools, Oid relation, const char *kind, const char *argument)
 {
-	pg_uuid_t  *org = id_argument(fcinfo, 0, "org_id");
-	pg_uuid_t  *id = id_argument(fcinfo, 1, argument);
+	pg_uuid_t  *org = argument_uuid(fcinfo, 0, "org_id");
+	pg_uuid_t  *id = argument_uuid(fcinfo, 1, argument);
 	Datum		values[2] = {UUIDPGetDatum(id), UUIDPGetDatum(org)};
 	OwnerScope	scope;
 	bool		found;
 
+	catalog_require_privilege(pools, ACL_SELECT);
 	owner_begin(&scope, relation);
 	found = owner_execute(owner_prepare(psprintf("SELECT FROM %s WHERE id = $1 AND \"orgId\" = $2",
 												 catalog_name(relation)),
@@ -49,8 +39,7 @@ require_in_org(FunctionCallInfo fcinfo, Oid relation, const char *kind, const ch
 	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("%s %s does not exist in the organization", kind,
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))))));
+				 errmsg("%s %s does not exist in the organization", kind, uuid_text(id))));
 }
 
 /* require_gateway_pools_installed(): 55000 unless the tables are there */
@@ -63,31 +52,50 @@ gateway_pool_require_installed(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* The privileges that management asks for, by name. */
+static AclMode
+privilege_mode(const char *name)
+{
+	static const struct
+	{
+		const char *name;
+		AclMode		mode;
+	}			privileges[] = {
+		{"SELECT", ACL_SELECT}, {"INSERT", ACL_INSERT}, {"UPDATE", ACL_UPDATE}, {"DELETE", ACL_DELETE}
+	};
+
+	for (int i = 0; i < lengthof(privileges); i++)
+		if (strcmp(name, privileges[i].name) == 0)
+			return privileges[i].mode;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown privilege")));
+}
+
 /*
- * require_gateway_pool_plan(org_id uuid, table_name text, privilege text)
+ * require_gateway_pool_plan(org_id uuid, of_members boolean, privilege text)
  *
- * The caller's privilege on one of our tables first, 42501 as from a statement;
- * then the organization's plan, 42501 of gateway_pools_entitlement.
+ * The caller's privilege on gateway_pools, or on gateway_pool_memberships,
+ * first, 42501 as from a statement; then the organization's plan, 42501 of
+ * gateway_pools_entitlement.
  */
 Datum
 gateway_pool_require_plan(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	char	   *table = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	char	   *privilege = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	AclMode		mode = strcmp(privilege, "INSERT") == 0 ? ACL_INSERT :
-		strcmp(privilege, "UPDATE") == 0 ? ACL_UPDATE :
-		strcmp(privilege, "DELETE") == 0 ? ACL_DELETE : ACL_SELECT;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(get_relname_relid(table, catalog.schema), mode);
-	entitlement_require(&catalog, id_argument(fcinfo, 0, "org_id"));
+	argument_require(fcinfo, 1, "of_members");
+	argument_require(fcinfo, 2, "privilege");
+	catalog_require_privilege(PG_GETARG_BOOL(1) ? catalog.memberships : catalog.pools,
+							  privilege_mode(text_to_cstring(PG_GETARG_TEXT_PP(2))));
+	entitlement_require(&catalog, argument_uuid(fcinfo, 0, "org_id"));
 	PG_RETURN_VOID();
 }
 
 /*
  * require_gateway_pool(org_id uuid, pool_id uuid): P0002 unless the
- * organization has such a pool, 22023 for NULL
+ * organization has such a pool, 22023 for NULL.  Needs SELECT on gateway_pools.
  */
 Datum
 gateway_pool_require_pool(PG_FUNCTION_ARGS)
@@ -95,13 +103,13 @@ gateway_pool_require_pool(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	require_in_org(fcinfo, catalog.pools, "gateway pool", "pool_id");
+	require_in_org(fcinfo, catalog.pools, catalog.pools, "gateway pool", "pool_id");
 	PG_RETURN_VOID();
 }
 
 /*
  * require_gateway(org_id uuid, gateway_id uuid): P0002 unless the organization
- * has such a gateway, 22023 for NULL
+ * has such a gateway, 22023 for NULL.  Needs SELECT on gateway_pools.
  */
 Datum
 gateway_pool_require_gateway(PG_FUNCTION_ARGS)
@@ -109,6 +117,6 @@ gateway_pool_require_gateway(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	require_in_org(fcinfo, catalog.gateways, "gateway", "gateway_id");
+	require_in_org(fcinfo, catalog.pools, catalog.gateways, "gateway", "gateway_id");
 	PG_RETURN_VOID();
 }

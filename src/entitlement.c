@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "argument.h"
 #include "compat.h"
 #include "entitlement.h"
 #include "settings.h"
@@ -33,8 +34,8 @@ Entitlement
 entitlement_read(const PoolCatalog *catalog, const pg_uuid_t *org)
 {
 	OwnerScope	scope;
-	char	   *sql = psprintf("SELECT \"gatewayPool\", \"expiresAt\", \"maxPools\", \"maxGatewaysPerPool\""
-							   " FROM %s WHERE \"orgId\" = $1", catalog_name(catalog->entitlements));
+	char	   *sql = psprintf("SELECT \"gatewayPool\"::bool, \"expiresAt\"::timestamptz, \"maxPools\"::int4,"
+							   " \"maxGatewaysPerPool\"::int4 FROM %s WHERE \"orgId\" = $1", catalog_name(catalog->entitlements));
 	Entitlement entitlement = {
 		.gateway_pool = setting_default_entitlement,
 		.max_pools = setting_max_pools_per_org,
@@ -77,7 +78,7 @@ entitlement_require(const PoolCatalog *catalog, const pg_uuid_t *org)
 			 errmsg("the organization's plan does not support gateway pools"),
 			 entitlement.expires && entitlement.expires_at <= GetCurrentTimestamp() ?
 			 errdetail("The entitlement expired at %s.", timestamptz_to_str(entitlement.expires_at)) : 0,
-			 errhint("Upgrade the plan. Pools are still picked from, detached, and deleted by a plain DELETE FROM %s.",
+			 errhint("Upgrade the plan. Without one, pools are still picked from, detached, and deleted by a plain DELETE FROM %s.",
 					 catalog_name(catalog->pools)),
 			 catalog_error_constraint(catalog->pools, "gateway_pools_entitlement")));
 	return entitlement;			/* keeps the compiler quiet */
@@ -92,28 +93,25 @@ gateway_pool_plan(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	Entitlement entitlement;
+	pg_uuid_t  *org;
 	TupleDesc	columns;
 	Datum		values[5];
 	bool		nulls[5] = {0};
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	catalog_require_privilege(catalog.pools, ACL_SELECT);
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("org_id must not be null")));
+	org = argument_uuid(fcinfo, 0, "org_id");
 	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
-	entitlement = entitlement_read(&catalog, PG_GETARG_UUID_P(0));
+	entitlement = entitlement_read(&catalog, org);
 	values[0] = BoolGetDatum(entitlement.gateway_pool);
 	values[1] = TimestampTzGetDatum(entitlement.expires_at);
 	nulls[1] = !entitlement.expires;
 	values[2] = Int32GetDatum(entitlement.max_pools);
 	values[3] = Int64GetDatum(owner_count(catalog.pools,
 										   psprintf("SELECT count(*) FROM %s WHERE \"orgId\" = $1",
-													catalog_name(catalog.pools)),
-										   PG_GETARG_UUID_P(0)));
+													catalog_name(catalog.pools)), org));
 	values[4] = Int32GetDatum(entitlement.max_gateways_per_pool);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
 }

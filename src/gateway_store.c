@@ -13,13 +13,14 @@
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "gateway_store.h"
 #include "settings.h"
 
-/* Columns of the host's that evidence is taken from, as a set of bits. */
+/* Columns of the host's that are read where they exist, as a set of bits. */
 #define HAS_HEARTBEAT			(1 << 0)
 #define HAS_HEARTBEAT_TTL		(1 << 1)
 #define HAS_HEALTH_CHECK_STATUS	(1 << 2)
@@ -75,8 +76,7 @@ enum
 static struct
 {
 	SPIPlanPtr	plan;
-	PoolCatalog catalog;
-	int			columns;
+	char	   *sql;
 }			pool_plan;
 
 static int
@@ -93,6 +93,11 @@ find_host_columns(Oid gateways)
 		for (int j = 0; j < lengthof(host_columns) && !attribute->attisdropped; j++)
 			if (strcmp(NameStr(attribute->attname), host_columns[j].name) == 0)
 				found |= host_columns[j].bit;
+
+		/* Text that is no JSON in one row would fail the picks of a whole pool. */
+		if (strcmp(NameStr(attribute->attname), "capabilities") == 0 &&
+			attribute->atttypid != JSONBOID && attribute->atttypid != JSONOID)
+			found &= ~HAS_CAPABILITIES;
 	}
 	relation_close(relation, AccessShareLock);
 	return found;
@@ -100,14 +105,15 @@ find_host_columns(Oid gateways)
 
 /*
  * The list of columns of a gateway "g" and its state "s", in the order of the
- * enum above.  Casts make it indifferent to how the host types its columns.
+ * enum above.  Casts make it indifferent to how the host types its columns;
+ * rows without an organization are left out by the conditions below.
  */
 static void
 append_gateway_columns(StringInfo sql, int columns)
 {
 	bool		has_direct = (columns & HAS_DIRECT_PATH) == HAS_DIRECT_PATH;
 
-	appendStringInfoString(sql, "SELECT g.id, g.\"orgId\", g.name::text, s.state");
+	appendStringInfoString(sql, "SELECT g.id::uuid, g.\"orgId\"::uuid, coalesce(g.name::text, ''), s.state::text");
 	appendStringInfo(sql, ", %s::jsonb",
 					 columns & HAS_CAPABILITIES ? "g.capabilities" : "NULL");
 	appendStringInfo(sql, ", %s::timestamptz",
@@ -128,11 +134,11 @@ append_gateway_columns(StringInfo sql, int columns)
 static void
 append_filter(StringInfo sql, const char *table, StoreFilter filter)
 {
+	appendStringInfo(sql, " WHERE %s.\"orgId\" IS NOT NULL", table);
 	if (filter.org_id)
-		appendStringInfo(sql, " WHERE %s.\"orgId\" = $1", table);
+		appendStringInfo(sql, " AND %s.\"orgId\" = $1", table);
 	if (filter.id)
-		appendStringInfo(sql, " %s %s.id = $%d", filter.org_id ? "AND" : "WHERE",
-						 table, filter.org_id ? 2 : 1);
+		appendStringInfo(sql, " AND %s.id = $%d", table, filter.org_id ? 2 : 1);
 }
 
 static char *
@@ -143,9 +149,11 @@ pools_sql(const PoolCatalog *catalog, int columns, StoreFilter filter)
 	initStringInfo(&sql);
 	append_gateway_columns(&sql, columns);
 	appendStringInfo(&sql,
-					 ", p.id, p.\"orgId\", p.name::text, p.\"createdAt\", p.\"updatedAt\""
-					 ", m.weight, m.priority::int4"
-					 " FROM %s p LEFT JOIN (%s m JOIN %s g ON g.id = m.\"gatewayId\""
+					 ", p.id::uuid, p.\"orgId\"::uuid, coalesce(p.name::text, '')"
+					 ", p.\"createdAt\"::timestamptz, p.\"updatedAt\"::timestamptz"
+					 ", m.weight::int4, m.priority::int4"
+					 " FROM %s p LEFT JOIN (%s m JOIN %s g"
+					 " ON g.id = m.\"gatewayId\" AND g.\"orgId\" IS NOT NULL"
 					 " LEFT JOIN %s s ON s.\"gatewayId\" = m.\"gatewayId\")"
 					 " ON m.\"gatewayPoolId\" = p.id",
 					 catalog_name(catalog->pools), catalog_name(catalog->memberships),
@@ -269,25 +277,27 @@ add_pool_row(PoolRow *pools, int count, HeapTuple row, int columns, TimestampTz 
 }
 
 /*
- * The kept plan for a pick, made anew when tables or the host's columns are
- * not those it was made for.  What else may change, the plan follows by itself.
+ * The kept plan for a pick, made anew when its text is another: when tables or
+ * the host's columns are others or have other names.
  */
 static SPIPlanPtr
-pool_by_id_plan(const PoolCatalog *catalog, int columns, StoreFilter filter)
+pool_by_id_plan(const char *sql)
 {
 	SPIPlanPtr	plan;
 
-	if (pool_plan.plan != NULL && pool_plan.columns == columns &&
-		memcmp(&pool_plan.catalog, catalog, sizeof(PoolCatalog)) == 0)
+	if (pool_plan.plan != NULL && strcmp(pool_plan.sql, sql) == 0)
 		return pool_plan.plan;
 
-	plan = owner_prepare(pools_sql(catalog, columns, filter), 1, (Oid[]) {UUIDOID});
+	plan = owner_prepare(sql, 1, (Oid[]) {UUIDOID});
 	SPI_keepplan(plan);
 	if (pool_plan.plan != NULL)
+	{
 		SPI_freeplan(pool_plan.plan);
+		pfree(pool_plan.sql);
+		pool_plan.plan = NULL;
+	}
+	pool_plan.sql = MemoryContextStrdup(TopMemoryContext, sql);
 	pool_plan.plan = plan;
-	pool_plan.catalog = *catalog;
-	pool_plan.columns = columns;
 	return plan;
 }
 
@@ -322,16 +332,18 @@ store_pools(const PoolCatalog *catalog, StoreFilter filter, TimestampTz now, int
 	MemoryContext context = CurrentMemoryContext;
 	int			columns = find_host_columns(catalog->gateways);
 	OwnerScope	scope;
+	const char *sql;
 	SPIPlanPtr	plan;
 	uint64		rows;
 	PoolRow    *pools;
 	MemberRow  *members;
 
 	owner_begin(&scope, catalog->memberships);
+	sql = pools_sql(catalog, columns, filter);
 	if (filter.id != NULL && filter.org_id == NULL)
-		plan = pool_by_id_plan(catalog, columns, filter);
+		plan = pool_by_id_plan(sql);
 	else
-		plan = prepare_filtered(pools_sql(catalog, columns, filter), filter);
+		plan = prepare_filtered(sql, filter);
 	rows = run_filtered(plan, filter);
 
 	MemoryContextSwitchTo(context);
@@ -369,18 +381,9 @@ store_gateways(const PoolCatalog *catalog, StoreFilter filter, TimestampTz now, 
 	return gateways;
 }
 
-/* gateway_state_name gives the word for a state. */
-const char *
-gateway_state_name(GatewayState state)
+/* gateway_is_eligible tells whether a pick may fall on the gateway at all. */
+bool
+gateway_is_eligible(const GatewayRow *gateway)
 {
-	switch (state)
-	{
-		case GATEWAY_ACTIVE:
-			return "active";
-		case GATEWAY_DRAINING:
-			return "draining";
-		case GATEWAY_MAINTENANCE:
-			return "maintenance";
-	}
-	return NULL;				/* keeps the compiler quiet */
+	return selection_eligible(gateway->health.status, gateway->state);
 }

@@ -52,6 +52,6 @@ extern PoolRow *store_pools(const PoolCatalog *catalog, StoreFilter filter,
 							TimestampTz now, int *count);
 extern GatewayRow *store_gateways(const PoolCatalog *catalog, StoreFilter filter,
 								  TimestampTz now, int *count);
-extern const char *gateway_state_name(GatewayState state);
+extern bool gateway_is_eligible(const GatewayRow *gateway);
 
 #endif							/* GATEWAY_POOL_GATEWAY_STORE_H */

@@ -15,7 +15,7 @@ take_path(Heartbeat *heartbeat, const HeartbeatPath *path, int64 now)
 	if (!path->configured || !path->heard)
 		return;
 
-	/* A clock that runs ahead must not buy a longer life. */
+	/* A heartbeat in the future, of a clock that runs ahead, counts as of now. */
 	heard_at = Min(path->heard_at, now);
 	if (!heartbeat->heard || heard_at > heartbeat->heard_at)
 		heartbeat->heard_at = heard_at;

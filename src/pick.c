@@ -11,6 +11,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "argument.h"
 #include "catalog.h"
 #include "compat.h"
 #include "gateway_store.h"
@@ -26,7 +27,7 @@ typedef struct PickRequest
 {
 	PoolCatalog catalog;
 	pg_uuid_t  *pool_id;
-	pg_uuid_t **excluded;
+	pg_uuid_t  *excluded;		/* sorted */
 	int			excluded_count;
 	Jsonb	   *capabilities;	/* or NULL */
 	bool		null_if_none;
@@ -39,13 +40,10 @@ typedef struct PickField
 	SelectionMember *members;
 } PickField;
 
-static void
-require_argument(FunctionCallInfo fcinfo, int argument, const char *name)
+static int
+compare_ids(const void *a, const void *b)
 {
-	if (PG_ARGISNULL(argument))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be null", name)));
+	return memcmp(a, b, sizeof(pg_uuid_t));
 }
 
 /* NULL elements exclude nobody: the first attempt has nobody to exclude yet. */
@@ -57,11 +55,12 @@ read_excluded(ArrayType *array, PickRequest *request)
 	int			count;
 
 	deconstruct_array(array, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &values, &nulls, &count);
-	request->excluded = palloc(sizeof(pg_uuid_t *) * Max(count, 1));
+	request->excluded = palloc(sizeof(pg_uuid_t) * Max(count, 1));
 	request->excluded_count = 0;
 	for (int i = 0; i < count; i++)
 		if (!nulls[i])
-			request->excluded[request->excluded_count++] = DatumGetUUIDP(values[i]);
+			request->excluded[request->excluded_count++] = *DatumGetUUIDP(values[i]);
+	qsort(request->excluded, request->excluded_count, sizeof(pg_uuid_t), compare_ids);
 }
 
 static void
@@ -92,11 +91,10 @@ read_request(FunctionCallInfo fcinfo, int options)
 	catalog_open(&request.catalog, fcinfo->flinfo->fn_oid);
 	catalog_require_privilege(request.catalog.pools, ACL_SELECT);
 
-	require_argument(fcinfo, 0, "pool_id");
-	request.pool_id = PG_GETARG_UUID_P(0);
+	request.pool_id = argument_uuid(fcinfo, 0, "pool_id");
 	if (!PG_ARGISNULL(options))
 		read_excluded(PG_GETARG_ARRAYTYPE_P(options), &request);
-	require_argument(fcinfo, options + 1, "strategy");
+	argument_require(fcinfo, options + 1, "strategy");
 	check_strategy(text_to_cstring(PG_GETARG_TEXT_PP(options + 1)));
 	if (!PG_ARGISNULL(options + 2))
 	{
@@ -107,7 +105,7 @@ read_request(FunctionCallInfo fcinfo, int options)
 					 errmsg("capabilities must be a JSON object")));
 	}
 	/* sticky_key, options + 3, means something to strategy "sticky" alone. */
-	require_argument(fcinfo, options + 4, "null_if_none");
+	argument_require(fcinfo, options + 4, "null_if_none");
 	request.null_if_none = PG_GETARG_BOOL(options + 4);
 	return request;
 }
@@ -115,10 +113,8 @@ read_request(FunctionCallInfo fcinfo, int options)
 static bool
 is_excluded(const PickRequest *request, const pg_uuid_t *gateway)
 {
-	for (int i = 0; i < request->excluded_count; i++)
-		if (memcmp(request->excluded[i], gateway, sizeof(pg_uuid_t)) == 0)
-			return true;
-	return false;
+	return request->excluded_count > 0 &&
+		bsearch(gateway, request->excluded, request->excluded_count, sizeof(pg_uuid_t), compare_ids) != NULL;
 }
 
 static bool
@@ -145,9 +141,7 @@ read_field(const PickRequest *request)
 	if (count == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("gateway pool %s does not exist",
-						DatumGetCString(DirectFunctionCall1(uuid_out,
-															UUIDPGetDatum(request->pool_id))))));
+				 errmsg("gateway pool %s does not exist", uuid_text(request->pool_id))));
 
 	field.members = palloc0(sizeof(SelectionMember) * Max(field.pool->member_count, 1));
 	for (int i = 0; i < field.pool->member_count; i++)
@@ -292,7 +286,7 @@ gateway_pool_pick_many(PG_FUNCTION_ARGS)
 	int			wanted;
 	int			picked;
 
-	require_argument(fcinfo, 1, "count");
+	argument_require(fcinfo, 1, "count");
 	wanted = PG_GETARG_INT32(1);
 	if (wanted < 1)
 		ereport(ERROR,

@@ -7,6 +7,7 @@
 #include "parser/scansup.h"
 #include "utils/builtins.h"
 
+#include "argument.h"
 #include "catalog.h"
 #include "compat.h"
 #include "pool_name.h"
@@ -41,9 +42,9 @@ pool_name_is_valid(const char *name, int length)
 
 /* pool_name_require raises the error of a bad name. */
 void
-pool_name_require(Oid pools, const char *name, int length)
+pool_name_require(Oid pools, const char *name)
 {
-	if (!pool_name_is_valid(name, length))
+	if (!pool_name_is_valid(name, strlen(name)))
 		ereport(ERROR,
 				(errcode(ERRCODE_CHECK_VIOLATION),
 				 errmsg("gateway pool name is not valid"),
@@ -75,10 +76,7 @@ gateway_pool_require_name(PG_FUNCTION_ARGS)
 	int			length;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("name must not be null")));
+	argument_require(fcinfo, 0, "name");
 
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	while (scanner_isspace(*name))
@@ -89,7 +87,8 @@ gateway_pool_require_name(PG_FUNCTION_ARGS)
 	/* Whatever is not ASCII is refused, so that ASCII is all there is to fold. */
 	for (int i = 0; i < length; i++)
 		name[i] = pg_ascii_tolower((unsigned char) name[i]);
+	name[length] = '\0';
 
-	pool_name_require(catalog.pools, name, length);
-	PG_RETURN_TEXT_P(cstring_to_text_with_len(name, length));
+	pool_name_require(catalog.pools, name);
+	PG_RETURN_TEXT_P(cstring_to_text(name));
 }

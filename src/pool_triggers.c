@@ -72,9 +72,7 @@ enforce_limit(Oid owner_table, const pg_uuid_t *owner, Oid table, const char *ke
 	if (limit == NO_LIMIT)
 		return;
 
-	(void) owner_exists(owner_table,
-						psprintf("SELECT FROM %s WHERE id = $1 FOR NO KEY UPDATE",
-								 catalog_name(owner_table)), owner);
+	owner_lock_row(owner_table, owner, "NO KEY UPDATE");
 	if (owner_count(table,
 					psprintf("SELECT count(*) FROM (SELECT FROM %s WHERE \"%s\" = $1 LIMIT " INT64_FORMAT ") _",
 							 catalog_name(table), key, (int64) limit + 1), owner) > limit)
@@ -95,7 +93,7 @@ enforce_limit(Oid owner_table, const pg_uuid_t *owner, Oid table, const char *ke
 Datum
 gateway_pools_enforce(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, TRIGGER_EVENT_ROW);
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE);
 	PoolCatalog catalog;
 	bool		moved;
 	bool		renamed;
@@ -114,7 +112,7 @@ gateway_pools_enforce(PG_FUNCTION_ARGS)
 		char	   *name = SPI_getvalue(trigger_new_row(call), RelationGetDescr(call->tg_relation),
 										trigger_required_column(call, "name"));
 
-		pool_name_require(catalog.pools, name, strlen(name));
+		pool_name_require(catalog.pools, name == NULL ? "" : name);
 	}
 
 	org = new_uuid(call, "orgId");
@@ -135,7 +133,7 @@ gateway_pools_enforce(PG_FUNCTION_ARGS)
 Datum
 gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, TRIGGER_EVENT_ROW);
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE);
 	PoolCatalog catalog;
 	const pg_uuid_t *pool;
 	pg_uuid_t  *org;
@@ -174,15 +172,15 @@ references_in_words(const PoolCatalog *catalog, const pg_uuid_t *pool)
 	foreach(cell, catalog_consumers(catalog))
 	{
 		const PoolConsumer *consumer = lfirst(cell);
-		const char *column = quote_identifier(get_attname(consumer->relation, consumer->column, false));
 		int64		count = owner_count(consumer->relation,
 										psprintf("SELECT count(*) FROM %s WHERE %s %s",
-												 catalog_name(consumer->relation), column,
+												 catalog_name(consumer->relation),
+												 quote_identifier(consumer->column_name),
 												 pool == NULL ? "IS NOT NULL" : "= $1"), pool);
 
 		if (count > 0)
 			appendStringInfo(&words, "%s" INT64_FORMAT " %s of %s", words.len > 0 ? ", " : "",
-							 count, count == 1 ? "row" : "rows", get_rel_name(consumer->relation));
+							 count, count == 1 ? "row" : "rows", consumer->table_name);
 	}
 	return words.len > 0 ? words.data : NULL;
 }
@@ -198,15 +196,15 @@ references_in_words(const PoolCatalog *catalog, const pg_uuid_t *pool)
 Datum
 gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW);
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_UPDATE);
 	Oid			table = RelationGetRelid(call->tg_relation);
-	Datum		result = PointerGetDatum(trigger_new_row(call));
+	Datum		result = PointerGetDatum(call->tg_newtuple);
 	PoolCatalog catalog;
 	const pg_uuid_t *id;
 	char	   *held_by = NULL;
 	bool		is_pool;
 
-	if (!changes(call, "orgId"))
+	if (trigger_column(call, "orgId") == InvalidAttrNumber || !changes(call, "orgId"))
 		return result;
 
 	/* The host may have taken its tables, and with them the feature, back. */
@@ -216,7 +214,7 @@ gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 	trigger_require_table(call, is_pool ? catalog.pools : catalog.gateways);
 
 	id = trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "id"));
-	(void) same_org_lock(table, id, "UPDATE");
+	owner_lock_row(table, id, "UPDATE");
 
 	if (owner_exists(catalog.memberships,
 					 psprintf("SELECT FROM %s WHERE \"%s\" = $1 LIMIT 1", catalog_name(catalog.memberships),
@@ -262,13 +260,12 @@ is_being_truncated(Oid table)
 Datum
 gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = (TriggerData *) fcinfo->context;
-	bool		is_row = CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_FOR_ROW(call->tg_event);
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_DELETE | ON_TRUNCATE);
+	bool		is_row = TRIGGER_FIRED_FOR_ROW(call->tg_event);
 	PoolCatalog catalog;
 	const pg_uuid_t *pool = NULL;
 	char	   *references;
 
-	call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, is_row ? TRIGGER_EVENT_ROW : 0);
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	trigger_require_table(call, catalog.pools);
 
@@ -310,7 +307,7 @@ gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
 Datum
 gateway_probes_enforce(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW);
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_INSERT | ON_UPDATE);
 	HeapTuple	row = trigger_new_row(call);
 	PoolCatalog catalog;
 	ProbeTarget target;
@@ -343,7 +340,7 @@ gateway_probes_enforce(PG_FUNCTION_ARGS)
 Datum
 gateway_pool_set_timestamp(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, TRIGGER_EVENT_ROW);
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_UPDATE);
 	int			column;
 	Datum		now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	bool		is_null = false;

@@ -21,8 +21,8 @@ same_org_lock(Oid relation, const pg_uuid_t *id, const char *strength)
 	pg_uuid_t  *org = NULL;
 
 	owner_begin(&scope, relation);
-	if (owner_query(psprintf("SELECT \"orgId\" FROM %s WHERE id = $1 FOR %s",
-							 catalog_name(relation), strength), id) > 0)
+	if (owner_lock(psprintf("SELECT \"orgId\"::uuid FROM %s WHERE id = $1 FOR %s",
+							catalog_name(relation), strength), id) > 0)
 	{
 		bool		is_null;
 		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);

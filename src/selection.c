@@ -6,6 +6,22 @@
 
 #include "selection.h"
 
+/* gateway_state_name gives the word for a state. */
+const char *
+gateway_state_name(GatewayState state)
+{
+	switch (state)
+	{
+		case GATEWAY_ACTIVE:
+			return "active";
+		case GATEWAY_DRAINING:
+			return "draining";
+		case GATEWAY_MAINTENANCE:
+			return "maintenance";
+	}
+	return NULL;				/* keeps the compiler quiet */
+}
+
 /* selection_eligible tells whether a pick may fall on such a gateway at all. */
 bool
 selection_eligible(GatewayStatus status, GatewayState state)

@@ -44,6 +44,7 @@ typedef struct SelectionMember
 	uint32		tickets;		/* share of the draw, 0 unless a candidate */
 } SelectionMember;
 
+extern const char *gateway_state_name(GatewayState state);
 extern bool selection_eligible(GatewayStatus status, GatewayState state);
 extern uint64 selection_filter(SelectionMember *members, int count);
 extern int	selection_draw(const SelectionMember *members, int count, uint64 ticket);

@@ -24,7 +24,6 @@
 #include "catalog.h"
 #include "compat.h"
 #include "gateway_store.h"
-#include "selection.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_gateway_status);
 PG_FUNCTION_INFO_V1(gateway_pool_members);
@@ -94,12 +93,6 @@ begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 	if (!PG_ARGISNULL(1))
 		filter.id = PG_GETARG_UUID_P(1);
 	return filter;
-}
-
-static bool
-is_eligible(const GatewayRow *gateway)
-{
-	return selection_eligible(gateway->health.status, gateway->state);
 }
 
 /* The columns that gateway_status and gateway_pool_members have in common. */
@@ -194,12 +187,12 @@ count_resources(const PoolCatalog *catalog, const PoolRow *pools, int pool_count
 	foreach(cell, catalog_consumers(catalog))
 	{
 		const PoolConsumer *consumer = lfirst(cell);
-		const char *column = quote_identifier(get_attname(consumer->relation, consumer->column, false));
+		const char *column = quote_identifier(consumer->column_name);
 		OwnerScope	scope;
 		uint64		rows;
 
 		owner_begin(&scope, consumer->relation);
-		rows = owner_execute(owner_prepare(psprintf("SELECT %s, count(*) FROM %s WHERE %s = ANY ($1) GROUP BY 1",
+		rows = owner_execute(owner_prepare(psprintf("SELECT %s::uuid, count(*) FROM %s WHERE %s = ANY ($1) GROUP BY 1",
 													column, catalog_name(consumer->relation), column),
 										   1, &type), &id_array);
 		for (uint64 i = 0; i < rows; i++)
@@ -241,7 +234,7 @@ gateway_pool_status(PG_FUNCTION_ARGS)
 		for (int j = 0; j < pool->member_count; j++)
 		{
 			ids[j] = UUIDPGetDatum(&pool->members[j].gateway.id);
-			eligible += is_eligible(&pool->members[j].gateway);
+			eligible += gateway_is_eligible(&pool->members[j].gateway);
 		}
 
 		put(&row, UUIDPGetDatum(&pool->id));
@@ -263,28 +256,32 @@ gateway_pool_status(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* identity_kubernetes_auths is kubernetesAuths, as in the API; app_connections is appConnections. */
+/*
+ * identity_kubernetes_auths is kubernetesAuths, as in the API; app_connections
+ * is appConnections.  What would make two keys equal is part of them: another
+ * schema than ours, another column than the usual one.
+ */
 static char *
-resource_key(const PoolConsumer *consumer)
+resource_key(const PoolCatalog *catalog, const PoolConsumer *consumer)
 {
-	char	   *name = get_rel_name(consumer->relation);
-	char	   *column = get_attname(consumer->relation, consumer->column, false);
+	const char *name = consumer->table_name;
 	StringInfoData key;
 
 	if (strcmp(name, "identity_kubernetes_auths") == 0)
 		name += strlen("identity_");
 
 	initStringInfo(&key);
-	for (char *c = name; *c != '\0'; c++)
+	if (get_rel_namespace(consumer->relation) != catalog->schema)
+		appendStringInfo(&key, "%s.", consumer->schema_name);
+	for (const char *c = name; *c != '\0'; c++)
 	{
 		if (*c == '_' && c[1] != '\0')
 			appendStringInfoChar(&key, pg_ascii_toupper((unsigned char) *++c));
 		else
 			appendStringInfoChar(&key, *c);
 	}
-	/* A table that references pools by more than one column has a key for each. */
-	if (strcmp(column, "gatewayPoolId") != 0)
-		appendStringInfo(&key, ".%s", column);
+	if (strcmp(consumer->column_name, "gatewayPoolId") != 0)
+		appendStringInfo(&key, ".%s", consumer->column_name);
 	return key.data;
 }
 
@@ -320,7 +317,7 @@ resources_sql(const PoolConsumer *consumer)
 		appendStringInfo(&sql, "%s'identityName', (SELECT i.name FROM %s i WHERE i.id = c.\"identityId\")",
 						 separator, catalog_name(identities));
 	appendStringInfo(&sql, ") AS object FROM %s c WHERE c.%s = $1) o", catalog_name(consumer->relation),
-					 quote_identifier(get_attname(consumer->relation, consumer->column, false)));
+					 quote_identifier(consumer->column_name));
 	return sql.data;
 }
 
@@ -349,7 +346,7 @@ gateway_pool_resources(PG_FUNCTION_ARGS)
 		OwnerScope	scope;
 
 		appendStringInfoString(&json, separator);
-		escape_json(&json, resource_key(consumer));
+		escape_json(&json, resource_key(&catalog, consumer));
 		appendStringInfoChar(&json, ':');
 		separator = ",";
 

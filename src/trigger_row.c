@@ -15,10 +15,11 @@
 
 /*
  * trigger_call returns the data of the call, after checking that it is one of
- * a trigger that fires at the given time and level.
+ * a trigger that fires at the given time on one of the given events, for each
+ * row unless on TRUNCATE.
  */
 TriggerData *
-trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, TriggerEvent level)
+trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, int events)
 {
 	TriggerData *call = (TriggerData *) fcinfo->context;
 
@@ -28,10 +29,11 @@ trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, TriggerEvent level)
 				 errmsg("function \"%s\" was not called by a trigger",
 						get_func_name(fcinfo->flinfo->fn_oid))));
 	if ((call->tg_event & TRIGGER_EVENT_TIMINGMASK) != timing ||
-		(call->tg_event & TRIGGER_EVENT_ROW) != level)
+		(events & (1 << (call->tg_event & TRIGGER_EVENT_OPMASK))) == 0 ||
+		TRIGGER_FIRED_FOR_ROW(call->tg_event) == TRIGGER_FIRED_BY_TRUNCATE(call->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("trigger \"%s\" fires at a time that its function is not made for",
+				 errmsg("trigger \"%s\" fires at a time or on an event that its function is not made for",
 						call->tg_trigger->tgname)));
 	return call;
 }
@@ -51,13 +53,11 @@ trigger_require_table(TriggerData *call, Oid expected)
 				 errtable(call->tg_relation)));
 }
 
-/* The row as it will be, or NULL for a deletion. */
+/* The row that an INSERT or UPDATE writes. */
 HeapTuple
 trigger_new_row(TriggerData *call)
 {
-	if (TRIGGER_FIRED_BY_UPDATE(call->tg_event))
-		return call->tg_newtuple;
-	return TRIGGER_FIRED_BY_INSERT(call->tg_event) ? call->tg_trigtuple : NULL;
+	return TRIGGER_FIRED_BY_UPDATE(call->tg_event) ? call->tg_newtuple : call->tg_trigtuple;
 }
 
 /* The number of a column, or InvalidAttrNumber where the table has none so named. */

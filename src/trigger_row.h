@@ -10,7 +10,13 @@
 #include "fmgr.h"
 #include "utils/uuid.h"
 
-extern TriggerData *trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, TriggerEvent level);
+/* What a trigger may fire on, as a set. */
+#define ON_INSERT	(1 << TRIGGER_EVENT_INSERT)
+#define ON_DELETE	(1 << TRIGGER_EVENT_DELETE)
+#define ON_UPDATE	(1 << TRIGGER_EVENT_UPDATE)
+#define ON_TRUNCATE	(1 << TRIGGER_EVENT_TRUNCATE)
+
+extern TriggerData *trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, int events);
 extern void trigger_require_table(TriggerData *call, Oid expected);
 extern HeapTuple trigger_new_row(TriggerData *call);
 extern AttrNumber trigger_column(TriggerData *call, const char *name);

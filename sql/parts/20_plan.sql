@@ -12,10 +12,11 @@ CREATE FUNCTION get_gateway_pool_plan(
 COMMENT ON FUNCTION get_gateway_pool_plan(uuid) IS
     'what an organization''s plan allows by now and how many pools it has; a limit of -1 is none';
 
-CREATE FUNCTION require_gateway_pool_plan(org_id uuid, table_name text, privilege text) RETURNS void
+CREATE FUNCTION require_gateway_pool_plan(org_id uuid, of_members boolean, privilege text) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_plan';
-COMMENT ON FUNCTION require_gateway_pool_plan(uuid, text, text) IS
-    'used by the management functions: raises 42501 without the privilege on the table or without a plan';
+COMMENT ON FUNCTION require_gateway_pool_plan(uuid, boolean, text) IS
+    'used by the management functions: raises 42501 without the privilege on gateway_pools, or on '
+    'gateway_pool_memberships, or without a plan';
 
 CREATE FUNCTION require_gateway_pools_installed() RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_installed';

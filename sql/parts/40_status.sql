@@ -22,7 +22,7 @@ CREATE FUNCTION gateway_status(org_id uuid DEFAULT NULL, gateway_id uuid DEFAULT
 COMMENT ON FUNCTION gateway_status(uuid, uuid) IS
     'the rows of view gateway_status, of all organizations or one, of all gateways or one';
 
-CREATE VIEW gateway_status AS SELECT * FROM gateway_status();
+CREATE VIEW gateway_status AS SELECT * FROM gateway_status(NULL::uuid, NULL::uuid);
 COMMENT ON VIEW gateway_status IS
     'one row a gateway: its status and why, what an administrator wants of it, and the evidence';
 
@@ -49,7 +49,7 @@ CREATE FUNCTION gateway_pool_members(org_id uuid DEFAULT NULL, pool_id uuid DEFA
 COMMENT ON FUNCTION gateway_pool_members(uuid, uuid) IS
     'the rows of view gateway_pool_members, of all organizations or one, of all pools or one';
 
-CREATE VIEW gateway_pool_members AS SELECT * FROM gateway_pool_members();
+CREATE VIEW gateway_pool_members AS SELECT * FROM gateway_pool_members(NULL::uuid, NULL::uuid);
 COMMENT ON VIEW gateway_pool_members IS
     'one row a member of a pool: weight, priority, and what gateway_status says of the gateway';
 
@@ -70,7 +70,7 @@ CREATE FUNCTION gateway_pool_status(org_id uuid DEFAULT NULL, pool_id uuid DEFAU
 COMMENT ON FUNCTION gateway_pool_status(uuid, uuid) IS
     'the rows of view gateway_pool_status, of all organizations or one, of all pools or one';
 
-CREATE VIEW gateway_pool_status AS SELECT * FROM gateway_pool_status();
+CREATE VIEW gateway_pool_status AS SELECT * FROM gateway_pool_status(NULL::uuid, NULL::uuid);
 COMMENT ON VIEW gateway_pool_status IS
     'one row a pool: how many members it has, how many of them can be picked, and how many rows depend on it';
 
@@ -87,7 +87,7 @@ CREATE FUNCTION gateway_options(org_id uuid DEFAULT NULL)
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT 'pool', p.id, p."orgId", p.name, p.health, p.label, NULL::uuid[]
-      FROM @extschema@.gateway_pool_status(org_id) p
+      FROM @extschema@.gateway_pool_status(org_id, NULL::uuid) p
     UNION ALL
     SELECT 'gateway', g."gatewayId", g."orgId", g.name,
            CASE WHEN g.state <> 'active' THEN 'red'
@@ -97,15 +97,15 @@ AS $$
            CASE WHEN g.state = 'active' AND g.status IN ('healthy', 'degraded')
                 THEN 'Online' ELSE 'Offline' END,
            coalesce(m.pools, '{}')
-      FROM @extschema@.gateway_status(org_id) g
+      FROM @extschema@.gateway_status(org_id, NULL::uuid) g
       LEFT JOIN (SELECT m."gatewayId", array_agg(m."gatewayPoolId" ORDER BY m."gatewayPoolId") AS pools
-                   FROM @extschema@.gateway_pool_members(org_id) m
+                   FROM @extschema@.gateway_pool_members(org_id, NULL::uuid) m
                   GROUP BY m."gatewayId") m USING ("gatewayId")
 $$;
 COMMENT ON FUNCTION gateway_options(uuid) IS
     'the rows of view gateway_options, of all organizations or one';
 
-CREATE VIEW gateway_options AS SELECT * FROM gateway_options();
+CREATE VIEW gateway_options AS SELECT * FROM gateway_options(NULL::uuid);
 COMMENT ON VIEW gateway_options IS
     'what a picker shows: pools and single gateways with their health; "poolIds" are the pools of a gateway';
 

@@ -14,7 +14,7 @@ CREATE FUNCTION create_gateway_pool(
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, 'gateway_pools', 'INSERT');
+    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'INSERT');
     INSERT INTO @extschema@.gateway_pools AS p ("orgId", name)
     VALUES (create_gateway_pool.org_id, @extschema@.require_gateway_pool_name(create_gateway_pool.name))
     RETURNING p.id, p."orgId", p.name, p."createdAt", p."updatedAt"
@@ -42,11 +42,11 @@ CREATE FUNCTION list_gateway_pools(org_id uuid)
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, 'gateway_pools', 'SELECT');
+    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'SELECT');
     RETURN QUERY
         SELECT s.id, s."orgId", s.name, s."createdAt", s."updatedAt", s."memberCount", s."healthyMemberCount",
                s."memberGatewayIds", s."connectedResourcesCount", s.health, s.label
-          FROM @extschema@.gateway_pool_status(list_gateway_pools.org_id) s
+          FROM @extschema@.gateway_pool_status(list_gateway_pools.org_id, NULL::uuid) s
          ORDER BY s.name;
 END
 $$;
@@ -67,7 +67,7 @@ CREATE FUNCTION get_gateway_pool(
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, 'gateway_pools', 'SELECT');
+    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'SELECT');
     PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
     SELECT s.id, s."orgId", s.name, s."createdAt", s."updatedAt"
       INTO id, "orgId", name, "createdAt", "updatedAt"
@@ -100,16 +100,20 @@ AS $$
 DECLARE
     new_name text;
 BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, 'gateway_pools', 'UPDATE');
+    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'UPDATE');
     PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
     IF update_gateway_pool.name IS NOT NULL THEN
         new_name := @extschema@.require_gateway_pool_name(update_gateway_pool.name);
     END IF;
     UPDATE @extschema@.gateway_pools p
        SET name = coalesce(new_name, p.name)
-     WHERE p.id = update_gateway_pool.pool_id
+     WHERE p.id = update_gateway_pool.pool_id AND p."orgId" = update_gateway_pool.org_id
     RETURNING p.id, p."orgId", p.name, p."createdAt", p."updatedAt"
          INTO id, "orgId", name, "createdAt", "updatedAt";
+    IF NOT FOUND THEN
+        RAISE no_data_found
+            USING MESSAGE = format('gateway pool %s does not exist in the organization', pool_id);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION update_gateway_pool(uuid, uuid, text) IS
@@ -128,12 +132,16 @@ CREATE FUNCTION delete_gateway_pool(
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, 'gateway_pools', 'DELETE');
+    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'DELETE');
     PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
     DELETE FROM @extschema@.gateway_pools p
-     WHERE p.id = delete_gateway_pool.pool_id
+     WHERE p.id = delete_gateway_pool.pool_id AND p."orgId" = delete_gateway_pool.org_id
     RETURNING p.id, p."orgId", p.name, p."createdAt", p."updatedAt"
          INTO id, "orgId", name, "createdAt", "updatedAt";
+    IF NOT FOUND THEN
+        RAISE no_data_found
+            USING MESSAGE = format('gateway pool %s does not exist in the organization', pool_id);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION delete_gateway_pool(uuid, uuid) IS
@@ -154,9 +162,12 @@ CREATE FUNCTION add_gateway_to_pool(
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, 'gateway_pool_memberships', 'INSERT');
+    PERFORM @extschema@.require_gateway_pool_plan(org_id, true, 'INSERT');
     PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
     PERFORM @extschema@.require_gateway(org_id, gateway_id);
+    IF weight IS NULL OR priority IS NULL THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'weight and priority must not be null';
+    END IF;
     INSERT INTO @extschema@.gateway_pool_memberships AS m ("gatewayPoolId", "gatewayId", weight, priority)
     VALUES (add_gateway_to_pool.pool_id, add_gateway_to_pool.gateway_id,
             add_gateway_to_pool.weight, add_gateway_to_pool.priority)
@@ -180,7 +191,7 @@ CREATE FUNCTION remove_gateway_from_pool(
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, 'gateway_pool_memberships', 'DELETE');
+    PERFORM @extschema@.require_gateway_pool_plan(org_id, true, 'DELETE');
     PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
     PERFORM @extschema@.require_gateway(org_id, gateway_id);
     DELETE FROM @extschema@.gateway_pool_memberships m
@@ -202,7 +213,7 @@ CREATE FUNCTION get_gateway_pool_resources(org_id uuid, pool_id uuid) RETURNS js
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, 'gateway_pools', 'SELECT');
+    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'SELECT');
     PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
     RETURN @extschema@.gateway_pool_resources(pool_id);
 END

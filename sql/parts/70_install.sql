@@ -14,16 +14,18 @@ CREATE FUNCTION gateway_pool_host_tables(
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH key (relation, attribute, referenced) AS (
-        SELECT k.conrelid::regclass, a.attname, k.confrelid::regclass
+    WITH key (relation, attribute, referenced, name) AS (
+        SELECT k.conrelid::regclass, a.attname, k.confrelid::regclass, k.conname
           FROM pg_constraint k
           JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
          WHERE k.contype = 'f' AND k.connamespace = '@extschema@'::regnamespace)
     SELECT coalesce((SELECT k.referenced FROM key k
-                      WHERE k.relation = to_regclass('@extschema@.gateway_pools') AND k.attribute = 'orgId'),
+                      WHERE k.relation = to_regclass('@extschema@.gateway_pools') AND k.attribute = 'orgId'
+                      ORDER BY k.name LIMIT 1),
                     to_regclass('@extschema@.organizations')),
            coalesce((SELECT k.referenced FROM key k
-                      WHERE k.relation = to_regclass('@extschema@.gateway_pool_memberships') AND k.attribute = 'gatewayId'),
+                      WHERE k.relation = to_regclass('@extschema@.gateway_pool_memberships') AND k.attribute = 'gatewayId'
+                      ORDER BY k.name LIMIT 1),
                     to_regclass('@extschema@.gateways_v2')),
            coalesce(to_regclass('@extschema@.identity_kubernetes_auths'),
                     (SELECT k.relation FROM key k JOIN key i ON i.relation = k.relation
@@ -35,6 +37,97 @@ COMMENT ON FUNCTION gateway_pool_host_tables() IS
     'used by install_gateway_pools() and check_gateway_pools(): the host''s tables, as the foreign keys of ours '
     'name them, else by their usual names';
 
+CREATE FUNCTION gateway_pool_columns()
+    RETURNS TABLE (place bigint, relation text, attribute text, type text, properties text, comment text)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT row_number() OVER (), c.*
+      FROM (VALUES
+    ('gateway_pools', NULL, NULL, NULL,
+        'a named set of gateways of one organization that reach the same network'),
+    ('gateway_pools', 'id', 'uuid',
+        'NOT NULL DEFAULT gen_random_uuid() CONSTRAINT gateway_pools_pkey PRIMARY KEY', NULL),
+    ('gateway_pools', 'orgId', 'uuid', 'NOT NULL', NULL),
+    ('gateway_pools', 'name', 'varchar(32)', 'NOT NULL',
+        'unique in the organization: 1 to 32 of a-z and 0-9, single inner hyphens'),
+    ('gateway_pools', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
+    ('gateway_pools', 'updatedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
+
+    ('gateway_pool_memberships', NULL, NULL, NULL, 'a gateway''s membership in a pool'),
+    ('gateway_pool_memberships', 'id', 'uuid',
+        'NOT NULL DEFAULT gen_random_uuid() CONSTRAINT gateway_pool_memberships_pkey PRIMARY KEY', NULL),
+    ('gateway_pool_memberships', 'gatewayPoolId', 'uuid', 'NOT NULL', NULL),
+    ('gateway_pool_memberships', 'gatewayId', 'uuid', 'NOT NULL', NULL),
+    ('gateway_pool_memberships', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
+    ('gateway_pool_memberships', 'updatedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
+    ('gateway_pool_memberships', 'weight', 'int',
+        'NOT NULL DEFAULT 1 CONSTRAINT gateway_pool_memberships_weight_check CHECK (weight BETWEEN 0 AND 1000)',
+        'share of the picks beside the weights of the other candidates; 0 is picked only when nobody weighs more'),
+    ('gateway_pool_memberships', 'priority', 'smallint', 'NOT NULL DEFAULT 0',
+        'picks are made from the candidates with the lowest number'),
+
+    ('gateway_pool_entitlements', NULL, NULL, NULL,
+        'what an organization''s plan allows; without a row, the settings say'),
+    ('gateway_pool_entitlements', 'orgId', 'uuid', 'NOT NULL CONSTRAINT gateway_pool_entitlements_pkey PRIMARY KEY', NULL),
+    ('gateway_pool_entitlements', 'gatewayPool', 'boolean', 'NOT NULL', 'whether the plan has gateway pools'),
+    ('gateway_pool_entitlements', 'maxPools', 'int',
+        'CONSTRAINT "gateway_pool_entitlements_maxPools_check" CHECK ("maxPools" >= -1)',
+        'pools that the organization may have; NULL is the setting''s, -1 no limit'),
+    ('gateway_pool_entitlements', 'maxGatewaysPerPool', 'int',
+        'CONSTRAINT "gateway_pool_entitlements_maxGatewaysPerPool_check" CHECK ("maxGatewaysPerPool" >= -1)',
+        'members that a pool may have; NULL is the setting''s, -1 no limit'),
+    ('gateway_pool_entitlements', 'expiresAt', 'timestamptz', '', 'when the plan ends; NULL is never'),
+    ('gateway_pool_entitlements', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
+    ('gateway_pool_entitlements', 'updatedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
+
+    ('gateway_states', NULL, NULL, NULL, 'what an administrator wants of a gateway; without a row, it is active'),
+    ('gateway_states', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_states_pkey PRIMARY KEY', NULL),
+    ('gateway_states', 'state', 'text',
+        'NOT NULL CONSTRAINT gateway_states_state_check CHECK (state IN (''active'', ''draining'', ''maintenance''))',
+        'active, draining or maintenance; only an active gateway is picked'),
+    ('gateway_states', 'reason', 'text', '', 'for other administrators to read'),
+    ('gateway_states', 'changedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
+
+    ('gateway_probes', NULL, NULL, NULL, 'how to connect to a gateway to see whether it is up; NULL is the setting''s'),
+    ('gateway_probes', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_probes_pkey PRIMARY KEY', NULL),
+    ('gateway_probes', 'protocol', 'text',
+        'NOT NULL CONSTRAINT gateway_probes_protocol_check CHECK (protocol IN (''tcp'', ''tls'', ''http'', ''https''))',
+        'tcp, tls, http or https'),
+    ('gateway_probes', 'address', 'text', 'NOT NULL', 'host:port, 192.0.2.1:port or [2001:db8::1]:port'),
+    ('gateway_probes', 'path', 'text',
+        'CONSTRAINT gateway_probes_path_check CHECK (path ~ ''^/[!-~]*$'' AND length(path) <= 1024)',
+        'what http and https ask for'),
+    ('gateway_probes', 'expectedStatus', 'text',
+        'CONSTRAINT "gateway_probes_expectedStatus_check" CHECK ("expectedStatus" ~ ''^[1-5][0-9]{2}(-[1-5][0-9]{2})?$'' '
+        'AND left("expectedStatus", 3) <= right("expectedStatus", 3))',
+        'the status that http and https expect, such as 200, or a range, such as 200-399'),
+    ('gateway_probes', 'serverName', 'text',
+        'CONSTRAINT "gateway_probes_serverName_check" CHECK ("serverName" ~ ''^[A-Za-z0-9_.:-]{1,253}$'')',
+        'the name that tls and https ask for and verify; NULL is the host''s'),
+    ('gateway_probes', 'verifyTls', 'boolean', 'NOT NULL DEFAULT true',
+        'whether tls and https verify the certificate''s chain and name'),
+    ('gateway_probes', 'caCertificate', 'text', '', 'PEM of the authority to trust; NULL is the system''s'),
+    ('gateway_probes', 'intervalMs', 'int',
+        'CONSTRAINT "gateway_probes_intervalMs_check" CHECK ("intervalMs" BETWEEN 100 AND 86400000)',
+        'milliseconds from one probe''s start to the next''s'),
+    ('gateway_probes', 'timeoutMs', 'int',
+        'CONSTRAINT "gateway_probes_timeoutMs_check" CHECK ("timeoutMs" BETWEEN 10 AND 86400000) '
+        'CONSTRAINT gateway_probes_timeout_within_interval_check CHECK ("timeoutMs" <= "intervalMs")',
+        'milliseconds that a whole probe may take, at most the interval'),
+    ('gateway_probes', 'rise', 'int', 'CONSTRAINT gateway_probes_rise_check CHECK (rise BETWEEN 1 AND 100)',
+        'successes in a row that lead up'),
+    ('gateway_probes', 'fall', 'int', 'CONSTRAINT gateway_probes_fall_check CHECK (fall BETWEEN 1 AND 100)',
+        'failures in a row that lead down'),
+    ('gateway_probes', 'required', 'boolean', 'NOT NULL DEFAULT true',
+        'whether a probe that is down overrules a fresh heartbeat'),
+    ('gateway_probes', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
+    ('gateway_probes', 'updatedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL)
+      ) c
+$$;
+COMMENT ON FUNCTION gateway_pool_columns() IS
+    'used by install_gateway_pools(): the columns of our tables in order, each table led by a row without attribute';
+
 CREATE FUNCTION gateway_pool_parts(organizations regclass, gateways regclass, kubernetes_auths regclass)
     RETURNS TABLE (
         kind text,
@@ -42,258 +135,194 @@ CREATE FUNCTION gateway_pool_parts(organizations regclass, gateways regclass, ku
         name text,
         present boolean,
         command text)
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    extension_schema CONSTANT oid := '@extschema@'::regnamespace;
-    kubernetes_name CONSTANT name := (SELECT c.relname FROM pg_class c WHERE c.oid = kubernetes_auths);
-    kubernetes_prefix CONSTANT text := coalesce(lower(kubernetes_name), '');
-    gateways_name CONSTANT name := (SELECT c.relname FROM pg_class c WHERE c.oid = gateways);
-    identities CONSTANT regclass :=
-        (SELECT k.confrelid
-           FROM pg_constraint k
-           JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
-          WHERE k.conrelid = kubernetes_auths AND k.contype = 'f' AND a.attname = 'identityId');
-    consumer_arguments CONSTANT text := format('%L, %L, %L', 'gatewayPoolId', 'gatewayV2Id',
-        coalesce(format('SELECT i."orgId" FROM %s i WHERE i.id = ($1)."identityId"', identities), ''));
-    touch CONSTANT text :=
-        CASE WHEN to_regprocedure('@extschema@.on_update_timestamp()') IS NULL
-             THEN '@extschema@.gateway_pool_set_timestamp(''updatedAt'')'
-             ELSE '@extschema@.on_update_timestamp()' END;
-BEGIN
-    -- Names of keys and indexes are those that the host's migrations give.
-    RETURN QUERY
-    WITH part (place, kind, table_name, part_columns, referenced, name, command) AS (VALUES
-        (10, 'table', 'gateway_pools', NULL::name[], NULL::regclass, 'gateway_pools',
-            'CREATE TABLE @extschema@.gateway_pools ('
-            'id uuid NOT NULL DEFAULT gen_random_uuid() CONSTRAINT gateway_pools_pkey PRIMARY KEY, '
-            '"orgId" uuid NOT NULL, '
-            'name varchar(32) NOT NULL, '
-            '"createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP, '
-            '"updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP)'),
-        (11, 'table', 'gateway_pool_memberships', NULL, NULL, 'gateway_pool_memberships',
-            'CREATE TABLE @extschema@.gateway_pool_memberships ('
-            'id uuid NOT NULL DEFAULT gen_random_uuid() CONSTRAINT gateway_pool_memberships_pkey PRIMARY KEY, '
-            '"gatewayPoolId" uuid NOT NULL, '
-            '"gatewayId" uuid NOT NULL, '
-            '"createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP, '
-            '"updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP)'),
-        (12, 'table', 'gateway_pool_entitlements', NULL, NULL, 'gateway_pool_entitlements',
-            'CREATE TABLE @extschema@.gateway_pool_entitlements ('
-            '"orgId" uuid NOT NULL CONSTRAINT gateway_pool_entitlements_pkey PRIMARY KEY, '
-            '"gatewayPool" boolean NOT NULL, '
-            '"maxPools" int CONSTRAINT "gateway_pool_entitlements_maxPools_check" CHECK ("maxPools" >= -1), '
-            '"maxGatewaysPerPool" int '
-            'CONSTRAINT "gateway_pool_entitlements_maxGatewaysPerPool_check" CHECK ("maxGatewaysPerPool" >= -1), '
-            '"expiresAt" timestamptz, '
-            '"createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP, '
-            '"updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP)'),
-        (13, 'table', 'gateway_states', NULL, NULL, 'gateway_states',
-            'CREATE TABLE @extschema@.gateway_states ('
-            '"gatewayId" uuid NOT NULL CONSTRAINT gateway_states_pkey PRIMARY KEY, '
-            'state text NOT NULL CONSTRAINT gateway_states_state_check '
-            'CHECK (state IN (''active'', ''draining'', ''maintenance'')), '
-            'reason text, '
-            '"changedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP)'),
-        (14, 'table', 'gateway_probes', NULL, NULL, 'gateway_probes',
-            'CREATE TABLE @extschema@.gateway_probes ('
-            '"gatewayId" uuid NOT NULL CONSTRAINT gateway_probes_pkey PRIMARY KEY, '
-            'protocol text NOT NULL CONSTRAINT gateway_probes_protocol_check '
-            'CHECK (protocol IN (''tcp'', ''tls'', ''http'', ''https'')), '
-            'address text NOT NULL, '
-            'path text CONSTRAINT gateway_probes_path_check CHECK (path ~ ''^/[!-~]*$'' AND length(path) <= 1024), '
-            '"expectedStatus" text CONSTRAINT "gateway_probes_expectedStatus_check" '
-            'CHECK ("expectedStatus" ~ ''^[1-5][0-9]{2}(-[1-5][0-9]{2})?$''), '
-            '"serverName" text CONSTRAINT "gateway_probes_serverName_check" '
-            'CHECK ("serverName" ~ ''^[A-Za-z0-9_.:-]{1,253}$''), '
-            '"verifyTls" boolean NOT NULL DEFAULT true, '
-            '"caCertificate" text, '
-            '"intervalMs" int CONSTRAINT "gateway_probes_intervalMs_check" '
-            'CHECK ("intervalMs" BETWEEN 100 AND 86400000), '
-            '"timeoutMs" int CONSTRAINT "gateway_probes_timeoutMs_check" '
-            'CHECK ("timeoutMs" BETWEEN 10 AND 86400000), '
-            'rise int CONSTRAINT gateway_probes_rise_check CHECK (rise BETWEEN 1 AND 100), '
-            'fall int CONSTRAINT gateway_probes_fall_check CHECK (fall BETWEEN 1 AND 100), '
-            'required boolean NOT NULL DEFAULT true, '
-            '"createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP, '
-            '"updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP, '
-            'CONSTRAINT gateway_probes_timeout_within_interval_check CHECK ("timeoutMs" <= "intervalMs"))'),
-
-        (20, 'column', 'gateway_pool_memberships', '{weight}', NULL, 'weight',
-            'ALTER TABLE @extschema@.gateway_pool_memberships ADD COLUMN weight int NOT NULL DEFAULT 1 '
-            'CONSTRAINT gateway_pool_memberships_weight_check CHECK (weight BETWEEN 0 AND 1000); '
-            'COMMENT ON COLUMN @extschema@.gateway_pool_memberships.weight IS '
-            '''share of the picks beside the weights of the other candidates, 0 to 1000; 0 is picked only when nobody weighs more'''),
-        (21, 'column', 'gateway_pool_memberships', '{priority}', NULL, 'priority',
-            'ALTER TABLE @extschema@.gateway_pool_memberships ADD COLUMN priority smallint NOT NULL DEFAULT 0; '
-            'COMMENT ON COLUMN @extschema@.gateway_pool_memberships.priority IS '
-            '''picks are made from the candidates with the lowest number'''),
-        (22, 'column', kubernetes_name, '{gatewayPoolId}', NULL, 'gatewayPoolId',
-            format('ALTER TABLE %1$s ADD COLUMN "gatewayPoolId" uuid; '
-                   'COMMENT ON COLUMN %1$s."gatewayPoolId" IS ''the pool through which the cluster is reached, '
-                   'in place of one gateway''', kubernetes_auths)),
-
-        (30, 'unique key', 'gateway_pools', '{orgId,name}', NULL, 'gateway_pools_orgid_name_unique',
-            'ALTER TABLE @extschema@.gateway_pools '
-            'ADD CONSTRAINT gateway_pools_orgid_name_unique UNIQUE ("orgId", name)'),
-        (31, 'unique key', 'gateway_pool_memberships', '{gatewayPoolId,gatewayId}', NULL,
-            'gateway_pool_memberships_gatewaypoolid_gatewayid_unique',
-            'ALTER TABLE @extschema@.gateway_pool_memberships '
-            'ADD CONSTRAINT gateway_pool_memberships_gatewaypoolid_gatewayid_unique UNIQUE ("gatewayPoolId", "gatewayId")'),
-        (32, 'index', 'gateway_pool_memberships', '{gatewayId}', NULL, 'gateway_pool_memberships_gatewayid_index',
-            'CREATE INDEX gateway_pool_memberships_gatewayid_index '
-            'ON @extschema@.gateway_pool_memberships ("gatewayId")'),
-        (33, 'index', kubernetes_name, '{gatewayPoolId}', NULL,
-            kubernetes_prefix || '_gatewaypoolid_index',
-            format('CREATE INDEX %I ON %s ("gatewayPoolId")',
-                   kubernetes_prefix || '_gatewaypoolid_index', kubernetes_auths)),
-
-        (40, 'foreign key', 'gateway_pools', '{orgId}', organizations, 'gateway_pools_orgid_foreign',
-            format('ALTER TABLE @extschema@.gateway_pools ADD CONSTRAINT gateway_pools_orgid_foreign '
-                   'FOREIGN KEY ("orgId") REFERENCES %s (id) ON DELETE CASCADE', organizations)),
-        (41, 'foreign key', 'gateway_pool_memberships', '{gatewayPoolId}',
-            to_regclass('@extschema@.gateway_pools'), 'gateway_pool_memberships_gatewaypoolid_foreign',
-            'ALTER TABLE @extschema@.gateway_pool_memberships '
-            'ADD CONSTRAINT gateway_pool_memberships_gatewaypoolid_foreign '
-            'FOREIGN KEY ("gatewayPoolId") REFERENCES @extschema@.gateway_pools (id) ON DELETE CASCADE'),
-        (42, 'foreign key', 'gateway_pool_memberships', '{gatewayId}', gateways,
-            'gateway_pool_memberships_gatewayid_foreign',
-            format('ALTER TABLE @extschema@.gateway_pool_memberships '
-                   'ADD CONSTRAINT gateway_pool_memberships_gatewayid_foreign '
-                   'FOREIGN KEY ("gatewayId") REFERENCES %s (id) ON DELETE CASCADE', gateways)),
-        (43, 'foreign key', 'gateway_pool_entitlements', '{orgId}', organizations,
-            'gateway_pool_entitlements_orgid_foreign',
-            format('ALTER TABLE @extschema@.gateway_pool_entitlements '
-                   'ADD CONSTRAINT gateway_pool_entitlements_orgid_foreign '
-                   'FOREIGN KEY ("orgId") REFERENCES %s (id) ON DELETE CASCADE', organizations)),
-        (44, 'foreign key', 'gateway_states', '{gatewayId}', gateways, 'gateway_states_gatewayid_foreign',
-            format('ALTER TABLE @extschema@.gateway_states ADD CONSTRAINT gateway_states_gatewayid_foreign '
-                   'FOREIGN KEY ("gatewayId") REFERENCES %s (id) ON DELETE CASCADE', gateways)),
-        (45, 'foreign key', 'gateway_probes', '{gatewayId}', gateways, 'gateway_probes_gatewayid_foreign',
-            format('ALTER TABLE @extschema@.gateway_probes ADD CONSTRAINT gateway_probes_gatewayid_foreign '
-                   'FOREIGN KEY ("gatewayId") REFERENCES %s (id) ON DELETE CASCADE', gateways)),
-        (46, 'foreign key', kubernetes_name, '{gatewayPoolId}', to_regclass('@extschema@.gateway_pools'),
-            kubernetes_prefix || '_gatewaypoolid_foreign',
-            format('ALTER TABLE %s ADD CONSTRAINT %I '
-                   'FOREIGN KEY ("gatewayPoolId") REFERENCES @extschema@.gateway_pools (id) ON DELETE SET NULL',
-                   kubernetes_auths, kubernetes_prefix || '_gatewaypoolid_foreign')),
-
-        (50, 'trigger', 'gateway_pools', NULL, NULL, 'GatewayPools_enforce',
-            'CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON @extschema@.gateway_pools '
-            'FOR EACH ROW EXECUTE FUNCTION @extschema@.gateway_pools_enforce()'),
-        (51, 'trigger', 'gateway_pools', NULL, NULL, 'GatewayPools_refuse_move',
-            'CREATE TRIGGER "GatewayPools_refuse_move" BEFORE UPDATE ON @extschema@.gateway_pools '
-            'FOR EACH ROW EXECUTE FUNCTION @extschema@.gateway_pools_refuse_move()'),
-        (52, 'trigger', 'gateway_pools', NULL, NULL, 'GatewayPools_refuse_delete',
-            'CREATE TRIGGER "GatewayPools_refuse_delete" BEFORE DELETE ON @extschema@.gateway_pools '
-            'FOR EACH ROW EXECUTE FUNCTION @extschema@.gateway_pools_refuse_delete()'),
-        (53, 'trigger', 'gateway_pools', NULL, NULL, 'GatewayPools_refuse_truncate',
-            'CREATE TRIGGER "GatewayPools_refuse_truncate" BEFORE TRUNCATE ON @extschema@.gateway_pools '
-            'FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.gateway_pools_refuse_delete()'),
-        (54, 'trigger', 'gateway_pool_memberships', NULL, NULL, 'GatewayPools_enforce',
-            'CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON @extschema@.gateway_pool_memberships '
-            'FOR EACH ROW EXECUTE FUNCTION @extschema@.gateway_pool_memberships_enforce()'),
-        (55, 'trigger', 'gateway_probes', NULL, NULL, 'GatewayPools_enforce',
-            'CREATE TRIGGER "GatewayPools_enforce" BEFORE INSERT OR UPDATE ON @extschema@.gateway_probes '
-            'FOR EACH ROW EXECUTE FUNCTION @extschema@.gateway_probes_enforce()'),
-        (56, 'trigger', gateways_name, NULL, NULL, 'GatewayPools_refuse_move',
-            format('CREATE TRIGGER "GatewayPools_refuse_move" BEFORE UPDATE ON %s '
-                   'FOR EACH ROW EXECUTE FUNCTION @extschema@.gateway_pools_refuse_move()', gateways)),
-        (57, 'trigger', kubernetes_name, NULL, NULL, 'GatewayPools_route',
-            format('CREATE TRIGGER "GatewayPools_route" BEFORE INSERT OR UPDATE ON %s '
-                   'FOR EACH ROW EXECUTE FUNCTION @extschema@.pool_consumer_route(%s)',
-                   kubernetes_auths, consumer_arguments)),
-        (58, 'trigger', kubernetes_name, NULL, NULL, 'GatewayPools_enforce',
-            format('CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON %s '
-                   'FOR EACH ROW EXECUTE FUNCTION @extschema@.pool_consumer_enforce(%s)',
-                   kubernetes_auths, consumer_arguments)),
-        (59, 'trigger', 'gateway_states', NULL, NULL, 'gateway_states_changedAt',
-            'CREATE TRIGGER "gateway_states_changedAt" BEFORE UPDATE ON @extschema@.gateway_states '
-            'FOR EACH ROW EXECUTE FUNCTION @extschema@.gateway_pool_set_timestamp(''changedAt'')'),
-        (60, 'trigger', 'gateway_pools', NULL, NULL, 'gateway_pools_updatedAt',
-            'CREATE TRIGGER "gateway_pools_updatedAt" BEFORE UPDATE ON @extschema@.gateway_pools '
-            'FOR EACH ROW EXECUTE FUNCTION ' || touch),
-        (61, 'trigger', 'gateway_pool_memberships', NULL, NULL, 'gateway_pool_memberships_updatedAt',
-            'CREATE TRIGGER "gateway_pool_memberships_updatedAt" BEFORE UPDATE ON @extschema@.gateway_pool_memberships '
-            'FOR EACH ROW EXECUTE FUNCTION ' || touch),
-        (62, 'trigger', 'gateway_pool_entitlements', NULL, NULL, 'gateway_pool_entitlements_updatedAt',
-            'CREATE TRIGGER "gateway_pool_entitlements_updatedAt" BEFORE UPDATE ON @extschema@.gateway_pool_entitlements '
-            'FOR EACH ROW EXECUTE FUNCTION ' || touch),
-        (63, 'trigger', 'gateway_probes', NULL, NULL, 'gateway_probes_updatedAt',
-            'CREATE TRIGGER "gateway_probes_updatedAt" BEFORE UPDATE ON @extschema@.gateway_probes '
-            'FOR EACH ROW EXECUTE FUNCTION ' || touch)
+    WITH host AS (
+        SELECT '@extschema@'::text AS schema,
+               '@extschema@'::regnamespace AS namespace,
+               to_regprocedure('@extschema@.on_update_timestamp()') AS touch,
+               (SELECT c.relname::text FROM pg_class c WHERE c.oid = gateways) AS gateways_name,
+               (SELECT c.relname::text FROM pg_class c WHERE c.oid = kubernetes_auths) AS kubernetes_name,
+               (SELECT k.confrelid::regclass
+                  FROM pg_constraint k
+                  JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
+                 WHERE k.conrelid = kubernetes_auths AND k.contype = 'f' AND a.attname = 'identityId'
+                 ORDER BY k.conname LIMIT 1) AS identities
+    ),
+    -- Of each table, whether it is there, and of each column.
+    columns AS (
+        SELECT c.*, format('%s.%I', h.schema, c.relation) AS table_name, t.oid AS table_oid,
+               c.attribute IS NULL OR EXISTS (
+                   SELECT FROM pg_attribute a
+                    WHERE a.attrelid = t.oid AND a.attname = c.attribute AND NOT a.attisdropped) AS present,
+               concat_ws(' ', quote_ident(c.attribute), c.type, nullif(c.properties, '')) AS definition,
+               format('COMMENT ON %s %s.%I%s IS %L', CASE WHEN c.attribute IS NULL THEN 'TABLE' ELSE 'COLUMN' END,
+                      h.schema, c.relation, '.' || quote_ident(c.attribute), c.comment) AS comment_command
+          FROM host h
+         CROSS JOIN (SELECT * FROM @extschema@.gateway_pool_columns()
+                      UNION ALL
+                     SELECT 1000, h.kubernetes_name, 'gatewayPoolId', 'uuid', '',
+                            'the pool through which the cluster is reached, in place of one gateway'
+                       FROM host h WHERE h.kubernetes_name IS NOT NULL) c
+          LEFT JOIN pg_class t ON t.relnamespace = h.namespace AND t.relname = c.relation AND t.relkind = 'r'
+    ),
+    -- Their names are those that the host's migrations give.
+    keys (place, kind, relation, attributes, referenced, action) AS (
+        SELECT k.* FROM host h CROSS JOIN LATERAL (VALUES
+        (1, 'unique key', 'gateway_pools', ARRAY['orgId', 'name'], NULL::regclass, NULL),
+        (2, 'unique key', 'gateway_pool_memberships', ARRAY['gatewayPoolId', 'gatewayId'], NULL, NULL),
+        (3, 'index', 'gateway_pool_memberships', ARRAY['gatewayId'], NULL, NULL),
+        (4, 'index', h.kubernetes_name, ARRAY['gatewayPoolId'], NULL, NULL),
+        (5, 'foreign key', 'gateway_pools', ARRAY['orgId'], organizations, 'CASCADE'),
+        (6, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayPoolId'], NULL, 'CASCADE'),
+        (7, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayId'], gateways, 'CASCADE'),
+        (8, 'foreign key', 'gateway_pool_entitlements', ARRAY['orgId'], organizations, 'CASCADE'),
+        (9, 'foreign key', 'gateway_states', ARRAY['gatewayId'], gateways, 'CASCADE'),
+        (10, 'foreign key', 'gateway_probes', ARRAY['gatewayId'], gateways, 'CASCADE'),
+        (11, 'foreign key', h.kubernetes_name, ARRAY['gatewayPoolId'], NULL, 'SET NULL')
+        ) k (place, kind, relation, attributes, referenced, action)
+         WHERE k.relation IS NOT NULL
+    ),
+    named_keys AS (
+        SELECT k.*, format('%s.%I', h.schema, k.relation) AS table_name, t.oid AS table_oid,
+               lower(k.relation || '_' || array_to_string(k.attributes, '_')) ||
+               CASE k.kind WHEN 'unique key' THEN '_unique' WHEN 'index' THEN '_index' ELSE '_foreign' END AS name,
+               (SELECT string_agg(quote_ident(u.attribute), ', ' ORDER BY u.place)
+                  FROM unnest(k.attributes) WITH ORDINALITY u (attribute, place)) AS attribute_list,
+               ARRAY(SELECT a.attnum FROM pg_attribute a
+                      WHERE a.attrelid = t.oid AND a.attname = ANY (k.attributes) AND NOT a.attisdropped) AS numbers,
+               coalesce(k.referenced, to_regclass(h.schema || '.gateway_pools')) AS target,
+               coalesce(k.referenced::text, h.schema || '.gateway_pools') AS target_name
+          FROM host h
+         CROSS JOIN keys k
+          LEFT JOIN pg_class t ON t.relnamespace = h.namespace AND t.relname = k.relation AND t.relkind = 'r'
+    ),
+    triggers (place, relation, name, fires, level, function) AS (
+        SELECT t.* FROM host h CROSS JOIN LATERAL (VALUES
+        (1, 'gateway_pools', 'GatewayPools_enforce', 'AFTER INSERT OR UPDATE', 'ROW', 'gateway_pools_enforce()'),
+        (2, 'gateway_pools', 'GatewayPools_refuse_move', 'BEFORE UPDATE', 'ROW', 'gateway_pools_refuse_move()'),
+        (3, 'gateway_pools', 'GatewayPools_refuse_delete', 'BEFORE DELETE', 'ROW', 'gateway_pools_refuse_delete()'),
+        (4, 'gateway_pools', 'GatewayPools_refuse_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'gateway_pools_refuse_delete()'),
+        (5, 'gateway_pool_memberships', 'GatewayPools_enforce', 'AFTER INSERT OR UPDATE', 'ROW',
+            'gateway_pool_memberships_enforce()'),
+        (6, 'gateway_probes', 'GatewayPools_enforce', 'BEFORE INSERT OR UPDATE', 'ROW', 'gateway_probes_enforce()'),
+        (7, h.gateways_name, 'GatewayPools_refuse_move', 'BEFORE UPDATE', 'ROW', 'gateway_pools_refuse_move()'),
+        (8, h.kubernetes_name, 'GatewayPools_route', 'BEFORE INSERT OR UPDATE', 'ROW', 'pool_consumer_route(%s)'),
+        (9, h.kubernetes_name, 'GatewayPools_enforce', 'AFTER INSERT OR UPDATE', 'ROW', 'pool_consumer_enforce(%s)'),
+        (10, 'gateway_states', 'gateway_states_changedAt', 'BEFORE UPDATE', 'ROW', 'gateway_pool_set_timestamp(''changedAt'')'),
+        (11, 'gateway_pools', 'gateway_pools_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
+        (12, 'gateway_pool_memberships', 'gateway_pool_memberships_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
+        (13, 'gateway_pool_entitlements', 'gateway_pool_entitlements_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
+        (14, 'gateway_probes', 'gateway_probes_updatedAt', 'BEFORE UPDATE', 'ROW', NULL)
+        ) t (place, relation, name, fires, level, function)
+         WHERE t.relation IS NOT NULL
+    ),
+    defined_triggers AS (
+        SELECT t.*, format('%s.%I', h.schema, t.relation) AS table_name,
+               format('CREATE TRIGGER %I %s ON %s.%I FOR EACH %s EXECUTE FUNCTION %s.%s', t.name, t.fires, h.schema,
+                      t.relation, t.level, h.schema,
+                      CASE WHEN t.function IS NOT NULL THEN
+                               replace(t.function, '%s', format('%L, %L, %L', 'gatewayPoolId', 'gatewayV2Id',
+                                   CASE WHEN h.identities IS NULL THEN ''
+                                        ELSE format('SELECT i."orgId" FROM %s i WHERE i.id = ($1)."identityId"', h.identities) END))
+                           -- "updatedAt" by the host's function where it has one, never by two.
+                           WHEN h.touch IS NOT NULL THEN 'on_update_timestamp()'
+                           ELSE 'gateway_pool_set_timestamp(''updatedAt'')' END) AS definition,
+               named.tgname IS NOT NULL AS name_taken,
+               t.function IS NULL AND (named.tgname IS NOT NULL OR EXISTS (
+                   SELECT FROM pg_trigger o WHERE o.tgrelid = c.oid AND o.tgfoid = h.touch)) AS touched,
+               pg_get_triggerdef(named.oid) AS present_definition
+          FROM host h
+         CROSS JOIN triggers t
+          LEFT JOIN pg_class c ON c.relnamespace = h.namespace AND c.relname = t.relation AND c.relkind = 'r'
+          LEFT JOIN pg_trigger named ON named.tgrelid = c.oid AND named.tgname = t.name AND NOT named.tgisinternal
     )
-    SELECT p.kind, format('%I.%I', n.nspname, p.table_name), p.name,
-           CASE p.kind
-           WHEN 'table' THEN c.oid IS NOT NULL
-           WHEN 'column' THEN cardinality(k.keys) = 1
-           WHEN 'unique key' THEN EXISTS (
-               SELECT FROM pg_index i
-                WHERE i.indrelid = c.oid AND i.indisunique AND i.indpred IS NULL
-                  AND i.indnkeyatts = cardinality(p.part_columns)
-                  AND (i.indkey::int2[])[0:i.indnkeyatts - 1] @> k.keys)
-           WHEN 'index' THEN EXISTS (
-               SELECT FROM pg_index i WHERE i.indrelid = c.oid AND ARRAY[i.indkey[0]] = k.keys)
-           WHEN 'foreign key' THEN EXISTS (
-               SELECT FROM pg_constraint f
-                WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.confrelid = p.referenced AND f.conkey = k.keys)
-           WHEN 'trigger' THEN EXISTS (
-               SELECT FROM pg_trigger t
-                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
-                  AND (t.tgname = p.name
-                       OR p.name = c.relname || '_updatedAt'
-                          AND t.tgfoid = to_regprocedure('@extschema@.on_update_timestamp()')))
-           END,
-           p.command
-      FROM part p
-      JOIN pg_namespace n ON n.oid = extension_schema
-      LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.table_name AND c.relkind = 'r'
-      CROSS JOIN LATERAL (
-           SELECT coalesce(array_agg(a.attnum ORDER BY array_position(p.part_columns, a.attname)), '{}') AS keys
-             FROM pg_attribute a
-            WHERE a.attrelid = c.oid AND a.attname = ANY (p.part_columns) AND NOT a.attisdropped) k
-     WHERE p.table_name IS NOT NULL
-     ORDER BY p.place;
-END
+    SELECT p.kind, p.relation, p.name, p.present, p.command
+      FROM (
+        SELECT 1 AS stage, min(c.place) AS place, 'table' AS kind, c.table_name AS relation, c.relation AS name,
+               c.table_oid IS NOT NULL AS present,
+               format('CREATE TABLE %s (%s); ', c.table_name,
+                      string_agg(c.definition, ', ' ORDER BY c.place) FILTER (WHERE c.attribute IS NOT NULL)) ||
+               string_agg(c.comment_command, '; ' ORDER BY c.place) FILTER (WHERE c.comment IS NOT NULL) AS command
+          FROM columns c
+         GROUP BY c.table_name, c.relation, c.table_oid
+         UNION ALL
+        SELECT 2, c.place, 'column', c.table_name, c.attribute, c.present,
+               format('ALTER TABLE %s ADD COLUMN %s', c.table_name, c.definition) ||
+               coalesce('; ' || c.comment_command, '')
+          FROM columns c
+         WHERE c.table_oid IS NOT NULL AND c.attribute IS NOT NULL
+         UNION ALL
+        SELECT 3, k.place, k.kind, k.table_name, k.name,
+               CASE k.kind
+               WHEN 'foreign key' THEN EXISTS (
+                   SELECT FROM pg_constraint f
+                    WHERE f.conrelid = k.table_oid AND f.contype = 'f' AND f.confrelid = k.target AND f.conkey = k.numbers)
+               WHEN 'unique key' THEN EXISTS (
+                   SELECT FROM pg_index i
+                    WHERE i.indrelid = k.table_oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+                      AND i.indnkeyatts = cardinality(k.attributes)
+                      AND (i.indkey::int2[])[0:i.indnkeyatts - 1] @> k.numbers AND cardinality(k.numbers) = i.indnkeyatts)
+               ELSE EXISTS (
+                   SELECT FROM pg_index i
+                    WHERE i.indrelid = k.table_oid AND i.indisvalid AND ARRAY[i.indkey[0]] = k.numbers) END,
+               CASE k.kind
+               WHEN 'foreign key' THEN
+                   format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%s) REFERENCES %s (id) ON DELETE %s',
+                          k.table_name, k.name, k.attribute_list, k.target_name, k.action)
+               WHEN 'unique key' THEN
+                   format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE (%s)', k.table_name, k.name, k.attribute_list)
+               ELSE format('CREATE INDEX %I ON %s (%s)', k.name, k.table_name, k.attribute_list) END
+          FROM named_keys k
+         UNION ALL
+        SELECT 4, t.place, 'trigger', t.table_name, t.name,
+               t.touched OR coalesce(t.present_definition = t.definition, false),
+               CASE WHEN t.name_taken THEN format('DROP TRIGGER %I ON %s; ', t.name, t.table_name) ELSE '' END || t.definition
+          FROM defined_triggers t
+      ) p
+     ORDER BY p.stage, p.place
 $$;
 COMMENT ON FUNCTION gateway_pool_parts(regclass, regclass, regclass) IS
     'used by install_gateway_pools() and check_gateway_pools(): every table, column, key, index and trigger '
     'that gateway pools consist of, whether it is there, and the command that makes it';
 
-CREATE FUNCTION gateway_pool_comments()
-    RETURNS TABLE (relation text, attribute name, comment text)
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE FUNCTION lock_gateway_pool_tables(organizations regclass, gateways regclass, kubernetes_auths regclass)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
 AS $$
-    VALUES
-    ('gateway_pools', NULL::name,
-        'a named set of gateways of one organization that reach the same network'),
-    ('gateway_pools', 'name', 'unique in the organization: 1 to 32 of a-z and 0-9, single inner hyphens'),
-    ('gateway_pool_memberships', NULL, 'a gateway''s membership in a pool'),
-    ('gateway_pool_entitlements', NULL, 'what an organization''s plan allows; without a row, the settings say'),
-    ('gateway_pool_entitlements', 'gatewayPool', 'whether the plan has gateway pools'),
-    ('gateway_pool_entitlements', 'maxPools', 'pools that the organization may have; NULL is the setting''s, -1 no limit'),
-    ('gateway_pool_entitlements', 'maxGatewaysPerPool', 'members that a pool may have; NULL is the setting''s, -1 no limit'),
-    ('gateway_pool_entitlements', 'expiresAt', 'when the plan ends; NULL is never'),
-    ('gateway_states', NULL, 'what an administrator wants of a gateway; without a row, it is active'),
-    ('gateway_states', 'state', 'active, draining or maintenance; only an active gateway is picked'),
-    ('gateway_states', 'reason', 'for other administrators to read'),
-    ('gateway_probes', NULL, 'how to connect to a gateway to see whether it is up; NULL is the setting''s'),
-    ('gateway_probes', 'protocol', 'tcp, tls, http or https'),
-    ('gateway_probes', 'address', 'host:port, 192.0.2.1:port or [2001:db8::1]:port'),
-    ('gateway_probes', 'path', 'what http and https ask for'),
-    ('gateway_probes', 'expectedStatus', 'the status that http and https expect, such as 200, or a range, such as 200-399'),
-    ('gateway_probes', 'serverName', 'the name that tls and https ask for and verify; NULL is the host''s'),
-    ('gateway_probes', 'verifyTls', 'whether tls and https verify the certificate''s chain and name'),
-    ('gateway_probes', 'caCertificate', 'PEM of the authority to trust; NULL is the system''s'),
-    ('gateway_probes', 'intervalMs', 'milliseconds from one probe''s start to the next''s'),
-    ('gateway_probes', 'timeoutMs', 'milliseconds that a whole probe may take, at most the interval'),
-    ('gateway_probes', 'rise', 'successes in a row that lead up'),
-    ('gateway_probes', 'fall', 'failures in a row that lead down'),
-    ('gateway_probes', 'required', 'whether a probe that is down overrules a fresh heartbeat')
+DECLARE
+    ours CONSTANT text :=
+        (SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname)
+           FROM pg_class c
+          WHERE c.relnamespace = '@extschema@'::regnamespace AND c.relkind = 'r'
+            AND c.relname IN (SELECT p.relation FROM @extschema@.gateway_pool_columns() p));
+    give_up_at CONSTANT timestamptz :=
+        clock_timestamp() + current_setting('lock_timeout')::interval;
+BEGIN
+    -- The first is waited for.  The others have to be free at once, else all are
+    -- let go: whoever holds one and wants another is not made to wait in a ring.
+    LOOP
+        BEGIN
+            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', kubernetes_auths);
+            EXECUTE format('LOCK TABLE %s, %s IN SHARE ROW EXCLUSIVE MODE NOWAIT', gateways, organizations);
+            IF ours IS NOT NULL THEN
+                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', ours);
+            END IF;
+            RETURN;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                IF clock_timestamp() >= give_up_at THEN
+                    RAISE;
+                END IF;
+        END;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END
 $$;
-COMMENT ON FUNCTION gateway_pool_comments() IS
-    'used by install_gateway_pools(): the comments of the tables and columns that it makes';
+COMMENT ON FUNCTION lock_gateway_pool_tables(regclass, regclass, regclass) IS
+    'used by install_gateway_pools(): locks all tables that it changes, within lock_timeout and without deadlocks';
 
 CREATE FUNCTION install_gateway_pools(
     organizations regclass DEFAULT NULL,
@@ -307,12 +336,11 @@ DECLARE
     organizations regclass;
     gateways regclass;
     kubernetes_auths regclass;
-    old_lock_timeout CONSTANT text := current_setting('lock_timeout');
     owner oid;
-    part record;
-    made_tables text[] := '{}';
-    remark record;
+    old_lock_timeout CONSTANT text := current_setting('lock_timeout');
+    made_entitlements boolean := false;
     problem text;
+    part record;
 BEGIN
     SELECT coalesce($1, h.organizations), coalesce($2, h.gateways), coalesce($3, h.kubernetes_auths)
       INTO organizations, gateways, kubernetes_auths
@@ -339,88 +367,92 @@ BEGIN
                                 (SELECT c.relnamespace::regnamespace FROM pg_class c WHERE c.oid = gateways));
     END IF;
 
-    -- Everything below is DDL, which evaluates nothing that an owner defined:
-    -- plain tables only, whose columns have the server's own types.
-    SELECT string_agg(format('%s %s', w.relation, w.attribute), ', ') INTO problem
-      FROM (VALUES
-            (organizations, 'id', '{uuid}'::regtype[]),
-            (gateways, 'id', '{uuid}'),
-            (gateways, 'orgId', '{uuid}'),
-            (gateways, 'name', '{varchar,text}'),
-            (kubernetes_auths, 'id', '{uuid}'),
-            (to_regclass('@extschema@.gateway_pools'), 'id', '{uuid}'),
-            (to_regclass('@extschema@.gateway_pools'), 'orgId', '{uuid}'),
-            (to_regclass('@extschema@.gateway_pools'), 'name', '{varchar,text}'),
-            (to_regclass('@extschema@.gateway_pools'), 'createdAt', '{timestamptz}'),
-            (to_regclass('@extschema@.gateway_pools'), 'updatedAt', '{timestamptz}'),
-            (to_regclass('@extschema@.gateway_pool_memberships'), 'id', '{uuid}'),
-            (to_regclass('@extschema@.gateway_pool_memberships'), 'gatewayPoolId', '{uuid}'),
-            (to_regclass('@extschema@.gateway_pool_memberships'), 'gatewayId', '{uuid}'),
-            (to_regclass('@extschema@.gateway_pool_memberships'), 'createdAt', '{timestamptz}'),
-            (to_regclass('@extschema@.gateway_pool_memberships'), 'updatedAt', '{timestamptz}')
-           ) w (relation, attribute, types)
-     WHERE w.relation IS NOT NULL
-       AND NOT EXISTS (
-           SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-            WHERE a.attrelid = w.relation AND c.relkind = 'r' AND a.attname = w.attribute
-              AND NOT a.attisdropped AND a.atttypid = ANY (w.types::oid[]));
-    IF problem IS NOT NULL THEN
-        RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'tables are not of the shape that gateway pools need: ' || problem,
-                  DETAIL = 'These columns are missing, of another type, or not of a plain table.';
-    END IF;
-
     SELECT c.relowner INTO owner FROM pg_class c WHERE c.oid = gateways;
-    SELECT string_agg(c.relname, ', ' ORDER BY c.relname) INTO problem
-      FROM pg_class c
-     WHERE c.relnamespace = '@extschema@'::regnamespace
-       AND c.relname IN ('gateway_pools', 'gateway_pool_memberships', 'gateway_pool_entitlements',
-                         'gateway_states', 'gateway_probes')
-       AND (c.relowner <> owner OR c.relkind <> 'r');
-    IF problem IS NOT NULL THEN
-        RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'existing tables have another owner than the gateways table, or are no tables: ' || problem,
-                  HINT = 'Give them the owner of the gateways table, or drop or rename them.';
-    END IF;
     IF NOT pg_has_role(owner, 'USAGE') THEN
         RAISE insufficient_privilege
             USING MESSAGE = format('must be owner of table %s', gateways);
     END IF;
-
-    -- A host that is busy is not made to wait for long behind this.
-    IF (SELECT s.setting::int NOT BETWEEN 1 AND 5000 FROM pg_settings s WHERE s.name = 'lock_timeout') THEN
-        PERFORM set_config('lock_timeout', '5s', true);
+    SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) INTO problem
+      FROM pg_class c
+     WHERE c.oid IN (organizations, gateways, kubernetes_auths) AND c.relkind <> 'r'
+        OR c.relnamespace = '@extschema@'::regnamespace
+           AND c.relname IN (SELECT p.relation FROM @extschema@.gateway_pool_columns() p)
+           AND (c.relkind <> 'r' OR c.relowner <> owner);
+    IF problem IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = 'existing tables have another owner than the gateways table, or are no plain tables: ' || problem,
+                  HINT = 'Give them the owner of the gateways table, or drop or rename them.';
     END IF;
-    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', gateways);
 
-    FOR part IN
-        SELECT * FROM @extschema@.gateway_pool_parts(organizations, gateways, kubernetes_auths) p WHERE NOT p.present
-    LOOP
-        EXECUTE part.command;
-        CONTINUE WHEN part.kind <> 'table';
-
-        made_tables := made_tables || part.name;
-        EXECUTE format('ALTER TABLE %s OWNER TO %s', part.relation, owner::regrole);
-        IF @extschema@.is_extension_script() THEN
-            EXECUTE format('ALTER EXTENSION gateway_pool DROP TABLE %s', part.relation);
+    IF EXISTS (SELECT FROM @extschema@.gateway_pool_parts(organizations, gateways, kubernetes_auths) p WHERE NOT p.present) THEN
+        -- A busy host is not made to wait for long behind this.
+        IF (SELECT s.setting::int NOT BETWEEN 1 AND 5000 FROM pg_settings s WHERE s.name = 'lock_timeout') THEN
+            PERFORM set_config('lock_timeout', '5s', true);
         END IF;
-    END LOOP;
+        PERFORM @extschema@.lock_gateway_pool_tables(organizations, gateways, kubernetes_auths);
 
-    FOR remark IN SELECT * FROM @extschema@.gateway_pool_comments() c WHERE c.relation = ANY (made_tables) LOOP
-        EXECUTE format('COMMENT ON %s @extschema@.%I%s IS %L',
-                       CASE WHEN remark.attribute IS NULL THEN 'TABLE' ELSE 'COLUMN' END,
-                       remark.relation, coalesce('.' || quote_ident(remark.attribute), ''), remark.comment);
-    END LOOP;
+        -- A superuser must not evaluate what an owner defined: every column that
+        -- a key or an index will be on is of exactly the server's own type.
+        SELECT string_agg(format('%s.%I', c.oid::regclass, w.attribute), ', ' ORDER BY c.relname, w.attribute) INTO problem
+          FROM (SELECT (SELECT to_regclass('@extschema@.' || quote_ident(p.relation))), p.attribute, p.type
+                  FROM @extschema@.gateway_pool_columns() p
+                 UNION ALL
+                SELECT * FROM (VALUES (organizations, 'id', 'uuid'), (gateways, 'id', 'uuid'), (gateways, 'orgId', 'uuid'),
+                                      (gateways, 'name', 'varchar'), (kubernetes_auths, 'gatewayPoolId', 'uuid'),
+                                      (kubernetes_auths, 'gatewayV2Id', 'uuid')) h
+               ) w (relation, attribute, type)
+          JOIN pg_class c ON c.oid = w.relation
+          LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = w.attribute AND NOT a.attisdropped
+         WHERE w.attribute IS NOT NULL
+           AND CASE WHEN a.attnum IS NULL
+                    THEN w.attribute IN ('id', 'name') OR c.oid = gateways
+                    ELSE replace(a.atttypid::regtype::text, 'text', 'character varying')
+                         <> replace(w.type::regtype::text, 'text', 'character varying') END;
+        IF problem IS NOT NULL THEN
+            RAISE object_not_in_prerequisite_state
+                USING MESSAGE = 'columns are not of the type that gateway pools need, or missing: ' || problem;
+        END IF;
 
-    -- Adopting pools that are in use stops nothing.
-    IF 'gateway_pool_entitlements' = ANY (made_tables) THEN
-        INSERT INTO @extschema@.gateway_pool_entitlements ("orgId", "gatewayPool")
-        SELECT DISTINCT p."orgId", true FROM @extschema@.gateway_pools p;
+        IF NOT EXISTS (SELECT FROM pg_attribute a
+                         LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'f' AND k.conkey = ARRAY[a.attnum]
+                        WHERE a.attrelid = kubernetes_auths
+                          AND (a.attname = 'orgId' OR a.attname = 'identityId' AND k.oid IS NOT NULL)) THEN
+            RAISE object_not_in_prerequisite_state
+                USING MESSAGE = format('table %s does not say to which organization its rows belong', kubernetes_auths),
+                      HINT = 'It needs a foreign key on "identityId", or a column "orgId".';
+        END IF;
+
+        FOR part IN
+            SELECT * FROM @extschema@.gateway_pool_parts(organizations, gateways, kubernetes_auths) p WHERE NOT p.present
+        LOOP
+            EXECUTE part.command;
+            IF part.kind = 'table' THEN
+                EXECUTE format('ALTER TABLE %s OWNER TO %s', part.relation, owner::regrole);
+                made_entitlements := made_entitlements OR part.name = 'gateway_pool_entitlements';
+            END IF;
+        END LOOP;
+
+        -- Adopting pools that are in use stops nothing.  Only into a table that
+        -- nobody else has seen yet, on which no trigger of its owner's can be.
+        IF made_entitlements THEN
+            INSERT INTO @extschema@.gateway_pool_entitlements ("orgId", "gatewayPool")
+            SELECT DISTINCT p."orgId", true FROM @extschema@.gateway_pools p;
+        END IF;
     END IF;
 
-    -- Inside a script, a GRANT would make pg_dump forget the table's others.
-    -- Entitlements are the administrator's to give.
-    IF NOT @extschema@.is_extension_script() THEN
+    IF @extschema@.is_extension_script() THEN
+        FOR part IN
+            SELECT d.objid::regclass AS relation
+              FROM pg_depend d
+              JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+              JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+             WHERE e.extname = 'gateway_pool' AND d.deptype = 'e' AND c.relkind = 'r'
+        LOOP
+            EXECUTE format('ALTER EXTENSION gateway_pool DROP TABLE %s', part.relation);
+        END LOOP;
+    ELSE
+        -- Inside a script, a GRANT would make pg_dump forget the table's others.
+        -- Entitlements are the administrator's to give.
         FOR part IN
             SELECT format('GRANT %s ON %s TO %s%s', a.privilege_type, t.oid::regclass,
                           CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
@@ -447,6 +479,7 @@ CREATE FUNCTION uninstall_gateway_pools(keep_data boolean DEFAULT true) RETURNS 
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    kubernetes_auths CONSTANT regclass := (SELECT h.kubernetes_auths FROM @extschema@.gateway_pool_host_tables() h);
     target record;
 BEGIN
     IF keep_data IS NULL THEN
@@ -468,19 +501,11 @@ BEGIN
         RETURN;
     END IF;
 
-    FOR target IN
-        SELECT k.conrelid::regclass AS relation, a.attname
-          FROM pg_constraint k
-          JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
-         WHERE k.contype = 'f' AND k.conparentid = 0
-           AND k.confrelid = to_regclass('@extschema@.gateway_pools')
-           AND k.conrelid <> to_regclass('@extschema@.gateway_pool_memberships')
-           AND k.conrelid = to_regclass('@extschema@.identity_kubernetes_auths')
-    LOOP
-        EXECUTE format('ALTER TABLE %s DROP COLUMN %I', target.relation, target.attname);
-    END LOOP;
-
     -- Without CASCADE: a table that still references pools is the host's to clear.
+    IF EXISTS (SELECT FROM pg_attribute a
+                WHERE a.attrelid = kubernetes_auths AND a.attname = 'gatewayPoolId' AND NOT a.attisdropped) THEN
+        EXECUTE format('ALTER TABLE %s DROP COLUMN "gatewayPoolId"', kubernetes_auths);
+    END IF;
     DROP TABLE IF EXISTS
         @extschema@.gateway_probes,
         @extschema@.gateway_states,

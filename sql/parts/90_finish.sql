@@ -12,10 +12,10 @@ BEGIN
      WHERE t.relation IS NULL;
 
     IF missing IS NULL THEN
-        PERFORM @extschema@.install_gateway_pools();
+        PERFORM @extschema@.install_gateway_pools(NULL::regclass, NULL::regclass, NULL::regclass);
     ELSE
-        RAISE INFO 'gateway_pool made no tables: schema @extschema@ has no %; call @extschema@.install_gateway_pools() when it has',
-            missing;
+        RAISE INFO 'gateway_pool made no tables: schema % has no %; call %.install_gateway_pools() when it has',
+            '@extschema@', missing, '@extschema@';
     END IF;
 END
 $$;

@@ -52,13 +52,13 @@ SELECT is_empty($$
       JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
       JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'gateway_pool'
      WHERE (p.provolatile <> 'v' OR p.proparallel <> 'u' OR p.proisstrict)
-       AND p.proname NOT IN ('is_gateway_pool_name', 'gateway_pool_comments', 'gateway_pool_resources')$$,
+       AND p.proname NOT IN ('is_gateway_pool_name', 'gateway_pool_columns', 'gateway_pool_resources')$$,
     'functions are volatile, parallel unsafe and called on NULL');
 -- What is not C cannot be led elsewhere by the caller's path.
 SELECT is_empty($$
     SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
      WHERE p.pronamespace = 'app'::regnamespace AND l.lanname <> 'c'
-       AND p.proname NOT IN ('on_update_timestamp', 'gateway_pool_comments')
+       AND p.proname <> 'on_update_timestamp'
        AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)$$,
     'functions fix their search_path');
 SELECT is_empty($$

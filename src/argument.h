@@ -1,0 +1,15 @@
+/*
+ * argument.h
+ *		Arguments of SQL functions.
+ */
+#ifndef GATEWAY_POOL_ARGUMENT_H
+#define GATEWAY_POOL_ARGUMENT_H
+
+#include "fmgr.h"
+#include "utils/uuid.h"
+
+extern void argument_require(FunctionCallInfo fcinfo, int argument, const char *name);
+extern pg_uuid_t *argument_uuid(FunctionCallInfo fcinfo, int argument, const char *name);
+extern char *uuid_text(const pg_uuid_t *id);
+
+#endif							/* GATEWAY_POOL_ARGUMENT_H */

@@ -1,0 +1,304 @@
+/*
+ * check.c
+ *		What is wrong with the rows: the part of check_gateway_pools() that reads
+ *		tables, as their owners.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "commands/trigger.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "argument.h"
+#include "catalog.h"
+#include "compat.h"
+#include "entitlement.h"
+#include "pool_name.h"
+#include "settings.h"
+
+PG_FUNCTION_INFO_V1(gateway_pool_row_problems);
+
+/* How a consumer's triggers were attached. */
+typedef struct Registration
+{
+	bool		routed;
+	bool		enforced;
+	char	   *gateway_column; /* or "" */
+	char	   *org_query;		/* or "" */
+} Registration;
+
+static void
+report(FunctionCallInfo fcinfo, const char *problem, const char *object, const char *detail,
+	   const char *remedy)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		nulls[4] = {0};
+	Datum		values[4] = {
+		CStringGetTextDatum(problem), CStringGetTextDatum(object),
+		CStringGetTextDatum(detail), CStringGetTextDatum(remedy)
+	};
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* A column of a row of the query before, as text; "" for null. */
+static char *
+text_of(uint64 row, int column)
+{
+	char	   *value = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+
+	return value == NULL ? "" : value;
+}
+
+static void
+check_names(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+{
+	OwnerScope	scope;
+	uint64		rows;
+
+	owner_begin(&scope, catalog->pools);
+	rows = owner_query(psprintf("SELECT id::text, name::text FROM %s ORDER BY id",
+								catalog_name(catalog->pools)), NULL);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		char	   *name = text_of(i, 2);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!pool_name_is_valid(name, strlen(name)))
+			report(fcinfo, "name off the rule", psprintf("gateway pool %s", text_of(i, 1)), name,
+				   "Rename the pool; until then it works as it is.");
+	}
+	owner_end(&scope);
+}
+
+static void
+check_members(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+{
+	OwnerScope	scope;
+	uint64		rows;
+
+	owner_begin(&scope, catalog->memberships);
+	rows = owner_query(psprintf("SELECT m.id::text, p.\"orgId\"::text, g.\"orgId\"::text"
+								" FROM %s m JOIN %s p ON p.id = m.\"gatewayPoolId\""
+								" JOIN %s g ON g.id = m.\"gatewayId\""
+								" WHERE p.\"orgId\"::text IS DISTINCT FROM g.\"orgId\"::text ORDER BY m.id",
+								catalog_name(catalog->memberships), catalog_name(catalog->pools),
+								catalog_name(catalog->gateways)), NULL);
+	for (uint64 i = 0; i < rows; i++)
+		report(fcinfo, "member of another organization", psprintf("membership %s", text_of(i, 1)),
+			   psprintf("The pool is of %s, the gateway of %s.", text_of(i, 2), text_of(i, 3)),
+			   "Delete the membership.");
+	owner_end(&scope);
+}
+
+/* A count of something below an organization, kept beyond the query. */
+typedef struct Count
+{
+	pg_uuid_t	id;
+	pg_uuid_t	org_id;
+	int64		count;
+} Count;
+
+/* Runs a query of (id, org_id, count) and returns its rows. */
+static Count *
+counts_of(Oid relation, const char *sql, uint64 *rows)
+{
+	MemoryContext context = CurrentMemoryContext;
+	OwnerScope	scope;
+	Count	   *counts;
+
+	owner_begin(&scope, relation);
+	*rows = owner_query(sql, NULL);
+	counts = MemoryContextAllocHuge(context, sizeof(Count) * Max(*rows, 1));
+	for (uint64 i = 0; i < *rows; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		bool		is_null;
+
+		counts[i].id = *DatumGetUUIDP(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &is_null));
+		counts[i].org_id = *DatumGetUUIDP(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &is_null));
+		counts[i].count = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &is_null));
+	}
+	owner_end(&scope);
+	return counts;
+}
+
+static void
+check_plans(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+{
+	uint64		rows;
+	Count	   *orgs = counts_of(catalog->pools,
+								 psprintf("SELECT \"orgId\"::uuid, \"orgId\"::uuid, count(*) FROM %s"
+										  " WHERE \"orgId\" IS NOT NULL GROUP BY 1 ORDER BY 1",
+										  catalog_name(catalog->pools)), &rows);
+
+	for (uint64 i = 0; i < rows; i++)
+	{
+		Entitlement entitlement = entitlement_read(catalog, &orgs[i].org_id);
+		char	   *org = psprintf("organization %s", uuid_text(&orgs[i].org_id));
+
+		CHECK_FOR_INTERRUPTS();
+		if (entitlement.max_pools != NO_LIMIT && orgs[i].count > entitlement.max_pools)
+			report(fcinfo, "over the limit of pools", org,
+				   psprintf("pools: " INT64_FORMAT ", allowed: %d", orgs[i].count, entitlement.max_pools),
+				   "Raise the limit or delete pools; those that are there go on working.");
+		if (!entitlement.gateway_pool)
+			report(fcinfo, "pools without a plan", org, psprintf("pools: " INT64_FORMAT, orgs[i].count),
+				   "Call set_gateway_pool_entitlement(), or delete the pools; picks go on working.");
+	}
+}
+
+static void
+check_member_counts(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+{
+	uint64		rows;
+	Count	   *pools = counts_of(catalog->memberships,
+								  psprintf("SELECT p.id::uuid, p.\"orgId\"::uuid, count(*)"
+										   " FROM %s m JOIN %s p ON p.id = m.\"gatewayPoolId\""
+										   " WHERE p.\"orgId\" IS NOT NULL GROUP BY 1, 2 ORDER BY 1",
+										   catalog_name(catalog->memberships), catalog_name(catalog->pools)),
+								  &rows);
+
+	for (uint64 i = 0; i < rows; i++)
+	{
+		int32		limit = entitlement_read(catalog, &pools[i].org_id).max_gateways_per_pool;
+
+		CHECK_FOR_INTERRUPTS();
+		if (limit != NO_LIMIT && pools[i].count > limit)
+			report(fcinfo, "over the limit of members", psprintf("gateway pool %s", uuid_text(&pools[i].id)),
+				   psprintf("members: " INT64_FORMAT ", allowed: %d", pools[i].count, limit),
+				   "Raise the limit or remove members; those that are there go on working.");
+	}
+}
+
+/* Whether a trigger calls the function of ours that has this name. */
+static bool
+calls(const PoolCatalog *catalog, const Trigger *trigger, const char *function)
+{
+	char	   *name = get_func_name(trigger->tgfoid);
+
+	return name != NULL && strcmp(name, function) == 0 &&
+		get_func_namespace(trigger->tgfoid) == catalog->schema;
+}
+
+static Registration
+registration_of(const PoolCatalog *catalog, const PoolConsumer *consumer)
+{
+	Registration registration = {0};
+	Relation	relation = relation_open(consumer->relation, AccessShareLock);
+	/* A copy: looking up functions may rebuild the relcache's entry. */
+	TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (trigger->tgnargs != 3 || strcmp(trigger->tgargs[0], consumer->column_name) != 0)
+			continue;
+		if (calls(catalog, trigger, "pool_consumer_route"))
+			registration.routed = true;
+		if (calls(catalog, trigger, "pool_consumer_enforce"))
+		{
+			registration.enforced = true;
+			registration.gateway_column = trigger->tgargs[1];
+			registration.org_query = trigger->tgargs[2];
+		}
+	}
+	relation_close(relation, AccessShareLock);
+	return registration;
+}
+
+/* The query of a row's organization, for a table "c" in the place of the row $1. */
+static char *
+org_expression(const char *org_query)
+{
+	StringInfoData sql;
+
+	if (org_query[0] == '\0')
+		return "c.\"orgId\"";
+
+	initStringInfo(&sql);
+	appendStringInfoChar(&sql, '(');
+	for (const char *c = org_query; *c != '\0'; c++)
+	{
+		if (c[0] == '$' && c[1] == '1' && (c[2] < '0' || c[2] > '9'))
+		{
+			appendStringInfoString(&sql, "c");
+			c++;
+		}
+		else
+			appendStringInfoChar(&sql, *c);
+	}
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
+static void
+check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolConsumer *consumer)
+{
+	Registration registration = registration_of(catalog, consumer);
+	const char *table = catalog_name(consumer->relation);
+	const char *column = quote_identifier(consumer->column_name);
+	char	   *object = psprintf("%s.%s", table, column);
+	int64		count;
+
+	if (!registration.routed || !registration.enforced)
+	{
+		report(fcinfo, "consumer not registered", object,
+			   "Its rows are listed and keep pools from being deleted, but nothing checks what they reference.",
+			   "Attach pool_consumer_route() BEFORE and pool_consumer_enforce() AFTER INSERT OR UPDATE to it.");
+		return;
+	}
+
+	if (get_attnum(consumer->relation, registration.gateway_column) != InvalidAttrNumber)
+	{
+		const char *gateway_column = quote_identifier(registration.gateway_column);
+
+		count = owner_count(consumer->relation,
+							psprintf("SELECT count(*) FROM %s WHERE %s IS NOT NULL AND %s IS NOT NULL",
+									 table, column, gateway_column), NULL);
+		if (count > 0)
+			report(fcinfo, "pool and gateway both", object, psprintf("rows: " INT64_FORMAT, count),
+				   psprintf("Set %s or %s to NULL; until then the host decides which of them counts.",
+							column, gateway_column));
+	}
+
+	/* Its query runs as its owner, who may have no right to read pools. */
+	if (pg_class_aclcheck(catalog->pools, catalog_owner(consumer->relation), ACL_SELECT) != ACLCHECK_OK)
+		return;
+	count = owner_count(consumer->relation,
+						psprintf("SELECT count(*) FROM %s c JOIN %s p ON p.id = c.%s"
+								 " WHERE p.\"orgId\" IS DISTINCT FROM %s",
+								 table, catalog_name(catalog->pools), column,
+								 org_expression(registration.org_query)), NULL);
+	if (count > 0)
+		report(fcinfo, "consumer of another organization", object, psprintf("rows: " INT64_FORMAT, count),
+			   "Set these rows to a pool of their own organization.");
+}
+
+/*
+ * gateway_pool_row_problems() returns (problem, object, detail, remedy)
+ *
+ * One row a problem with what is in the tables.  Needs SELECT on gateway_pools.
+ */
+Datum
+gateway_pool_row_problems(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	ListCell   *cell;
+
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_require_privilege(catalog.pools, ACL_SELECT);
+	init_materialized_result(fcinfo);
+
+	check_names(fcinfo, &catalog);
+	check_members(fcinfo, &catalog);
+	check_plans(fcinfo, &catalog);
+	check_member_counts(fcinfo, &catalog);
+	foreach(cell, catalog_consumers(&catalog))
+		check_consumer(fcinfo, &catalog, lfirst(cell));
+	return (Datum) 0;
+}
