@@ -1,0 +1,5 @@
+-- The heartbeats of one gateway, -v gateway=NAME, as the host writes them, until its session is ended.
+
+SET application_name = :'gateway';
+UPDATE gateways_v2 SET heartbeat = now(), "lastHealthCheckStatus" = 'healthy' WHERE name = :'gateway'
+\watch 0.3
