@@ -428,7 +428,8 @@ owner_count(Oid relation, const char *sql, const pg_uuid_t *id)
 	bool		is_null;
 
 	owner_begin(&scope, relation);
-	(void) owner_query(sql, id);
+	if (owner_query(sql, id) != 1)
+		elog(ERROR, "a count is not one row");
 	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
 	owner_end(&scope);
 	return count;

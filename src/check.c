@@ -17,6 +17,7 @@
 #include "compat.h"
 #include "entitlement.h"
 #include "pool_name.h"
+#include "same_org.h"
 #include "settings.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_row_problems);
@@ -211,29 +212,35 @@ registration_of(const PoolCatalog *catalog, const PoolConsumer *consumer)
 	return registration;
 }
 
-/* The query of a row's organization, for a table "c" in the place of the row $1. */
-static char *
-org_expression(const char *org_query)
+/* How many rows of a consumer reference a pool of another organization. */
+static int64
+count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const char *org_query)
 {
-	StringInfoData sql;
+	OwnerScope	scope;
+	SPIPlanPtr	plan;
+	SPITupleTable *rows;
+	uint64		row_count;
+	int64		strangers = 0;
 
-	if (org_query[0] == '\0')
-		return "c.\"orgId\"";
-
-	initStringInfo(&sql);
-	appendStringInfoChar(&sql, '(');
-	for (const char *c = org_query; *c != '\0'; c++)
+	owner_begin(&scope, consumer->relation);
+	plan = same_org_plan(consumer->relation, org_query);
+	row_count = owner_query(psprintf("SELECT c, p.\"orgId\"::uuid FROM %s c JOIN %s p ON p.id = c.%s",
+									 catalog_name(consumer->relation), catalog_name(catalog->pools),
+									 quote_identifier(consumer->column_name)), NULL);
+	rows = SPI_tuptable;
+	for (uint64 i = 0; i < row_count; i++)
 	{
-		if (c[0] == '$' && c[1] == '1' && (c[2] < '0' || c[2] > '9'))
-		{
-			appendStringInfoString(&sql, "c");
-			c++;
-		}
-		else
-			appendStringInfoChar(&sql, *c);
+		bool		is_null;
+		Datum		row = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &is_null);
+		Datum		pool_org = SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &is_null);
+		pg_uuid_t  *org = same_org_of_row(plan, row, CurrentMemoryContext);
+
+		CHECK_FOR_INTERRUPTS();
+		if (org == NULL || is_null || memcmp(org, DatumGetUUIDP(pool_org), sizeof(pg_uuid_t)) != 0)
+			strangers++;
 	}
-	appendStringInfoChar(&sql, ')');
-	return sql.data;
+	owner_end(&scope);
+	return strangers;
 }
 
 static void
@@ -269,11 +276,7 @@ check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolCo
 	/* Its query runs as its owner, who may have no right to read pools. */
 	if (pg_class_aclcheck(catalog->pools, catalog_owner(consumer->relation), ACL_SELECT) != ACLCHECK_OK)
 		return;
-	count = owner_count(consumer->relation,
-						psprintf("SELECT count(*) FROM %s c JOIN %s p ON p.id = c.%s"
-								 " WHERE p.\"orgId\" IS DISTINCT FROM %s",
-								 table, catalog_name(catalog->pools), column,
-								 org_expression(registration.org_query)), NULL);
+	count = count_strangers(catalog, consumer, registration.org_query);
 	if (count > 0)
 		report(fcinfo, "consumer of another organization", object, psprintf("rows: " INT64_FORMAT, count),
 			   "Set these rows to a pool of their own organization.");

@@ -10,8 +10,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_type.h"
-#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -147,33 +145,13 @@ static pg_uuid_t *
 org_of_row(TriggerData *call, const Route *route)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Relation	relation = call->tg_relation;
-	HeapTuple	row = trigger_new_row(call);
+	Oid			relation = RelationGetRelid(call->tg_relation);
+	Datum		row = heap_copy_tuple_as_datum(trigger_new_row(call), RelationGetDescr(call->tg_relation));
 	OwnerScope	scope;
-	Oid			type = relation->rd_rel->reltype;
-	Datum		value = heap_copy_tuple_as_datum(row, RelationGetDescr(relation));
-	pg_uuid_t  *org = NULL;
+	pg_uuid_t  *org;
 
-	if (route->org_query[0] == '\0')
-		return (pg_uuid_t *) trigger_uuid(call, row, trigger_required_column(call, "orgId"));
-
-	owner_begin(&scope, RelationGetRelid(relation));
-	if (owner_execute(owner_prepare(route->org_query, 1, &type), &value) > 0)
-	{
-		bool		is_null;
-		Datum		found = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
-
-		if (SPI_gettypeid(SPI_tuptable->tupdesc, 1) != UUIDOID)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("query of the organization of table \"%s\" must return a uuid",
-							RelationGetRelationName(relation))));
-		if (!is_null)
-		{
-			org = MemoryContextAlloc(context, sizeof(pg_uuid_t));
-			*org = *DatumGetUUIDP(found);
-		}
-	}
+	owner_begin(&scope, relation);
+	org = same_org_of_row(same_org_plan(relation, route->org_query), row, context);
 	owner_end(&scope);
 	return org;
 }

@@ -103,6 +103,7 @@ gateway_pool_require_pool(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_require_privilege(catalog.pools, ACL_SELECT);
 	require_in_org(fcinfo, catalog.pools, catalog.pools, "gateway pool", "pool_id");
 	PG_RETURN_VOID();
 }
@@ -117,6 +118,7 @@ gateway_pool_require_gateway(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_require_privilege(catalog.pools, ACL_SELECT);
 	require_in_org(fcinfo, catalog.pools, catalog.gateways, "gateway", "gateway_id");
 	PG_RETURN_VOID();
 }

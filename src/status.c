@@ -200,7 +200,7 @@ count_resources(const PoolCatalog *catalog, const PoolRow *pools, int pool_count
 			HeapTuple	row = SPI_tuptable->vals[i];
 			bool		is_null;
 			PoolRow		key;
-			PoolRow    *pool;
+			const PoolRow *pool;
 
 			key.id = *DatumGetUUIDP(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &is_null));
 			pool = bsearch(&key, pools, pool_count, sizeof(PoolRow), compare_pool_ids);

@@ -13,6 +13,7 @@ CREATE FUNCTION public.parts(schema text DEFAULT 'app') RETURNS SETOF text LANGU
     SELECT format('%s: %s', k.conname, pg_get_constraintdef(k.oid))
       FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
      WHERE c.relnamespace = schema::regnamespace AND (c.relname ~ '^gateway_' OR k.conname ~ 'gatewaypoolid')
+       AND k.contype <> 'n' -- there from 18 on
      ORDER BY 1
 $$;
 CREATE FUNCTION public.members() RETURNS TABLE (kind text, n bigint) LANGUAGE sql AS $$

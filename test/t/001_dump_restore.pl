@@ -1,0 +1,263 @@
+# A dump goes into an empty database without a manual step, and the copy has all
+# that the original had: objects, rights, rows and rules.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use PoolDatabase qw(start_node same_lines);
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $acme  = 'a0000000-0000-4000-8000-000000000001';
+my $beta  = 'a0000000-0000-4000-8000-000000000002';
+my @gateway = map { "9000000$_-0000-4000-8000-000000000000" } 0 .. 9;
+my $edge  = 'b0000000-0000-4000-8000-000000000001';
+my $spare = 'b0000000-0000-4000-8000-000000000002';
+my $auth  = 'c0000000-0000-4000-8000-000000000001';
+
+my $node = start_node('main');
+my $dumps = PostgreSQL::Test::Utils::tempdir;
+
+$node->safe_psql('postgres', 'CREATE ROLE app_owner LOGIN; CREATE ROLE app LOGIN; CREATE ROLE "Reader" LOGIN');
+
+# A database in which everything is in use that the extension has.
+sub make_original
+{
+    my ($name, $schema) = @_;
+    my $db = PoolDatabase->create_with_host_functions($node, $name);
+
+    $db->value(qq{
+        SELECT host_test.make_host('$schema', 2, 'app_owner');
+        CREATE EXTENSION gateway_pool SCHEMA "$schema";
+        SELECT host_test.make_other_consumers('$schema', true);
+        ALTER DATABASE "$name" SET search_path = "$schema", host_test});
+    $db->as('app_owner')->value(qq{
+        CREATE TRIGGER "GatewayPools_route" BEFORE INSERT OR UPDATE ON app_connections
+            FOR EACH ROW EXECUTE FUNCTION pool_consumer_route('gatewayPoolId', 'gatewayId', '');
+        CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON app_connections
+            FOR EACH ROW EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', 'gatewayId', '');
+        CREATE TRIGGER "GatewayPools_route" BEFORE INSERT OR UPDATE ON resource_kubernetes_auths
+            FOR EACH ROW EXECUTE FUNCTION pool_consumer_route('gatewayPoolId', 'gatewayV2Id',
+                'SELECT g."orgId" FROM "$schema".resource_auth_methods m
+                   JOIN "$schema".gateways_v2 g ON g.id = m."gatewayId" WHERE m.id = (\$1)."authMethodId"');
+        CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON resource_kubernetes_auths
+            FOR EACH ROW EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', 'gatewayV2Id',
+                'SELECT g."orgId" FROM "$schema".resource_auth_methods m
+                   JOIN "$schema".gateways_v2 g ON g.id = m."gatewayId" WHERE m.id = (\$1)."authMethodId"')});
+
+    # Rows.  Gateways live as long as the test may take.
+    $db->value(qq{
+        SELECT add_org('$schema', 'acme', '$acme'), add_org('$schema', 'beta', '$beta');
+        SELECT add_gateway('$schema', '$acme', 'g' || i, '0s', ('9000000' || i || '-0000-4000-8000-000000000000')::uuid)
+          FROM generate_series(1, 4) i;
+        SELECT add_gateway('$schema', '$beta', 'g9', '0s', '$gateway[9]');
+        UPDATE gateways_v2 SET "heartbeatTTL" = 86400;
+        UPDATE gateways_v2 SET capabilities = '{"pkcs11": true}', "directAddress" = '192.0.2.7:8443',
+                               "directHeartbeat" = now() WHERE name = 'g2';
+        SELECT set_gateway_pool_entitlement('$acme', true, 2, 3);
+        SELECT set_gateway_pool_entitlement('$beta', false, NULL, -1, '2020-01-01');
+        INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$edge', '$acme', 'edge'), ('$spare', '$acme', 'spare');
+        INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", weight, priority)
+        VALUES ('$edge', '$gateway[1]', 3, 0), ('$edge', '$gateway[2]', 1, 0), ('$edge', '$gateway[3]', 7, 0),
+               ('$spare', '$gateway[4]', 1, 5);
+        SELECT set_gateway_state('$gateway[3]', 'draining', 'it''s "old"');
+        INSERT INTO gateway_probes ("gatewayId", protocol, address) VALUES ('$gateway[1]', 'tcp', 'gw.example:8443');
+        INSERT INTO gateway_probes ("gatewayId", protocol, address, path, "expectedStatus", "serverName", "verifyTls",
+                                    "caCertificate", "intervalMs", "timeoutMs", rise, fall, required)
+        VALUES ('$gateway[2]', 'https', '[2001:db8::1]:8443', '/health', '200-299', 'gw2.example', false,
+                E'-----BEGIN\\nEND-----\\n', 2000, 1000, 3, 4, false);
+        SELECT add_kubernetes_auth('$schema', '$acme', 'k' || i, ('c0000000-0000-4000-8000-00000000000' || i)::uuid)
+          FROM generate_series(1, 3) i;
+        UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$edge' WHERE id = '$auth';
+        UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '$gateway[4]' WHERE id <> '$auth';
+        SELECT add_resource_kubernetes_auth('$schema', '$gateway[4]', '$spare');
+        SELECT add_app_connection('$schema', '$acme', 'warehouse', '$edge')});
+
+    # What an administrator adds to all this.
+    $db->as('app_owner')->value(qq{
+        GRANT SELECT, INSERT, UPDATE ON gateway_pools, gateway_pool_memberships TO app;
+        GRANT SELECT ON gateway_pool_entitlements TO app WITH GRANT OPTION;
+        GRANT UPDATE (reason), SELECT ON gateway_states TO "Reader";
+        REVOKE TRUNCATE ON gateway_pools FROM app_owner;
+        GRANT SELECT ON gateway_probes TO PUBLIC;
+        COMMENT ON TABLE gateway_pools IS 'ours, since June; it''s "pools"';
+        COMMENT ON COLUMN gateway_pool_memberships.weight IS 'share of the traffic';
+        COMMENT ON TRIGGER "GatewayPools_refuse_delete" ON gateway_pools IS 'the guard';
+        CREATE INDEX "Pools by age" ON gateway_pools ("createdAt" DESC) WHERE name <> 'none';
+        ALTER TABLE gateway_pools ADD COLUMN notes text DEFAULT 'none', ADD CHECK (length(notes) < 100);
+        ALTER TABLE gateway_pools ENABLE ALWAYS TRIGGER "GatewayPools_enforce";
+        CREATE TRIGGER zz_own BEFORE UPDATE ON gateway_pool_entitlements
+            FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+        ALTER TABLE gateway_pool_entitlements DISABLE TRIGGER zz_own;
+        ALTER TABLE gateway_probes ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY probes_of_reader ON gateway_probes TO "Reader" USING (required);
+        CREATE VIEW pool_labels AS SELECT name, label FROM gateway_pool_status;
+        CREATE MATERIALIZED VIEW pool_picture AS SELECT name, "memberCount" FROM gateway_pool_status});
+    $db->value(qq{
+        GRANT USAGE ON SCHEMA "$schema" TO app, "Reader";
+        GRANT SELECT ON gateway_status TO app;
+        REVOKE SELECT ON gateway_options FROM PUBLIC;
+        GRANT SELECT ON gateway_options TO "Reader" WITH GRANT OPTION;
+        REVOKE EXECUTE ON FUNCTION set_gateway_state(uuid, text, text) FROM PUBLIC;
+        GRANT EXECUTE ON FUNCTION set_gateway_state(uuid, text, text) TO app});
+    # Deleted rows leave gaps, and updated ones come last, which a dump has to stand.
+    $db->value(q{UPDATE gateway_pools SET notes = 'first of all' WHERE name = 'edge'});
+    return $db;
+}
+
+# The text of a dump without the words that are made up each time.
+sub dump_text
+{
+    my ($db, @options) = @_;
+    my $file = "$dumps/text.sql";
+
+    $node->command_ok([ 'pg_dump', '-f', $file, @options, $node->connstr($db->{name}) ],
+        "$db->{name}: pg_dump");
+    my $text = slurp_file($file);
+    $text =~ s/^\\(un)?restrict .*\n//mg;
+    return $text;
+}
+
+# The three ways into an empty database.
+my %restores = (
+    plain => sub {
+        my ($from, $to) = @_;
+        $node->command_ok([ 'pg_dump', '-f', "$dumps/plain.sql", $node->connstr($from) ], "$from: plain dump");
+        $node->command_checks_all(
+            [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($to), '-f', "$dumps/plain.sql" ],
+            0, [qr/^/], [qr/^(psql:[^\n]*INFO:  gateway_pool made no tables[^\n]*\n?)?$/], "$to: psql restores it and complains of nothing");
+    },
+    custom => sub {
+        my ($from, $to) = @_;
+        $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dumps/custom", $node->connstr($from) ], "$from: custom dump");
+        $node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr($to), "$dumps/custom" ],
+            "$to: pg_restore");
+    },
+    parallel => sub {
+        my ($from, $to) = @_;
+        $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dumps/parallel", $node->connstr($from) ], "$from: custom dump");
+        $node->command_ok([ 'pg_restore', '--exit-on-error', '-j2', '-d', $node->connstr($to), "$dumps/parallel" ],
+            "$to: pg_restore -j2");
+    });
+
+# What works in the original has to work in the copy.
+sub check_rules
+{
+    my ($db, $schema) = @_;
+    my $name = $db->{name};
+    my $app = $db->as('app');
+    my $kubernetes_auth = "UPDATE identity_kubernetes_auths SET \"gatewayPoolId\" = '$spare', \"gatewayV2Id\" ="
+      . " '$gateway[1]' WHERE id = '$auth'";
+    my $output;
+
+    $db->shows('SELECT * FROM check_gateway_pools()', '', "$name: nothing to complain of");
+    $app->shows(qq{SELECT count(DISTINCT pick_healthy_gateway('$edge')) FROM generate_series(1, 200)}, '2',
+        "$name: an application role picks each of the eligible members");
+    $app->shows(qq{SET search_path = ''; SELECT "$schema".pick_healthy_gateway('$edge', capabilities => '{"pkcs11": true}')},
+        $gateway[2], "$name: a pick by capability, without any search_path");
+    $db->shows(q{SELECT name, label, "connectedResourcesCount" FROM gateway_pool_status ORDER BY name},
+        "edge|2/3 healthy|2\nspare|1/1 healthy|1", "$name: status of the pools");
+    $db->shows('SELECT name, label FROM pool_labels ORDER BY name', "edge|2/3 healthy\nspare|1/1 healthy",
+        "$name: a view of the host's on a view of ours");
+    $db->shows('SELECT * FROM pool_picture ORDER BY name', "edge|3\nspare|1", "$name: a materialized view was filled");
+    $db->shows(q{SELECT name || ' ' || verdict FROM explain_gateway_pick('} . $edge . q{') ORDER BY name},
+        "g1 candidate\ng2 candidate\ng3 draining", "$name: state and members");
+
+    $output = $db->fails("DELETE FROM gateway_pools WHERE id = '$edge'", '23503 gateway_pools_in_use',
+        "$name: a referenced pool cannot be deleted");
+    like($output, qr/1 row of app_connections, 1 row of identity_kubernetes_auths/, "$name: the guard names the consumers");
+    $db->fails("DELETE FROM gateway_pools WHERE id = '$spare'", '23503 gateway_pools_in_use',
+        "$name: nor can one that another consumer references");
+    $db->fails('TRUNCATE gateway_pools CASCADE', '23503 gateway_pools_in_use', "$name: nor all at once");
+    $app->fails(qq{INSERT INTO gateway_pools ("orgId", name) VALUES ('$acme', 'third')}, '54000 gateway_pools_max_per_org',
+        "$name: the limit of pools");
+    $app->fails(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$edge', '$gateway[4]')},
+        '54000 gateway_pool_memberships_max_per_pool', "$name: the limit of members");
+    $app->fails(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$spare', '$gateway[9]')},
+        '23503 gateway_pool_memberships_same_org', "$name: members of the same organization only");
+    $app->fails(qq{INSERT INTO gateway_pools ("orgId", name) VALUES ('$beta', 'beta')}, '42501 gateway_pools_entitlement',
+        "$name: no pool without a plan");
+    $app->fails(qq{UPDATE gateway_pools SET name = 'No Slug' WHERE id = '$spare'}, '23514 gateway_pools_name_check',
+        "$name: names");
+    $app->fails(qq{UPDATE gateway_pools SET name = 'edge' WHERE id = '$spare'}, '23505 gateway_pools_orgid_name_unique',
+        "$name: names are unique");
+    $db->fails($kubernetes_auth, '23514 identity_kubernetes_auths_gateway_or_pool', "$name: pool or gateway, not both");
+    $db->shows(qq{UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '$gateway[1]' WHERE id = '$auth'
+                  RETURNING "gatewayPoolId" IS NULL;
+                  UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$edge' WHERE id = '$auth'
+                  RETURNING "gatewayV2Id" IS NULL}, "t\nt", "$name: one takes the place of the other");
+    $db->fails(qq{UPDATE gateways_v2 SET "orgId" = '$beta' WHERE id = '$gateway[1]'}, '23503 gateways_v2_same_org',
+        "$name: a member does not move");
+    $db->fails("UPDATE gateway_probes SET address = 'nowhere'", '23514 gateway_probes_address_check', "$name: addresses");
+    $db->shows(q{UPDATE gateway_pool_memberships SET weight = 2 WHERE weight = 3 RETURNING "updatedAt" > "createdAt"}, 't',
+        "$name: \"updatedAt\" is kept");
+    $db->as('Reader')->shows('SELECT count(*) FROM gateway_probes', '1', "$name: the policy holds");
+    $db->as('Reader')->fails("SELECT set_gateway_state('$gateway[1]', 'active')", '42501',
+        "$name: what was revoked from PUBLIC stays revoked");
+    $db->as('app')->fails('SELECT count(*) FROM gateway_options', '42501', "$name: also of a view");
+}
+
+# The organization goes with everything that is its own, in whatever order.
+sub check_organization_goes
+{
+    my ($db) = @_;
+
+    $db->works("DELETE FROM organizations WHERE id = '$acme'", "$db->{name}: an organization goes");
+    $db->shows('SELECT (SELECT count(*) FROM gateway_pools), (SELECT count(*) FROM gateway_pool_memberships),
+                       (SELECT count(*) FROM gateway_states), (SELECT count(*) FROM gateway_probes),
+                       (SELECT count(*) FROM identity_kubernetes_auths), (SELECT count(*) FROM resource_kubernetes_auths),
+                       (SELECT count(*) FROM app_connections), (SELECT count(*) FROM gateway_pool_entitlements),
+                       (SELECT count(*) FROM gateways_v2)',
+        '0|0|0|0|0|0|0|1|1', "$db->{name}: and all that was its own");
+    $db->shows('SELECT * FROM check_gateway_pools()', '', "$db->{name}: nothing to complain of after that");
+}
+
+# Names that need quoting, or mean something to format() and RAISE.
+foreach my $schema ('a.b', 'select', '50% off')
+{
+    my $db = PoolDatabase->create_with_host_functions($node, "in $schema");
+
+    $db->value("SELECT host_test.make_host('$schema', 2, 'app_owner')");
+    $db->works("CREATE EXTENSION gateway_pool SCHEMA \"$schema\"", "schema \"$schema\": CREATE EXTENSION")
+      && $db->shows("SELECT * FROM \"$schema\".check_gateway_pools()", '', "schema \"$schema\": nothing to complain of")
+      && $db->shows("SELECT count(*) FROM \"$schema\".gateway_options", '0', "schema \"$schema\": a view");
+    $db = PoolDatabase->create($node, "empty $schema");
+    $db->works("CREATE SCHEMA \"$schema\"; CREATE EXTENSION gateway_pool SCHEMA \"$schema\"",
+        "schema \"$schema\": CREATE EXTENSION where there is no host");
+}
+
+foreach my $schema ('public', 'My Schema')
+{
+    my $from = "from $schema";
+    my $original = make_original($from, $schema);
+    my $objects = $original->objects($schema);
+    my $rows = $original->rows($schema);
+    my $text = dump_text($original);
+
+    unlike($text, qr/CREATE FUNCTION [^\n]*(pick_healthy_gateway|install_gateway_pools)/,
+        "$from: functions of the extension are not dumped");
+    like($text, qr/CREATE TABLE [^\n]*gateway_pools /, "$from: its tables are");
+    is(dump_text($original, '-U', 'app_owner'), $text, "$from: the owner of the tables can dump them as well");
+
+    foreach my $way (sort keys %restores)
+    {
+        my $to = "$way $schema";
+        my $copy = PoolDatabase->create($node, $to);
+
+        $restores{$way}->($from, $to);
+        same_lines($copy->objects($schema), $objects, "$to: all objects are the same");
+        same_lines($copy->rows($schema), $rows, "$to: all rows are the same");
+        is(dump_text($copy), $text, "$to: a dump of the copy is the same");
+
+        $node->safe_psql('postgres', "ALTER DATABASE \"$to\" SET search_path = \"$schema\", host_test");
+        check_rules($copy, $schema);
+        check_organization_goes($copy);
+    }
+
+    check_rules($original, $schema);
+    check_organization_goes($original);
+}
+
+done_testing();
