@@ -124,7 +124,7 @@ $tables = $db->objects('public');
 same_lines($tables, without_extension($objects), 'tables, columns, keys, indexes, rights and the triggers of the host are, too');
 like($tables, qr/^constraint public\.identity_kubernetes_auths \S+ t FOREIGN KEY \("gatewayPoolId"\) REFERENCES public\.gateway_pools/m,
     'the key of the consumer, for example');
-unlike($tables, qr/GatewayPools_|pick_healthy_gateway/, 'nothing of the extension is');
+unlike($tables, qr/GatewayPools_(?:enforce|route|refuse)|pick_healthy_gateway/, 'nothing of the extension is');
 $old_session->works('BEGIN; UPDATE gateways_v2 SET name = name; ROLLBACK', 'the session that has loaded the library does not miss it');
 $owner->works(qq{
     BEGIN;
