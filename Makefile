@@ -10,11 +10,13 @@ OBJS = \
 	src/catalog.o \
 	src/check.o \
 	src/consumer_triggers.o \
+	src/consumers.o \
 	src/endpoint.o \
 	src/entitlement.o \
 	src/gateway_store.o \
 	src/health_rule.o \
 	src/module.o \
+	src/owner.o \
 	src/pick.o \
 	src/pool_name.o \
 	src/pool_triggers.o \

@@ -7,7 +7,6 @@
 
 #include "access/relation.h"
 #include "commands/trigger.h"
-#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -15,7 +14,9 @@
 #include "argument.h"
 #include "catalog.h"
 #include "compat.h"
+#include "consumers.h"
 #include "entitlement.h"
+#include "owner.h"
 #include "pool_name.h"
 #include "same_org.h"
 #include "settings.h"
@@ -301,7 +302,7 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
 	check_members(fcinfo, &catalog);
 	check_plans(fcinfo, &catalog);
 	check_member_counts(fcinfo, &catalog);
-	foreach(cell, catalog_consumers(&catalog))
+	foreach(cell, consumers_list(&catalog))
 		check_consumer(fcinfo, &catalog, lfirst(cell));
 	return (Datum) 0;
 }

@@ -10,16 +10,16 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "argument.h"
 #include "catalog.h"
-#include "compat.h"
+#include "consumers.h"
 #include "entitlement.h"
 #include "gateway_store.h"
+#include "owner.h"
 #include "same_org.h"
 #include "trigger_row.h"
 
@@ -82,7 +82,7 @@ read_route(TriggerData *call, Route *route)
 static void
 require_consumer(TriggerData *call, const Route *route, const PoolCatalog *catalog)
 {
-	if (!catalog_is_consumer(catalog, call->tg_relation, route->pool_column))
+	if (!consumers_include(catalog, call->tg_relation, route->pool_column))
 		trigger_require_table(call, InvalidOid);
 }
 

@@ -12,8 +12,8 @@
 
 #include "argument.h"
 #include "catalog.h"
-#include "compat.h"
 #include "entitlement.h"
+#include "owner.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_require_installed);
 PG_FUNCTION_INFO_V1(gateway_pool_require_plan);

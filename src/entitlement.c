@@ -6,12 +6,12 @@
 
 #include "access/htup_details.h"
 #include "executor/spi.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "argument.h"
 #include "compat.h"
 #include "entitlement.h"
+#include "owner.h"
 #include "settings.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_plan);

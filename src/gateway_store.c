@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "gateway_store.h"
+#include "owner.h"
 #include "settings.h"
 
 /* Columns of the host's that are read where they exist, as a set of bits. */

@@ -34,8 +34,9 @@
 #include "utils/timestamp.h"
 
 #include "catalog.h"
-#include "compat.h"
+#include "consumers.h"
 #include "entitlement.h"
+#include "owner.h"
 #include "pool_name.h"
 #include "probe_target.h"
 #include "same_org.h"
@@ -169,7 +170,7 @@ references_in_words(const PoolCatalog *catalog, const pg_uuid_t *pool)
 	ListCell   *cell;
 
 	initStringInfo(&words);
-	foreach(cell, catalog_consumers(catalog))
+	foreach(cell, consumers_list(catalog))
 	{
 		const PoolConsumer *consumer = lfirst(cell);
 		int64		count = owner_count(consumer->relation,

@@ -6,6 +6,7 @@
 #define GATEWAY_POOL_SAME_ORG_H
 
 #include "catalog.h"
+#include "owner.h"
 
 extern SPIPlanPtr same_org_plan(Oid relation, const char *org_query);
 extern pg_uuid_t *same_org_of_row(SPIPlanPtr plan, Datum row, MemoryContext context);

@@ -23,7 +23,9 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "consumers.h"
 #include "gateway_store.h"
+#include "owner.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_gateway_status);
 PG_FUNCTION_INFO_V1(gateway_pool_members);
@@ -184,7 +186,7 @@ count_resources(const PoolCatalog *catalog, const PoolRow *pools, int pool_count
 		ids[i] = UUIDPGetDatum(&pools[i].id);
 	id_array = PointerGetDatum(construct_array(ids, pool_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 
-	foreach(cell, catalog_consumers(catalog))
+	foreach(cell, consumers_list(catalog))
 	{
 		const PoolConsumer *consumer = lfirst(cell);
 		const char *column = quote_identifier(consumer->column_name);
@@ -340,7 +342,7 @@ gateway_pool_resources(PG_FUNCTION_ARGS)
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
-	foreach(cell, catalog_consumers(&catalog))
+	foreach(cell, consumers_list(&catalog))
 	{
 		const PoolConsumer *consumer = lfirst(cell);
 		OwnerScope	scope;

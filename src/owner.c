@@ -1,0 +1,142 @@
+/*
+ * owner.c
+ *		Statements that run with the rights of a table's owner.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/snapmgr.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "owner.h"
+
+/*
+ * owner_begin makes what follows run with the rights of a table's owner, as
+ * foreign-key checks do: no path of the caller's choice, no way for code that
+ * the owner defined to reach anybody else's rights.  An ERROR undoes it with
+ * the (sub)transaction.
+ */
+void
+owner_begin(OwnerScope *scope, Oid relation)
+{
+	Oid			owner = catalog_owner(relation);
+
+	SPI_connect();
+	GetUserIdAndSecContext(&scope->user, &scope->security_context);
+	SetUserIdAndSecContext(owner, scope->security_context |
+						   SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION |
+						   SECURITY_NOFORCE_RLS);
+	scope->settings_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* owner_prepare plans one statement; the plan lives until owner_end unless kept. */
+SPIPlanPtr
+owner_prepare(const char *sql, int argument_count, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, argument_count, types);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+static uint64
+execute(SPIPlanPtr plan, Datum *values, bool read_only)
+{
+	int			result;
+
+	CommandCounterIncrement();
+	result = SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(), InvalidSnapshot,
+								  read_only, false, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/*
+ * owner_execute runs one statement that writes nothing and locks no row, and
+ * returns the number of rows; they are in SPI_tuptable until owner_end.
+ *
+ * It sees whatever has committed by now and the transaction's own changes, at
+ * any isolation level, as foreign-key checks do.
+ */
+uint64
+owner_execute(SPIPlanPtr plan, Datum *values)
+{
+	return execute(plan, values, true);
+}
+
+/* The same for SQL text with an id as its $1, or NULL and no argument. */
+uint64
+owner_query(const char *sql, const pg_uuid_t *id)
+{
+	Datum		value = UUIDPGetDatum(id);
+
+	return execute(owner_prepare(sql, id == NULL ? 0 : 1, (Oid[]) {UUIDOID}), &value, true);
+}
+
+/*
+ * The same for a SELECT that locks rows.  A row that a concurrent transaction
+ * changed meanwhile is an error under REPEATABLE READ (40001).
+ */
+uint64
+owner_lock(const char *sql, const pg_uuid_t *id)
+{
+	Datum		value = UUIDPGetDatum(id);
+
+	return execute(owner_prepare(sql, 1, (Oid[]) {UUIDOID}), &value, false);
+}
+
+/* owner_end ends what owner_begin began. */
+void
+owner_end(const OwnerScope *scope)
+{
+	AtEOXact_GUC(false, scope->settings_level);
+	SetUserIdAndSecContext(scope->user, scope->security_context);
+	SPI_finish();
+}
+
+/* owner_exists tells whether a statement, run as the owner of "relation", finds a row. */
+bool
+owner_exists(Oid relation, const char *sql, const pg_uuid_t *id)
+{
+	OwnerScope	scope;
+	bool		found;
+
+	owner_begin(&scope, relation);
+	found = owner_query(sql, id) > 0;
+	owner_end(&scope);
+	return found;
+}
+
+/* owner_lock_row locks the row of an id with a strength of SELECT ... FOR. */
+void
+owner_lock_row(Oid relation, const pg_uuid_t *id, const char *strength)
+{
+	OwnerScope	scope;
+
+	owner_begin(&scope, relation);
+	(void) owner_lock(psprintf("SELECT FROM %s WHERE id = $1 FOR %s", catalog_name(relation), strength), id);
+	owner_end(&scope);
+}
+
+/* owner_count returns the result of a SELECT count(*), run as the owner of "relation". */
+int64
+owner_count(Oid relation, const char *sql, const pg_uuid_t *id)
+{
+	OwnerScope	scope;
+	int64		count;
+	bool		is_null;
+
+	owner_begin(&scope, relation);
+	if (owner_query(sql, id) != 1)
+		elog(ERROR, "a count is not one row");
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	owner_end(&scope);
+	return count;
+}

@@ -1,0 +1,29 @@
+/*
+ * owner.h
+ *		Statements that run with the rights of a table's owner.
+ */
+#ifndef GATEWAY_POOL_OWNER_H
+#define GATEWAY_POOL_OWNER_H
+
+#include "executor/spi.h"
+#include "utils/uuid.h"
+
+/* What to restore when the work as somebody else is done. */
+typedef struct OwnerScope
+{
+	Oid			user;
+	int			security_context;
+	int			settings_level;
+} OwnerScope;
+
+extern void owner_begin(OwnerScope *scope, Oid relation);
+extern SPIPlanPtr owner_prepare(const char *sql, int argument_count, Oid *types);
+extern uint64 owner_execute(SPIPlanPtr plan, Datum *values);
+extern uint64 owner_query(const char *sql, const pg_uuid_t *id);
+extern uint64 owner_lock(const char *sql, const pg_uuid_t *id);
+extern void owner_end(const OwnerScope *scope);
+extern bool owner_exists(Oid relation, const char *sql, const pg_uuid_t *id);
+extern void owner_lock_row(Oid relation, const pg_uuid_t *id, const char *strength);
+extern int64 owner_count(Oid relation, const char *sql, const pg_uuid_t *id);
+
+#endif							/* GATEWAY_POOL_OWNER_H */
