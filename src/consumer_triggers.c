@@ -223,7 +223,7 @@ gateway_pool_consumer_enforce(PG_FUNCTION_ARGS)
 	org = org_of_row(call, &route);
 	if (route.sets_pool)
 	{
-		same_org_require(call->tg_relation, org, same_org_lock(catalog.pools, route.pool, "KEY SHARE"),
+		same_org_require(call->tg_relation, org, same_org_lock(catalog.pools, route.pool),
 						 "The pool must exist and belong to the organization of the row.");
 		entitlement_require(&catalog, org);
 		warn_if_none_eligible(&catalog, route.pool);

@@ -146,9 +146,9 @@ gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 
 	pool = new_uuid(call, "gatewayPoolId");
-	org = same_org_lock(catalog.pools, pool, "KEY SHARE");
+	org = same_org_lock(catalog.pools, pool);
 	same_org_require(call->tg_relation, org,
-					 same_org_lock(catalog.gateways, new_uuid(call, "gatewayId"), "KEY SHARE"),
+					 same_org_lock(catalog.gateways, new_uuid(call, "gatewayId")),
 					 "The pool and the gateway must exist and belong to the same organization.");
 	entitlement = entitlement_require(&catalog, org);
 	if (changes(call, "gatewayPoolId"))

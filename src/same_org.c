@@ -57,19 +57,24 @@ same_org_of_row(SPIPlanPtr plan, Datum row, MemoryContext context)
 }
 
 /*
- * same_org_lock locks a pool or a gateway with a strength of SELECT ... FOR and
- * returns its organization as of now, or NULL if there is no such row.
+ * same_org_lock locks a pool or a gateway FOR KEY SHARE, which a change of its
+ * organization waits for, and returns its organization as of now, or NULL if
+ * there is no such row.
+ *
+ * The organization is read after the lock is held.  Whoever waited for a
+ * transaction that first changed no key, then moved the row in a
+ * subtransaction, is given the version before both by the locking itself.
  */
 pg_uuid_t *
-same_org_lock(Oid relation, const pg_uuid_t *id, const char *strength)
+same_org_lock(Oid relation, const pg_uuid_t *id)
 {
 	MemoryContext context = CurrentMemoryContext;
 	OwnerScope	scope;
 	pg_uuid_t  *org;
 
 	owner_begin(&scope, relation);
-	(void) owner_lock(psprintf("SELECT \"orgId\"::uuid FROM %s WHERE id = $1 FOR %s",
-							   catalog_name(relation), strength), id);
+	(void) owner_lock(psprintf("SELECT FROM %s WHERE id = $1 FOR KEY SHARE", catalog_name(relation)), id);
+	(void) owner_query(psprintf("SELECT \"orgId\"::uuid FROM %s WHERE id = $1", catalog_name(relation)), id);
 	org = first_id(context);
 	owner_end(&scope);
 	return org;

@@ -10,7 +10,7 @@
 
 extern SPIPlanPtr same_org_plan(Oid relation, const char *org_query);
 extern pg_uuid_t *same_org_of_row(SPIPlanPtr plan, Datum row, MemoryContext context);
-extern pg_uuid_t *same_org_lock(Oid relation, const pg_uuid_t *id, const char *strength);
+extern pg_uuid_t *same_org_lock(Oid relation, const pg_uuid_t *id);
 extern void same_org_require(Relation relation, const pg_uuid_t *left, const pg_uuid_t *right,
 							 const char *detail);
 
