@@ -9,6 +9,7 @@
 
 #include "argument.h"
 #include "catalog.h"
+#include "compat.h"
 #include "pool_name.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_is_name);
