@@ -6,7 +6,8 @@
  * and held by a row lock, so that the rules hold whatever runs beside and at
  * any isolation level:
  *
- * - a limit locks what it counts below (FOR NO KEY UPDATE), then counts;
+ * - a limit locks what it counts below (FOR NO KEY UPDATE), then is read and
+ *   counted: also where there is none yet, since one may be set meanwhile;
  * - a member locks its pool and its gateway (FOR KEY SHARE), then compares
  *   their organizations; heartbeats, which change no key, pass beside it;
  * - a change of organization locks its own row (FOR UPDATE), which waits for
@@ -63,18 +64,15 @@ changes(TriggerData *call, const char *column)
 }
 
 /*
- * Raises the error of a limit.  "owner" is the row below which "count_sql"
- * counts; it has to be locked, and the count taken, after the new row is there.
+ * Raises the error of a limit of what is below "owner".  The owner's row has to
+ * be locked by then, and the limit read after that.
  */
 static void
-enforce_limit(Oid owner_table, const pg_uuid_t *owner, Oid table, const char *key, int32 limit,
+enforce_limit(Oid table, const char *key, const pg_uuid_t *owner, int32 limit,
 			  const char *message, const char *constraint)
 {
-	if (limit == NO_LIMIT)
-		return;
-
-	owner_lock_row(owner_table, owner, "NO KEY UPDATE");
-	if (owner_count(table,
+	if (limit != NO_LIMIT &&
+		owner_count(table,
 					psprintf("SELECT count(*) FROM (SELECT FROM %s WHERE \"%s\" = $1 LIMIT " INT64_FORMAT ") _",
 							 catalog_name(table), key, (int64) limit + 1), owner) > limit)
 		ereport(ERROR,
@@ -117,9 +115,11 @@ gateway_pools_enforce(PG_FUNCTION_ARGS)
 	}
 
 	org = new_uuid(call, "orgId");
+	if (moved)
+		owner_lock_row(catalog.organizations, org, "NO KEY UPDATE");
 	entitlement = entitlement_require(&catalog, org);
 	if (moved)
-		enforce_limit(catalog.organizations, org, catalog.pools, "orgId", entitlement.max_pools,
+		enforce_limit(catalog.pools, "orgId", org, entitlement.max_pools,
 					  "the organization has reached its limit of gateway pools",
 					  "gateway_pools_max_per_org");
 	return PointerGetDatum(NULL);
@@ -150,10 +150,11 @@ gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
 	same_org_require(call->tg_relation, org,
 					 same_org_lock(catalog.gateways, new_uuid(call, "gatewayId")),
 					 "The pool and the gateway must exist and belong to the same organization.");
+	if (changes(call, "gatewayPoolId"))
+		owner_lock_row(catalog.pools, pool, "NO KEY UPDATE");
 	entitlement = entitlement_require(&catalog, org);
 	if (changes(call, "gatewayPoolId"))
-		enforce_limit(catalog.pools, pool, catalog.memberships, "gatewayPoolId",
-					  entitlement.max_gateways_per_pool,
+		enforce_limit(catalog.memberships, "gatewayPoolId", pool, entitlement.max_gateways_per_pool,
 					  "the gateway pool has reached its limit of gateways",
 					  "gateway_pool_memberships_max_per_pool");
 	return PointerGetDatum(NULL);

@@ -342,6 +342,12 @@ DECLARE
     problem text;
     part record;
 BEGIN
+    -- Another level might look at what is there with a snapshot from before the locks.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = 'gateway pools are installed at isolation level READ COMMITTED only';
+    END IF;
+
     SELECT coalesce($1, h.organizations), coalesce($2, h.gateways), coalesce($3, h.kubernetes_auths)
       INTO organizations, gateways, kubernetes_auths
       FROM @extschema@.gateway_pool_host_tables() h;
