@@ -22,7 +22,7 @@ PG_FUNCTION_INFO_V1(gateway_pool_require_gateway);
 
 /* Raises P0002 unless the organization, the first argument, has such a row. */
 static void
-require_in_org(FunctionCallInfo fcinfo, Oid pools, Oid relation, const char *kind, const char *argument)
+require_in_org(FunctionCallInfo fcinfo, Oid relation, const char *kind, const char *argument)
 {
 	pg_uuid_t  *org = argument_uuid(fcinfo, 0, "org_id");
 	pg_uuid_t  *id = argument_uuid(fcinfo, 1, argument);
@@ -30,7 +30,6 @@ require_in_org(FunctionCallInfo fcinfo, Oid pools, Oid relation, const char *kin
 	OwnerScope	scope;
 	bool		found;
 
-	catalog_require_privilege(pools, ACL_SELECT);
 	owner_begin(&scope, relation);
 	found = owner_execute(owner_prepare(psprintf("SELECT FROM %s WHERE id = $1 AND \"orgId\" = $2",
 												 catalog_name(relation)),
@@ -104,7 +103,7 @@ gateway_pool_require_pool(PG_FUNCTION_ARGS)
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	catalog_require_privilege(catalog.pools, ACL_SELECT);
-	require_in_org(fcinfo, catalog.pools, catalog.pools, "gateway pool", "pool_id");
+	require_in_org(fcinfo, catalog.pools, "gateway pool", "pool_id");
 	PG_RETURN_VOID();
 }
 
@@ -119,6 +118,6 @@ gateway_pool_require_gateway(PG_FUNCTION_ARGS)
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	catalog_require_privilege(catalog.pools, ACL_SELECT);
-	require_in_org(fcinfo, catalog.pools, catalog.gateways, "gateway", "gateway_id");
+	require_in_org(fcinfo, catalog.gateways, "gateway", "gateway_id");
 	PG_RETURN_VOID();
 }

@@ -95,12 +95,12 @@ find_host_columns(Oid gateways)
 			if (strcmp(NameStr(attribute->attname), host_columns[j].name) == 0)
 				found |= host_columns[j].bit;
 
-		/* Text that is no JSON in one row would fail the picks of a whole pool. */
-		if (strcmp(NameStr(attribute->attname), "capabilities") == 0 &&
-			attribute->atttypid != JSONBOID && attribute->atttypid != JSONOID)
+		/* What one row of another type cannot be cast to would fail the picks of a whole pool. */
+		if (strcmp(NameStr(attribute->attname), "capabilities") == 0 && attribute->atttypid != JSONBOID)
 			found &= ~HAS_CAPABILITIES;
 	}
-	relation_close(relation, AccessShareLock);
+	/* The lock is kept: the columns must be the same when the text is parsed. */
+	relation_close(relation, NoLock);
 	return found;
 }
 

@@ -304,7 +304,7 @@ resources_sql(const PoolConsumer *consumer)
 	const char *separator = "";
 	StringInfoData sql;
 
-	relation_close(relation, AccessShareLock);
+	relation_close(relation, NoLock);
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT coalesce(jsonb_agg(o.object ORDER BY o.object), '[]')::text"

@@ -301,14 +301,18 @@ DECLARE
     give_up_at CONSTANT timestamptz :=
         clock_timestamp() + current_setting('lock_timeout')::interval;
 BEGIN
-    -- The first is waited for.  The others have to be free at once, else all are
-    -- let go: whoever holds one and wants another is not made to wait in a ring.
+    -- Each is waited for in its queue, but not for long; then all are let go and
+    -- tried again.  Nobody of the host's waits behind this for longer than that,
+    -- and a ring of waits comes apart before it is a deadlock (after 1 s).
+    IF current_setting('lock_timeout')::interval > interval '200 ms' THEN
+        PERFORM set_config('lock_timeout', '200ms', true);
+    END IF;
     LOOP
         BEGIN
             EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', kubernetes_auths);
-            EXECUTE format('LOCK TABLE %s, %s IN SHARE ROW EXCLUSIVE MODE NOWAIT', gateways, organizations);
+            EXECUTE format('LOCK TABLE %s, %s IN SHARE ROW EXCLUSIVE MODE', gateways, organizations);
             IF ours IS NOT NULL THEN
-                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', ours);
+                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', ours);
             END IF;
             RETURN;
         EXCEPTION
@@ -442,7 +446,7 @@ BEGIN
         -- nobody else has seen yet, on which no trigger of its owner's can be.
         IF made_entitlements THEN
             INSERT INTO @extschema@.gateway_pool_entitlements ("orgId", "gatewayPool")
-            SELECT DISTINCT p."orgId", true FROM @extschema@.gateway_pools p;
+            SELECT DISTINCT p."orgId", true FROM @extschema@.gateway_pools p WHERE p."orgId" IS NOT NULL;
         END IF;
     END IF;
 

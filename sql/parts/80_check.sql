@@ -47,9 +47,9 @@ BEGIN
         SELECT 'trigger disabled', t.tgrelid::regclass::text, t.tgname::text,
                format('ALTER TABLE %s ENABLE TRIGGER %I;', t.tgrelid::regclass, t.tgname)
           FROM pg_trigger t
-          JOIN pg_proc f ON f.oid = t.tgfoid
-          JOIN pg_language l ON l.oid = f.prolang
-         WHERE f.pronamespace = '@extschema@'::regnamespace AND l.lanname = 'c'
+          JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = t.tgfoid AND d.deptype = 'e'
+          JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+         WHERE e.extname = 'gateway_pool'
            AND NOT t.tgisinternal AND t.tgenabled IN ('D', 'R')
          ORDER BY 2, 3;
 
