@@ -95,8 +95,9 @@ find_host_columns(Oid gateways)
 			if (strcmp(NameStr(attribute->attname), host_columns[j].name) == 0)
 				found |= host_columns[j].bit;
 
-		/* What one row of another type cannot be cast to would fail the picks of a whole pool. */
-		if (strcmp(NameStr(attribute->attname), "capabilities") == 0 && attribute->atttypid != JSONBOID)
+		/* Text that is no JSON in one row would fail the picks of a whole pool. */
+		if (strcmp(NameStr(attribute->attname), "capabilities") == 0 &&
+			attribute->atttypid != JSONBOID && attribute->atttypid != JSONOID)
 			found &= ~HAS_CAPABILITIES;
 	}
 	/* The lock is kept: the columns must be the same when the text is parsed. */

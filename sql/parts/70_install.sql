@@ -490,10 +490,14 @@ CREATE FUNCTION uninstall_gateway_pools(keep_data boolean DEFAULT true) RETURNS 
 AS $$
 DECLARE
     kubernetes_auths CONSTANT regclass := (SELECT h.kubernetes_auths FROM @extschema@.gateway_pool_host_tables() h);
+    old_lock_timeout CONSTANT text := current_setting('lock_timeout');
     target record;
 BEGIN
     IF keep_data IS NULL THEN
         RAISE invalid_parameter_value USING MESSAGE = 'keep_data must not be null';
+    END IF;
+    IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
+        PERFORM set_config('lock_timeout', '5s', true);
     END IF;
 
     FOR target IN
@@ -508,6 +512,7 @@ BEGIN
     END LOOP;
 
     IF keep_data THEN
+        PERFORM set_config('lock_timeout', old_lock_timeout, true);
         RETURN;
     END IF;
 
@@ -522,6 +527,7 @@ BEGIN
         @extschema@.gateway_pool_entitlements,
         @extschema@.gateway_pool_memberships,
         @extschema@.gateway_pools;
+    PERFORM set_config('lock_timeout', old_lock_timeout, true);
 END
 $$;
 COMMENT ON FUNCTION uninstall_gateway_pools(boolean) IS
