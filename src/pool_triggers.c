@@ -347,8 +347,6 @@ gateway_pool_set_timestamp(PG_FUNCTION_ARGS)
 	Datum		now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	bool		is_null = false;
 
-	if (trigger_new_row(call) == NULL)
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("must fire on UPDATE")));
 	column = call->tg_trigger->tgnargs == 1 ? trigger_column(call, call->tg_trigger->tgargs[0]) : 0;
 	if (column == InvalidAttrNumber ||
 		SPI_gettypeid(RelationGetDescr(call->tg_relation), column) != TIMESTAMPTZOID)
