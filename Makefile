@@ -8,19 +8,28 @@ MODULE_big   = gateway_pool
 OBJS = \
 	src/argument.o \
 	src/catalog.o \
+	src/change_triggers.o \
 	src/check.o \
+	src/clock.o \
 	src/consumer_triggers.o \
 	src/consumers.o \
 	src/endpoint.o \
 	src/entitlement.o \
 	src/gateway_store.o \
+	src/health_map.o \
 	src/health_rule.o \
+	src/host_columns.o \
 	src/module.o \
 	src/owner.o \
 	src/pick.o \
+	src/pick_stats.o \
+	src/pool_cache.o \
 	src/pool_name.o \
 	src/pool_triggers.o \
 	src/probe_target.o \
+	src/publication.o \
+	src/report.o \
+	src/reservation.o \
 	src/same_org.o \
 	src/selection.o \
 	src/settings.o \
@@ -28,6 +37,7 @@ OBJS = \
 	src/trigger_row.o
 PGFILEDESC   = "gateway_pool - pick a healthy gateway of a pool"
 PG_CPPFLAGS  = -DGATEWAY_POOL_VERSION='"$(EXTVERSION)"'
+SHLIB_LINK   = -lm
 PG_CFLAGS    = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
 
 # Joined in this order.  In a folder of their own because pg_regress would run
@@ -38,6 +48,7 @@ SQL_PARTS = \
 	sql/parts/20_plan.sql \
 	sql/parts/30_pick.sql \
 	sql/parts/40_status.sql \
+	sql/parts/45_report.sql \
 	sql/parts/50_management.sql \
 	sql/parts/60_administration.sql \
 	sql/parts/70_install.sql \

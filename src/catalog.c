@@ -13,7 +13,9 @@
 #include "access/relation.h"
 #include "catalog/pg_class.h"
 #include "commands/extension.h"
+#include "common/hashfn.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -22,6 +24,74 @@
 #include "compat.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_is_extension_script);
+
+/* What catalog_find found last. */
+static struct
+{
+	bool		valid;
+	Oid			function;
+	PoolCatalog catalog;
+}			found;
+
+/* Counts what was forgotten, for those who are just finding something out. */
+static uint64 forgotten;
+
+/* A privilege that was found to be there, and whose; other fields 0 if none. */
+typedef struct KnownPrivilege
+{
+	Oid			role;
+	Oid			relation;
+	AclMode		privileges;
+} KnownPrivilege;
+
+/* Those that the calls of one session alternate between. */
+static KnownPrivilege known_privileges[4];
+static int	next_known_privilege;
+
+static void
+forget_privileges(Datum arg, int cache_id, uint32 hash_value)
+{
+	forgotten++;
+	memset(known_privileges, 0, sizeof(known_privileges));
+}
+
+/* catalog_init registers what forgets privileges; called once a process. */
+void
+catalog_init(void)
+{
+	/* On these depends of which roles a role has the privileges. */
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_privileges, 0);
+	CacheRegisterSyscacheCallback(AUTHOID, forget_privileges, 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, forget_privileges, 0);
+}
+
+/*
+ * catalog_forget forgets what is known of a relation that has changed, or of
+ * all where that is InvalidOid.  Returns whether pools have to be read anew:
+ * not where statistics of the host's tables change, as they do all day; whether
+ * their columns have changed, catalog_find will see.
+ */
+bool
+catalog_forget(Oid relation)
+{
+	const PoolCatalog *catalog = &found.catalog;
+
+	forgotten++;
+	for (int i = 0; i < lengthof(known_privileges); i++)
+		if (!OidIsValid(relation) || relation == known_privileges[i].relation)
+			memset(&known_privileges[i], 0, sizeof(KnownPrivilege));
+
+	if (!OidIsValid(relation) || relation == catalog->pools || relation == catalog->memberships ||
+		relation == catalog->states || relation == catalog->marker)
+	{
+		found.valid = false;
+		return true;
+	}
+	if (relation == catalog->entitlements || relation == catalog->health ||
+		relation == catalog->organizations || relation == catalog->gateways)
+		found.valid = false;
+	return false;
+}
 
 static void
 refuse_dropped(void)
@@ -58,6 +128,26 @@ catalog_referenced_table(Relation relation, AttrNumber column)
 	return InvalidOid;
 }
 
+/* Differs where a column has another name, place or type, and hardly ever else. */
+static uint64
+hash_columns(Oid relation)
+{
+	Relation	table = relation_open(relation, AccessShareLock);
+	TupleDesc	columns = RelationGetDescr(table);
+	uint64		hash = 0;
+
+	for (int i = 0; i < columns->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(columns, i);
+
+		hash = hash_combine64(hash, hash_bytes_extended((unsigned char *) NameStr(attribute->attname),
+														strlen(NameStr(attribute->attname)),
+														attribute->atttypid + attribute->attisdropped));
+	}
+	relation_close(table, AccessShareLock);
+	return hash;
+}
+
 static Oid
 host_table(Oid relation, const char *column)
 {
@@ -69,25 +159,65 @@ host_table(Oid relation, const char *column)
 	return referenced;
 }
 
-/*
- * catalog_find finds the tables that belong to a function of ours: they lie in
- * its schema.  Returns false if they are not all there.
- */
-bool
-catalog_find(PoolCatalog *catalog, Oid function)
+static bool
+look_up(PoolCatalog *catalog, Oid schema)
 {
-	catalog->schema = get_func_namespace(function);
-	catalog->pools = find_table(catalog->schema, "gateway_pools");
-	catalog->memberships = find_table(catalog->schema, "gateway_pool_memberships");
-	catalog->entitlements = find_table(catalog->schema, "gateway_pool_entitlements");
-	catalog->states = find_table(catalog->schema, "gateway_states");
+	catalog->schema = schema;
+	catalog->pools = find_table(schema, "gateway_pools");
+	catalog->memberships = find_table(schema, "gateway_pool_memberships");
+	catalog->entitlements = find_table(schema, "gateway_pool_entitlements");
+	catalog->states = find_table(schema, "gateway_states");
+	catalog->health = find_table(schema, "gateway_health");
+	/* A view, which nothing reads often, is a relation like others. */
+	catalog->marker = get_relname_relid("gateway_pool_stats", schema);
 	if (!OidIsValid(catalog->pools) || !OidIsValid(catalog->memberships) ||
-		!OidIsValid(catalog->entitlements) || !OidIsValid(catalog->states))
+		!OidIsValid(catalog->entitlements) || !OidIsValid(catalog->states) ||
+		!OidIsValid(catalog->health) || !OidIsValid(catalog->marker))
 		return false;
 
 	catalog->organizations = host_table(catalog->pools, "orgId");
 	catalog->gateways = host_table(catalog->memberships, "gatewayId");
-	return OidIsValid(catalog->organizations) && OidIsValid(catalog->gateways);
+	if (!OidIsValid(catalog->organizations) || !OidIsValid(catalog->gateways))
+		return false;
+
+	catalog->version = hash_columns(catalog->gateways);
+	for (const Oid *oid = &catalog->schema; oid <= &catalog->gateways; oid++)
+		catalog->version = hash_combine64(catalog->version, *oid);
+	return true;
+}
+
+/*
+ * catalog_find finds the tables that belong to a function of ours: they lie in
+ * its schema.  Returns false if they are not all there.
+ *
+ * What was found is kept until one of the relations changes in any way.  All
+ * that others have committed by now is known.
+ */
+bool
+catalog_find(PoolCatalog *catalog, Oid function)
+{
+	AcceptInvalidationMessages();
+	if (!found.valid || found.function != function)
+	{
+		Oid			schema = get_func_namespace(function);
+
+		if (!found.valid || found.catalog.schema != schema)
+		{
+			uint64		before = forgotten;
+
+			found.valid = false;
+			if (!look_up(catalog, schema))
+				return false;
+			/* What changed meanwhile serves but once. */
+			found.valid = forgotten == before;
+			found.catalog = *catalog;
+			found.function = function;
+			return true;
+		}
+		found.function = function;
+	}
+	*catalog = found.catalog;
+	return true;
 }
 
 /* catalog_open is catalog_find with an error where the tables are not all there. */
@@ -106,16 +236,38 @@ catalog_open(PoolCatalog *catalog, Oid function)
 }
 
 /*
+ * catalog_invalidate makes every session read pools anew, when this transaction
+ * commits and not before; this one from its next command on.
+ */
+void
+catalog_invalidate(Oid marker)
+{
+	CacheInvalidateRelcacheByRelid(marker);
+}
+
+/*
  * catalog_require_privilege raises the server's own error unless the current
  * role has the privileges on a table.
  */
 void
 catalog_require_privilege(Oid relation, AclMode privileges)
 {
-	AclResult	result = pg_class_aclcheck(relation, GetUserId(), privileges);
+	Oid			role = GetUserId();
+	uint64		before = forgotten;
+	AclResult	result;
 
+	for (int i = 0; i < lengthof(known_privileges); i++)
+		if (known_privileges[i].role == role && known_privileges[i].relation == relation &&
+			known_privileges[i].privileges == privileges)
+			return;
+
+	result = pg_class_aclcheck(relation, role, privileges);
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_TABLE, get_rel_name(relation));
+	if (forgotten != before)
+		return;
+	known_privileges[next_known_privilege] = (KnownPrivilege) {role, relation, privileges};
+	next_known_privilege = (next_known_privilege + 1) % lengthof(known_privileges);
 }
 
 /* catalog_owner gives a table's owner. */

@@ -18,12 +18,19 @@ typedef struct PoolCatalog
 	Oid			memberships;
 	Oid			entitlements;
 	Oid			states;
+	Oid			health;
+	Oid			marker;			/* invalidated when what picks depend on changes */
 	Oid			organizations;	/* the host's: what our foreign keys reference */
 	Oid			gateways;
+	uint64		version;		/* another one when anything above or the gateways
+								 * table's columns are others */
 } PoolCatalog;
 
+extern void catalog_init(void);
+extern bool catalog_forget(Oid relation);
 extern bool catalog_find(PoolCatalog *catalog, Oid function);
 extern void catalog_open(PoolCatalog *catalog, Oid function);
+extern void catalog_invalidate(Oid marker);
 extern void catalog_require_privilege(Oid relation, AclMode privileges);
 extern Oid	catalog_referenced_table(Relation relation, AttrNumber column);
 extern Oid	catalog_owner(Oid relation);

@@ -69,6 +69,16 @@ random_below(uint64 bound)
 #endif
 }
 
+/* Has "request" ask for shared memory: in a chain of hooks from 15 on, at once before. */
+#if PG_VERSION_NUM >= 150000
+#define CHAIN_SHMEM_REQUEST(previous, request) \
+	((previous) = shmem_request_hook, shmem_request_hook = (request))
+#else
+typedef void (*shmem_request_hook_type) (void);
+#define CHAIN_SHMEM_REQUEST(previous, request) \
+	((previous) = NULL, (request) ())
+#endif
+
 /* Sets up a materialized result, of the row type or scalar type that is expected. */
 static inline void
 init_materialized_result(FunctionCallInfo fcinfo)

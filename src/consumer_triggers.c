@@ -182,8 +182,7 @@ static void
 warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
 {
 	int			count;
-	PoolRow    *pool = store_pools(catalog, (StoreFilter) {.id = pool_id},
-								   GetCurrentTimestamp(), &count);
+	PoolRow    *pool = store_pools(catalog, (StoreFilter) {.id = pool_id}, &count);
 
 	if (count == 0)
 		return;

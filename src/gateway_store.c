@@ -2,49 +2,30 @@
  * gateway_store.c
  *		Pools, members and gateways, read from the tables.
  *
- * The host's gateways table changes with the host's migrations.  It is read by
- * the columns that it has at the moment, and whatever it lacks is null.
+ * Reading a gateway's row also tells shared memory what it says, so that the
+ * reader, and whoever picks next, judge by the same evidence.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "gateway_store.h"
 #include "owner.h"
 #include "settings.h"
-
-/* Columns of the host's that are read where they exist, as a set of bits. */
-#define HAS_HEARTBEAT			(1 << 0)
-#define HAS_HEARTBEAT_TTL		(1 << 1)
-#define HAS_HEALTH_CHECK_STATUS	(1 << 2)
-#define HAS_RELAY_ID			(1 << 3)
-#define HAS_DIRECT_ADDRESS		(1 << 4)
-#define HAS_DIRECT_HEARTBEAT	(1 << 5)
-#define HAS_CAPABILITIES		(1 << 6)
-#define HAS_DIRECT_PATH			(HAS_DIRECT_ADDRESS | HAS_DIRECT_HEARTBEAT)
-
-static const struct
-{
-	const char *name;
-	int			bit;
-}			host_columns[] =
-{
-	{"heartbeat", HAS_HEARTBEAT},
-	{"heartbeatTTL", HAS_HEARTBEAT_TTL},
-	{"lastHealthCheckStatus", HAS_HEALTH_CHECK_STATUS},
-	{"relayId", HAS_RELAY_ID},
-	{"directAddress", HAS_DIRECT_ADDRESS},
-	{"directHeartbeat", HAS_DIRECT_HEARTBEAT},
-	{"capabilities", HAS_CAPABILITIES}
-};
 
 /* Places in the list of columns that every query of a gateway has. */
 enum
@@ -53,15 +34,11 @@ enum
 	GATEWAY_ORG_ID,
 	GATEWAY_NAME,
 	GATEWAY_STATE,
-	GATEWAY_CAPABILITIES,
-	GATEWAY_HEARTBEAT,
-	GATEWAY_HEARTBEAT_TTL,
-	GATEWAY_HEALTH_CHECK_FAILED,
-	GATEWAY_RELAY_CONFIGURED,
-	GATEWAY_DIRECT_HEARTBEAT,
-	GATEWAY_DIRECT_CONFIGURED,
+	GATEWAY_XMIN,
+	GATEWAY_RECORDED_UNHEALTHY,
+	GATEWAY_HOST_COLUMNS,		/* HOST_COLUMN_COUNT of them */
 
-	POOL_ID,
+	POOL_ID = GATEWAY_HOST_COLUMNS + HOST_COLUMN_COUNT,
 	POOL_ORG_ID,
 	POOL_NAME,
 	POOL_CREATED_AT,
@@ -70,8 +47,14 @@ enum
 	MEMBER_PRIORITY
 };
 
-/* Longest time-to-live that is believed, so that sums stay in range: 100 years. */
-#define TTL_MAX_SECONDS INT64CONST(3155760000)
+/* What the rows of one query have in common. */
+typedef struct Reading
+{
+	HostColumns columns;
+	uint64		sequence;		/* of publications, from before the query */
+	int64		now;			/* monotonic */
+	TimestampTz wall_now;
+} Reading;
 
 /* The one plan that is kept: of the pick, by pool. */
 static struct
@@ -80,57 +63,36 @@ static struct
 	char	   *sql;
 }			pool_plan;
 
-static int
-find_host_columns(Oid gateways)
+static Reading
+begin_reading(const PoolCatalog *catalog)
 {
-	Relation	relation = relation_open(gateways, AccessShareLock);
-	TupleDesc	columns = RelationGetDescr(relation);
-	int			found = 0;
+	Relation	gateways = relation_open(catalog->gateways, AccessShareLock);
+	Reading		reading = {
+		.columns = host_columns_find(RelationGetDescr(gateways)),
+		.sequence = health_map_sequence(),
+		.now = clock_monotonic(),
+		.wall_now = GetCurrentTimestamp()
+	};
 
-	for (int i = 0; i < columns->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(columns, i);
-
-		for (int j = 0; j < lengthof(host_columns) && !attribute->attisdropped; j++)
-			if (strcmp(NameStr(attribute->attname), host_columns[j].name) == 0)
-				found |= host_columns[j].bit;
-
-		/* Text that is no JSON in one row would fail the picks of a whole pool. */
-		if (strcmp(NameStr(attribute->attname), "capabilities") == 0 &&
-			attribute->atttypid != JSONBOID && attribute->atttypid != JSONOID)
-			found &= ~HAS_CAPABILITIES;
-	}
 	/* The lock is kept: the columns must be the same when the text is parsed. */
-	relation_close(relation, NoLock);
-	return found;
+	relation_close(gateways, NoLock);
+	if (RecoveryInProgress())
+		health_map_note_standby();
+	return reading;
 }
 
 /*
- * The list of columns of a gateway "g" and its state "s", in the order of the
- * enum above.  Casts make it indifferent to how the host types its columns;
- * rows without an organization are left out by the conditions below.
+ * The list of columns of a gateway "g", its state "s" and recorded health "h",
+ * in the order of the enum above.  Rows without an organization are left out by
+ * the conditions below.
  */
 static void
-append_gateway_columns(StringInfo sql, int columns)
+append_gateway_columns(StringInfo sql, HostColumns columns)
 {
-	bool		has_direct = (columns & HAS_DIRECT_PATH) == HAS_DIRECT_PATH;
-
-	appendStringInfoString(sql, "SELECT g.id::uuid, g.\"orgId\"::uuid, coalesce(g.name::text, ''), s.state::text");
-	appendStringInfo(sql, ", %s::jsonb",
-					 columns & HAS_CAPABILITIES ? "g.capabilities" : "NULL");
-	appendStringInfo(sql, ", %s::timestamptz",
-					 columns & HAS_HEARTBEAT ? "g.heartbeat" : "NULL");
-	appendStringInfo(sql, ", %s::int8",
-					 columns & HAS_HEARTBEAT_TTL ? "g.\"heartbeatTTL\"" : "NULL");
-	appendStringInfo(sql, ", %s",
-					 columns & HAS_HEALTH_CHECK_STATUS ?
-					 "coalesce(g.\"lastHealthCheckStatus\"::text = 'failed', false)" : "false");
-	/* Only once there are two paths does the host say which of them are in use. */
-	appendStringInfo(sql, ", %s",
-					 has_direct && (columns & HAS_RELAY_ID) ? "g.\"relayId\" IS NOT NULL" : "true");
-	appendStringInfo(sql, ", %s::timestamptz, %s",
-					 has_direct ? "g.\"directHeartbeat\"" : "NULL",
-					 has_direct ? "g.\"directAddress\" IS NOT NULL" : "false");
+	appendStringInfoString(sql,
+						   "SELECT g.id::uuid, g.\"orgId\"::uuid, coalesce(g.name::text, ''), s.state::text"
+						   ", g.xmin, coalesce(h.status::text = 'unhealthy', false)");
+	host_columns_append(sql, columns);
 }
 
 static void
@@ -144,7 +106,7 @@ append_filter(StringInfo sql, const char *table, StoreFilter filter)
 }
 
 static char *
-pools_sql(const PoolCatalog *catalog, int columns, StoreFilter filter)
+pools_sql(const PoolCatalog *catalog, HostColumns columns, StoreFilter filter)
 {
 	StringInfoData sql;
 
@@ -156,10 +118,12 @@ pools_sql(const PoolCatalog *catalog, int columns, StoreFilter filter)
 					 ", m.weight::int4, m.priority::int4"
 					 " FROM %s p LEFT JOIN (%s m JOIN %s g"
 					 " ON g.id = m.\"gatewayId\" AND g.\"orgId\" IS NOT NULL"
-					 " LEFT JOIN %s s ON s.\"gatewayId\" = m.\"gatewayId\")"
+					 " LEFT JOIN %s s ON s.\"gatewayId\" = m.\"gatewayId\""
+					 " LEFT JOIN %s h ON h.\"gatewayId\" = m.\"gatewayId\")"
 					 " ON m.\"gatewayPoolId\" = p.id",
 					 catalog_name(catalog->pools), catalog_name(catalog->memberships),
-					 catalog_name(catalog->gateways), catalog_name(catalog->states));
+					 catalog_name(catalog->gateways), catalog_name(catalog->states),
+					 catalog_name(catalog->health));
 	append_filter(&sql, "p", filter);
 	/* Members of a pool follow each other. */
 	appendStringInfoString(&sql, " ORDER BY p.id, m.priority, g.name, g.id");
@@ -167,14 +131,16 @@ pools_sql(const PoolCatalog *catalog, int columns, StoreFilter filter)
 }
 
 static char *
-gateways_sql(const PoolCatalog *catalog, int columns, StoreFilter filter)
+gateways_sql(const PoolCatalog *catalog, HostColumns columns, StoreFilter filter)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	append_gateway_columns(&sql, columns);
-	appendStringInfo(&sql, " FROM %s g LEFT JOIN %s s ON s.\"gatewayId\" = g.id",
-					 catalog_name(catalog->gateways), catalog_name(catalog->states));
+	appendStringInfo(&sql, " FROM %s g LEFT JOIN %s s ON s.\"gatewayId\" = g.id"
+					 " LEFT JOIN %s h ON h.\"gatewayId\" = g.id",
+					 catalog_name(catalog->gateways), catalog_name(catalog->states),
+					 catalog_name(catalog->health));
 	append_filter(&sql, "g", filter);
 	appendStringInfoString(&sql, " ORDER BY g.name, g.id");
 	return sql.data;
@@ -189,18 +155,6 @@ column_of(HeapTuple row, int column, bool *is_null)
 	return SPI_getbinval(row, SPI_tuptable->tupdesc, column, is_null ? is_null : &ignored);
 }
 
-static HeartbeatPath
-path_of(HeapTuple row, int heartbeat, int configured)
-{
-	HeartbeatPath path;
-	bool		is_null;
-
-	path.configured = DatumGetBool(column_of(row, configured, NULL));
-	path.heard_at = DatumGetTimestampTz(column_of(row, heartbeat, &is_null));
-	path.heard = !is_null && !TIMESTAMP_IS_NOBEGIN(path.heard_at);
-	return path;
-}
-
 static GatewayState
 state_of(HeapTuple row)
 {
@@ -213,40 +167,77 @@ state_of(HeapTuple row)
 	return strcmp(word, "maintenance") == 0 ? GATEWAY_MAINTENANCE : GATEWAY_ACTIVE;
 }
 
+/*
+ * Judges a gateway by its slot, as picks do; by its row alone where it has no
+ * slot, and for the heartbeat where the transaction itself wrote the row.
+ */
+static void
+judge(GatewayRow *gateway, const Reading *reading)
+{
+	HeartbeatEvidence row = heartbeat_evidence(&gateway->heartbeat, reading->wall_now);
+	HealthEvidence evidence = {
+		.heartbeat = row,
+		.startup_grace = row == HEARTBEAT_EXPIRED && !gateway->recorded_unhealthy &&
+		health_map_in_startup_grace(reading->now)
+	};
+
+	if (gateway->slot.number != NO_SLOT)
+	{
+		if (!gateway->own)
+			health_map_publish(gateway->slot, &gateway->heartbeat, reading->sequence);
+		if (health_map_read(gateway->slot, reading->now, gateway->own ? &row : NULL, &evidence) == SLOT_GONE)
+			gateway->slot.number = NO_SLOT;
+	}
+	gateway->health = health_rule(&evidence);
+
+	if (evidence.suspect && gateway->health.status == GATEWAY_DEGRADED)
+	{
+		HealthDisplay display;
+
+		health_map_display(gateway->slot, reading->now, &display);
+		if (display.failure_reason[0] != '\0')
+			gateway->health.reason = psprintf("%s: %s", gateway->health.reason, display.failure_reason);
+	}
+}
+
 static GatewayRow
-gateway_of(HeapTuple row, int columns, TimestampTz now)
+gateway_of(HeapTuple row, const Reading *reading)
 {
 	GatewayRow	gateway = {0};
-	HostHeartbeat host = {0};
-	HealthEvidence evidence = {0};
-	Datum		value;
-	bool		is_null;
+	Datum		values[HOST_COLUMN_COUNT];
+	bool		nulls[HOST_COLUMN_COUNT];
+	HostHeartbeat host;
 
 	gateway.id = *DatumGetUUIDP(column_of(row, GATEWAY_ID, NULL));
 	gateway.org_id = *DatumGetUUIDP(column_of(row, GATEWAY_ORG_ID, NULL));
 	gateway.name = TextDatumGetCString(column_of(row, GATEWAY_NAME, NULL));
 	gateway.state = state_of(row);
-	value = column_of(row, GATEWAY_CAPABILITIES, &is_null);
-	gateway.capabilities = is_null ? NULL : DatumGetJsonbPCopy(value);
+	gateway.own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(column_of(row, GATEWAY_XMIN, NULL)));
+	gateway.recorded_unhealthy = DatumGetBool(column_of(row, GATEWAY_RECORDED_UNHEALTHY, NULL));
 
-	host.failed = DatumGetBool(column_of(row, GATEWAY_HEALTH_CHECK_FAILED, NULL));
-	host.has_ttl = (columns & HAS_HEARTBEAT_TTL) != 0;
-	host.ttl = DatumGetInt64(column_of(row, GATEWAY_HEARTBEAT_TTL, &is_null));
-	host.ttl = Min(Max(host.ttl, 0), TTL_MAX_SECONDS) * USECS_PER_SEC;
-	host.ttl_known = !is_null;
-	host.relay = path_of(row, GATEWAY_HEARTBEAT, GATEWAY_RELAY_CONFIGURED);
-	host.direct = path_of(row, GATEWAY_DIRECT_HEARTBEAT, GATEWAY_DIRECT_CONFIGURED);
+	for (int i = 0; i < HOST_COLUMN_COUNT; i++)
+		values[i] = column_of(row, GATEWAY_HOST_COLUMNS + i, &nulls[i]);
+	if (!nulls[HOST_CAPABILITIES])
+		gateway.capabilities = DatumGetJsonbPCopy(values[HOST_CAPABILITIES]);
+	host = host_columns_read(reading->columns, values, nulls);
+	gateway.heartbeat = store_heartbeat_of(&host);
 
-	gateway.heartbeat = heartbeat_of_host(&host, setting_heartbeat_timeout * USECS_PER_SEC,
-										  setting_heartbeat_grace * USECS_PER_SEC, now);
-	evidence.heartbeat = heartbeat_evidence(&gateway.heartbeat, now);
-	gateway.health = health_rule(&evidence);
+	gateway.slot = health_map_find(&gateway.id);
+	judge(&gateway, reading);
 	return gateway;
+}
+
+/* store_heartbeat_of applies the settings to what the host's row says. */
+Heartbeat
+store_heartbeat_of(const HostHeartbeat *host)
+{
+	return heartbeat_of_host(host, setting_heartbeat_timeout * USECS_PER_SEC,
+							 setting_heartbeat_grace * USECS_PER_SEC);
 }
 
 /* Adds the row of a member, or of a pool that has none, to the pools so far. */
 static int
-add_pool_row(PoolRow *pools, int count, HeapTuple row, int columns, TimestampTz now,
+add_pool_row(PoolRow *pools, int count, HeapTuple row, const Reading *reading,
 			 MemberRow *next_member)
 {
 	pg_uuid_t  *id = DatumGetUUIDP(column_of(row, POOL_ID, NULL));
@@ -271,7 +262,7 @@ add_pool_row(PoolRow *pools, int count, HeapTuple row, int columns, TimestampTz 
 	{
 		MemberRow  *member = &pool->members[pool->member_count++];
 
-		member->gateway = gateway_of(row, columns, now);
+		member->gateway = gateway_of(row, reading);
 		member->weight = DatumGetInt32(column_of(row, MEMBER_WEIGHT, NULL));
 		member->priority = DatumGetInt32(column_of(row, MEMBER_PRIORITY, NULL));
 	}
@@ -325,14 +316,14 @@ prepare_filtered(const char *sql, StoreFilter filter)
 
 /*
  * store_pools reads pools, ordered by id, with their members, ordered by
- * priority and name, and judges each gateway as of "now".  Returns an array of
+ * priority and name, and judges each gateway as of now.  Returns an array of
  * *count pools in the current memory context.
  */
 PoolRow *
-store_pools(const PoolCatalog *catalog, StoreFilter filter, TimestampTz now, int *count)
+store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count)
 {
 	MemoryContext context = CurrentMemoryContext;
-	int			columns = find_host_columns(catalog->gateways);
+	Reading		reading = begin_reading(catalog);
 	OwnerScope	scope;
 	const char *sql;
 	SPIPlanPtr	plan;
@@ -341,7 +332,7 @@ store_pools(const PoolCatalog *catalog, StoreFilter filter, TimestampTz now, int
 	MemberRow  *members;
 
 	owner_begin(&scope, catalog->memberships);
-	sql = pools_sql(catalog, columns, filter);
+	sql = pools_sql(catalog, reading.columns, filter);
 	if (filter.id != NULL && filter.org_id == NULL)
 		plan = pool_by_id_plan(sql);
 	else
@@ -353,32 +344,32 @@ store_pools(const PoolCatalog *catalog, StoreFilter filter, TimestampTz now, int
 	members = palloc_extended(Max(rows, 1) * sizeof(MemberRow), MCXT_ALLOC_HUGE);
 	*count = 0;
 	for (uint64 i = 0; i < rows; i++)
-		*count = add_pool_row(pools, *count, SPI_tuptable->vals[i], columns, now, &members[i]);
+		*count = add_pool_row(pools, *count, SPI_tuptable->vals[i], &reading, &members[i]);
 	owner_end(&scope);
 	return pools;
 }
 
 /*
- * store_gateways reads gateways, ordered by name, and judges each as of "now".
+ * store_gateways reads gateways, ordered by name, and judges each as of now.
  * Returns an array of *count in the current memory context.
  */
 GatewayRow *
-store_gateways(const PoolCatalog *catalog, StoreFilter filter, TimestampTz now, int *count)
+store_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count)
 {
 	MemoryContext context = CurrentMemoryContext;
-	int			columns = find_host_columns(catalog->gateways);
+	Reading		reading = begin_reading(catalog);
 	OwnerScope	scope;
 	uint64		rows;
 	GatewayRow *gateways;
 
 	owner_begin(&scope, catalog->gateways);
-	rows = run_filtered(prepare_filtered(gateways_sql(catalog, columns, filter), filter), filter);
+	rows = run_filtered(prepare_filtered(gateways_sql(catalog, reading.columns, filter), filter), filter);
 
 	MemoryContextSwitchTo(context);
 	gateways = palloc_extended(Max(rows, 1) * sizeof(GatewayRow), MCXT_ALLOC_HUGE);
 	*count = rows;
 	for (uint64 i = 0; i < rows; i++)
-		gateways[i] = gateway_of(SPI_tuptable->vals[i], columns, now);
+		gateways[i] = gateway_of(SPI_tuptable->vals[i], &reading);
 	owner_end(&scope);
 	return gateways;
 }
@@ -388,4 +379,77 @@ bool
 gateway_is_eligible(const GatewayRow *gateway)
 {
 	return selection_eligible(gateway->health.status, gateway->state);
+}
+
+/*
+ * gateway_display tells what is known of a gateway, for people: by its slot, as
+ * it is judged; by its row where that is what it is judged by.
+ */
+void
+gateway_display(const GatewayRow *gateway, HealthDisplay *display)
+{
+	const Heartbeat *heartbeat = &gateway->heartbeat;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (gateway->slot.number != NO_SLOT)
+		health_map_display(gateway->slot, clock_monotonic(), display);
+	else
+		memset(display, 0, sizeof(HealthDisplay));
+
+	if (gateway->slot.number == NO_SLOT || gateway->own)
+	{
+		display->heard = heartbeat->heard;
+		display->heard_at = Min(heartbeat->heard_at, now);
+		display->expires = heartbeat->heard && !heartbeat->failed;
+		display->expires_at = heartbeat_expires_at(heartbeat, now);
+	}
+}
+
+/* Frees the slots of gateways and databases that are gone without our being told. */
+static void
+sweep_slots(const PoolCatalog *catalog)
+{
+	int			slot_count;
+	HealthSlotEntry *slots = health_map_list(&slot_count);
+	HASHCTL		control = {
+		.keysize = sizeof(pg_uuid_t),
+		.entrysize = sizeof(pg_uuid_t),
+		.hcxt = CurrentMemoryContext
+	};
+	HTAB	   *ids = hash_create("gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	OwnerScope	scope;
+	uint64		rows;
+
+	/* Listed before the rows are read: a slot made later has a row not read yet. */
+	owner_begin(&scope, catalog->gateways);
+	rows = owner_query(psprintf("SELECT g.id::uuid FROM %s g", catalog_name(catalog->gateways)), NULL);
+	for (uint64 i = 0; i < rows; i++)
+		(void) hash_search(ids, DatumGetUUIDP(column_of(SPI_tuptable->vals[i], 1, NULL)), HASH_ENTER, NULL);
+	owner_end(&scope);
+
+	for (int i = 0; i < slot_count; i++)
+		if (slots[i].database == MyDatabaseId ?
+			hash_search(ids, &slots[i].gateway, HASH_FIND, NULL) == NULL :
+			!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(slots[i].database)))
+			health_map_free(slots[i].ref);
+	hash_destroy(ids);
+	pfree(slots);
+}
+
+/*
+ * store_make_slot returns the slot of a gateway, made now if there was none.
+ * Where none is free, it first looks for slots of gateways that are gone, now
+ * and then; NO_SLOT if none is free after that.
+ */
+HealthSlotRef
+store_make_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, bool recorded_unhealthy, bool *created)
+{
+	HealthSlotRef ref = health_map_create(gateway, recorded_unhealthy, created);
+
+	if (ref.number == NO_SLOT && health_map_begin_sweep(clock_monotonic()))
+	{
+		sweep_slots(catalog);
+		ref = health_map_create(gateway, recorded_unhealthy, created);
+	}
+	return ref;
 }

@@ -9,7 +9,8 @@
 #include "utils/jsonb.h"
 
 #include "catalog.h"
-#include "health_rule.h"
+#include "health_map.h"
+#include "host_columns.h"
 #include "selection.h"
 
 typedef struct GatewayRow
@@ -19,8 +20,11 @@ typedef struct GatewayRow
 	char	   *name;
 	Jsonb	   *capabilities;	/* or NULL */
 	GatewayState state;
-	Heartbeat	heartbeat;
-	GatewayHealth health;		/* as of the time that the caller gave */
+	bool		recorded_unhealthy; /* gateway_health says so */
+	bool		own;			/* this transaction wrote the row */
+	HealthSlotRef slot;
+	Heartbeat	heartbeat;		/* as the row says, in wall time */
+	GatewayHealth health;
 } GatewayRow;
 
 typedef struct MemberRow
@@ -48,10 +52,12 @@ typedef struct StoreFilter
 	const pg_uuid_t *id;
 } StoreFilter;
 
-extern PoolRow *store_pools(const PoolCatalog *catalog, StoreFilter filter,
-							TimestampTz now, int *count);
-extern GatewayRow *store_gateways(const PoolCatalog *catalog, StoreFilter filter,
-								  TimestampTz now, int *count);
+extern PoolRow *store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count);
+extern GatewayRow *store_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count);
+extern Heartbeat store_heartbeat_of(const HostHeartbeat *host);
+extern HealthSlotRef store_make_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway,
+									 bool recorded_unhealthy, bool *created);
 extern bool gateway_is_eligible(const GatewayRow *gateway);
+extern void gateway_display(const GatewayRow *gateway, HealthDisplay *display);
 
 #endif							/* GATEWAY_POOL_GATEWAY_STORE_H */

@@ -8,43 +8,55 @@
 
 /* The later heartbeat of the paths that are configured. */
 static void
-take_path(Heartbeat *heartbeat, const HeartbeatPath *path, int64 now)
+take_path(Heartbeat *heartbeat, const HeartbeatPath *path)
 {
-	int64		heard_at;
-
 	if (!path->configured || !path->heard)
 		return;
-
-	/* A heartbeat in the future, of a clock that runs ahead, counts as of now. */
-	heard_at = Min(path->heard_at, now);
-	if (!heartbeat->heard || heard_at > heartbeat->heard_at)
-		heartbeat->heard_at = heard_at;
+	if (!heartbeat->heard || path->heard_at > heartbeat->heard_at)
+		heartbeat->heard_at = path->heard_at;
 	heartbeat->heard = true;
 }
 
 /*
- * heartbeat_of_host finds the heartbeat that counts and when it runs out.
+ * heartbeat_of_host finds the heartbeat that counts and for how long.
  *
  * Without times-to-live a heartbeat counts for "timeout"; with them for its
  * own time and "grace", 0 meaning that the host has seen the gateway fail.  A
  * gateway with a time-to-live column but no value in it was never heard of.
  */
 Heartbeat
-heartbeat_of_host(const HostHeartbeat *host, int64 timeout, int64 grace, int64 now)
+heartbeat_of_host(const HostHeartbeat *host, int64 timeout, int64 grace)
 {
 	Heartbeat	heartbeat = {0};
 
 	if (host->has_ttl && !host->ttl_known)
 		return heartbeat;
 
-	take_path(&heartbeat, &host->relay, now);
-	take_path(&heartbeat, &host->direct, now);
+	take_path(&heartbeat, &host->relay);
+	take_path(&heartbeat, &host->direct);
 
 	heartbeat.failed = host->has_ttl ? host->ttl <= 0 : host->failed;
-	if (heartbeat.heard)
-		heartbeat.expires_at = heartbeat.heard_at +
-			(host->has_ttl ? host->ttl + grace : timeout);
+	if (heartbeat.heard && !heartbeat.failed)
+		heartbeat.lifetime = host->has_ttl ? host->ttl + grace : timeout;
 	return heartbeat;
+}
+
+/* heartbeat_equal tells whether two say the same. */
+bool
+heartbeat_equal(const Heartbeat *a, const Heartbeat *b)
+{
+	return a->heard == b->heard && a->failed == b->failed &&
+		a->heard_at == b->heard_at && a->lifetime == b->lifetime;
+}
+
+/*
+ * heartbeat_expires_at tells when a heartbeat runs out.  One in the future, of
+ * a clock that runs ahead, counts as of now.
+ */
+int64
+heartbeat_expires_at(const Heartbeat *heartbeat, int64 now)
+{
+	return Min(heartbeat->heard_at, now) + heartbeat->lifetime;
 }
 
 /* heartbeat_evidence judges a heartbeat at a moment. */
@@ -55,7 +67,22 @@ heartbeat_evidence(const Heartbeat *heartbeat, int64 now)
 		return HEARTBEAT_FAILED;
 	if (!heartbeat->heard)
 		return HEARTBEAT_NEVER;
-	return heartbeat->expires_at > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
+	return heartbeat_expires_at(heartbeat, now) > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
+}
+
+/*
+ * heartbeat_later puts together what the host's row says and what was reported
+ * to us directly.  A report that still counts came after the row's failure,
+ * which would have ended it.
+ */
+HeartbeatEvidence
+heartbeat_later(HeartbeatEvidence table, HeartbeatEvidence reported)
+{
+	if (table == HEARTBEAT_FRESH || reported == HEARTBEAT_FRESH)
+		return HEARTBEAT_FRESH;
+	if (table == HEARTBEAT_FAILED)
+		return HEARTBEAT_FAILED;
+	return table == HEARTBEAT_NEVER ? reported : table;
 }
 
 /*
@@ -64,7 +91,9 @@ heartbeat_evidence(const Heartbeat *heartbeat, int64 now)
  * A required probe that is down overrules everything.  Otherwise any path that
  * is up keeps the gateway usable: healthy, or degraded while a caller suspects
  * it or a probe contradicts the heartbeat.  Without a path up, one that is down
- * makes it unhealthy; no evidence at all leaves it unknown.
+ * makes it unhealthy; no evidence at all leaves it unknown.  Shortly after a
+ * start, a heartbeat that has run out is not held against the gateway: there may
+ * have been nobody to hear the next one.
  */
 GatewayHealth
 health_rule(const HealthEvidence *evidence)
@@ -86,6 +115,8 @@ health_rule(const HealthEvidence *evidence)
 	switch (evidence->heartbeat)
 	{
 		case HEARTBEAT_EXPIRED:
+			if (evidence->startup_grace && evidence->probe != PROBE_DOWN)
+				return (GatewayHealth) {GATEWAY_DEGRADED, "heartbeat expired, startup grace"};
 			return (GatewayHealth) {GATEWAY_UNHEALTHY, "heartbeat expired"};
 		case HEARTBEAT_FAILED:
 			return (GatewayHealth) {GATEWAY_UNHEALTHY, "heartbeat failed"};

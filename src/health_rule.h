@@ -42,13 +42,13 @@ typedef enum ProbeEvidence
 	PROBE_DOWN
 } ProbeEvidence;
 
-/* The last heartbeat that counts, and until when it does. */
+/* The last heartbeat that counts, and for how long it does. */
 typedef struct Heartbeat
 {
 	bool		heard;
 	bool		failed;
-	int64		heard_at;		/* valid if heard */
-	int64		expires_at;		/* valid if heard and not failed */
+	int64		heard_at;		/* valid if heard; may lie in the future */
+	int64		lifetime;		/* valid if heard and not failed */
 } Heartbeat;
 
 typedef struct HealthEvidence
@@ -57,6 +57,7 @@ typedef struct HealthEvidence
 	ProbeEvidence probe;
 	bool		probe_required;
 	bool		suspect;		/* a caller's transport failed a short while ago */
+	bool		startup_grace;	/* what ran out may have done so unheard, by us being away */
 } HealthEvidence;
 
 typedef enum GatewayStatus
@@ -73,9 +74,11 @@ typedef struct GatewayHealth
 	const char *reason;			/* a constant, a few words */
 } GatewayHealth;
 
-extern Heartbeat heartbeat_of_host(const HostHeartbeat *host, int64 timeout,
-								   int64 grace, int64 now);
+extern Heartbeat heartbeat_of_host(const HostHeartbeat *host, int64 timeout, int64 grace);
+extern bool heartbeat_equal(const Heartbeat *a, const Heartbeat *b);
+extern int64 heartbeat_expires_at(const Heartbeat *heartbeat, int64 now);
 extern HeartbeatEvidence heartbeat_evidence(const Heartbeat *heartbeat, int64 now);
+extern HeartbeatEvidence heartbeat_later(HeartbeatEvidence table, HeartbeatEvidence reported);
 extern GatewayHealth health_rule(const HealthEvidence *evidence);
 extern const char *gateway_status_name(GatewayStatus status);
 

@@ -12,8 +12,11 @@
 bool		setting_default_entitlement = false;
 int			setting_heartbeat_grace = 30;
 int			setting_heartbeat_timeout = 3600;
+int			setting_max_gateways = 16384;
 int			setting_max_gateways_per_pool = NO_LIMIT;
 int			setting_max_pools_per_org = 50;
+int			setting_startup_grace = 180;
+int			setting_suspect_ttl = 60;
 
 /* Defines every setting and reserves the prefix; called once a process. */
 void
@@ -43,6 +46,16 @@ settings_init(void)
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 
+	/* Sizes shared memory, hence cannot be defined once the server runs. */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("gateway_pool.max_gateways",
+								"Gateways whose health is kept in shared memory, of all databases together.",
+								NULL,
+								&setting_max_gateways,
+								16384, 1, 1000000,
+								PGC_POSTMASTER, 0,
+								NULL, NULL, NULL);
+
 	DefineCustomIntVariable("gateway_pool.max_gateways_per_pool",
 							"Members that a pool may have where the organization's entitlement says nothing; -1 is no limit.",
 							NULL,
@@ -57,6 +70,22 @@ settings_init(void)
 							&setting_max_pools_per_org,
 							50, NO_LIMIT, INT_MAX,
 							PGC_SUSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.startup_grace",
+							"Time after a start or promotion in which evidence that has run out counts as degraded.",
+							NULL,
+							&setting_startup_grace,
+							180, 0, INT_MAX / 1000,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.suspect_ttl",
+							"Time for which a gateway is suspect after a caller reported a failure.",
+							NULL,
+							&setting_suspect_ttl,
+							60, 0, INT_MAX / 1000,
+							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 
 	reserve_setting_prefix("gateway_pool");

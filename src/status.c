@@ -22,10 +22,12 @@
 #include "utils/timestamp.h"
 
 #include "catalog.h"
+#include "clock.h"
 #include "compat.h"
 #include "consumers.h"
 #include "gateway_store.h"
 #include "owner.h"
+#include "reservation.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_gateway_status);
 PG_FUNCTION_INFO_V1(gateway_pool_members);
@@ -74,6 +76,15 @@ put_time_if(OutputRow *row, bool known, TimestampTz value)
 }
 
 static void
+put_int_if(OutputRow *row, bool known, int32 value)
+{
+	if (known)
+		put(row, Int32GetDatum(value));
+	else
+		put_null(row);
+}
+
+static void
 emit(FunctionCallInfo fcinfo, OutputRow *row)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -101,20 +112,25 @@ begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 static void
 put_gateway(OutputRow *row, const GatewayRow *gateway)
 {
+	HealthDisplay display;
+	GatewayLoad load = {0};
+
+	gateway_display(gateway, &display);
+	if (gateway->slot.number != NO_SLOT)
+		load = reservation_load(gateway->slot, clock_monotonic());
 	put(row, UUIDPGetDatum(&gateway->id));
 	put(row, UUIDPGetDatum(&gateway->org_id));
 	put_text(row, gateway->name);
 	put_text(row, gateway_status_name(gateway->health.status));
 	put_text(row, gateway_state_name(gateway->state));
 	put_text(row, gateway->health.reason);
-	put_time_if(row, gateway->heartbeat.heard, gateway->heartbeat.heard_at);
-	put_time_if(row, gateway->heartbeat.heard && !gateway->heartbeat.failed,
-				gateway->heartbeat.expires_at);
-	put_null(row);				/* suspectUntil */
+	put_time_if(row, display.heard, display.heard_at);
+	put_time_if(row, display.expires, display.expires_at);
+	put_time_if(row, display.suspect, display.suspect_until);
 	put_null(row);				/* lastProbeAt */
 	put_null(row);				/* lastProbeMs */
-	put_null(row);				/* activeConnections */
-	put_null(row);				/* reservations */
+	put_int_if(row, load.reported, load.connections);
+	put_int_if(row, gateway->slot.number != NO_SLOT, load.reservations);
 	put_null(row);				/* changedAt */
 }
 
@@ -125,7 +141,7 @@ gateway_pool_gateway_status(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	StoreFilter filter = begin_listing(fcinfo, &catalog);
 	int			count;
-	GatewayRow *gateways = store_gateways(&catalog, filter, GetCurrentTimestamp(), &count);
+	GatewayRow *gateways = store_gateways(&catalog, filter, &count);
 
 	init_materialized_result(fcinfo);
 	for (int i = 0; i < count; i++)
@@ -145,7 +161,7 @@ gateway_pool_members(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	StoreFilter filter = begin_listing(fcinfo, &catalog);
 	int			count;
-	PoolRow    *pools = store_pools(&catalog, filter, GetCurrentTimestamp(), &count);
+	PoolRow    *pools = store_pools(&catalog, filter, &count);
 
 	init_materialized_result(fcinfo);
 	for (int i = 0; i < count; i++)
@@ -222,7 +238,7 @@ gateway_pool_status(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	StoreFilter filter = begin_listing(fcinfo, &catalog);
 	int			count;
-	PoolRow    *pools = store_pools(&catalog, filter, GetCurrentTimestamp(), &count);
+	PoolRow    *pools = store_pools(&catalog, filter, &count);
 	int64	   *resources = count_resources(&catalog, pools, count);
 
 	init_materialized_result(fcinfo);

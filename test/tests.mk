@@ -30,7 +30,7 @@ unit: $(UNIT_TESTS) ## build and run the tests that need no server
 
 # NAME_test.c tests src/NAME.c, alone.
 test/unit/%_test: test/unit/%_test.c src/%.c $(wildcard src/*.h)
-	$(CC) $(CFLAGS) $(CPPFLAGS) -I src -o $@ $(filter %.c,$^)
+	$(CC) $(CFLAGS) $(CPPFLAGS) -I src -o $@ $(filter %.c,$^) -lm
 
 tests_here     := $(basename $(notdir $(wildcard test/sql/* test/specs/*)))
 outputs_here   := $(basename $(notdir $(wildcard expected/*)))

@@ -38,6 +38,16 @@ COMMENT ON FUNCTION pool_consumer_enforce() IS
     'trigger on a consumer: same organization and plan of a newly set pool, policy of a newly set gateway; '
     'arguments as of pool_consumer_route()';
 
+CREATE FUNCTION gateway_pools_tell() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pools_tell';
+COMMENT ON FUNCTION gateway_pools_tell() IS
+    'trigger on gateway_pools, gateway_pool_memberships and gateway_states: every session reads pools anew';
+
+CREATE FUNCTION gateway_pool_gateways_tell() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_gateways_tell';
+COMMENT ON FUNCTION gateway_pool_gateways_tell() IS
+    'trigger on the gateways table: heartbeats go to shared memory when they have committed';
+
 CREATE FUNCTION gateway_pool_set_timestamp() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_set_timestamp';
 COMMENT ON FUNCTION gateway_pool_set_timestamp() IS

@@ -114,5 +114,30 @@ CREATE FUNCTION gateway_pool_resources(pool_id uuid) RETURNS jsonb
 COMMENT ON FUNCTION gateway_pool_resources(uuid) IS
     'what is reached through a pool: an object with a key for each consumer and an array of rows in it';
 
+CREATE FUNCTION gateway_pool_stats()
+    RETURNS TABLE (
+        "gatewayPoolId" uuid,
+        "gatewayId" uuid,
+        "orgId" uuid,
+        picks bigint,
+        "degradedPicks" bigint,
+        refusals bigint,
+        since timestamptz)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_pick_stats';
+COMMENT ON FUNCTION gateway_pool_stats() IS
+    'the rows of view gateway_pool_stats';
+
+-- Also the marker: its entry in the relation cache is invalidated when what
+-- picks depend on changes.
+CREATE VIEW gateway_pool_stats AS SELECT * FROM gateway_pool_stats();
+COMMENT ON VIEW gateway_pool_stats IS
+    'one row for each pool and gateway that was picked, and one for each pool, whose "gatewayId" is null: '
+    'picks, those of them while degraded, and refusals for want of an eligible member';
+
+CREATE FUNCTION reset_gateway_pool_stats() RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_reset_pick_stats';
+COMMENT ON FUNCTION reset_gateway_pool_stats() IS
+    'forgets the counts of gateway_pool_stats; for the owner of gateway_pools';
+
 -- What the views show is decided by the privileges of the tables.
-GRANT SELECT ON gateway_status, gateway_pool_members, gateway_pool_status, gateway_options TO PUBLIC;
+GRANT SELECT ON gateway_status, gateway_pool_members, gateway_pool_status, gateway_options, gateway_pool_stats TO PUBLIC;

@@ -89,6 +89,20 @@ AS $$
     ('gateway_states', 'reason', 'text', '', 'for other administrators to read'),
     ('gateway_states', 'changedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
+    ('gateway_health', NULL, NULL, NULL, 'the health of gateways as it was last recorded; what it is now says gateway_status'),
+    ('gateway_health', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_health_pkey PRIMARY KEY', NULL),
+    ('gateway_health', 'status', 'text',
+        'NOT NULL CONSTRAINT gateway_health_status_check CHECK (status IN (''healthy'', ''degraded'', ''unhealthy'', ''unknown''))',
+        'healthy, degraded, unhealthy or unknown'),
+    ('gateway_health', 'reason', 'text', '', NULL),
+    ('gateway_health', 'lastHeartbeatAt', 'timestamptz', '', NULL),
+    ('gateway_health', 'heartbeatExpiresAt', 'timestamptz', '', NULL),
+    ('gateway_health', 'lastProbeAt', 'timestamptz', '', NULL),
+    ('gateway_health', 'lastProbeMs', 'real', '', 'milliseconds that the last probe took'),
+    ('gateway_health', 'consecutiveFailures', 'int', 'NOT NULL DEFAULT 0', NULL),
+    ('gateway_health', 'consecutiveSuccesses', 'int', 'NOT NULL DEFAULT 0', NULL),
+    ('gateway_health', 'changedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', 'when the status changed'),
+
     ('gateway_probes', NULL, NULL, NULL, 'how to connect to a gateway to see whether it is up; NULL is the setting''s'),
     ('gateway_probes', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_probes_pkey PRIMARY KEY', NULL),
     ('gateway_probes', 'protocol', 'text',
@@ -180,7 +194,8 @@ AS $$
         (8, 'foreign key', 'gateway_pool_entitlements', ARRAY['orgId'], organizations, 'CASCADE'),
         (9, 'foreign key', 'gateway_states', ARRAY['gatewayId'], gateways, 'CASCADE'),
         (10, 'foreign key', 'gateway_probes', ARRAY['gatewayId'], gateways, 'CASCADE'),
-        (11, 'foreign key', h.kubernetes_name, ARRAY['gatewayPoolId'], NULL, 'SET NULL')
+        (11, 'foreign key', 'gateway_health', ARRAY['gatewayId'], gateways, 'CASCADE'),
+        (12, 'foreign key', h.kubernetes_name, ARRAY['gatewayPoolId'], NULL, 'SET NULL')
         ) k (place, kind, relation, attributes, referenced, action)
          WHERE k.relation IS NOT NULL
     ),
@@ -214,7 +229,15 @@ AS $$
         (11, 'gateway_pools', 'gateway_pools_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
         (12, 'gateway_pool_memberships', 'gateway_pool_memberships_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
         (13, 'gateway_pool_entitlements', 'gateway_pool_entitlements_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
-        (14, 'gateway_probes', 'gateway_probes_updatedAt', 'BEFORE UPDATE', 'ROW', NULL)
+        (14, 'gateway_probes', 'gateway_probes_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
+        (15, 'gateway_pools', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
+        (16, 'gateway_pools', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
+        (17, 'gateway_pool_memberships', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
+        (18, 'gateway_pool_memberships', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
+        (19, 'gateway_states', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
+        (20, 'gateway_states', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
+        (21, h.gateways_name, 'GatewayPools_tell', 'AFTER DELETE OR UPDATE', 'ROW', 'gateway_pool_gateways_tell()'),
+        (22, h.gateways_name, 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pool_gateways_tell()')
         ) t (place, relation, name, fires, level, function)
          WHERE t.relation IS NOT NULL
     ),
@@ -229,10 +252,12 @@ AS $$
                            -- "updatedAt" by the host's function where it has one, never by two.
                            WHEN h.touch IS NOT NULL THEN 'on_update_timestamp()'
                            ELSE 'gateway_pool_set_timestamp(''updatedAt'')' END) AS definition,
+               -- Those that tell what changed do so in the role of a replica too.
+               t.name ~ '^GatewayPools_tell' AS always,
                named.tgname IS NOT NULL AS name_taken,
                t.function IS NULL AND (named.tgname IS NOT NULL OR EXISTS (
                    SELECT FROM pg_trigger o WHERE o.tgrelid = c.oid AND o.tgfoid = h.touch)) AS touched,
-               pg_get_triggerdef(named.oid) AS present_definition
+               pg_get_triggerdef(named.oid) AS present_definition, named.tgenabled AS present_enabled
           FROM host h
          CROSS JOIN triggers t
           LEFT JOIN pg_class c ON c.relnamespace = h.namespace AND c.relname = t.relation AND c.relkind = 'r'
@@ -277,8 +302,9 @@ AS $$
           FROM named_keys k
          UNION ALL
         SELECT 4, t.place, 'trigger', t.table_name, t.name,
-               t.touched OR coalesce(t.present_definition = t.definition, false),
-               CASE WHEN t.name_taken THEN format('DROP TRIGGER %I ON %s; ', t.name, t.table_name) ELSE '' END || t.definition
+               t.touched OR coalesce(t.present_definition = t.definition AND NOT (t.always AND t.present_enabled = 'O'), false),
+               CASE WHEN t.name_taken THEN format('DROP TRIGGER %I ON %s; ', t.name, t.table_name) ELSE '' END || t.definition ||
+               CASE WHEN t.always THEN format('; ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.table_name, t.name) ELSE '' END
           FROM defined_triggers t
       ) p
      ORDER BY p.stage, p.place
@@ -472,7 +498,8 @@ BEGIN
              CROSS JOIN pg_class t
              WHERE g.oid = gateways AND a.grantee <> owner AND t.relacl IS NULL
                AND t.relnamespace = '@extschema@'::regnamespace
-               AND t.relname IN ('gateway_pools', 'gateway_pool_memberships', 'gateway_states', 'gateway_probes')
+               AND t.relname IN ('gateway_pools', 'gateway_pool_memberships', 'gateway_states', 'gateway_health',
+                                 'gateway_probes')
         LOOP
             EXECUTE part.command;
         END LOOP;
@@ -523,6 +550,7 @@ BEGIN
     END IF;
     DROP TABLE IF EXISTS
         @extschema@.gateway_probes,
+        @extschema@.gateway_health,
         @extschema@.gateway_states,
         @extschema@.gateway_pool_entitlements,
         @extschema@.gateway_pool_memberships,

@@ -1,0 +1,105 @@
+/*
+ * change_triggers.c
+ *		Triggers that tell every session, and shared memory, what has changed.
+ *
+ * They fire ALWAYS, in the role of a replica too, and break no rule by that:
+ * they refuse nothing.
+ */
+#include "postgres.h"
+
+#include "commands/trigger.h"
+#include "utils/rel.h"
+
+#include "catalog.h"
+#include "gateway_store.h"
+#include "host_columns.h"
+#include "publication.h"
+#include "trigger_row.h"
+
+PG_FUNCTION_INFO_V1(gateway_pools_tell);
+PG_FUNCTION_INFO_V1(gateway_pool_gateways_tell);
+
+/*
+ * gateway_pools_tell(): AFTER INSERT OR UPDATE OR DELETE, row, and AFTER
+ * TRUNCATE, statement, of gateway_pools, gateway_pool_memberships and
+ * gateway_states
+ *
+ * Every session reads pools anew, once this transaction has committed.
+ */
+Datum
+gateway_pools_tell(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER,
+									 ON_INSERT | ON_UPDATE | ON_DELETE | ON_TRUNCATE);
+	Oid			table = RelationGetRelid(call->tg_relation);
+	PoolCatalog catalog;
+
+	/* The host may be taking its tables, and with them the feature, back. */
+	if (!catalog_find(&catalog, fcinfo->flinfo->fn_oid))
+		return PointerGetDatum(NULL);
+	if (table != catalog.memberships && table != catalog.states)
+		trigger_require_table(call, catalog.pools);
+	catalog_invalidate(catalog.marker);
+	return PointerGetDatum(NULL);
+}
+
+/* Whether a column of that name, if there is one, gets another value. */
+static bool
+changes(TriggerData *call, const char *name)
+{
+	AttrNumber	column = trigger_column(call, name);
+
+	return column != InvalidAttrNumber && trigger_changes(call, column);
+}
+
+static const pg_uuid_t *
+id_of(TriggerData *call, HeapTuple row)
+{
+	return trigger_uuid(call, row, trigger_required_column(call, "id"));
+}
+
+/* A row that was updated: heartbeats go to shared memory, the rest is read anew. */
+static void
+tell_update(TriggerData *call, const PoolCatalog *catalog)
+{
+	HostHeartbeat host;
+
+	if (changes(call, "id"))
+		publication_deletion(catalog->marker, id_of(call, call->tg_trigtuple));
+	if (changes(call, "id") || changes(call, "orgId") || changes(call, "capabilities"))
+		catalog_invalidate(catalog->marker);
+
+	if (host_columns_read_tuple(call->tg_newtuple, RelationGetDescr(call->tg_relation), &host))
+	{
+		Heartbeat	heartbeat = store_heartbeat_of(&host);
+
+		publication_heartbeat(catalog->marker, id_of(call, call->tg_newtuple), &heartbeat);
+	}
+	else
+		catalog_invalidate(catalog->marker);
+}
+
+/*
+ * gateway_pool_gateways_tell(): AFTER UPDATE OR DELETE, row, and AFTER TRUNCATE, statement,
+ * of the host's gateways table
+ *
+ * Fires at every heartbeat: what the row says is published when the transaction
+ * has committed, and no session has to read anything anew.
+ */
+Datum
+gateway_pool_gateways_tell(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_UPDATE | ON_DELETE | ON_TRUNCATE);
+	PoolCatalog catalog;
+
+	if (!catalog_find(&catalog, fcinfo->flinfo->fn_oid))
+		return PointerGetDatum(NULL);
+	trigger_require_table(call, catalog.gateways);
+	if (TRIGGER_FIRED_BY_UPDATE(call->tg_event))
+		tell_update(call, &catalog);
+	else if (TRIGGER_FIRED_BY_DELETE(call->tg_event))
+		publication_deletion(catalog.marker, id_of(call, call->tg_trigtuple));
+	else
+		publication_truncation(catalog.marker);
+	return PointerGetDatum(NULL);
+}

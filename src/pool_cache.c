@@ -1,0 +1,399 @@
+/*
+ * pool_cache.c
+ *		Pools and their members, as this session knows them.
+ *
+ * A pool is read once, by one query, and kept until anything that it was read
+ * from changes anywhere: triggers on those tables invalidate the marker, and
+ * the callback here is told when their transaction commits, or, for changes of
+ * our own, at the next command.  Messages are looked for before each pick, by
+ * catalog_find.  The callback only sets a flag.
+ *
+ * What was read while this transaction had changed something goes when it, or
+ * any of its subtransactions, aborts: a statement that fails midway has
+ * invalidated nothing.
+ *
+ * The health of members is not kept here but judged by their slots.  Where a
+ * member has none, or the transaction itself wrote its gateway's row, the pool
+ * is read for each pick.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "common/hashfn.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+
+#include "clock.h"
+#include "pool_cache.h"
+#include "publication.h"
+
+/* Beyond this the cache starts anew: some 6 MB. */
+#define MEMBERS_MAX 65536
+
+/* On a standby heartbeats come without being published: pools are read this often. */
+#define STANDBY_INTERVAL (5 * USECS_PER_SEC)
+
+typedef struct CacheEntry
+{
+	pg_uuid_t	id;
+	char		status;
+	KnownPool  *pool;
+} CacheEntry;
+
+#define SH_PREFIX cache
+#define SH_ELEMENT_TYPE CacheEntry
+#define SH_KEY_TYPE pg_uuid_t
+#define SH_KEY id
+#define SH_HASH_KEY(table, key) hash_bytes((const unsigned char *) &(key), sizeof(pg_uuid_t))
+#define SH_EQUAL(table, a, b) (memcmp(&(a), &(b), sizeof(pg_uuid_t)) == 0)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+static MemoryContext context;
+static cache_hash *cache;
+static uint64 cache_version;	/* of the catalog by which it was filled */
+static int	members_kept;
+
+/* What is in the cache is not to be used any more. */
+static bool stale = true;
+
+/* Some of it may come from changes that have not been committed. */
+static bool uncommitted_kept;
+
+/*
+ * The one relcache callback of this library.  Marker or table, dropped or
+ * altered: pools are read anew.
+ */
+static void
+relation_changed(Datum arg, Oid relation)
+{
+	if (catalog_forget(relation))
+		stale = true;
+}
+
+static void
+drop_uncommitted(void)
+{
+	if (uncommitted_kept)
+		stale = true;
+	uncommitted_kept = false;
+}
+
+static void
+end_of_transaction(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT)
+		uncommitted_kept = false;
+	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		drop_uncommitted();
+}
+
+static void
+end_of_subtransaction(SubXactEvent event, SubTransactionId my_id, SubTransactionId parent_id, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		drop_uncommitted();
+}
+
+/* pool_cache_init registers the callbacks; called once a process. */
+void
+pool_cache_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_changed, 0);
+	RegisterXactCallback(end_of_transaction, NULL);
+	RegisterSubXactCallback(end_of_subtransaction, NULL);
+}
+
+static void
+start_anew(uint64 version)
+{
+	/* Counts lie in what is to be freed. */
+	pick_stats_flush();
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "gateway_pool pools", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(context);
+	cache = cache_create(context, 64, NULL);
+	cache_version = version;
+	members_kept = 0;
+	uncommitted_kept = false;
+	stale = false;
+}
+
+/* A slot that was made for a member, to be freed if the gateway proves gone. */
+typedef struct MadeSlot
+{
+	pg_uuid_t	gateway;
+	HealthSlotRef ref;
+} MadeSlot;
+
+/*
+ * Makes slots for the members that lack one, unless none is free.
+ *
+ * Nobody publishes to a slot that is not there: a row that changed while its
+ * slot was being made has to be read once more.
+ */
+static List *
+make_slots(const PoolCatalog *catalog, const PoolRow *row)
+{
+	List	   *made = NIL;
+
+	for (int i = 0; i < row->member_count; i++)
+	{
+		const GatewayRow *gateway = &row->members[i].gateway;
+		MadeSlot   *slot;
+		bool		created;
+
+		/* A gateway that this transaction made is nobody else's business. */
+		if (gateway->slot.number != NO_SLOT || gateway->own)
+			continue;
+		slot = palloc(sizeof(MadeSlot));
+		slot->gateway = gateway->id;
+		slot->ref = store_make_slot(catalog, &gateway->id, gateway->recorded_unhealthy, &created);
+		if (created)
+			made = lappend(made, slot);
+		else if (slot->ref.number == NO_SLOT)
+			break;
+	}
+	return made;
+}
+
+/* Frees slots of gateways that are not among the members any more. */
+static void
+free_unused_slots(List *made, const PoolRow *row)
+{
+	ListCell   *cell;
+
+	foreach(cell, made)
+	{
+		const MadeSlot *slot = lfirst(cell);
+		bool		used = false;
+
+		for (int i = 0; row != NULL && i < row->member_count && !used; i++)
+			used = memcmp(&row->members[i].gateway.id, &slot->gateway, sizeof(pg_uuid_t)) == 0;
+		if (!used)
+			health_map_free(slot->ref);
+	}
+}
+
+/* Reads a pool, with a slot for each member as far as there are any. */
+static PoolRow *
+read_pool(const PoolCatalog *catalog, const pg_uuid_t *id)
+{
+	List	   *made = NIL;
+
+	for (;;)
+	{
+		int			count;
+		PoolRow    *row = store_pools(catalog, (StoreFilter) {.id = id}, &count);
+		List	   *made_now = NIL;
+
+		if (count == 0)
+			row = NULL;
+		else if (health_map_exists())
+			made_now = make_slots(catalog, row);
+		if (made_now == NIL)
+		{
+			free_unused_slots(made, row);
+			return row;
+		}
+		made = list_concat(made, made_now);
+	}
+}
+
+/* Whether shared memory tells about a gateway whatever this transaction may see. */
+static bool
+has_slot(const GatewayRow *gateway)
+{
+	return gateway->slot.number != NO_SLOT && !gateway->own;
+}
+
+static bool
+all_have_slots(const PoolRow *row)
+{
+	for (int i = 0; i < row->member_count; i++)
+		if (!has_slot(&row->members[i].gateway))
+			return false;
+	return true;
+}
+
+/* Whether there was no room in shared memory for a member. */
+static bool
+lacks_slots(const PoolRow *row)
+{
+	for (int i = 0; i < row->member_count; i++)
+		if (row->members[i].gateway.slot.number == NO_SLOT && !row->members[i].gateway.own)
+			return true;
+	return false;
+}
+
+static Size
+jsonb_size(const Jsonb *value)
+{
+	return value == NULL ? 0 : MAXALIGN(VARSIZE(value));
+}
+
+/*
+ * pool_cache_of_row turns a pool that was read into one to pick from, in one
+ * chunk of the current memory context.
+ */
+KnownPool *
+pool_cache_of_row(const PoolRow *row)
+{
+	Size		members_size = MAXALIGN(sizeof(KnownMember) * row->member_count);
+	Size		columns_size = MAXALIGN(sizeof(DrawColumn) * row->member_count);
+	Size		size = MAXALIGN(sizeof(KnownPool)) + members_size + columns_size;
+	SelectionMember *selection = palloc0(sizeof(SelectionMember) * Max(row->member_count, 1));
+	KnownPool  *pool;
+	char	   *place;
+
+	for (int i = 0; i < row->member_count; i++)
+		size += jsonb_size(row->members[i].gateway.capabilities);
+
+	pool = MemoryContextAllocExtended(CurrentMemoryContext, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	place = (char *) pool + MAXALIGN(sizeof(KnownPool));
+	pool->id = pool->count.pool = row->id;
+	pool->member_count = row->member_count;
+	pool->members = (KnownMember *) place;
+	pool->draw.columns = (DrawColumn *) (place += members_size);
+	place += columns_size;
+
+	for (int i = 0; i < row->member_count; i++)
+	{
+		const MemberRow *from = &row->members[i];
+		KnownMember *member = &pool->members[i];
+
+		member->gateway = member->count.gateway = from->gateway.id;
+		member->count.pool = row->id;
+		member->slot = from->gateway.slot;
+		member->by_slot = has_slot(&from->gateway);
+		member->status = from->gateway.health.status;
+		member->state = selection[i].state = from->gateway.state;
+		member->weight = selection[i].weight = from->weight;
+		member->priority = selection[i].priority = from->priority;
+		if (from->gateway.capabilities != NULL)
+		{
+			member->capabilities = memcpy(place, from->gateway.capabilities, VARSIZE(from->gateway.capabilities));
+			place += jsonb_size(from->gateway.capabilities);
+		}
+	}
+	draw_table_build(&pool->draw, selection, row->member_count);
+	pfree(selection);
+	return pool;
+}
+
+
+/* Once a session: picks work, but are slow, and load and failures are not known. */
+static void
+warn_of_fallback(void)
+{
+	static bool warned = false;
+
+	if (warned)
+		return;
+	warned = true;
+	if (!health_map_exists())
+		ereport(WARNING,
+				(errmsg("gateway_pool is not preloaded: picks read the tables"),
+				 errhint("Add gateway_pool to shared_preload_libraries and restart the server.")));
+	else
+		ereport(WARNING,
+				(errmsg("shared memory of gateway_pool is full: picks of some pools read the tables"),
+				 errhint("Raise gateway_pool.max_gateways and restart the server.")));
+}
+
+/*
+ * Reads a pool from the tables.  It is kept, unless something changed while it
+ * was read: then this pick, which began before, may use it, but no other.
+ */
+static KnownPool *
+read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	PoolRow    *row;
+	KnownPool  *pool;
+	bool		keep;
+
+	if (!health_map_exists())
+		warn_of_fallback();
+	row = read_pool(catalog, id);
+	if (row == NULL)
+		return NULL;
+	AcceptInvalidationMessages();
+	keep = !stale && !publication_is_pending() && all_have_slots(row) &&
+		row->member_count <= MEMBERS_MAX;
+	if (health_map_exists() && lacks_slots(row))
+		warn_of_fallback();
+
+	if (keep)
+	{
+		if (members_kept + row->member_count > MEMBERS_MAX)
+			start_anew(cache_version);
+		MemoryContextSwitchTo(context);
+	}
+	pool = pool_cache_of_row(row);
+	MemoryContextSwitchTo(caller);
+
+	pool->kept = keep;
+	pool->read_at = now;
+	pool->in_recovery = RecoveryInProgress();
+	if (keep)
+	{
+		bool		found;
+
+		cache_insert(cache, *id, &found)->pool = pool;
+		members_kept += row->member_count;
+		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+			uncommitted_kept = true;
+	}
+	return pool;
+}
+
+/* On a standby a pool is read every few seconds, and once more after its promotion. */
+static bool
+is_outdated(const KnownPool *pool, int64 now)
+{
+	return unlikely(pool->in_recovery) &&
+		(now - pool->read_at >= STANDBY_INTERVAL || !RecoveryInProgress());
+}
+
+/*
+ * pool_cache_get returns a pool as of now, for a catalog that has just been
+ * opened, or NULL if there is no such pool.  It is valid until the next call of
+ * this file, or until the caller's memory context goes.
+ */
+KnownPool *
+pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
+{
+	if (stale || cache_version != catalog->version)
+		start_anew(catalog->version);
+
+	if (!publication_is_pending())
+	{
+		CacheEntry *entry = cache_lookup(cache, *id);
+
+		if (entry != NULL)
+		{
+			if (!is_outdated(entry->pool, now))
+				return entry->pool;
+			pool_cache_forget(id);
+		}
+	}
+	return read_known_pool(catalog, id, now);
+}
+
+/* pool_cache_forget has a pool read anew at its next pick. */
+void
+pool_cache_forget(const pg_uuid_t *id)
+{
+	CacheEntry *entry = cache_lookup(cache, *id);
+
+	if (entry == NULL)
+		return;
+	pick_stats_flush();
+	members_kept -= entry->pool->member_count;
+	pfree(entry->pool);
+	cache_delete(cache, *id);
+}

@@ -1,0 +1,208 @@
+/*
+ * publication.c
+ *		What a transaction tells shared memory about gateways when it commits.
+ *
+ * Triggers queue; the transaction's callback stores.  What a subtransaction
+ * queued goes with it when it aborts.  The queue is bounded: what does not fit,
+ * and what a prepared transaction would store when somebody else commits it,
+ * becomes an invalidation, upon which the rows are read anew.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "utils/memutils.h"
+
+#include "catalog.h"
+#include "publication.h"
+
+#define QUEUE_MAX 1024
+
+typedef enum PublicationKind
+{
+	PUBLISH_HEARTBEAT,
+	PUBLISH_DELETION,
+	PUBLISH_TRUNCATION,
+	ABANDON_SLOT				/* at abort: its gateway has never been there */
+} PublicationKind;
+
+typedef struct Publication
+{
+	PublicationKind kind;
+	int			nest_level;
+	pg_uuid_t	gateway;
+	Heartbeat	heartbeat;
+} Publication;
+
+/* Of the current transaction, in its memory. */
+static Publication *queue;
+static int	queue_length;
+static int	queue_room;
+static bool heartbeats_queued;
+static Oid	queue_marker;
+
+static void
+enqueue(Oid marker, const Publication *publication)
+{
+	if (!health_map_exists())
+		return;
+	if (queue_length == QUEUE_MAX)
+	{
+		catalog_invalidate(marker);
+		return;
+	}
+	if (queue_length == queue_room)
+	{
+		int			room = queue_room == 0 ? 4 : Min(queue_room * 4, QUEUE_MAX);
+
+		queue = queue == NULL ? MemoryContextAlloc(TopTransactionContext, sizeof(Publication) * room) :
+			repalloc(queue, sizeof(Publication) * room);
+		queue_room = room;
+	}
+	queue[queue_length] = *publication;
+	queue[queue_length++].nest_level = GetCurrentTransactionNestLevel();
+	queue_marker = marker;
+}
+
+/* publication_heartbeat queues what a row of the host's table says from now on. */
+void
+publication_heartbeat(Oid marker, const pg_uuid_t *gateway, const Heartbeat *heartbeat)
+{
+	Publication publication = {.kind = PUBLISH_HEARTBEAT, .gateway = *gateway, .heartbeat = *heartbeat};
+
+	enqueue(marker, &publication);
+	heartbeats_queued = true;
+}
+
+/* publication_deletion queues that a row of the host's table is gone. */
+void
+publication_deletion(Oid marker, const pg_uuid_t *gateway)
+{
+	Publication publication = {.kind = PUBLISH_DELETION, .gateway = *gateway};
+
+	enqueue(marker, &publication);
+}
+
+/* publication_truncation queues that all rows of the host's table are gone. */
+void
+publication_truncation(Oid marker)
+{
+	Publication publication = {.kind = PUBLISH_TRUNCATION};
+
+	enqueue(marker, &publication);
+}
+
+/*
+ * publication_own_slot queues that a slot was made for a row that this
+ * transaction wrote, perhaps inserted: if it aborts, there may be no such row.
+ */
+void
+publication_own_slot(Oid marker, const pg_uuid_t *gateway)
+{
+	Publication publication = {.kind = ABANDON_SLOT, .gateway = *gateway};
+
+	enqueue(marker, &publication);
+}
+
+/* publication_is_pending tells whether this transaction wrote heartbeats that nobody knows yet. */
+bool
+publication_is_pending(void)
+{
+	return heartbeats_queued;
+}
+
+static void
+free_slot(const pg_uuid_t *gateway)
+{
+	HealthSlotRef ref = health_map_find(gateway);
+
+	if (ref.number != NO_SLOT)
+		health_map_free(ref);
+}
+
+static void
+publish_all(void)
+{
+	for (int i = 0; i < queue_length; i++)
+	{
+		const Publication *publication = &queue[i];
+
+		switch (publication->kind)
+		{
+			case PUBLISH_HEARTBEAT:
+				health_map_publish_commit(&publication->gateway, &publication->heartbeat, XactLastCommitEnd);
+				break;
+			case PUBLISH_DELETION:
+				free_slot(&publication->gateway);
+				break;
+			case PUBLISH_TRUNCATION:
+				health_map_free_database();
+				break;
+			case ABANDON_SLOT:
+				break;
+		}
+	}
+}
+
+/* Drops what was queued at this nesting level and deeper. */
+static void
+abandon(int nest_level)
+{
+	while (queue_length > 0 && queue[queue_length - 1].nest_level >= nest_level)
+		if (queue[--queue_length].kind == ABANDON_SLOT)
+			free_slot(&queue[queue_length].gateway);
+}
+
+static void
+forget_queue(void)
+{
+	queue = NULL;
+	queue_length = queue_room = 0;
+	heartbeats_queued = false;
+}
+
+/* After COMMIT an ERROR would be a PANIC: nothing here allocates or throws. */
+static void
+end_of_transaction(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_PREPARE:
+			if (queue_length > 0)
+				catalog_invalidate(queue_marker);
+			break;
+		case XACT_EVENT_COMMIT:
+			publish_all();
+			forget_queue();
+			break;
+		case XACT_EVENT_ABORT:
+			abandon(0);
+			forget_queue();
+			break;
+		case XACT_EVENT_PREPARE:
+			forget_queue();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+end_of_subtransaction(SubXactEvent event, SubTransactionId my_id, SubTransactionId parent_id, void *arg)
+{
+	int			nest_level = GetCurrentTransactionNestLevel();
+
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		abandon(nest_level);
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		for (int i = queue_length - 1; i >= 0 && queue[i].nest_level >= nest_level; i--)
+			queue[i].nest_level = nest_level - 1;
+}
+
+/* publication_init registers the callbacks; called once a process. */
+void
+publication_init(void)
+{
+	RegisterXactCallback(end_of_transaction, NULL);
+	RegisterSubXactCallback(end_of_subtransaction, NULL);
+}

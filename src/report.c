@@ -1,0 +1,235 @@
+/*
+ * report.c
+ *		What gateways and their callers report: heartbeats, failures, loads.
+ *
+ * Reports go to shared memory alone, and are known to this server alone.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "argument.h"
+#include "catalog.h"
+#include "clock.h"
+#include "compat.h"
+#include "gateway_store.h"
+#include "publication.h"
+#include "reservation.h"
+#include "settings.h"
+
+PG_FUNCTION_INFO_V1(gateway_pool_record_heartbeat);
+PG_FUNCTION_INFO_V1(gateway_pool_report_failure);
+PG_FUNCTION_INFO_V1(gateway_pool_report_load);
+PG_FUNCTION_INFO_V1(gateway_pool_release);
+
+/* How often a slot may vanish between being found and being written. */
+#define ATTEMPTS_MAX 8
+
+/* Longest time-to-live that is believed: 10 years. */
+#define TTL_MAX (INT64CONST(315576000) * USECS_PER_SEC)
+
+/* A report on its way: about which gateway, by the rights on which table. */
+typedef struct Report
+{
+	PoolCatalog catalog;
+	const pg_uuid_t *gateway;
+	int64		now;
+} Report;
+
+static Report
+begin_report(FunctionCallInfo fcinfo, AclMode on_pools, AclMode on_health)
+{
+	Report		report;
+
+	catalog_open(&report.catalog, fcinfo->flinfo->fn_oid);
+	if (on_pools != 0)
+		catalog_require_privilege(report.catalog.pools, on_pools);
+	if (on_health != 0)
+		catalog_require_privilege(report.catalog.health, on_health);
+	report.gateway = argument_uuid(fcinfo, 0, "gateway_id");
+	if (!health_map_exists())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("reports need gateway_pool to be preloaded"),
+				 errhint("Add gateway_pool to shared_preload_libraries and restart the server.")));
+	report.now = clock_monotonic();
+	return report;
+}
+
+static void
+refuse_unknown(const Report *report)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("gateway %s does not exist", uuid_text(report->gateway))));
+}
+
+/* The row of the gateway, or NULL. */
+static GatewayRow *
+find_row(const Report *report)
+{
+	int			count;
+	GatewayRow *row = store_gateways(&report->catalog, (StoreFilter) {.id = report->gateway}, &count);
+
+	return count > 0 ? row : NULL;
+}
+
+/*
+ * The slot of the gateway, which exists as long as its row does.  Where one is
+ * made, the row is looked for once more: whoever deletes it from then on finds
+ * the slot, and frees it.
+ */
+static HealthSlotRef
+slot_of(const Report *report)
+{
+	HealthSlotRef ref = health_map_find(report->gateway);
+	bool		created;
+	GatewayRow *row;
+
+	if (ref.number != NO_SLOT)
+		return ref;
+
+	row = find_row(report);
+	if (row == NULL)
+		refuse_unknown(report);
+	ref = store_make_slot(&report->catalog, report->gateway, row->recorded_unhealthy, &created);
+	if (ref.number == NO_SLOT)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("shared memory of gateway_pool is full"),
+				 errhint("Raise gateway_pool.max_gateways and restart the server.")));
+	if (created && row->own)
+		publication_own_slot(report->catalog.marker, report->gateway);
+	else if (created && find_row(report) == NULL)
+	{
+		health_map_free(ref);
+		refuse_unknown(report);
+	}
+	return ref;
+}
+
+/* In microseconds, from NULL for the setting's. */
+static int64
+read_ttl(FunctionCallInfo fcinfo)
+{
+	const Interval *ttl;
+	double		microseconds;
+
+	if (PG_ARGISNULL(1))
+		return setting_heartbeat_timeout * USECS_PER_SEC;
+	ttl = PG_GETARG_INTERVAL_P(1);
+	microseconds = ((double) ttl->month * DAYS_PER_MONTH + ttl->day) * USECS_PER_DAY + ttl->time;
+	if (microseconds <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ttl must be longer than 0")));
+	return Min(microseconds, TTL_MAX);
+}
+
+/*
+ * record_gateway_heartbeat(gateway_id uuid, ttl interval)
+ *
+ * The gateway lives: that counts for the time-to-live, heartbeat_timeout where
+ * it is NULL, and heartbeat_grace.  Needs UPDATE on gateway_health.  Errors:
+ * NULL or a ttl that is not positive 22023, no such gateway P0002, not preloaded
+ * 55000, shared memory full 53400.
+ */
+Datum
+gateway_pool_record_heartbeat(PG_FUNCTION_ARGS)
+{
+	Report		report = begin_report(fcinfo, 0, ACL_UPDATE);
+	int64		expires_at = report.now + read_ttl(fcinfo) + setting_heartbeat_grace * USECS_PER_SEC;
+
+	for (int i = 0; i < ATTEMPTS_MAX; i++)
+		if (health_map_report_heartbeat(slot_of(&report), report.now, expires_at))
+			PG_RETURN_VOID();
+	refuse_unknown(&report);
+	PG_RETURN_VOID();
+}
+
+/* Printable and short; "" for NULL. */
+static void
+read_reason(FunctionCallInfo fcinfo, char *reason)
+{
+	char	   *given;
+	int			length;
+
+	reason[0] = '\0';
+	if (PG_ARGISNULL(1))
+		return;
+	given = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	length = pg_mbcliplen(given, strlen(given), HEALTH_REASON_SIZE - 1);
+	memcpy(reason, given, length);
+	reason[length] = '\0';
+	for (char *c = reason; *c != '\0'; c++)
+		if ((unsigned char) *c < ' ' || *c == 0x7f)
+			*c = ' ';
+}
+
+/*
+ * report_gateway_failure(gateway_id uuid, reason text)
+ *
+ * A caller could not get through: the gateway is suspect for suspect_ttl, and is
+ * picked only when no healthy one is left.  Of the reason, 63 bytes are kept for
+ * people to read.  Needs SELECT on gateway_pools.  Errors: NULL gateway 22023,
+ * no such gateway P0002, not preloaded 55000, shared memory full 53400.
+ */
+Datum
+gateway_pool_report_failure(PG_FUNCTION_ARGS)
+{
+	Report		report = begin_report(fcinfo, ACL_SELECT, 0);
+	char		reason[HEALTH_REASON_SIZE];
+
+	read_reason(fcinfo, reason);
+	for (int i = 0; i < ATTEMPTS_MAX; i++)
+		if (health_map_report_failure(slot_of(&report), report.now, reason))
+			PG_RETURN_VOID();
+	refuse_unknown(&report);
+	PG_RETURN_VOID();
+}
+
+/*
+ * report_gateway_load(gateway_id uuid, active_connections int)
+ *
+ * So many connections the gateway has; believed for 35 s.  Needs UPDATE on
+ * gateway_health.  Errors: NULL or a negative number 22023, no such gateway
+ * P0002, not preloaded 55000, shared memory full 53400.
+ */
+Datum
+gateway_pool_report_load(PG_FUNCTION_ARGS)
+{
+	Report		report = begin_report(fcinfo, 0, ACL_UPDATE);
+	int32		connections;
+
+	argument_require(fcinfo, 1, "active_connections");
+	connections = PG_GETARG_INT32(1);
+	if (connections < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("active_connections must not be negative")));
+	for (int i = 0; i < ATTEMPTS_MAX; i++)
+		if (reservation_report_load(slot_of(&report), connections, report.now))
+			PG_RETURN_VOID();
+	refuse_unknown(&report);
+	PG_RETURN_VOID();
+}
+
+/*
+ * release_gateway(gateway_id uuid, opened boolean) returns boolean
+ *
+ * Ends the oldest reservation of the gateway: its connection has been opened,
+ * and counts as one of the gateway's until its next report; or it will not be,
+ * opened false.  Returns whether there was a reservation.  Needs SELECT on
+ * gateway_pools.  Errors: NULL 22023, no such gateway P0002, not preloaded 55000.
+ */
+Datum
+gateway_pool_release(PG_FUNCTION_ARGS)
+{
+	Report		report = begin_report(fcinfo, ACL_SELECT, 0);
+
+	argument_require(fcinfo, 1, "opened");
+	PG_RETURN_BOOL(reservation_release(slot_of(&report), PG_GETARG_BOOL(1), report.now));
+}
