@@ -9,12 +9,17 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "commands/extension.h"
 #include "common/hashfn.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -148,14 +153,38 @@ hash_columns(Oid relation)
 	return hash;
 }
 
+/*
+ * The table that a foreign key of ours references, or InvalidOid.  Read without
+ * a lock on our table: heartbeats of the host's do not wait for whoever alters it.
+ */
 static Oid
 host_table(Oid relation, const char *column)
 {
-	Relation	referencing = relation_open(relation, AccessShareLock);
-	Oid			referenced = catalog_referenced_table(referencing,
-													  get_attnum(relation, column));
+	Relation	constraints = table_open(ConstraintRelationId, AccessShareLock);
+	AttrNumber	number = get_attnum(relation, column);
+	Oid			referenced = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	row;
 
-	relation_close(referencing, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relation));
+	scan = systable_beginscan(constraints, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
+	while (!OidIsValid(referenced) && HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		Form_pg_constraint constraint = (Form_pg_constraint) GETSTRUCT(row);
+		bool		is_null;
+		Datum		columns;
+
+		if (constraint->contype != CONSTRAINT_FOREIGN)
+			continue;
+		columns = heap_getattr(row, Anum_pg_constraint_conkey, RelationGetDescr(constraints), &is_null);
+		if (!is_null && ArrayGetNItems(1, ARR_DIMS(DatumGetArrayTypeP(columns))) == 1 &&
+			*(AttrNumber *) ARR_DATA_PTR(DatumGetArrayTypeP(columns)) == number)
+			referenced = constraint->confrelid;
+	}
+	systable_endscan(scan);
+	table_close(constraints, AccessShareLock);
 	return referenced;
 }
 
