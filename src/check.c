@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "consumers.h"
 #include "entitlement.h"
+#include "health_map.h"
 #include "owner.h"
 #include "pool_name.h"
 #include "same_org.h"
@@ -53,6 +54,19 @@ text_of(uint64 row, int column)
 	char	   *value = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
 
 	return value == NULL ? "" : value;
+}
+
+static void
+check_memory(FunctionCallInfo fcinfo)
+{
+	if (!health_map_exists())
+		report(fcinfo, "not preloaded", "shared_preload_libraries",
+			   "Picks read the tables; reports and strategy least_loaded are refused.",
+			   "Add gateway_pool to shared_preload_libraries and restart the server.");
+	else if (health_map_is_full())
+		report(fcinfo, "map full", "gateway_pool.max_gateways",
+			   "Picks of pools with gateways for which there is no room read the tables.",
+			   "Raise gateway_pool.max_gateways and restart the server.");
 }
 
 static void
@@ -298,6 +312,7 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
 	catalog_require_privilege(catalog.pools, ACL_SELECT);
 	init_materialized_result(fcinfo);
 
+	check_memory(fcinfo);
 	check_names(fcinfo, &catalog);
 	check_members(fcinfo, &catalog);
 	check_plans(fcinfo, &catalog);

@@ -15,6 +15,7 @@
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -52,6 +53,7 @@ typedef struct Reading
 {
 	HostColumns columns;
 	uint64		sequence;		/* of publications, from before the query */
+	bool		own;			/* by columns that this transaction may have altered */
 	int64		now;			/* monotonic */
 	TimestampTz wall_now;
 } Reading;
@@ -70,6 +72,7 @@ begin_reading(const PoolCatalog *catalog)
 	Reading		reading = {
 		.columns = host_columns_find(RelationGetDescr(gateways)),
 		.sequence = health_map_sequence(),
+		.own = CheckRelationLockedByMe(gateways, AccessExclusiveLock, true),
 		.now = clock_monotonic(),
 		.wall_now = GetCurrentTimestamp()
 	};
@@ -212,7 +215,8 @@ gateway_of(HeapTuple row, const Reading *reading)
 	gateway.org_id = *DatumGetUUIDP(column_of(row, GATEWAY_ORG_ID, NULL));
 	gateway.name = TextDatumGetCString(column_of(row, GATEWAY_NAME, NULL));
 	gateway.state = state_of(row);
-	gateway.own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(column_of(row, GATEWAY_XMIN, NULL)));
+	gateway.own = reading->own ||
+		TransactionIdIsCurrentTransactionId(DatumGetTransactionId(column_of(row, GATEWAY_XMIN, NULL)));
 	gateway.recorded_unhealthy = DatumGetBool(column_of(row, GATEWAY_RECORDED_UNHEALTHY, NULL));
 
 	for (int i = 0; i < HOST_COLUMN_COUNT; i++)

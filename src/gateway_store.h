@@ -21,7 +21,7 @@ typedef struct GatewayRow
 	Jsonb	   *capabilities;	/* or NULL */
 	GatewayState state;
 	bool		recorded_unhealthy; /* gateway_health says so */
-	bool		own;			/* this transaction wrote the row */
+	bool		own;			/* written or read so by this transaction alone */
 	HealthSlotRef slot;
 	Heartbeat	heartbeat;		/* as the row says, in wall time */
 	GatewayHealth health;

@@ -6,6 +6,7 @@ CREATE ROLE regress_hostile;
 GRANT EXECUTE ON FUNCTION public.fails TO regress_hostile;
 SELECT host_test.make_host('app', 2, 'regress_hostile');
 CREATE EXTENSION gateway_pool SCHEMA app;
+\i test/first_pick.sql
 \set acme '\'00000000-0000-0000-0000-00000000000a\''
 \set pool '\'00000000-0000-0000-0000-000000000001\''
 SELECT host_test.add_org('app', 'acme', :acme);

@@ -2,6 +2,7 @@
 -- The management functions, one an endpoint.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
+\i test/first_pick.sql
 \set acme '\'00000000-0000-0000-0000-00000000000a\''
 \set bolt '\'00000000-0000-0000-0000-00000000000b\''
 \set g1 '\'00000000-0000-0000-0000-0000000000a1\''

@@ -2,6 +2,7 @@
 -- Picking: who, and why.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
+\i test/first_pick.sql
 \set acme '\'00000000-0000-0000-0000-00000000000a\''
 \set pool '\'00000000-0000-0000-0000-000000000001\''
 SELECT host_test.add_org('app', 'acme', :acme);
@@ -11,6 +12,7 @@ SELECT host_test.add_gateway('app', :acme, 'g' || i, '0s', ('00000000-0000-0000-
   FROM generate_series(1, 5) i;
 SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001')$$);
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT :pool, id FROM gateways_v2;
+\i test/first_pick.sql
 
 CREATE FUNCTION public.name_of(id uuid) RETURNS text LANGUAGE sql AS $$
     SELECT name FROM app.gateways_v2 g WHERE g.id = name_of.id

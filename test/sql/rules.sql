@@ -2,6 +2,7 @@
 -- The rules on pools and members, by plain statements.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
+\i test/first_pick.sql
 \set acme '\'00000000-0000-0000-0000-00000000000a\''
 \set bolt '\'00000000-0000-0000-0000-00000000000b\''
 SELECT host_test.add_org('app', 'acme', :acme), host_test.add_org('app', 'bolt', :bolt);

@@ -13,6 +13,7 @@ $$;
 -- No columns to take evidence from.
 SELECT host_test.make_host('app', -1);
 CREATE EXTENSION gateway_pool SCHEMA app;
+\i test/first_pick.sql
 SELECT host_test.add_org('app', 'acme', :acme);
 SELECT host_test.add_gateway('app', :acme, 'any') IS NOT NULL;
 SELECT statuses();
@@ -85,6 +86,7 @@ INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", weight, prio
 SELECT p.id, g.id, 3, 2 FROM (VALUES ('green', 'up'), ('green', 'up2'), ('yellow', 'up'), ('yellow', 'down'), ('yellow', 'never'),
                                      ('red', 'down'), ('theirs', 'theirs')) v (p, g)
   JOIN gateway_pools p ON p.name = v.p JOIN gateways_v2 g ON g.name = v.g;
+\i test/first_pick.sql
 SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a2', 'maintenance');
 SELECT name, "memberCount", "healthyMemberCount", health, label, "connectedResourcesCount", "memberGatewayIds"
   FROM gateway_pool_status ORDER BY name;

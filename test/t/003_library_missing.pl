@@ -48,7 +48,7 @@ sub private_installation
 }
 
 my ($installation, $library) = private_installation();
-my $node = start_node('main', install_path => $installation);
+my $node = start_node('main', install_path => $installation, conf => q{shared_preload_libraries = ''});
 my $db = PoolDatabase->create_with_host_functions($node, 'app');
 my $owner = $db->as('app_owner');
 my ($objects, $tables, $rows, $output);

@@ -14,7 +14,9 @@ use Test::More;
 
 our @EXPORT_OK = qw(start_node same_lines);
 
-# Starts a server whose settings are those of the tests here.
+# Starts a server whose settings are those of the tests here: the library is
+# preloaded, and evidence that ran out is judged as when the server has been up
+# for a while.
 sub start_node
 {
     my ($name, %params) = @_;
@@ -22,7 +24,8 @@ sub start_node
     my $node = PostgreSQL::Test::Cluster->new($name, %params);
 
     $node->init(extra => ['--locale=C', '--encoding=UTF8']);
-    $node->append_conf('postgresql.conf', "timezone = 'UTC'\n$conf");
+    $node->append_conf('postgresql.conf', join("\n", "timezone = 'UTC'",
+            "shared_preload_libraries = 'gateway_pool'", 'gateway_pool.startup_grace = 0', $conf));
     $node->start;
     return $node;
 }
