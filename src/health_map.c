@@ -417,7 +417,7 @@ store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 w
 {
 	bool		turned_away = heartbeat->failed ||
 		(!heartbeat->heard && slot->published && slot->heartbeat.heard);
-	int			kind = heartbeat->failed ? TABLE_FAILED : heartbeat->heard ? TABLE_HEARD : TABLE_NEVER;
+	uint64		word;
 
 	if (heartbeat->heard && !(slot->published && slot->heartbeat.heard &&
 							  slot->heartbeat.heard_at == heartbeat->heard_at))
@@ -428,9 +428,17 @@ store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 w
 	/* The host's word against a gateway outweighs what was reported before. */
 	if (turned_away)
 		pg_atomic_write_u64(&slot->reported, make_word(slot->generation, WORD_EMPTY, 0));
-	pg_atomic_write_u64(&slot->table,
-						make_word(slot->generation, kind,
-								  kind == TABLE_HEARD ? slot->heard_at + heartbeat->lifetime : 0));
+	if (heartbeat->failed)
+		word = make_word(slot->generation, TABLE_FAILED, 0);
+	else if (!heartbeat->heard)
+		word = make_word(slot->generation, TABLE_NEVER, 0);
+	else
+	{
+		word = make_word(slot->generation, TABLE_HEARD, slot->heard_at + heartbeat->lifetime);
+		/* By what the word rounds up, all of it is later: people see what is judged. */
+		slot->heard_at = Max(slot->heard_at, word_time(word) - heartbeat->lifetime);
+	}
+	pg_atomic_write_u64(&slot->table, word);
 }
 
 static bool
@@ -665,8 +673,7 @@ health_map_display(HealthSlotRef ref, int64 now, HealthDisplay *display)
 		display->heard = true;
 		display->heard_at = heard_at + wall_offset;
 		display->expires = !heartbeat.failed;
-		/* As it is judged, unless the word had no room for it. */
-		display->expires_at = Max(word_time(table), heard_at + heartbeat.lifetime) + wall_offset;
+		display->expires_at = heard_at + heartbeat.lifetime + wall_offset;
 	}
 	if (word_kind(reported) == WORD_KNOWN && word_generation(reported) == ref.generation)
 	{

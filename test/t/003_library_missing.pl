@@ -89,7 +89,7 @@ $db->value(qq{
 $objects = $db->objects('public');
 $rows = $db->rows('public');
 $db->shows("SELECT pick_healthy_gateway('$pool')", $gateway, 'the private installation works');
-$db->shows('SELECT problem FROM check_gateway_pools()', 'pools without a plan', 'and knows one problem, which is made for this');
+$db->shows('SELECT problem FROM check_gateway_pools() WHERE problem <> \'not preloaded\'', 'pools without a plan', 'and knows one problem, which is made for this');
 
 my $old_session = $owner->session;
 $old_session->value("BEGIN; UPDATE gateways_v2 SET name = name RETURNING pick_healthy_gateway('$pool'); ROLLBACK");
@@ -147,8 +147,8 @@ rename_library("$library.away", $library);
 $db->works('CREATE EXTENSION gateway_pool', 'CREATE EXTENSION with the library');
 same_lines($db->objects('public'), $objects, 'all objects are as they were: triggers, keys, indexes, rights');
 is($db->rows('public'), $rows, 'all rows are, and nobody was entitled anew');
-$db->shows('SELECT problem FROM check_gateway_pools()', 'pools without a plan', 'it knows the one problem again');
-$db->shows(qq{DELETE FROM gateway_pools WHERE "orgId" = '$beta'; SELECT * FROM check_gateway_pools()}, '',
+$db->shows('SELECT problem FROM check_gateway_pools() WHERE problem <> \'not preloaded\'', 'pools without a plan', 'it knows the one problem again');
+$db->shows(qq{DELETE FROM gateway_pools WHERE "orgId" = '$beta'; SELECT * FROM check_gateway_pools() WHERE problem <> 'not preloaded'}, '',
     'and none after that was solved');
 foreach ([ 'old session', $old_session ], [ 'new session', $owner ])
 {

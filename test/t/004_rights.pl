@@ -424,7 +424,7 @@ foreach (
         $on_gateways = $privileges->($db, 'gateways_v2');
         like($on_gateways, qr/^reader\|SELECT\|t$/m, "$installer: there are rights to pass on");
         is($privileges->($db, $_), $on_gateways, "$installer: $_ has the rights of the gateways")
-          foreach qw(gateway_pools gateway_pool_memberships gateway_states gateway_probes);
+          foreach qw(gateway_pools gateway_pool_memberships gateway_states gateway_health gateway_probes);
         is($privileges->($db, 'gateway_pool_entitlements'), '', "$installer: entitlements are nobody's but the owner's");
     }
 }
@@ -433,7 +433,7 @@ foreach (
     my $app = $db->as('app');
     my $rights = sub {
         return $db->value(qq{SELECT t, string_agg(p, ' ' ORDER BY p) FROM unnest('{gateways_v2,gateway_pools,gateway_pool_memberships,
-            gateway_states,gateway_probes,gateway_pool_entitlements}'::text[]) WITH ORDINALITY u (t, n)
+            gateway_states,gateway_health,gateway_probes,gateway_pool_entitlements}'::text[]) WITH ORDINALITY u (t, n)
             LEFT JOIN unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) p ON has_table_privilege('app', t, p)
             GROUP BY t, n ORDER BY n});
     };
@@ -441,11 +441,11 @@ foreach (
     $db->as('app_owner')->value('GRANT SELECT, UPDATE, DELETE ON gateways_v2 TO app');
     $db->value('CREATE EXTENSION gateway_pool');
     is($rights->(), join("\n", 'gateways_v2|DELETE SELECT UPDATE', map { "$_|" } qw(gateway_pools gateway_pool_memberships
-                gateway_states gateway_probes gateway_pool_entitlements)), 'CREATE EXTENSION itself grants nothing');
+                gateway_states gateway_health gateway_probes gateway_pool_entitlements)), 'CREATE EXTENSION itself grants nothing');
     $app->fails('SELECT * FROM gateway_pool_status', '42501', 'so an application role sees nothing yet');
     $db->as('app_owner')->value('GRANT INSERT ON gateway_probes TO app');
     $db->as('app_owner')->works('SELECT install_gateway_pools()', 'the owner calls install_gateway_pools()');
-    is($rights->(), join("\n", (map { "$_|DELETE SELECT UPDATE" } qw(gateways_v2 gateway_pools gateway_pool_memberships gateway_states)),
+    is($rights->(), join("\n", (map { "$_|DELETE SELECT UPDATE" } qw(gateways_v2 gateway_pools gateway_pool_memberships gateway_states gateway_health)),
             'gateway_probes|INSERT', 'gateway_pool_entitlements|'), 'which grants what nobody has granted yet');
     $app->works('SELECT * FROM gateway_pool_status', 'the application role sees pools');
     $app->fails(qq{INSERT INTO gateway_pool_entitlements ("orgId", "gatewayPool") VALUES ('$acme', true)}, '42501',
