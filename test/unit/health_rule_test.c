@@ -15,7 +15,7 @@
 static HeartbeatEvidence
 judge(HostHeartbeat host)
 {
-	Heartbeat	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE, NOW);
+	Heartbeat	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE);
 
 	return heartbeat_evidence(&heartbeat, NOW);
 }
@@ -84,23 +84,27 @@ test_paths(void)
 	ok(judge(with_ttl(ttl, expired, leftover)) == HEARTBEAT_EXPIRED, "nor does one of a former direct address");
 
 	host = with_ttl(ttl, heard(7), heard(5));
-	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE, NOW);
-	ok(heartbeat.heard_at == NOW - 5 && heartbeat.expires_at == NOW - 5 + ttl + GRACE, "the later path counts");
+	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE);
+	ok(heartbeat.heard_at == NOW - 5 && heartbeat_expires_at(&heartbeat, NOW) == NOW - 5 + ttl + GRACE,
+	   "the later path counts");
 
 	host = with_ttl(ttl, heard(-9 * SECOND), silent);
-	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE, NOW);
-	ok(heartbeat.heard_at == NOW && heartbeat.expires_at == NOW + ttl + GRACE, "a heartbeat in the future counts as of now");
+	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE);
+	ok(heartbeat.heard_at == NOW + 9 * SECOND && heartbeat_expires_at(&heartbeat, NOW) == NOW + ttl + GRACE,
+	   "a heartbeat in the future counts as of now");
+	ok(heartbeat_expires_at(&heartbeat, NOW + 20 * SECOND) == NOW + 9 * SECOND + ttl + GRACE,
+	   "and as of its own time once that has come");
 
 	host = with_ttl(ttl, (HeartbeatPath) {.configured = true, .heard = true, .heard_at = PG_INT64_MAX}, silent);
-	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE, NOW);
-	ok(heartbeat.expires_at == NOW + ttl + GRACE, "so does infinity");
+	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE);
+	ok(heartbeat_expires_at(&heartbeat, NOW) == NOW + ttl + GRACE, "so does infinity");
 
 	host = with_ttl(ttl, (HeartbeatPath) {.configured = true, .heard = true, .heard_at = PG_INT64_MIN}, silent);
-	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE, NOW);
+	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE);
 	ok(heartbeat_evidence(&heartbeat, NOW) == HEARTBEAT_EXPIRED, "minus infinity is expired");
 }
 
-/* What the rule says of heartbeat, probe, required, suspect: the whole table. */
+/* What the rule says of heartbeat, probe, required, suspect, startup grace: the whole table. */
 static void
 test_rule(void)
 {
@@ -111,8 +115,9 @@ test_rule(void)
 		for (int probe = PROBE_NONE; probe <= PROBE_DOWN; probe++)
 			for (int required = 0; required <= 1; required++)
 				for (int suspect = 0; suspect <= 1; suspect++)
+				for (int grace = 0; grace <= 1; grace++)
 				{
-					HealthEvidence evidence = {heartbeat, probe, required, suspect};
+					HealthEvidence evidence = {heartbeat, probe, required, suspect, grace};
 					GatewayHealth health = health_rule(&evidence);
 					bool		up = heartbeat == HEARTBEAT_FRESH || probe == PROBE_UP;
 					bool		down = heartbeat == HEARTBEAT_EXPIRED || heartbeat == HEARTBEAT_FAILED ||
@@ -123,14 +128,52 @@ test_rule(void)
 						expected = GATEWAY_UNHEALTHY;
 					else if (up)
 						expected = suspect || probe == PROBE_DOWN ? GATEWAY_DEGRADED : GATEWAY_HEALTHY;
+					else if (heartbeat == HEARTBEAT_EXPIRED && grace && probe != PROBE_DOWN)
+						expected = GATEWAY_DEGRADED;
 					else
 						expected = down ? GATEWAY_UNHEALTHY : GATEWAY_UNKNOWN;
 
 					ok(health.status == expected && health.reason != NULL,
-					   "heartbeat %s, probe %s%s%s: %s (%s)", heartbeats[heartbeat], probes[probe],
-					   required ? ", required" : "", suspect ? ", suspect" : "",
+					   "heartbeat %s, probe %s%s%s%s: %s (%s)", heartbeats[heartbeat], probes[probe],
+					   required ? ", required" : "", suspect ? ", suspect" : "", grace ? ", startup grace" : "",
 					   gateway_status_name(expected), health.reason);
 				}
+}
+
+/* What the table and a report say together: the whole table. */
+static void
+test_later(void)
+{
+	static const HeartbeatEvidence together[4][4] =
+	{
+		/* reported: never, failed (which nobody reports), expired, fresh */
+		[HEARTBEAT_NEVER] = {HEARTBEAT_NEVER, HEARTBEAT_FAILED, HEARTBEAT_EXPIRED, HEARTBEAT_FRESH},
+		[HEARTBEAT_FAILED] = {HEARTBEAT_FAILED, HEARTBEAT_FAILED, HEARTBEAT_FAILED, HEARTBEAT_FRESH},
+		[HEARTBEAT_EXPIRED] = {HEARTBEAT_EXPIRED, HEARTBEAT_EXPIRED, HEARTBEAT_EXPIRED, HEARTBEAT_FRESH},
+		[HEARTBEAT_FRESH] = {HEARTBEAT_FRESH, HEARTBEAT_FRESH, HEARTBEAT_FRESH, HEARTBEAT_FRESH}
+	};
+
+	for (int table = HEARTBEAT_NEVER; table <= HEARTBEAT_FRESH; table++)
+		for (int reported = HEARTBEAT_NEVER; reported <= HEARTBEAT_FRESH; reported++)
+			ok(heartbeat_later(table, reported) == together[table][reported],
+			   "table %d, reported %d: the later counts", table, reported);
+}
+
+static void
+test_equal(void)
+{
+	Heartbeat	one = {.heard = true, .heard_at = NOW, .lifetime = SECOND};
+	Heartbeat	other = one;
+
+	ok(heartbeat_equal(&one, &other), "the same is equal");
+	other.lifetime++;
+	ok(!heartbeat_equal(&one, &other), "another lifetime is not");
+	other = one;
+	other.heard_at++;
+	ok(!heartbeat_equal(&one, &other), "another time is not");
+	other = one;
+	other.failed = true;
+	ok(!heartbeat_equal(&one, &other), "a failure is not");
 }
 
 /* The words that users read. */
@@ -143,15 +186,16 @@ test_reasons(void)
 		const char *reason;
 	}			cases[] =
 	{
-		{{HEARTBEAT_FRESH, PROBE_NONE, false, false}, "heartbeat fresh"},
-		{{HEARTBEAT_EXPIRED, PROBE_NONE, false, false}, "heartbeat expired"},
-		{{HEARTBEAT_FAILED, PROBE_NONE, false, false}, "heartbeat failed"},
-		{{HEARTBEAT_NEVER, PROBE_NONE, false, false}, "no evidence"},
-		{{HEARTBEAT_EXPIRED, PROBE_UP, false, false}, "probe up"},
-		{{HEARTBEAT_FRESH, PROBE_DOWN, true, false}, "probe down"},
-		{{HEARTBEAT_NEVER, PROBE_DOWN, false, false}, "probe down"},
-		{{HEARTBEAT_FRESH, PROBE_DOWN, false, false}, "probe contradicts heartbeat"},
-		{{HEARTBEAT_FRESH, PROBE_NONE, false, true}, "suspect"}
+		{{HEARTBEAT_EXPIRED, PROBE_NONE, false, false, true}, "heartbeat expired, startup grace"},
+		{{HEARTBEAT_FRESH, PROBE_NONE, false, false, false}, "heartbeat fresh"},
+		{{HEARTBEAT_EXPIRED, PROBE_NONE, false, false, false}, "heartbeat expired"},
+		{{HEARTBEAT_FAILED, PROBE_NONE, false, false, false}, "heartbeat failed"},
+		{{HEARTBEAT_NEVER, PROBE_NONE, false, false, false}, "no evidence"},
+		{{HEARTBEAT_EXPIRED, PROBE_UP, false, false, false}, "probe up"},
+		{{HEARTBEAT_FRESH, PROBE_DOWN, true, false, false}, "probe down"},
+		{{HEARTBEAT_NEVER, PROBE_DOWN, false, false, false}, "probe down"},
+		{{HEARTBEAT_FRESH, PROBE_DOWN, false, false, false}, "probe contradicts heartbeat"},
+		{{HEARTBEAT_FRESH, PROBE_NONE, false, true, false}, "suspect"}
 	};
 
 	for (int i = 0; i < lengthof(cases); i++)
@@ -169,6 +213,8 @@ main(void)
 	test_with_ttl();
 	test_paths();
 	test_rule();
+	test_later();
+	test_equal();
 	test_reasons();
 	return done();
 }

@@ -10,6 +10,7 @@
 
 /* The server's own, of which nothing is linked. */
 #undef printf
+#undef snprintf
 #undef vprintf
 
 static int	tap_count = 0;
