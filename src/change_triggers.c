@@ -65,7 +65,7 @@ tell_update(TriggerData *call, const PoolCatalog *catalog)
 	HostHeartbeat host;
 
 	if (changes(call, "id"))
-		publication_deletion(catalog->marker, id_of(call, call->tg_trigtuple));
+		publication_deletion(catalog, id_of(call, call->tg_trigtuple));
 	if (changes(call, "id") || changes(call, "orgId") || changes(call, "capabilities"))
 		catalog_invalidate(catalog->marker);
 
@@ -73,7 +73,7 @@ tell_update(TriggerData *call, const PoolCatalog *catalog)
 	{
 		Heartbeat	heartbeat = store_heartbeat_of(&host);
 
-		publication_heartbeat(catalog->marker, id_of(call, call->tg_newtuple), &heartbeat);
+		publication_heartbeat(catalog, id_of(call, call->tg_newtuple), &heartbeat);
 	}
 	else
 		catalog_invalidate(catalog->marker);
@@ -98,8 +98,8 @@ gateway_pool_gateways_tell(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_UPDATE(call->tg_event))
 		tell_update(call, &catalog);
 	else if (TRIGGER_FIRED_BY_DELETE(call->tg_event))
-		publication_deletion(catalog.marker, id_of(call, call->tg_trigtuple));
+		publication_deletion(&catalog, id_of(call, call->tg_trigtuple));
 	else
-		publication_truncation(catalog.marker);
+		publication_truncation(&catalog);
 	return PointerGetDatum(NULL);
 }

@@ -51,6 +51,7 @@ enum
 /* What the rows of one query have in common. */
 typedef struct Reading
 {
+	Oid			table;
 	HostColumns columns;
 	uint64		sequence;		/* of publications, from before the query */
 	bool		own;			/* by columns that this transaction may have altered */
@@ -70,6 +71,7 @@ begin_reading(const PoolCatalog *catalog)
 {
 	Relation	gateways = relation_open(catalog->gateways, AccessShareLock);
 	Reading		reading = {
+		.table = catalog->gateways,
 		.columns = host_columns_find(RelationGetDescr(gateways)),
 		.sequence = health_map_sequence(),
 		.own = CheckRelationLockedByMe(gateways, AccessExclusiveLock, true),
@@ -226,7 +228,7 @@ gateway_of(HeapTuple row, const Reading *reading)
 	host = host_columns_read(reading->columns, values, nulls);
 	gateway.heartbeat = store_heartbeat_of(&host);
 
-	gateway.slot = health_map_find(&gateway.id);
+	gateway.slot = health_map_find(reading->table, &gateway.id);
 	judge(&gateway, reading);
 	return gateway;
 }
@@ -433,6 +435,7 @@ sweep_slots(const PoolCatalog *catalog)
 
 	for (int i = 0; i < slot_count; i++)
 		if (slots[i].database == MyDatabaseId ?
+			slots[i].table != catalog->gateways ||
 			hash_search(ids, &slots[i].gateway, HASH_FIND, NULL) == NULL :
 			!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(slots[i].database)))
 			health_map_free(slots[i].ref);
@@ -448,12 +451,12 @@ sweep_slots(const PoolCatalog *catalog)
 HealthSlotRef
 store_make_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, bool recorded_unhealthy, bool *created)
 {
-	HealthSlotRef ref = health_map_create(gateway, recorded_unhealthy, created);
+	HealthSlotRef ref = health_map_create(catalog->gateways, gateway, recorded_unhealthy, created);
 
 	if (ref.number == NO_SLOT && health_map_begin_sweep(clock_monotonic()))
 	{
 		sweep_slots(catalog);
-		ref = health_map_create(gateway, recorded_unhealthy, created);
+		ref = health_map_create(catalog->gateways, gateway, recorded_unhealthy, created);
 	}
 	return ref;
 }

@@ -3,7 +3,7 @@
  *		The evidence about gateways, in shared memory.
  *
  * A fixed array of slots, one for each gateway of each database, and a hash
- * table from (database, gateway) to slot.  Locks:
+ * table from (database, gateways table, gateway) to slot.  Locks:
  *
  * - an entry of the hash table, and whose a slot is, change under the LWLock of
  *   the entry's partition; the list of free slots has a lock of its own, which
@@ -39,6 +39,7 @@
 typedef struct SlotKey
 {
 	Oid			database;
+	Oid			table;			/* the host's: one made anew has other gateways */
 	pg_uuid_t	gateway;
 } SlotKey;
 
@@ -152,12 +153,13 @@ health_slot(HealthSlotRef ref)
 }
 
 static SlotKey
-key_of(Oid database, const pg_uuid_t *gateway)
+key_of(Oid database, Oid table, const pg_uuid_t *gateway)
 {
 	SlotKey		key;
 
 	memset(&key, 0, sizeof(key));
 	key.database = database;
+	key.table = table;
 	key.gateway = *gateway;
 	return key;
 }
@@ -185,11 +187,11 @@ look_up(const SlotKey *key, uint32 hash)
 	return (HealthSlotRef) {entry->number, map->slots[entry->number].generation};
 }
 
-/* health_map_find returns the slot of a gateway of this database, or NO_SLOT. */
+/* health_map_find returns the slot of a gateway of a table of this database, or NO_SLOT. */
 HealthSlotRef
-health_map_find(const pg_uuid_t *gateway)
+health_map_find(Oid table, const pg_uuid_t *gateway)
 {
-	SlotKey		key = key_of(MyDatabaseId, gateway);
+	SlotKey		key = key_of(MyDatabaseId, table, gateway);
 	HealthSlotRef ref = {NO_SLOT, 0};
 	uint32		hash;
 
@@ -236,14 +238,14 @@ give_free_slot(int32 number)
 }
 
 /*
- * health_map_create returns the slot of a gateway of this database, made now if
- * there was none, and NO_SLOT if none is free.  "recorded_unhealthy" is what
+ * health_map_create returns the slot of a gateway of a table, made now if there
+ * was none, and NO_SLOT if none is free.  "recorded_unhealthy" is what
  * gateway_health says of the gateway.
  */
 HealthSlotRef
-health_map_create(const pg_uuid_t *gateway, bool recorded_unhealthy, bool *created)
+health_map_create(Oid table, const pg_uuid_t *gateway, bool recorded_unhealthy, bool *created)
 {
-	SlotKey		key = key_of(MyDatabaseId, gateway);
+	SlotKey		key = key_of(MyDatabaseId, table, gateway);
 	uint32		hash = get_hash_value(entries, &key);
 	HealthSlotRef ref;
 
@@ -265,6 +267,7 @@ health_map_create(const pg_uuid_t *gateway, bool recorded_unhealthy, bool *creat
 			slot->used = true;
 			slot->published = false;
 			slot->database = key.database;
+			slot->relation = key.table;
 			slot->gateway = key.gateway;
 			slot->sequence = 0;
 			slot->commit = InvalidXLogRecPtr;
@@ -291,7 +294,7 @@ health_map_free(HealthSlotRef ref)
 	bool		freed = false;
 
 	SpinLockAcquire(&slot->mutex);
-	key = key_of(slot->database, &slot->gateway);
+	key = key_of(slot->database, slot->relation, &slot->gateway);
 	SpinLockRelease(&slot->mutex);
 
 	hash = get_hash_value(entries, &key);
@@ -322,19 +325,20 @@ read_entry(int number, HealthSlotEntry *entry)
 	used = slot->used;
 	entry->ref = (HealthSlotRef) {number, slot->generation};
 	entry->database = slot->database;
+	entry->table = slot->relation;
 	entry->gateway = slot->gateway;
 	SpinLockRelease(&slot->mutex);
 	return used;
 }
 
-/* health_map_free_database frees the slots of this database; no ERROR. */
+/* health_map_free_table frees the slots of the gateways of a table; no ERROR. */
 void
-health_map_free_database(void)
+health_map_free_table(Oid table)
 {
 	HealthSlotEntry entry;
 
 	for (int i = 0; map != NULL && i < setting_max_gateways; i++)
-		if (read_entry(i, &entry) && entry.database == MyDatabaseId)
+		if (read_entry(i, &entry) && entry.database == MyDatabaseId && entry.table == table)
 			health_map_free(entry.ref);
 }
 
@@ -487,10 +491,10 @@ health_map_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequenc
  * with a snapshot that sees this commit if the slot was not here to be found.
  */
 void
-health_map_publish_commit(const pg_uuid_t *gateway, const Heartbeat *heartbeat, XLogRecPtr commit)
+health_map_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartbeat *heartbeat, XLogRecPtr commit)
 {
 	uint64		sequence = pg_atomic_add_fetch_u64(&map->sequence, 1);
-	HealthSlotRef ref = health_map_find(gateway);
+	HealthSlotRef ref = health_map_find(table, gateway);
 	HealthSlot *slot;
 	int64		now;
 	int64		wall_offset;

@@ -49,6 +49,7 @@ typedef struct HealthSlotEntry
 {
 	HealthSlotRef ref;
 	Oid			database;
+	Oid			table;
 	pg_uuid_t	gateway;
 } HealthSlotEntry;
 
@@ -56,17 +57,19 @@ extern Size health_map_size(void);
 extern void health_map_startup(void);
 extern bool health_map_exists(void);
 
-extern HealthSlotRef health_map_find(const pg_uuid_t *gateway);
-extern HealthSlotRef health_map_create(const pg_uuid_t *gateway, bool recorded_unhealthy, bool *created);
+extern HealthSlotRef health_map_find(Oid table, const pg_uuid_t *gateway);
+extern HealthSlotRef health_map_create(Oid table, const pg_uuid_t *gateway, bool recorded_unhealthy,
+									   bool *created);
 extern void health_map_free(HealthSlotRef ref);
-extern void health_map_free_database(void);
+extern void health_map_free_table(Oid table);
 extern HealthSlotEntry *health_map_list(int *count);
 extern bool health_map_is_full(void);
 extern bool health_map_begin_sweep(int64 now);
 
 extern uint64 health_map_sequence(void);
 extern void health_map_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequence);
-extern void health_map_publish_commit(const pg_uuid_t *gateway, const Heartbeat *heartbeat, XLogRecPtr commit);
+extern void health_map_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartbeat *heartbeat,
+									  XLogRecPtr commit);
 extern bool health_map_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at);
 extern bool health_map_report_failure(HealthSlotRef ref, int64 now, const char *reason);
 

@@ -9,8 +9,8 @@
  * next gateway's, and changes nothing: words change by compare-and-exchange.
  *
  * Below the words is what only publishing a heartbeat needs.  It is protected
- * by the slot's spinlock, which a pick never takes; "database" and "gateway",
- * too, change under it.
+ * by the slot's spinlock, which a pick never takes; whose the slot is, too,
+ * changes under it.
  */
 #ifndef GATEWAY_POOL_HEALTH_SLOT_H
 #define GATEWAY_POOL_HEALTH_SLOT_H
@@ -67,6 +67,7 @@ typedef struct HealthSlot
 	uint16		generation;
 	int32		next_free;
 	Oid			database;
+	Oid			relation;		/* the gateways table */
 	pg_uuid_t	gateway;
 	Heartbeat	heartbeat;		/* as published last, in wall time */
 	int64		heard_at;		/* the same heartbeat in monotonic time */

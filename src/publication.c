@@ -40,15 +40,16 @@ static int	queue_length;
 static int	queue_room;
 static bool heartbeats_queued;
 static Oid	queue_marker;
+static Oid	queue_table;
 
 static void
-enqueue(Oid marker, const Publication *publication)
+enqueue(const PoolCatalog *catalog, const Publication *publication)
 {
 	if (!health_map_exists())
 		return;
 	if (queue_length == QUEUE_MAX)
 	{
-		catalog_invalidate(marker);
+		catalog_invalidate(catalog->marker);
 		return;
 	}
 	if (queue_length == queue_room)
@@ -61,35 +62,36 @@ enqueue(Oid marker, const Publication *publication)
 	}
 	queue[queue_length] = *publication;
 	queue[queue_length++].nest_level = GetCurrentTransactionNestLevel();
-	queue_marker = marker;
+	queue_marker = catalog->marker;
+	queue_table = catalog->gateways;
 }
 
 /* publication_heartbeat queues what a row of the host's table says from now on. */
 void
-publication_heartbeat(Oid marker, const pg_uuid_t *gateway, const Heartbeat *heartbeat)
+publication_heartbeat(const PoolCatalog *catalog, const pg_uuid_t *gateway, const Heartbeat *heartbeat)
 {
 	Publication publication = {.kind = PUBLISH_HEARTBEAT, .gateway = *gateway, .heartbeat = *heartbeat};
 
-	enqueue(marker, &publication);
+	enqueue(catalog, &publication);
 	heartbeats_queued = true;
 }
 
 /* publication_deletion queues that a row of the host's table is gone. */
 void
-publication_deletion(Oid marker, const pg_uuid_t *gateway)
+publication_deletion(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
 	Publication publication = {.kind = PUBLISH_DELETION, .gateway = *gateway};
 
-	enqueue(marker, &publication);
+	enqueue(catalog, &publication);
 }
 
 /* publication_truncation queues that all rows of the host's table are gone. */
 void
-publication_truncation(Oid marker)
+publication_truncation(const PoolCatalog *catalog)
 {
 	Publication publication = {.kind = PUBLISH_TRUNCATION};
 
-	enqueue(marker, &publication);
+	enqueue(catalog, &publication);
 }
 
 /*
@@ -97,11 +99,11 @@ publication_truncation(Oid marker)
  * transaction wrote, perhaps inserted: if it aborts, there may be no such row.
  */
 void
-publication_own_slot(Oid marker, const pg_uuid_t *gateway)
+publication_own_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
 	Publication publication = {.kind = ABANDON_SLOT, .gateway = *gateway};
 
-	enqueue(marker, &publication);
+	enqueue(catalog, &publication);
 }
 
 /* publication_is_pending tells whether this transaction wrote heartbeats that nobody knows yet. */
@@ -114,7 +116,7 @@ publication_is_pending(void)
 static void
 free_slot(const pg_uuid_t *gateway)
 {
-	HealthSlotRef ref = health_map_find(gateway);
+	HealthSlotRef ref = health_map_find(queue_table, gateway);
 
 	if (ref.number != NO_SLOT)
 		health_map_free(ref);
@@ -130,13 +132,13 @@ publish_all(void)
 		switch (publication->kind)
 		{
 			case PUBLISH_HEARTBEAT:
-				health_map_publish_commit(&publication->gateway, &publication->heartbeat, XactLastCommitEnd);
+				health_map_publish_commit(queue_table, &publication->gateway, &publication->heartbeat, XactLastCommitEnd);
 				break;
 			case PUBLISH_DELETION:
 				free_slot(&publication->gateway);
 				break;
 			case PUBLISH_TRUNCATION:
-				health_map_free_database();
+				health_map_free_table(queue_table);
 				break;
 			case ABANDON_SLOT:
 				break;

@@ -5,13 +5,14 @@
 #ifndef GATEWAY_POOL_PUBLICATION_H
 #define GATEWAY_POOL_PUBLICATION_H
 
+#include "catalog.h"
 #include "health_map.h"
 
 extern void publication_init(void);
-extern void publication_heartbeat(Oid marker, const pg_uuid_t *gateway, const Heartbeat *heartbeat);
-extern void publication_deletion(Oid marker, const pg_uuid_t *gateway);
-extern void publication_truncation(Oid marker);
-extern void publication_own_slot(Oid marker, const pg_uuid_t *gateway);
+extern void publication_heartbeat(const PoolCatalog *catalog, const pg_uuid_t *gateway, const Heartbeat *heartbeat);
+extern void publication_deletion(const PoolCatalog *catalog, const pg_uuid_t *gateway);
+extern void publication_truncation(const PoolCatalog *catalog);
+extern void publication_own_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway);
 extern bool publication_is_pending(void);
 
 #endif							/* GATEWAY_POOL_PUBLICATION_H */

@@ -85,7 +85,7 @@ find_row(const Report *report)
 static HealthSlotRef
 slot_of(const Report *report)
 {
-	HealthSlotRef ref = health_map_find(report->gateway);
+	HealthSlotRef ref = health_map_find(report->catalog.gateways, report->gateway);
 	bool		created;
 	GatewayRow *row;
 
@@ -102,7 +102,7 @@ slot_of(const Report *report)
 				 errmsg("shared memory of gateway_pool is full"),
 				 errhint("Raise gateway_pool.max_gateways and restart the server.")));
 	if (created && row->own)
-		publication_own_slot(report->catalog.marker, report->gateway);
+		publication_own_slot(&report->catalog, report->gateway);
 	else if (created && find_row(report) == NULL)
 	{
 		health_map_free(ref);

@@ -46,15 +46,14 @@ settings_init(void)
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 
-	/* Sizes shared memory, hence cannot be defined once the server runs. */
-	if (process_shared_preload_libraries_in_progress)
-		DefineCustomIntVariable("gateway_pool.max_gateways",
-								"Gateways whose health is kept in shared memory, of all databases together.",
-								NULL,
-								&setting_max_gateways,
-								16384, 1, 1000000,
-								PGC_POSTMASTER, 0,
-								NULL, NULL, NULL);
+	/* Where there is no shared memory to size, it may be set but means nothing. */
+	DefineCustomIntVariable("gateway_pool.max_gateways",
+							"Gateways whose health is kept in shared memory, of all databases together.",
+							NULL,
+							&setting_max_gateways,
+							16384, 1, 1000000,
+							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("gateway_pool.max_gateways_per_pool",
 							"Members that a pool may have where the organization's entitlement says nothing; -1 is no limit.",

@@ -1,0 +1,106 @@
+\i test/setup.sql
+-- Strategies: who is picked, what is reserved and what goes back.
+SELECT host_test.make_host('app', 2);
+CREATE EXTENSION gateway_pool SCHEMA app;
+\set acme '\'00000000-0000-0000-0000-00000000000a\''
+\set pool '\'00000000-0000-0000-0000-000000000001\''
+\set a '\'00000000-0000-0000-0000-0000000000a1\''
+\set b '\'00000000-0000-0000-0000-0000000000a2\''
+SELECT set_gateway_pool_entitlement(host_test.add_org('app', 'acme', :acme), true);
+INSERT INTO gateway_pools (id, "orgId", name) VALUES (:pool, :acme, 'eu');
+SELECT count(host_test.add_gateway('app', :acme, 'g' || i, '0s', ('00000000-0000-0000-0000-0000000000a' || i)::uuid))
+  FROM generate_series(1, 5) i;
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, :a), (:pool, :b);
+CREATE FUNCTION public.claim() RETURNS uuid LANGUAGE sql AS $$
+    SELECT app.pick_healthy_gateway('00000000-0000-0000-0000-000000000001', strategy => 'least_loaded')
+$$;
+CREATE FUNCTION public.loads() RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(format('%s: %s + %s', name, "activeConnections", reservations), ', ' ORDER BY name)
+      FROM app.gateway_pool_members
+$$;
+
+-- Loads 0 and 2: of four claims, three go to the idle one.
+SELECT report_gateway_load(:a, 0), report_gateway_load(:b, 2);
+BEGIN;
+SELECT string_agg(right(p::text, 2), ' ' ORDER BY p) FROM (SELECT claim() AS p FROM generate_series(1, 4)) c;
+SELECT loads();
+-- They go back with the transaction,
+ROLLBACK;
+SELECT loads();
+-- and with a subtransaction, but for those of what is left.
+BEGIN;
+SELECT claim() = :a;
+SAVEPOINT s;
+SELECT claim() = :a;
+SAVEPOINT t;
+SELECT claim() IN (:a, :b);
+RELEASE t;
+SELECT loads() LIKE '%: 0 + 2%2 + 1' OR loads() LIKE '%: 0 + 3%2 + 0';
+ROLLBACK TO s;
+SELECT loads();
+COMMIT;
+SELECT loads();
+DO $$
+BEGIN
+    PERFORM claim();
+    RAISE 'after a claim';
+EXCEPTION WHEN raise_exception THEN NULL;
+END
+$$;
+SELECT loads();
+-- Released: opened, it counts as a connection until the next report; else not at all.
+SELECT release_gateway(:a), loads();
+SELECT release_gateway(:a), loads();
+BEGIN;
+SELECT claim() = :a, release_gateway(:a, opened => false), loads();
+SELECT claim() = :a, release_gateway(:a);
+ROLLBACK;
+SELECT loads();
+SELECT report_gateway_load(:a, 1), loads();
+-- Explaining reserves nothing, and several picks reserve the first.
+SELECT name, candidate, verdict, share FROM explain_gateway_pick(:pool, strategy => 'least_loaded') ORDER BY name;
+SELECT count(DISTINCT g), min(CASE n WHEN 1 THEN g::text END) = :a
+  FROM pick_healthy_gateways(:pool, 5, strategy => 'least_loaded') WITH ORDINALITY p (g, n);
+SELECT loads();
+-- Three times the weight carries three times as much.
+UPDATE gateway_pool_memberships SET weight = 3 WHERE "gatewayId" = :b;
+SELECT report_gateway_load(:a, 1), report_gateway_load(:b, 2), release_gateway(:a, opened => false);
+SELECT claim() = :b, claim() = :b, loads();
+UPDATE gateway_pool_memberships SET weight = 1;
+-- Unless all have reported, at random, but reserved all the same.
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, '00000000-0000-0000-0000-0000000000a3');
+SELECT count(DISTINCT claim()) FROM generate_series(1, 100);
+SELECT sum(reservations) FROM gateway_pool_members;
+SELECT DISTINCT share = 1 / 3.0::double precision FROM explain_gateway_pick(:pool, strategy => 'least_loaded');
+-- Who cannot be picked need not report.
+SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a3', 'draining');
+SELECT report_gateway_load(:a, 1000);
+SELECT count(*) FROM (SELECT claim() AS p FROM generate_series(1, 10)) c WHERE p = :b;
+
+-- Sticky: a key leads to one member, whoever asks.
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT :pool, id FROM gateways_v2 ON CONFLICT DO NOTHING;
+DELETE FROM gateway_states;
+CREATE TABLE public.led AS
+SELECT k, pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k) AS g FROM generate_series(1, 1000) k;
+SELECT right(g::text, 2), count(*) FROM public.led GROUP BY 1 ORDER BY 1;
+SELECT sticky_key, right(pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => sticky_key)::text, 2)
+  FROM unnest('{"",session-1,session-2,ключ}'::text[]) sticky_key;
+\c
+SET search_path = app, public;
+SELECT count(*) FROM public.led WHERE g <> pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k);
+-- When its member cannot be picked, another; back when it can. Others stay.
+SELECT set_gateway_state(:a, 'maintenance');
+SELECT g = :a, count(*) FILTER (WHERE g <> p), bool_or(p = :a)
+  FROM (SELECT g, pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k) AS p FROM public.led) s GROUP BY 1 ORDER BY 1;
+SELECT set_gateway_state(:a, 'active');
+SELECT count(*) FROM public.led WHERE g <> pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k);
+-- Several: an order to try, of which the first is the one; excluding it leads to the second.
+SELECT count(*), count(DISTINCT g), min(CASE n WHEN 1 THEN g::text END) = (SELECT g::text FROM public.led WHERE k = 1)
+  FROM pick_healthy_gateways(:pool, 9, strategy => 'sticky', sticky_key => 'key 1') WITH ORDINALITY p (g, n);
+SELECT pick_healthy_gateway(:pool, ARRAY[(SELECT g FROM public.led WHERE k = 1)], 'sticky', sticky_key => 'key 1')
+     = (SELECT g FROM pick_healthy_gateways(:pool, 2, strategy => 'sticky', sticky_key => 'key 1') WITH ORDINALITY p (g, n) WHERE n = 2);
+SELECT count(*) FILTER (WHERE candidate), max(share), count(*) FILTER (WHERE verdict = 'the key leads to another candidate')
+  FROM explain_gateway_pick(:pool, strategy => 'sticky', sticky_key => 'key 1');
+SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001', strategy => 'sticky')$$);
+DROP TABLE public.led;
+DROP FUNCTION public.claim, public.loads;
