@@ -58,10 +58,10 @@ DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql
 
 include test/tests.mk
 
-# Called by name, `make demo` and `make test` work before PostgreSQL's build
+# Called by name, `make demo`, `make test` and `make bench` work before PostgreSQL's build
 # files are on the machine: they install them.
 PG_CONFIG   ?= pg_config
-ifeq ($(filter demo test help,$(MAKECMDGOALS)),)
+ifeq ($(filter bench demo test help,$(MAKECMDGOALS)),)
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
@@ -72,9 +72,12 @@ sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS)
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h) gateway_pool.control
 endif
 
-.PHONY: demo test help
+.PHONY: bench demo test help
 demo: ## show the whole thing on a throw-away server (KEEP=1 leaves it up)
 	test/demo/run
+
+bench: ## measure picks beside their rivals on a throw-away server
+	test/bench/run
 
 test: ## run every test there is on throw-away servers
 	test/run

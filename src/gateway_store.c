@@ -287,7 +287,7 @@ pool_by_id_plan(const char *sql)
 	if (pool_plan.plan != NULL && strcmp(pool_plan.sql, sql) == 0)
 		return pool_plan.plan;
 
-	plan = owner_prepare(sql, 1, (Oid[]) {UUIDOID});
+	plan = owner_prepare_generic(sql, 1, (Oid[]) {UUIDOID});
 	SPI_keepplan(plan);
 	if (pool_plan.plan != NULL)
 	{

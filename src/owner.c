@@ -34,15 +34,32 @@ owner_begin(OwnerScope *scope, Oid relation)
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
+static SPIPlanPtr
+prepare(const char *sql, int argument_count, Oid *types, int options)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, argument_count, types, options);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+	return plan;
+}
+
 /* owner_prepare plans one statement; the plan lives until owner_end unless kept. */
 SPIPlanPtr
 owner_prepare(const char *sql, int argument_count, Oid *types)
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, argument_count, types);
+	return prepare(sql, argument_count, types, 0);
+}
 
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	return plan;
+/*
+ * owner_prepare_generic is the same for a plan that will be kept, and whose path
+ * is the same whatever its arguments are: planning it anew each time, for what
+ * they are, would cost more than running it.
+ */
+SPIPlanPtr
+owner_prepare_generic(const char *sql, int argument_count, Oid *types)
+{
+	return prepare(sql, argument_count, types, CURSOR_OPT_GENERIC_PLAN);
 }
 
 static uint64
