@@ -1,0 +1,136 @@
+# What ends by the clock, and what a step of the clock must not end.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use MovedClock;
+use PoolDatabase qw(start_node);
+use Test::More;
+
+my $acme = 'a0000000-0000-4000-8000-000000000001';
+my $pool = 'b0000000-0000-4000-8000-000000000001';
+my ($one, $two) = map { "90000000-0000-4000-8000-00000000000$_" } 1, 2;
+
+my $clock = MovedClock->new;
+my $node = $clock->during(sub {
+    start_node('main', conf => "autovacuum = off\ngateway_pool.default_entitlement = on\ngateway_pool.heartbeat_grace = 10s") });
+my $db = PoolDatabase->create_with_host_functions($node, 'app');
+
+$db->value(qq{
+    SELECT host_test.make_host('public', 2);
+    CREATE EXTENSION gateway_pool;
+    SELECT host_test.add_org('public', 'acme', '$acme');
+    SELECT host_test.add_gateway('public', '$acme', 'one', NULL, '$one'), host_test.add_gateway('public', '$acme', 'two', NULL, '$two');
+    INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$pool', '$acme', 'edge');
+    INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$one')});
+my $session = $db->session;
+
+sub status { return $session->value("SELECT status || ', ' || reason FROM gateway_status WHERE name = 'one'") }
+sub pick { return $session->value("SELECT coalesce(pick_healthy_gateway('$pool', null_if_none => true)::text, 'none')") }
+sub beat
+{
+    my ($ttl) = @_;
+    return $db->value(qq{UPDATE gateways_v2 SET heartbeat = clock_timestamp(), "heartbeatTTL" = $ttl WHERE id = '$one'});
+}
+
+# Both ways of a heartbeat: TTL and grace after it, to a tenth of a second.
+foreach ([ 'in the table', sub { beat(50) } ],
+    [ 'reported', sub { $db->value("SELECT record_gateway_heartbeat('$one', '50 s')") } ])
+{
+    my ($how, $send) = @$_;
+
+    is(pick(), 'none', "a heartbeat $how: nobody before it");
+    $send->();
+    is(pick(), $one, 'picked with it');
+    $clock->advance(59);
+    is(pick(), $one, 'picked until TTL and grace have passed');
+    $clock->advance(1.1);
+    is(pick(), 'none', 'and not after that');
+    is(status(), 'unhealthy, heartbeat expired', 'so the view says');
+}
+
+# The wall clock is set: what has been heard counts for as long as it did.
+foreach my $step (3600, -7200, 3600)
+{
+    beat(50);
+    is(pick(), $one, 'a fresh heartbeat');
+    my $left = sub { return $session->value(q{SELECT round(extract(epoch FROM "heartbeatExpiresAt" - clock_timestamp()))
+                                                FROM gateway_status WHERE name = 'one'}) };
+    my $before = $left->();
+    $clock->set_wall($step);
+    is(pick(), $one, "stays fresh when the wall clock is set by $step s");
+    cmp_ok(abs($left->() - $before), '<=', 1, 'and runs out as much later, for people as well');
+    $clock->advance(60.1);
+    is(pick(), 'none', 'it does run out');
+    $clock->set_wall(-$step);
+    is(pick(), 'none', 'and stays so when the clock is set back');
+}
+$db->value(qq{UPDATE gateways_v2 SET heartbeat = clock_timestamp() + interval '1 day', "heartbeatTTL" = 50 WHERE id = '$one'});
+is(pick(), $one, 'a heartbeat in the future');
+$clock->advance(60.1);
+is(pick(), 'none', 'counts as of now');
+
+# Suspects.
+$db->value("SELECT record_gateway_heartbeat('$one', '1 h'), report_gateway_failure('$one', 'reset')");
+is(status(), 'degraded, suspect: reset', 'suspect');
+$clock->advance(59);
+is(status(), 'degraded, suspect: reset', 'suspect for suspect_ttl');
+$clock->advance(1.1);
+is(status(), 'healthy, heartbeat fresh', 'and not for longer');
+
+# Loads and reservations; a client that dies leaves its reservation behind.
+$db->value(qq{
+    INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$two');
+    SELECT record_gateway_heartbeat('$one', '1 day'), record_gateway_heartbeat('$two', '1 day');
+    SELECT report_gateway_load('$one', 0), report_gateway_load('$two', 9)});
+sub loads { return $session->value(q{SELECT string_agg(concat_ws('+', coalesce("activeConnections"::text, '?'), reservations), ' ' ORDER BY name) FROM gateway_status}) }
+{
+    my $client = $db->session;
+    $client->value(qq{BEGIN; SELECT pick_healthy_gateway('$pool', strategy => 'least_loaded'); COMMIT});
+    my $pid = $client->value('SELECT pg_backend_pid()');
+    $client->value("BEGIN; SELECT pick_healthy_gateway('$pool', strategy => 'least_loaded')");
+    is(loads(), '0+2 9+0', 'two reservations');
+    $db->value("SELECT pg_terminate_backend($pid, 10000)");
+    is(loads(), '0+1 9+0', 'of an open transaction, none is left when its client dies; of a committed one, it is');
+}
+$clock->advance(34);
+is(loads(), '0+1 9+0', 'loads are believed for 35 s');
+$clock->advance(1.1);
+is(loads(), '?+1 ?+0', 'and not for longer');
+$clock->advance(230 - 36);
+is(loads(), '?+1 ?+0', 'a reservation is held for 230 s');
+$clock->advance(11);
+is(loads(), '?+0 ?+0', 'and for 240 s at most');
+$session->end;
+
+# The grace of a start.
+$db->value(qq{
+    UPDATE gateways_v2 SET heartbeat = clock_timestamp(), "heartbeatTTL" = 50;
+    INSERT INTO gateway_health ("gatewayId", status) VALUES ('$two', 'unhealthy');
+    ALTER SYSTEM SET gateway_pool.startup_grace = '3min'});
+$clock->advance(100);
+$clock->during(sub { $node->restart });
+$session = $db->session;
+is(status(), 'degraded, heartbeat expired, startup grace', 'what ran out before the start is degraded');
+is(pick(), $one, 'and picked');
+$db->shows("SELECT status FROM gateway_status WHERE name = 'two'", 'unhealthy', 'unless it was recorded as unhealthy');
+$db->value("SELECT report_gateway_failure('$one')");
+is(status(), 'unhealthy, heartbeat expired', 'or a failure was seen since');
+beat(50);
+is(pick(), $one, 'a heartbeat is one all the same');
+$clock->during(sub { $node->restart });
+$session = $db->session;
+is(pick(), $one, 'fresh after another start');
+$clock->advance(100);
+is(status(), 'degraded, heartbeat expired, startup grace', 'what runs out after the start is degraded too');
+$clock->advance(79);
+is(pick(), $one, 'until the grace has passed');
+$clock->advance(2);
+is(pick(), 'none', 'and not after that');
+is(status(), 'unhealthy, heartbeat expired', 'so the view says');
+$session->end;
+
+$node->stop;
+done_testing();
