@@ -224,38 +224,49 @@ reservation_claim(HealthSlotRef ref, const GatewayLoad *seen, int64 now)
 	return true;
 }
 
-/* A reservation that is released is not given back once more by a ROLLBACK. */
-static void
-forget_claim(HealthSlotRef ref, uint32 period)
+/* A claim of this transaction's on a slot, or NULL. */
+static Claim *
+own_claim(HealthSlotRef ref)
 {
 	for (int i = 0; i < claim_count; i++)
 		if (claims[i].ref.number == ref.number && claims[i].ref.generation == ref.generation &&
-			claims[i].period == period && claims[i].count > 0)
-		{
-			claims[i].count--;
-			return;
-		}
+			claims[i].count > 0)
+			return &claims[i];
+	return NULL;
+}
+
+static bool
+release_from(HealthSlot *slot, uint16 generation, uint32 period, bool opened)
+{
+	if (take_from_period(slot, generation, period, 1) == 0)
+		return false;
+	(void) change_load(slot, generation, opened ? 1 : 0, -1);
+	return true;
 }
 
 /*
- * reservation_release ends the oldest reservation of a gateway.  If its
- * connection has been opened, it counts as one from now on.  Returns false if
- * there is none, or the slot is gone.
+ * reservation_release ends a reservation of a gateway: one that this transaction
+ * made, which is then not given back once more by its abort, else the oldest.
+ * If its connection has been opened, it counts as one from now on.  Returns
+ * false if there is none, or the slot is gone.
  */
 bool
 reservation_release(HealthSlotRef ref, bool opened, int64 now)
 {
 	HealthSlot *slot = health_slot(ref);
 	uint32		current = period_of(now);
+	Claim	   *claim = own_claim(ref);
 
 	expire(slot, ref.generation, now);
-	for (uint32 period = current < PERIODS_HELD ? 0 : current - PERIODS_HELD + 1; period <= current; period++)
-		if (take_from_period(slot, ref.generation, period, 1) > 0)
-		{
-			(void) change_load(slot, ref.generation, opened ? 1 : 0, -1);
-			forget_claim(ref, period);
+	if (claim != NULL)
+	{
+		claim->count--;
+		if (release_from(slot, ref.generation, claim->period, opened))
 			return true;
-		}
+	}
+	for (uint32 period = current < PERIODS_HELD ? 0 : current - PERIODS_HELD + 1; period <= current; period++)
+		if (release_from(slot, ref.generation, period, opened))
+			return true;
 	return false;
 }
 

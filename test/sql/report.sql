@@ -14,8 +14,7 @@ SELECT count(host_test.add_gateway('app', :acme, 'g' || i, '0s', ('00000000-0000
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, :g1), (:pool, :g2);
 CREATE FUNCTION public.said() RETURNS SETOF text LANGUAGE sql AS $$
     SELECT concat_ws(' | ', e.name, e.status, e.reason, e.verdict, round(e.share::numeric, 3),
-                     'suspect ' || round(extract(epoch FROM s."suspectUntil" - clock_timestamp())),
-                     s."activeConnections", s.reservations)
+                     CASE WHEN s."suspectUntil" > clock_timestamp() THEN 'suspect' END, s."activeConnections", s.reservations)
       FROM app.explain_gateway_pick('00000000-0000-0000-0000-000000000001') e
       JOIN app.gateway_status s ON s."gatewayId" = e."gatewayId" ORDER BY e.name
 $$;
@@ -39,12 +38,42 @@ SELECT f, (SELECT string_agg(e, E'\n') FROM fails(f) e) FROM unnest(ARRAY[
 SELECT said();
 
 -- Failures: suspect, used when nothing better is left.
-SELECT report_gateway_failure(:g1, E'connection\n refused\x07');
+SELECT clock_timestamp() AS before \gset
+SELECT report_gateway_failure(:g1, E'connection\n refused\x07\x7f\x01');
+SELECT clock_timestamp() AS after \gset
 SELECT said();
+SELECT "suspectUntil" - interval '60 s'
+       BETWEEN :'before'::timestamptz - interval '10 ms' AND :'after'::timestamptz + interval '10 ms'
+  FROM gateway_status WHERE name = 'g1';
+-- 63 bytes of it are kept, and no half of a character.
 SELECT report_gateway_failure(:g2, repeat('ä', 40));
 SELECT said();
+SELECT report_gateway_failure(:g2, repeat('x', 70));
+SELECT octet_length(reason) - octet_length('suspect: ') FROM gateway_status WHERE name = 'g2';
+SELECT report_gateway_failure(:g2, 'x' || repeat('ä', 40));
+SELECT octet_length(reason) - octet_length('suspect: ') FROM gateway_status WHERE name = 'g2';
+-- The last report counts, also one that gives no reason.
+SELECT report_gateway_failure(:g2);
+SELECT said();
+SELECT report_gateway_failure(:g2, '');
+SELECT reason FROM gateway_status WHERE name = 'g2';
+-- Members show what their gateways do.
+SELECT count(*), bool_and((m.status, m.reason, m."activeConnections", m.reservations)
+                          IS NOT DISTINCT FROM (s.status, s.reason, s."activeConnections", s.reservations)),
+       max(greatest(abs(extract(epoch FROM m."lastHeartbeatAt" - s."lastHeartbeatAt")),
+                    abs(extract(epoch FROM m."heartbeatExpiresAt" - s."heartbeatExpiresAt")),
+                    abs(extract(epoch FROM m."suspectUntil" - s."suspectUntil")))) < 1
+  FROM gateway_pool_members m JOIN gateway_status s USING ("gatewayId");
 SELECT pick_healthy_gateway(:pool) IN (:g1, :g2);
 SELECT "healthyMemberCount", label FROM gateway_pool_status;
+-- A heartbeat is no word against a caller's failure, which ends by itself; nor
+-- does suspicion make better what is down.
+SELECT record_gateway_heartbeat(:g1);
+SELECT status FROM gateway_status WHERE name = 'g1';
+BEGIN;
+UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
+SELECT status, reason FROM gateway_status WHERE name = 'g1';
+ROLLBACK;
 -- Of a gateway that is deleted, nothing is left for one of the same id.
 BEGIN;
 DELETE FROM gateways_v2 WHERE id = :g1;
@@ -74,8 +103,10 @@ SELECT fails($$SELECT report_gateway_load('00000000-0000-0000-0000-0000000000a4'
 
 -- Heartbeats: the later of the table's and the reported one counts.
 CREATE FUNCTION public.heard(gateway text) RETURNS text LANGUAGE sql AS $$
-    SELECT concat_ws(' | ', status, reason, "lastHeartbeatAt" > clock_timestamp() - interval '1 min',
-                     'expires ' || round(extract(epoch FROM "heartbeatExpiresAt" - clock_timestamp())))
+    SELECT concat_ws(' | ', status, reason,
+                     'heard ' || CASE "lastHeartbeatAt" > clock_timestamp() - interval '1 min'
+                                 WHEN true THEN 'now' WHEN false THEN 'long ago' END,
+                     'counts for ' || round(extract(epoch FROM "heartbeatExpiresAt" - "lastHeartbeatAt")))
       FROM app.gateway_status WHERE name = gateway
 $$;
 UPDATE gateways_v2 SET heartbeat = clock_timestamp() - interval '1 day' WHERE id = :g1;
@@ -89,14 +120,40 @@ SELECT record_gateway_heartbeat(:g1);
 SELECT heard('g1');
 SELECT record_gateway_heartbeat(:g1, '1000 years');
 SELECT status FROM gateway_status WHERE name = 'g1';
+SELECT record_gateway_heartbeat(:g1, '1 microsecond');
+SELECT heard('g1');
+UPDATE gateways_v2 SET heartbeat = clock_timestamp() WHERE id = :g1;
+SELECT heard('g1');
+SELECT record_gateway_heartbeat(:g1, '10 s');
+SELECT s.status, s."lastHeartbeatAt" > g.heartbeat, round(extract(epoch FROM s."heartbeatExpiresAt" - g.heartbeat))
+  FROM gateway_status s JOIN gateways_v2 g ON g.id = s."gatewayId" WHERE g.id = :g1;
 -- Failed, or never heard of any more: what was reported before ends, a report after that counts.
 UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
 SELECT heard('g1'), pick_healthy_gateway(:pool) = :g2;
 SELECT record_gateway_heartbeat(:g1, '100 s');
 SELECT heard('g1');
+-- What else changes in the row of one that failed says nothing anew.
+UPDATE gateways_v2 SET name = 'renamed' WHERE id = :g1;
+UPDATE gateways_v2 SET name = 'g1', "heartbeatTTL" = 0 WHERE id = :g1;
+SELECT status, pick_healthy_gateway(:pool, ARRAY[:g2]::uuid[]) = :g1 FROM gateway_status WHERE name = 'g1';
 UPDATE gateways_v2 SET "heartbeatTTL" = 180, heartbeat = clock_timestamp() WHERE id = :g1;
 UPDATE gateways_v2 SET heartbeat = NULL WHERE id = :g1;
 SELECT heard('g1');
+SELECT record_gateway_heartbeat(:g1, '100 s');
+SELECT heard('g1');
+UPDATE gateways_v2 SET heartbeat = clock_timestamp() WHERE id = :g1;
+UPDATE gateways_v2 SET "heartbeatTTL" = NULL WHERE id = :g1;
+SELECT heard('g1');
+UPDATE gateways_v2 SET "heartbeatTTL" = 180, heartbeat = NULL WHERE id = :g1;
+-- The first that is ever said of a gateway may be a report.
+SELECT host_test.add_gateway('app', :acme, 'g5', NULL, '00000000-0000-0000-0000-0000000000a5');
+SELECT record_gateway_heartbeat('00000000-0000-0000-0000-0000000000a5', '100 s');
+SELECT heard('g5');
+SELECT host_test.add_gateway('app', :acme, 'g6', '0s', '00000000-0000-0000-0000-0000000000a6');
+UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE name = 'g6';
+SELECT record_gateway_heartbeat('00000000-0000-0000-0000-0000000000a6', '100 s');
+SELECT heard('g6');
+DELETE FROM gateways_v2 WHERE name IN ('g5', 'g6');
 -- Nobody who rolls back ends anything.
 SELECT record_gateway_heartbeat(:g1, '100 s');
 BEGIN;
@@ -113,22 +170,40 @@ SELECT said();
 -- Rights.
 CREATE ROLE regress_reporter;
 CREATE ROLE regress_caller;
-GRANT USAGE ON SCHEMA app TO regress_reporter, regress_caller;
+CREATE ROLE regress_owner;
+GRANT USAGE ON SCHEMA app TO regress_reporter, regress_caller, regress_owner;
 GRANT UPDATE ON gateway_health TO regress_reporter;
 GRANT SELECT ON gateway_pools TO regress_caller;
+-- No other right will do.
+GRANT SELECT, INSERT, DELETE ON gateway_health TO regress_caller, regress_owner;
+GRANT INSERT, UPDATE, DELETE ON gateway_pools TO regress_reporter, regress_owner;
 SET ROLE regress_reporter;
 SELECT record_gateway_heartbeat(:g1), report_gateway_load(:g1, 1);
 SELECT fails($$SELECT report_gateway_failure('00000000-0000-0000-0000-0000000000a1')$$);
 SELECT fails($$SELECT release_gateway('00000000-0000-0000-0000-0000000000a1')$$);
 SELECT fails($$SELECT * FROM gateway_pool_stats$$);
+SELECT fails($$SELECT reset_gateway_pool_stats()$$);
 SET ROLE regress_caller;
 SELECT report_gateway_failure(:g3), release_gateway(:g3);
+SELECT count(*) > 0 FROM gateway_pool_stats;
 SELECT fails($$SELECT record_gateway_heartbeat('00000000-0000-0000-0000-0000000000a1')$$);
 SELECT fails($$SELECT report_gateway_load('00000000-0000-0000-0000-0000000000a1', 1)$$);
 SELECT fails($$SELECT reset_gateway_pool_stats()$$);
+SET ROLE regress_owner;
+SELECT f, (SELECT string_agg(e, E'\n') FROM fails(f) e) FROM unnest(ARRAY[
+    $$SELECT record_gateway_heartbeat('00000000-0000-0000-0000-0000000000a1')$$,
+    $$SELECT report_gateway_load('00000000-0000-0000-0000-0000000000a1', 1)$$,
+    $$SELECT report_gateway_failure('00000000-0000-0000-0000-0000000000a1')$$,
+    $$SELECT release_gateway('00000000-0000-0000-0000-0000000000a1')$$,
+    $$SELECT reset_gateway_pool_stats()$$]) f;
 RESET ROLE;
-DROP OWNED BY regress_reporter, regress_caller;
-DROP ROLE regress_reporter, regress_caller;
+BEGIN;
+ALTER TABLE gateway_pools OWNER TO regress_owner;
+SET LOCAL ROLE regress_owner;
+SELECT reset_gateway_pool_stats();
+ROLLBACK;
+DROP OWNED BY regress_reporter, regress_caller, regress_owner;
+DROP ROLE regress_reporter, regress_caller, regress_owner;
 
 -- Counts: those of transactions that rolled back too.
 SELECT reset_gateway_pool_stats();
@@ -144,6 +219,27 @@ SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001
 SELECT count(*) FROM pick_healthy_gateways(:pool, 2);
 SELECT right("gatewayId"::text, 2), picks, "degradedPicks", refusals, since <= clock_timestamp()
   FROM gateway_pool_stats ORDER BY 1 NULLS FIRST;
+-- Each pool for itself; what is asked without picking does not count; any session knows.
+INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000002', :acme, 'us');
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('00000000-0000-0000-0000-000000000002', :g1);
+SELECT resolve_gateway(NULL, '00000000-0000-0000-0000-000000000002') = :g1;
+SELECT resolve_gateway(:g2, '00000000-0000-0000-0000-000000000002') = :g2;
+SELECT count(*) FROM explain_gateway_pick(:pool);
+BEGIN;
+SAVEPOINT s;
+SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000002', strategy => 'sticky', sticky_key => 'k') = :g1;
+ROLLBACK TO s;
+COMMIT;
+\c
+SET search_path = app, public;
+SELECT right("gatewayPoolId"::text, 2), right("gatewayId"::text, 2), picks, "degradedPicks", refusals, "orgId" = :acme
+  FROM gateway_pool_stats ORDER BY 1, 2 NULLS FIRST;
+-- Of a pool that is gone, nothing is shown.
+DELETE FROM gateway_pools WHERE name = 'us';
+SELECT count(*) FROM gateway_pool_stats WHERE "gatewayPoolId" <> :pool;
+SELECT reset_gateway_pool_stats();
+SELECT pick_healthy_gateway(:pool, ARRAY[:g2]::uuid[]) = :g1;
+SELECT right("gatewayId"::text, 2), picks, "degradedPicks", refusals FROM gateway_pool_stats ORDER BY 1 NULLS FIRST;
 
 -- A host without columns for it lives by reports alone.
 \i test/setup.sql
@@ -156,6 +252,13 @@ INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:poo
 SELECT pick_healthy_gateway(:pool, null_if_none => true) IS NULL;
 SELECT record_gateway_heartbeat(:g1);
 SELECT pick_healthy_gateway(:pool) = :g1;
+SELECT heard('g1');
+SELECT host_test.add_gateway('app', :acme, 'g2', '0s', :g2) = :g2;
+SELECT record_gateway_heartbeat(:g2, '10 s');
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, :g2);
+SELECT pick_healthy_gateway(:pool, ARRAY[:g1]::uuid[]) = :g2;
+SELECT heard('g2');
+DELETE FROM gateways_v2 WHERE id = :g2;
 UPDATE gateways_v2 SET name = 'g1' WHERE id = :g1;
 BEGIN;
 UPDATE gateways_v2 SET name = 'another' WHERE id = :g1;

@@ -40,6 +40,23 @@ ROLLBACK TO s;
 SELECT loads();
 COMMIT;
 SELECT loads();
+-- What a subtransaction that ended well has claimed goes with the one around it.
+BEGIN;
+SAVEPOINT s;
+SELECT claim() = :a;
+RELEASE s;
+SELECT loads();
+ROLLBACK;
+SELECT loads();
+BEGIN;
+SAVEPOINT s;
+SAVEPOINT t;
+SELECT claim() = :a;
+RELEASE t;
+RELEASE s;
+COMMIT;
+SELECT loads();
+SELECT release_gateway(:a, opened => false);
 DO $$
 BEGIN
     PERFORM claim();
@@ -57,8 +74,13 @@ SELECT claim() = :a, release_gateway(:a);
 ROLLBACK;
 SELECT loads();
 SELECT report_gateway_load(:a, 1), loads();
--- Explaining reserves nothing, and several picks reserve the first.
-SELECT name, candidate, verdict, share FROM explain_gateway_pick(:pool, strategy => 'least_loaded') ORDER BY name;
+-- Neither explaining nor another strategy reserves anything; of several picks, the first is reserved.
+SELECT strategy, name, candidate, verdict, share
+  FROM unnest('{random,least_loaded,sticky}'::text[]) strategy
+ CROSS JOIN LATERAL explain_gateway_pick(:pool, strategy => strategy, sticky_key => 'session-1') ORDER BY strategy, name;
+SELECT pick_healthy_gateway(:pool) IN (:a, :b),
+       pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'session-1') = :b;
+SELECT loads();
 SELECT count(DISTINCT g), min(CASE n WHEN 1 THEN g::text END) = :a
   FROM pick_healthy_gateways(:pool, 5, strategy => 'least_loaded') WITH ORDINALITY p (g, n);
 SELECT loads();
@@ -72,10 +94,25 @@ INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:poo
 SELECT count(DISTINCT claim()) FROM generate_series(1, 100);
 SELECT sum(reservations) FROM gateway_pool_members;
 SELECT DISTINCT share = 1 / 3.0::double precision FROM explain_gateway_pick(:pool, strategy => 'least_loaded');
+BEGIN;
+SELECT count(claim()) FROM generate_series(1, 10);
+SELECT sum(reservations) FROM gateway_pool_members;
+ROLLBACK;
+SELECT sum(reservations) FROM gateway_pool_members;
 -- Who cannot be picked need not report.
 SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a3', 'draining');
 SELECT report_gateway_load(:a, 1000);
 SELECT count(*) FROM (SELECT claim() AS p FROM generate_series(1, 10)) c WHERE p = :b;
+
+-- Nor need who is excluded.
+SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a3', 'active');
+SELECT pick_healthy_gateway(:pool, '{00000000-0000-0000-0000-0000000000a3}', 'least_loaded') = :b;
+-- A pick that finds nobody reserves nothing.
+CREATE TEMP TABLE before AS SELECT "gatewayId", reservations FROM gateway_pool_members;
+SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001',
+                      (SELECT array_agg("gatewayId") FROM before), 'least_loaded')$$);
+SELECT pick_healthy_gateway(:pool, (SELECT array_agg("gatewayId") FROM before), 'least_loaded', null_if_none => true) IS NULL;
+SELECT count(*), bool_and(g.reservations = b.reservations) FROM before b JOIN gateway_status g USING ("gatewayId");
 
 -- Sticky: a key leads to one member, whoever asks.
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT :pool, id FROM gateways_v2 ON CONFLICT DO NOTHING;
@@ -94,6 +131,17 @@ SELECT g = :a, count(*) FILTER (WHERE g <> p), bool_or(p = :a)
   FROM (SELECT g, pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k) AS p FROM public.led) s GROUP BY 1 ORDER BY 1;
 SELECT set_gateway_state(:a, 'active');
 SELECT count(*) FROM public.led WHERE g <> pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k);
+-- So it is when it fails, and when somebody suspects it while others are healthy.
+UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :b;
+SELECT g = :b, count(*) FILTER (WHERE g <> p), bool_or(p = :b)
+  FROM (SELECT g, pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k) AS p FROM public.led) s GROUP BY 1 ORDER BY 1;
+UPDATE gateways_v2 SET "heartbeatTTL" = 180 WHERE id = :b;
+SELECT count(*) FROM public.led WHERE g <> pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k);
+SELECT report_gateway_failure('00000000-0000-0000-0000-0000000000a5');
+SELECT right(g::text, 2) = 'a5', count(*) FILTER (WHERE g <> p), bool_or(right(p::text, 2) = 'a5')
+  FROM (SELECT g, pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k) AS p FROM public.led) s GROUP BY 1 ORDER BY 1;
+SELECT count(report_gateway_failure(id)) FROM gateways_v2;
+SELECT count(*) FROM public.led WHERE g <> pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k);
 -- Several: an order to try, of which the first is the one; excluding it leads to the second.
 SELECT count(*), count(DISTINCT g), min(CASE n WHEN 1 THEN g::text END) = (SELECT g::text FROM public.led WHERE k = 1)
   FROM pick_healthy_gateways(:pool, 9, strategy => 'sticky', sticky_key => 'key 1') WITH ORDINALITY p (g, n);
@@ -101,6 +149,13 @@ SELECT pick_healthy_gateway(:pool, ARRAY[(SELECT g FROM public.led WHERE k = 1)]
      = (SELECT g FROM pick_healthy_gateways(:pool, 2, strategy => 'sticky', sticky_key => 'key 1') WITH ORDINALITY p (g, n) WHERE n = 2);
 SELECT count(*) FILTER (WHERE candidate), max(share), count(*) FILTER (WHERE verdict = 'the key leads to another candidate')
   FROM explain_gateway_pick(:pool, strategy => 'sticky', sticky_key => 'key 1');
+-- A member that gets heavier takes keys; the others keep what they do not give to it.
+UPDATE gateway_pool_memberships SET weight = 3 WHERE "gatewayId" = :a;
+SELECT right(p::text, 2), count(*), bool_and(g = p)
+  FROM (SELECT g, pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k) AS p FROM public.led) s GROUP BY 1 ORDER BY 1;
 SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001', strategy => 'sticky')$$);
+SELECT fails($$SELECT pick_healthy_gateways('00000000-0000-0000-0000-000000000001', strategy => 'sticky')$$);
+SELECT fails($$SELECT explain_gateway_pick('00000000-0000-0000-0000-000000000001', strategy => 'sticky')$$);
+SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001', strategy => 'Sticky')$$);
 DROP TABLE public.led;
 DROP FUNCTION public.claim, public.loads;

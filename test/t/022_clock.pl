@@ -103,6 +103,12 @@ $clock->advance(230 - 36);
 is(loads(), '?+1 ?+0', 'a reservation is held for 230 s');
 $clock->advance(11);
 is(loads(), '?+0 ?+0', 'and for 240 s at most');
+
+# Of two reservations, made at different times, one is released and none given back twice.
+$db->value("SELECT report_gateway_load('$one', 0), pick_healthy_gateway('$pool', ARRAY['$two'::uuid], 'least_loaded')");
+$clock->advance(20);
+$session->value("BEGIN; SELECT pick_healthy_gateway('$pool', ARRAY['$two'::uuid], 'least_loaded'), release_gateway('$one'); ROLLBACK");
+is(loads(), '1+1 ?+0', 'what is released is not given back once more');
 $session->end;
 
 # The grace of a start.
