@@ -58,6 +58,16 @@ id_of(TriggerData *call, HeapTuple row)
 	return trigger_uuid(call, row, trigger_required_column(call, "id"));
 }
 
+/* A row that was inserted: unless it takes the place of one that was deleted, it has no slot yet. */
+static void
+tell_insert(TriggerData *call, const PoolCatalog *catalog)
+{
+	const pg_uuid_t *id = id_of(call, call->tg_trigtuple);
+
+	if (health_map_find(catalog->gateways, id).number == NO_SLOT)
+		publication_insertion(catalog, id);
+}
+
 /* A row that was updated: heartbeats go to shared memory, the rest is read anew. */
 static void
 tell_update(TriggerData *call, const PoolCatalog *catalog)
@@ -80,8 +90,8 @@ tell_update(TriggerData *call, const PoolCatalog *catalog)
 }
 
 /*
- * gateway_pool_gateways_tell(): AFTER UPDATE OR DELETE, row, and AFTER TRUNCATE, statement,
- * of the host's gateways table
+ * gateway_pool_gateways_tell(): AFTER INSERT OR UPDATE OR DELETE, row, and AFTER
+ * TRUNCATE, statement, of the host's gateways table
  *
  * Fires at every heartbeat: what the row says is published when the transaction
  * has committed, and no session has to read anything anew.
@@ -89,13 +99,16 @@ tell_update(TriggerData *call, const PoolCatalog *catalog)
 Datum
 gateway_pool_gateways_tell(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_UPDATE | ON_DELETE | ON_TRUNCATE);
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER,
+									 ON_INSERT | ON_UPDATE | ON_DELETE | ON_TRUNCATE);
 	PoolCatalog catalog;
 
 	if (!catalog_find(&catalog, fcinfo->flinfo->fn_oid))
 		return PointerGetDatum(NULL);
 	trigger_require_table(call, catalog.gateways);
-	if (TRIGGER_FIRED_BY_UPDATE(call->tg_event))
+	if (TRIGGER_FIRED_BY_INSERT(call->tg_event))
+		tell_insert(call, &catalog);
+	else if (TRIGGER_FIRED_BY_UPDATE(call->tg_event))
 		tell_update(call, &catalog);
 	else if (TRIGGER_FIRED_BY_DELETE(call->tg_event))
 		publication_deletion(&catalog, id_of(call, call->tg_trigtuple));

@@ -188,9 +188,16 @@ judge(GatewayRow *gateway, const Reading *reading)
 
 	if (gateway->slot.number != NO_SLOT)
 	{
-		if (!gateway->own)
+		SlotReading read;
+
+		if (gateway->own)
+			read = health_map_read_own(gateway->slot, reading->now, &gateway->heartbeat, &evidence);
+		else
+		{
 			health_map_publish(gateway->slot, &gateway->heartbeat, reading->sequence);
-		if (health_map_read(gateway->slot, reading->now, gateway->own ? &row : NULL, &evidence) == SLOT_GONE)
+			read = health_map_read(gateway->slot, reading->now, &evidence);
+		}
+		if (read == SLOT_GONE)
 			gateway->slot.number = NO_SLOT;
 	}
 	gateway->health = health_rule(&evidence);

@@ -204,6 +204,13 @@ health_map_find(Oid table, const pg_uuid_t *gateway)
 	return ref;
 }
 
+/* health_map_is_current tells whether a slot is still the same gateway's. */
+bool
+health_map_is_current(HealthSlotRef ref)
+{
+	return word_generation(pg_atomic_read_u64(&health_slot(ref)->table)) == ref.generation;
+}
+
 static int32
 take_free_slot(void)
 {
@@ -412,6 +419,19 @@ confirm_expiry(HealthSlot *slot, uint16 generation, int64 now)
 											  make_word(generation, TABLE_CONFIRMED, word_time(word)));
 }
 
+static bool
+is_published(const HealthSlot *slot, const Heartbeat *heartbeat)
+{
+	return slot->published && heartbeat_equal(&slot->heartbeat, heartbeat);
+}
+
+/* Whether it is the host's word against the gateway, which outweighs what was reported before. */
+static bool
+turns_away(const HealthSlot *slot, const Heartbeat *heartbeat)
+{
+	return heartbeat->failed || (!heartbeat->heard && slot->published && slot->heartbeat.heard);
+}
+
 /*
  * Writes the table's word, the spinlock held.  A wall time is turned into
  * monotonic time when it is first seen; a steppable clock has no say after that.
@@ -419,8 +439,7 @@ confirm_expiry(HealthSlot *slot, uint16 generation, int64 now)
 static void
 store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 wall_offset)
 {
-	bool		turned_away = heartbeat->failed ||
-		(!heartbeat->heard && slot->published && slot->heartbeat.heard);
+	bool		turned_away = turns_away(slot, heartbeat);
 	uint64		word;
 
 	if (heartbeat->heard && !(slot->published && slot->heartbeat.heard &&
@@ -429,7 +448,6 @@ store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 w
 	slot->heartbeat = *heartbeat;
 	slot->published = true;
 
-	/* The host's word against a gateway outweighs what was reported before. */
 	if (turned_away)
 		pg_atomic_write_u64(&slot->reported, make_word(slot->generation, WORD_EMPTY, 0));
 	if (heartbeat->failed)
@@ -443,12 +461,6 @@ store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 w
 		slot->heard_at = Max(slot->heard_at, word_time(word) - heartbeat->lifetime);
 	}
 	pg_atomic_write_u64(&slot->table, word);
-}
-
-static bool
-is_published(const HealthSlot *slot, const Heartbeat *heartbeat)
-{
-	return slot->published && heartbeat_equal(&slot->heartbeat, heartbeat);
 }
 
 /*
@@ -617,11 +629,10 @@ is_suspect(uint64 failure, int64 now)
 
 /*
  * health_map_read reads the evidence that a slot holds, as of a monotonic time.
- * Takes no lock.  "own", unless NULL, is what this transaction has made of the
- * table's heartbeat and nobody else knows.
+ * Takes no lock.
  */
 SlotReading
-health_map_read(HealthSlotRef ref, int64 now, const HeartbeatEvidence *own, HealthEvidence *evidence)
+health_map_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence)
 {
 	HealthSlot *slot = health_slot(ref);
 	uint64		table = pg_atomic_read_u64(&slot->table);
@@ -634,17 +645,41 @@ health_map_read(HealthSlotRef ref, int64 now, const HeartbeatEvidence *own, Heal
 
 	*evidence = (HealthEvidence)
 	{
+		.heartbeat = heartbeat_later(table_evidence(table, now), reported_evidence(reported, now)),
 		.suspect = is_suspect(failure, now)
 	};
-	if (own != NULL && *own == HEARTBEAT_FAILED)
-		evidence->heartbeat = HEARTBEAT_FAILED;
-	else
-		evidence->heartbeat = heartbeat_later(own != NULL ? *own : table_evidence(table, now),
-											  reported_evidence(reported, now));
 	if (evidence->heartbeat != HEARTBEAT_EXPIRED)
 		return SLOT_READ;
 	evidence->startup_grace = !is_failure_known(failure) && health_map_in_startup_grace(now);
-	return own == NULL && word_kind(table) == TABLE_HEARD ? SLOT_UNCONFIRMED : SLOT_READ;
+	return word_kind(table) == TABLE_HEARD ? SLOT_UNCONFIRMED : SLOT_READ;
+}
+
+/*
+ * health_map_read_own reads the same as it will be once this transaction has
+ * committed, in which a row of the host's table says "own" and nobody else knows.
+ */
+SlotReading
+health_map_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own, HealthEvidence *evidence)
+{
+	HealthSlot *slot = health_slot(ref);
+	SlotReading reading = health_map_read(ref, now, evidence);
+	uint64		reported = pg_atomic_read_u64(&slot->reported);
+	uint64		failure = pg_atomic_read_u64(&slot->failure);
+	bool		same;
+	bool		turned_away;
+
+	SpinLockAcquire(&slot->mutex);
+	same = is_published(slot, own);
+	turned_away = turns_away(slot, own);
+	SpinLockRelease(&slot->mutex);
+
+	if (reading == SLOT_GONE || same)
+		return reading;
+	evidence->heartbeat = heartbeat_later(heartbeat_evidence(own, GetCurrentTimestamp()),
+										  turned_away ? HEARTBEAT_NEVER : reported_evidence(reported, now));
+	evidence->startup_grace = evidence->heartbeat == HEARTBEAT_EXPIRED &&
+		!is_failure_known(failure) && health_map_in_startup_grace(now);
+	return SLOT_READ;
 }
 
 /* health_map_display tells what a slot knows; of one that is gone, nothing. */

@@ -58,6 +58,7 @@ extern void health_map_startup(void);
 extern bool health_map_exists(void);
 
 extern HealthSlotRef health_map_find(Oid table, const pg_uuid_t *gateway);
+extern bool health_map_is_current(HealthSlotRef ref);
 extern HealthSlotRef health_map_create(Oid table, const pg_uuid_t *gateway, bool recorded_unhealthy,
 									   bool *created);
 extern void health_map_free(HealthSlotRef ref);
@@ -73,8 +74,9 @@ extern void health_map_publish_commit(Oid table, const pg_uuid_t *gateway, const
 extern bool health_map_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at);
 extern bool health_map_report_failure(HealthSlotRef ref, int64 now, const char *reason);
 
-extern SlotReading health_map_read(HealthSlotRef ref, int64 now, const HeartbeatEvidence *own,
-								   HealthEvidence *evidence);
+extern SlotReading health_map_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence);
+extern SlotReading health_map_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own,
+									   HealthEvidence *evidence);
 extern void health_map_display(HealthSlotRef ref, int64 now, HealthDisplay *display);
 extern bool health_map_in_startup_grace(int64 now);
 extern void health_map_note_standby(void);

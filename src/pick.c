@@ -197,7 +197,7 @@ read_status(const KnownMember *member, int64 now, GatewayStatus *status)
 		*status = member->status;
 		return true;
 	}
-	if (health_map_read(member->slot, now, NULL, &evidence) != SLOT_READ)
+	if (health_map_read(member->slot, now, &evidence) != SLOT_READ)
 		return false;
 	*status = health_rule(&evidence).status;
 	return true;
@@ -430,7 +430,7 @@ settle(const PickRequest *request, const KnownPool *pool, int64 now)
 	{
 		HealthEvidence evidence;
 
-		switch (health_map_read(pool->members[i].slot, now, NULL, &evidence))
+		switch (health_map_read(pool->members[i].slot, now, &evidence))
 		{
 			case SLOT_READ:
 				break;

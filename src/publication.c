@@ -23,7 +23,7 @@ typedef enum PublicationKind
 	PUBLISH_HEARTBEAT,
 	PUBLISH_DELETION,
 	PUBLISH_TRUNCATION,
-	ABANDON_SLOT				/* at abort: its gateway has never been there */
+	ABANDON_SLOT				/* at abort: the gateway has never been there */
 } PublicationKind;
 
 typedef struct Publication
@@ -95,11 +95,11 @@ publication_truncation(const PoolCatalog *catalog)
 }
 
 /*
- * publication_own_slot queues that a slot was made for a row that this
- * transaction wrote, perhaps inserted: if it aborts, there may be no such row.
+ * publication_insertion queues that a row was inserted into the host's table: if
+ * that aborts, a slot that was made for it meanwhile is nobody's.
  */
 void
-publication_own_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway)
+publication_insertion(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
 	Publication publication = {.kind = ABANDON_SLOT, .gateway = *gateway};
 

@@ -12,7 +12,7 @@ extern void publication_init(void);
 extern void publication_heartbeat(const PoolCatalog *catalog, const pg_uuid_t *gateway, const Heartbeat *heartbeat);
 extern void publication_deletion(const PoolCatalog *catalog, const pg_uuid_t *gateway);
 extern void publication_truncation(const PoolCatalog *catalog);
-extern void publication_own_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway);
+extern void publication_insertion(const PoolCatalog *catalog, const pg_uuid_t *gateway);
 extern bool publication_is_pending(void);
 
 #endif							/* GATEWAY_POOL_PUBLICATION_H */

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -16,7 +17,6 @@
 #include "clock.h"
 #include "compat.h"
 #include "gateway_store.h"
-#include "publication.h"
 #include "reservation.h"
 #include "settings.h"
 
@@ -31,11 +31,28 @@ PG_FUNCTION_INFO_V1(gateway_pool_release);
 /* Longest time-to-live that is believed: 10 years. */
 #define TTL_MAX (INT64CONST(315576000) * USECS_PER_SEC)
 
+/*
+ * Slots that this session reported to.  A reference tells by its generation
+ * whether the slot is still the gateway's, so that one found once needs no lock
+ * until then.
+ */
+typedef struct KnownSlot
+{
+	Oid			table;
+	pg_uuid_t	gateway;
+	HealthSlotRef ref;
+} KnownSlot;
+
+#define KNOWN_SLOTS 256
+
+static KnownSlot known_slots[KNOWN_SLOTS];
+
 /* A report on its way: about which gateway, by the rights on which table. */
 typedef struct Report
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *gateway;
+	KnownSlot  *known;			/* the place for its slot */
 	int64		now;
 } Report;
 
@@ -55,6 +72,7 @@ begin_report(FunctionCallInfo fcinfo, AclMode on_pools, AclMode on_health)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("reports need gateway_pool to be preloaded"),
 				 errhint("Add gateway_pool to shared_preload_libraries and restart the server.")));
+	report.known = &known_slots[hash_bytes(report.gateway->data, UUID_LEN) % KNOWN_SLOTS];
 	report.now = clock_monotonic();
 	return report;
 }
@@ -83,7 +101,7 @@ find_row(const Report *report)
  * the slot, and frees it.
  */
 static HealthSlotRef
-slot_of(const Report *report)
+find_or_make_slot(const Report *report)
 {
 	HealthSlotRef ref = health_map_find(report->catalog.gateways, report->gateway);
 	bool		created;
@@ -101,14 +119,26 @@ slot_of(const Report *report)
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("shared memory of gateway_pool is full"),
 				 errhint("Raise gateway_pool.max_gateways and restart the server.")));
-	if (created && row->own)
-		publication_own_slot(&report->catalog, report->gateway);
-	else if (created && find_row(report) == NULL)
+	if (created && find_row(report) == NULL)
 	{
 		health_map_free(ref);
 		refuse_unknown(report);
 	}
 	return ref;
+}
+
+/* The same, without looking for it if this session knows it and has not found it gone. */
+static HealthSlotRef
+slot_of(const Report *report)
+{
+	KnownSlot  *known = report->known;
+
+	if (known->table == report->catalog.gateways &&
+		memcmp(&known->gateway, report->gateway, sizeof(pg_uuid_t)) == 0 &&
+		health_map_is_current(known->ref))
+		return known->ref;
+	*known = (KnownSlot) {report->catalog.gateways, *report->gateway, find_or_make_slot(report)};
+	return known->ref;
 }
 
 /* In microseconds, from NULL for the setting's. */

@@ -84,7 +84,8 @@ INSERT INTO bench.loops VALUES
     ('update, with', 'SELECT bench.update_with_extension(2000)', 2000, 'nothing'),
     ('update, without', 'SELECT bench.update_without_extension(2000)', 2000, 'nothing');
 
--- Microseconds a call and bytes of WAL a call, round by round.
+-- What a call took round by round: microseconds of a processor, those of the clock being other processes'
+-- too, and bytes of WAL.
 CREATE UNLOGGED TABLE bench.samples (loop text, round int, us double precision, wal double precision);
 
 -- Runs loops in turn, each in a transaction of its own; round 0 warms up.
@@ -92,7 +93,7 @@ CREATE PROCEDURE bench.measure(rounds int, VARIADIC names text[]) LANGUAGE plpgs
 DECLARE
     chosen text;
     measured bench.loops;
-    began_at timestamptz;
+    began_at double precision;
     us double precision;
     lsn pg_lsn;
     bytes numeric;
@@ -102,9 +103,9 @@ BEGIN
             SELECT l.* INTO STRICT measured FROM bench.loops AS l WHERE l.name = chosen;
             COMMIT;
             lsn := pg_current_wal_insert_lsn();
-            began_at := clock_timestamp();
+            began_at := bench.processor_us();
             EXECUTE measured.statement;
-            us := extract(epoch FROM clock_timestamp() - began_at) * 1e6;
+            us := bench.processor_us() - began_at;
             COMMIT;
             bytes := pg_current_wal_insert_lsn() - lsn;
             INSERT INTO bench.samples
@@ -147,21 +148,32 @@ INSERT INTO bench.timetable VALUES
 -- Calls a second.
 CREATE UNLOGGED TABLE bench.rates (line int, round int, session int, rate double precision);
 
--- Follows the timetable from a moment on, 0.4 s a line and 0.1 s between lines.
-CREATE PROCEDURE bench.follow_timetable(session int, starts_at timestamptz, rounds int)
-LANGUAGE plpgsql AS $procedure$
+-- Sessions that are warm, and when each could start.
+CREATE UNLOGGED TABLE bench.arrivals (starts_at timestamptz);
+
+-- Follows the timetable once both have arrived, 0.4 s a line and 0.1 s between lines.
+CREATE PROCEDURE bench.follow_timetable(session int, rounds int) LANGUAGE plpgsql AS $procedure$
 DECLARE
+    deadline timestamptz := clock_timestamp() + interval '60 s';
+    starts_at timestamptz;
     entry bench.timetable;
     entries int := (SELECT count(*) FROM bench.timetable);
     began_at timestamptz;
     ends_at timestamptz;
     calls int;
 BEGIN
-    PERFORM pick_healthy_gateway(id) FROM bench.each_pool_of_ten;
+    PERFORM pick_healthy_gateway(id) FROM bench.pools AS p WHERE p.kind = 'ten';
+    INSERT INTO bench.arrivals VALUES (clock_timestamp() + interval '1 s');
     COMMIT;
-    IF clock_timestamp() > starts_at THEN
-        RAISE 'too late for the timetable';
-    END IF;
+    WHILE (SELECT count(*) FROM bench.arrivals) < 2 LOOP
+        IF clock_timestamp() > deadline THEN
+            RAISE 'the other session has not arrived';
+        END IF;
+        PERFORM pg_sleep(0.01);
+        COMMIT;
+    END LOOP;
+    starts_at := (SELECT max(a.starts_at) FROM bench.arrivals AS a);
+    COMMIT;
     FOR round IN 1..rounds LOOP
         FOR place IN 0..entries - 1 LOOP
             SELECT t.* INTO STRICT entry FROM bench.timetable AS t WHERE t.line = place;

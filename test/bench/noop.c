@@ -1,8 +1,11 @@
 /*
  * noop.c
- *		What a call costs that does nothing: the floor beside which picks are measured.
+ *		What picks are measured beside, and by: a call that does nothing, and the
+ *		time that this backend has had of a processor.
  */
 #include "postgres.h"
+
+#include <time.h>
 
 #include "fmgr.h"
 #include "utils/uuid.h"
@@ -10,10 +13,21 @@
 PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(noop);
+PG_FUNCTION_INFO_V1(processor_us);
 
 /* noop(id uuid) returns uuid: its argument. */
 Datum
 noop(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_UUID_P(PG_GETARG_UUID_P(0));
+}
+
+/* processor_us() returns double precision: microseconds. */
+Datum
+processor_us(PG_FUNCTION_ARGS)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	PG_RETURN_FLOAT8(used.tv_sec * 1e6 + used.tv_nsec / 1e3);
 }

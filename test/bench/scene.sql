@@ -50,6 +50,7 @@ CREATE TABLE bench.each_gateway AS
     SELECT g.id FROM generate_series(1, 5) AS turn, bench.gateways AS g ORDER BY random();
 
 CREATE FUNCTION bench.noop(id uuid) RETURNS uuid LANGUAGE C AS :'noop', 'noop';
+CREATE FUNCTION bench.processor_us() RETURNS double precision LANGUAGE C AS :'noop', 'processor_us';
 \ir functions.sql
 VACUUM ANALYZE;
 CHECKPOINT;

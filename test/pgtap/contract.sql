@@ -20,6 +20,13 @@ SELECT is(pg_get_function_arguments(f.oid) || ' -> ' || pg_get_function_result(f
         'capabilities jsonb DEFAULT NULL::jsonb, sticky_key text DEFAULT NULL::text, null_if_none boolean DEFAULT false -> '
         'TABLE("gatewayId" uuid, name text, status text, reason text, state text, weight integer, priority smallint, '
         'candidate boolean, verdict text, share double precision)'),
+    ('record_gateway_heartbeat', 'gateway_id uuid, ttl interval DEFAULT NULL::interval -> void'),
+    ('report_gateway_failure', 'gateway_id uuid, reason text DEFAULT NULL::text -> void'),
+    ('report_gateway_load', 'gateway_id uuid, active_connections integer -> void'),
+    ('release_gateway', 'gateway_id uuid, opened boolean DEFAULT true -> boolean'),
+    ('gateway_pool_stats', ' -> TABLE("gatewayPoolId" uuid, "gatewayId" uuid, "orgId" uuid, picks bigint, "degradedPicks" bigint, '
+        'refusals bigint, since timestamp with time zone)'),
+    ('reset_gateway_pool_stats', ' -> void'),
     ('create_gateway_pool', 'org_id uuid, OUT id uuid, OUT "orgId" uuid, INOUT name text, OUT "createdAt" timestamp with time zone, '
         'OUT "updatedAt" timestamp with time zone -> record'),
     ('update_gateway_pool', 'org_id uuid, pool_id uuid, OUT id uuid, OUT "orgId" uuid, INOUT name text, '
@@ -54,6 +61,13 @@ SELECT is_empty($$
      WHERE (p.provolatile <> 'v' OR p.proparallel <> 'u' OR p.proisstrict)
        AND p.proname NOT IN ('is_gateway_pool_name', 'gateway_pool_columns', 'gateway_pool_resources')$$,
     'functions are volatile, parallel unsafe and called on NULL');
+-- Of each of these there is one; the test above would pass where there is none.
+SELECT is(string_agg(concat_ws(' ', p.provolatile, p.proparallel, p.proisstrict, p.proretset), ', '),
+          CASE f WHEN 'gateway_pool_stats' THEN 'v u f t' ELSE 'v u f f' END, f || ': volatile, parallel unsafe, called on NULL')
+  FROM unnest('{record_gateway_heartbeat,report_gateway_failure,report_gateway_load,release_gateway,gateway_pool_stats,
+                reset_gateway_pool_stats}'::text[]) f
+  LEFT JOIN pg_proc p ON p.proname = f AND p.pronamespace = 'app'::regnamespace
+ GROUP BY f ORDER BY f;
 -- What is not C cannot be led elsewhere by the caller's path.
 SELECT is_empty($$
     SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
@@ -77,6 +91,7 @@ SELECT columns_are('app', 'gateway_status', ARRAY['gatewayId', 'orgId', 'name', 
 SELECT columns_are('app', 'gateway_pool_members', ARRAY['gatewayPoolId', 'weight', 'priority', 'gatewayId', 'orgId', 'name', 'status',
     'state', 'reason', 'lastHeartbeatAt', 'heartbeatExpiresAt', 'suspectUntil', 'lastProbeAt', 'lastProbeMs', 'activeConnections',
     'reservations', 'changedAt']);
+SELECT columns_are('app', 'gateway_pool_stats', ARRAY['gatewayPoolId', 'gatewayId', 'orgId', 'picks', 'degradedPicks', 'refusals', 'since']);
 SELECT columns_are('app', 'gateway_options', ARRAY['kind', 'id', 'orgId', 'name', 'health', 'label', 'poolIds']);
 SELECT columns_are('app', 'gateway_pools', ARRAY['id', 'orgId', 'name', 'createdAt', 'updatedAt']);
 SELECT columns_are('app', 'gateway_pool_memberships', ARRAY['id', 'gatewayPoolId', 'gatewayId', 'createdAt', 'updatedAt', 'weight', 'priority']);
@@ -85,6 +100,18 @@ SELECT columns_are('app', 'gateway_pool_entitlements', ARRAY['orgId', 'gatewayPo
 SELECT columns_are('app', 'gateway_states', ARRAY['gatewayId', 'state', 'reason', 'changedAt']);
 SELECT columns_are('app', 'gateway_probes', ARRAY['gatewayId', 'protocol', 'address', 'path', 'expectedStatus', 'serverName', 'verifyTls',
     'caCertificate', 'intervalMs', 'timeoutMs', 'rise', 'fall', 'required', 'createdAt', 'updatedAt']);
+SELECT columns_are('app', 'gateway_health', ARRAY['gatewayId', 'status', 'reason', 'lastHeartbeatAt', 'heartbeatExpiresAt', 'lastProbeAt',
+    'lastProbeMs', 'consecutiveFailures', 'consecutiveSuccesses', 'changedAt']);
+SELECT col_is_pk('app', 'gateway_health', 'gatewayId', 'one row of health a gateway');
+SELECT col_type_is('app', 'gateway_health', c, t, 'gateway_health.' || c)
+  FROM (VALUES ('gatewayId'::name, 'uuid'), ('status', 'text'), ('reason', 'text'), ('lastHeartbeatAt', 'timestamp with time zone'),
+               ('heartbeatExpiresAt', 'timestamp with time zone'), ('lastProbeAt', 'timestamp with time zone'), ('lastProbeMs', 'real'),
+               ('consecutiveFailures', 'integer'), ('consecutiveSuccesses', 'integer'), ('changedAt', 'timestamp with time zone')) e (c, t);
+SELECT host_test.add_gateway('app', host_test.add_org('app', 'acme'), 'g', '0s', '00000000-0000-0000-0000-0000000000a1') \g /dev/null
+SELECT lives_ok(format('INSERT INTO gateway_health ("gatewayId", status) VALUES (%L, %L) ON CONFLICT ("gatewayId") DO UPDATE SET status = excluded.status',
+                       '00000000-0000-0000-0000-0000000000a1', s), 'a gateway may be ' || s)
+  FROM unnest('{healthy,degraded,unhealthy,unknown}'::text[]) s;
+SELECT throws_ok($$UPDATE gateway_health SET status = 'suspect'$$, '23514');
 SELECT col_type_is('app', 'gateway_pools', 'name', 'character varying(32)', 'a name is at most 32 long');
 SELECT col_default_is('app', 'gateway_pool_memberships', 'weight', 1, 'weight is 1');
 SELECT col_default_is('app', 'gateway_pool_memberships', 'priority', 0, 'priority is 0');
@@ -95,6 +122,7 @@ SELECT is(confdeltype, e.action, e.name)
   FROM (VALUES ('gateway_pools_orgid_foreign', 'c'::"char"), ('gateway_pool_memberships_gatewaypoolid_foreign', 'c'),
                ('gateway_pool_memberships_gatewayid_foreign', 'c'), ('gateway_pool_entitlements_orgid_foreign', 'c'),
                ('gateway_states_gatewayid_foreign', 'c'), ('gateway_probes_gatewayid_foreign', 'c'),
+               ('gateway_health_gatewayid_foreign', 'c'),
                ('identity_kubernetes_auths_gatewaypoolid_foreign', 'n')) e (name, action)
   LEFT JOIN pg_constraint k ON k.conname = e.name AND k.connamespace = 'app'::regnamespace;
 
@@ -118,13 +146,16 @@ SELECT is_empty($$
     'no column, default, check or index needs the extension');
 
 SELECT ok(has_table_privilege('pg_monitor', 'app.' || v, 'SELECT'), v || ' is open to all; the tables decide')
-  FROM unnest('{gateway_status,gateway_pool_members,gateway_pool_status,gateway_options}'::text[]) v;
+  FROM unnest('{gateway_status,gateway_pool_members,gateway_pool_status,gateway_options,gateway_pool_stats}'::text[]) v;
 
 -- Settings.
-SELECT is(concat_ws(' ', s.setting, s.unit, s.context), e.setting, e.name)
+-- Defaults, units and by whom they are set, whatever this server's are.
+SELECT is(concat_ws(' ', s.boot_val, s.unit, s.context), e.setting, e.name)
   FROM (VALUES ('default_entitlement', 'off superuser'), ('max_pools_per_org', '50 superuser'), ('max_gateways_per_pool', '-1 superuser'),
-               ('heartbeat_timeout', '3600 s sighup'), ('heartbeat_grace', '30 s sighup')) e (name, setting)
+               ('heartbeat_timeout', '3600 s sighup'), ('heartbeat_grace', '30 s sighup'), ('startup_grace', '180 s sighup'),
+               ('suspect_ttl', '60 s sighup'), ('max_gateways', '16384 postmaster')) e (name, setting)
   LEFT JOIN pg_settings s ON s.name = 'gateway_pool.' || e.name;
-SELECT throws_ok('SET gateway_pool.heartbeat_timeout = 1', '55P02');
+SELECT throws_ok(format('SET gateway_pool.%I = 1', name), '55P02', NULL, name || ' is not for sessions to set')
+  FROM unnest('{heartbeat_timeout,heartbeat_grace,startup_grace,suspect_ttl,max_gateways}'::text[]) name;
 SELECT * FROM finish();
 ROLLBACK;

@@ -13,24 +13,57 @@ SELECT host_test.add_gateway('app', '00000000-0000-0000-0000-00000000000a', 'g' 
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT :pool, id FROM gateways_v2;
 
 -- Sum over the members of (picked - expected)^2 / expected; picks of others count as infinitely far.
-CREATE FUNCTION public.chi_square(picks uuid[]) RETURNS double precision LANGUAGE sql AS $$
+CREATE FUNCTION public.chi_square(picks uuid[], strategy text DEFAULT 'random') RETURNS double precision LANGUAGE sql AS $$
     SELECT sum(CASE WHEN e.share > 0 THEN (coalesce(p.n, 0) - e.share * cardinality(picks)) ^ 2 / (e.share * cardinality(picks))
                     WHEN p.n > 0 THEN 'infinity' ELSE 0 END)
-      FROM app.explain_gateway_pick('00000000-0000-0000-0000-000000000001') e
+      FROM app.explain_gateway_pick('00000000-0000-0000-0000-000000000001', strategy => strategy) e
       LEFT JOIN (SELECT u AS id, count(*) AS n FROM unnest(picks) u GROUP BY 1) p ON p.id = e."gatewayId"
 $$;
 CREATE FUNCTION public.picks(n int) RETURNS uuid[] LANGUAGE sql AS $$
     SELECT array_agg(app.pick_healthy_gateway('00000000-0000-0000-0000-000000000001')) FROM generate_series(1, n)
 $$;
-SELECT plan(5);
+-- Each place is released before the next is claimed: loads stay as reported.
+CREATE FUNCTION public.claims(n int) RETURNS uuid[] LANGUAGE plpgsql AS $$
+DECLARE
+    picks uuid[] := array_fill(NULL::uuid, ARRAY[n]);
+BEGIN
+    FOR i IN 1..n LOOP
+        picks[i] := app.pick_healthy_gateway('00000000-0000-0000-0000-000000000001', strategy => 'least_loaded');
+        PERFORM app.release_gateway(picks[i], opened => false);
+    END LOOP;
+    RETURN picks;
+END
+$$;
+CREATE FUNCTION public.led(n int) RETURNS uuid[] LANGUAGE sql AS $$
+    SELECT array_agg(app.pick_healthy_gateway('00000000-0000-0000-0000-000000000001', strategy => 'sticky', sticky_key => 'session-' || i))
+      FROM generate_series(1, n) i
+$$;
+SELECT plan(13);
 
 -- Nine degrees of freedom: 57.3.
 SELECT cmp_ok(chi_square(picks(20000)), '<', 57.3::double precision, 'ten members alike');
+SELECT cmp_ok(chi_square(claims(20000), 'least_loaded'), '<', 57.3::double precision, 'least_loaded, nobody having reported');
+SELECT report_gateway_load(id, 5) FROM gateways_v2 \g /dev/null
+SELECT cmp_ok(chi_square(claims(20000), 'least_loaded'), '<', 57.3::double precision, 'least_loaded, ten members with the same load');
+SELECT cmp_ok(chi_square(led(20000)), '<', 57.3::double precision, 'sticky, keys over ten members');
 
 -- Weights 1:2:7, two degrees: 41.4; the rest weighs nothing.
 UPDATE gateway_pool_memberships m SET weight = CASE g.name WHEN 'g1' THEN 1 WHEN 'g2' THEN 2 WHEN 'g3' THEN 7 ELSE 0 END
   FROM gateways_v2 g WHERE g.id = m."gatewayId";
 SELECT cmp_ok(chi_square(picks(20000)), '<', 41.4::double precision, 'weights 1:2:7');
+SELECT cmp_ok(chi_square(led(20000)), '<', 41.4::double precision, 'sticky, keys over weights 1:2:7');
+
+-- The next connection would make the load 1 for each unit of weight: a tie, in which all are alike.
+SELECT report_gateway_load(id, CASE name WHEN 'g2' THEN 1 WHEN 'g3' THEN 6 ELSE 0 END) FROM gateways_v2 \g /dev/null
+SELECT is(array_agg(round(share::numeric, 6)), ARRAY[0.333333, 0.333333, 0.333333], 'loads in proportion to weights 1:2:7 tie')
+  FROM explain_gateway_pick(:pool, strategy => 'least_loaded') WHERE candidate;
+SELECT cmp_ok(chi_square(claims(20000), 'least_loaded'), '<', 41.4::double precision, 'least_loaded, ties beside weights 1:2:7');
+-- Places that are kept fill up in proportion, with no chance in it.
+SELECT report_gateway_load(id, 0) FROM gateways_v2 \g /dev/null
+SELECT count(pick_healthy_gateway(:pool, strategy => 'least_loaded')) FROM generate_series(1, 1000) \g /dev/null
+SELECT is(array_agg(reservations ORDER BY name), ARRAY[100, 200, 700], 'a thousand claims are shared by weights 1:2:7')
+  FROM gateway_pool_members WHERE weight > 0;
+SELECT is(sum(reservations), 0::bigint, 'and none by those who weigh nothing') FROM gateway_pool_members WHERE weight = 0;
 
 -- The first of several is picked as one alone is.
 SELECT cmp_ok(chi_square(array_agg((SELECT g FROM pick_healthy_gateways(:pool, 3 + i * 0) g LIMIT 1))), '<', 41.4::double precision,

@@ -161,6 +161,26 @@ UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
 SELECT heard('g1'), pick_healthy_gateway(:pool) = :g2;
 ROLLBACK;
 SELECT heard('g1');
+-- In the transaction that wrote the row, it is judged as it will be.
+SELECT record_gateway_heartbeat(:g1, '100 s');
+BEGIN;
+UPDATE gateways_v2 SET name = 'g1' WHERE id = :g1;
+SELECT heard('g1');
+UPDATE gateways_v2 SET heartbeat = clock_timestamp(), "heartbeatTTL" = 180 WHERE id = :g1;
+COMMIT;
+BEGIN;
+UPDATE gateways_v2 SET heartbeat = NULL, "heartbeatTTL" = NULL WHERE id = :g1;
+SELECT heard('g1');
+ROLLBACK;
+SELECT heard('g1') ~ '^healthy';
+-- What was reported of a gateway that is there stays when a transaction that wrote its row rolls back.
+INSERT INTO gateways_v2 SELECT (jsonb_populate_record(d, jsonb_build_object('id', 'f' || substr(id::text, 2), 'name', 'late', 'identityId', NULL))).* FROM deleted d WHERE id = :g1;
+UPDATE gateways_v2 SET heartbeat = NULL WHERE name = 'late';
+BEGIN;
+UPDATE gateways_v2 SET name = 'late' WHERE name = 'late';
+SELECT record_gateway_heartbeat(id, '1 h') FROM gateways_v2 WHERE name = 'late';
+ROLLBACK;
+SELECT heard('late');
 -- A report is no part of the transaction.
 BEGIN;
 SELECT report_gateway_load(:g1, 7);

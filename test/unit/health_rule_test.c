@@ -104,40 +104,50 @@ test_paths(void)
 	ok(heartbeat_evidence(&heartbeat, NOW) == HEARTBEAT_EXPIRED, "minus infinity is expired");
 }
 
-/* What the rule says of heartbeat, probe, required, suspect, startup grace: the whole table. */
+/*
+ * What the rule says of heartbeat, probe, required, suspect, startup grace: the
+ * whole table.  Of four letters, Healthy, Degraded, Unhealthy or ? for unknown,
+ * the second and fourth are in the grace of a start, the third and fourth suspect.
+ */
 static void
 test_rule(void)
 {
 	static const char *const heartbeats[] = {"never", "failed", "expired", "fresh"};
 	static const char *const probes[] = {"none", "up", "down"};
+	static const char letters[] = {
+		[GATEWAY_HEALTHY] = 'H', [GATEWAY_DEGRADED] = 'D', [GATEWAY_UNHEALTHY] = 'U', [GATEWAY_UNKNOWN] = '?'
+	};
+	static const char *const table[4][3][2] =
+	{
+		[HEARTBEAT_NEVER] = {
+			[PROBE_NONE] = {"????", "????"}, [PROBE_UP] = {"HHDD", "HHDD"}, [PROBE_DOWN] = {"UUUU", "UUUU"}
+		},
+		[HEARTBEAT_FAILED] = {
+			[PROBE_NONE] = {"UUUU", "UUUU"}, [PROBE_UP] = {"HHDD", "HHDD"}, [PROBE_DOWN] = {"UUUU", "UUUU"}
+		},
+		[HEARTBEAT_EXPIRED] = {
+			[PROBE_NONE] = {"UDUD", "UDUD"}, [PROBE_UP] = {"HHDD", "HHDD"}, [PROBE_DOWN] = {"UUUU", "UUUU"}
+		},
+		[HEARTBEAT_FRESH] = {
+			[PROBE_NONE] = {"HHDD", "HHDD"}, [PROBE_UP] = {"HHDD", "HHDD"}, [PROBE_DOWN] = {"DDDD", "UUUU"}
+		}
+	};
 
 	for (int heartbeat = HEARTBEAT_NEVER; heartbeat <= HEARTBEAT_FRESH; heartbeat++)
 		for (int probe = PROBE_NONE; probe <= PROBE_DOWN; probe++)
 			for (int required = 0; required <= 1; required++)
 				for (int suspect = 0; suspect <= 1; suspect++)
-				for (int grace = 0; grace <= 1; grace++)
-				{
-					HealthEvidence evidence = {heartbeat, probe, required, suspect, grace};
-					GatewayHealth health = health_rule(&evidence);
-					bool		up = heartbeat == HEARTBEAT_FRESH || probe == PROBE_UP;
-					bool		down = heartbeat == HEARTBEAT_EXPIRED || heartbeat == HEARTBEAT_FAILED ||
-						probe == PROBE_DOWN;
-					GatewayStatus expected;
+					for (int grace = 0; grace <= 1; grace++)
+					{
+						HealthEvidence evidence = {heartbeat, probe, required, suspect, grace};
+						GatewayHealth health = health_rule(&evidence);
+						char		expected = table[heartbeat][probe][required][suspect * 2 + grace];
 
-					if (probe == PROBE_DOWN && required)
-						expected = GATEWAY_UNHEALTHY;
-					else if (up)
-						expected = suspect || probe == PROBE_DOWN ? GATEWAY_DEGRADED : GATEWAY_HEALTHY;
-					else if (heartbeat == HEARTBEAT_EXPIRED && grace && probe != PROBE_DOWN)
-						expected = GATEWAY_DEGRADED;
-					else
-						expected = down ? GATEWAY_UNHEALTHY : GATEWAY_UNKNOWN;
-
-					ok(health.status == expected && health.reason != NULL,
-					   "heartbeat %s, probe %s%s%s%s: %s (%s)", heartbeats[heartbeat], probes[probe],
-					   required ? ", required" : "", suspect ? ", suspect" : "", grace ? ", startup grace" : "",
-					   gateway_status_name(expected), health.reason);
-				}
+						ok(letters[health.status] == expected && health.reason != NULL,
+						   "heartbeat %s, probe %s%s%s%s: %c (%s)", heartbeats[heartbeat], probes[probe],
+						   required ? ", required" : "", suspect ? ", suspect" : "", grace ? ", startup grace" : "",
+						   expected, health.reason);
+					}
 }
 
 /* What the table and a report say together: the whole table. */
@@ -174,6 +184,9 @@ test_equal(void)
 	other = one;
 	other.failed = true;
 	ok(!heartbeat_equal(&one, &other), "a failure is not");
+	other = one;
+	other.heard = false;
+	ok(!heartbeat_equal(&one, &other), "nothing heard is not");
 }
 
 /* The words that users read. */
@@ -195,7 +208,12 @@ test_reasons(void)
 		{{HEARTBEAT_FRESH, PROBE_DOWN, true, false, false}, "probe down"},
 		{{HEARTBEAT_NEVER, PROBE_DOWN, false, false, false}, "probe down"},
 		{{HEARTBEAT_FRESH, PROBE_DOWN, false, false, false}, "probe contradicts heartbeat"},
-		{{HEARTBEAT_FRESH, PROBE_NONE, false, true, false}, "suspect"}
+		{{HEARTBEAT_FRESH, PROBE_NONE, false, true, false}, "suspect"},
+		{{HEARTBEAT_FRESH, PROBE_DOWN, false, true, false}, "suspect"},
+		{{HEARTBEAT_EXPIRED, PROBE_NONE, false, true, true}, "heartbeat expired, startup grace"},
+		{{HEARTBEAT_EXPIRED, PROBE_DOWN, false, false, true}, "heartbeat expired"},
+		{{HEARTBEAT_FAILED, PROBE_NONE, false, false, true}, "heartbeat failed"},
+		{{HEARTBEAT_NEVER, PROBE_NONE, false, false, true}, "no evidence"}
 	};
 
 	for (int i = 0; i < lengthof(cases); i++)

@@ -145,66 +145,148 @@ next_random(void)
 	return state * UINT64CONST(2685821657736338717);
 }
 
-/* Every number below the size leads to a member: each exactly as often as its weight says. */
+/* The most members in a set of these tests. */
+#define MEMBERS 70
+
+/*
+ * Over all numbers below the size, each member is drawn exactly as often as
+ * selection_filter's tickets say, if those that are not fit are drawn again.
+ * The tickets are of "members" as they are; the table ignores their health.
+ */
 static bool
 is_exact(const SelectionMember *members, int count)
 {
-	DrawColumn	columns[70];
+	DrawColumn	columns[MEMBERS];
 	DrawTable	table = {.columns = columns};
-	SelectionMember copy[70];
-	uint64		held[70] = {0};
+	SelectionMember copy[MEMBERS];
+	uint64		held[MEMBERS] = {0};
+	uint64		fit = 0;
 	uint64		tickets;
 	uint64		size;
 
 	draw_table_build(&table, members, count);
 	size = draw_table_size(&table);
 	for (uint64 number = 0; number < size; number++)
-		held[draw_table_draw(&table, number)]++;
-
-	/* All active ones healthy: the filter's tickets are the shares. */
-	for (int i = 0; i < count; i++)
 	{
-		copy[i] = members[i];
-		copy[i].status = GATEWAY_HEALTHY;
-		copy[i].capable = true;
+		int			drawn = draw_table_draw(&table, number);
+
+		if (drawn < 0 || drawn >= count)
+			return false;
+		if (members[drawn].status != GATEWAY_HEALTHY || members[drawn].excluded || !members[drawn].capable)
+			continue;
+		held[drawn]++;
+		fit++;
 	}
+
+	memcpy(copy, members, sizeof(SelectionMember) * count);
 	tickets = selection_filter(copy, count);
-	if ((tickets == 0) != (size == 0))
-		return false;
+	/* Nobody fit among those who are drawn: the next tier, or the degraded, are not the table's business. */
+	if (fit == 0)
+		return true;
 	for (int i = 0; i < count; i++)
-		if (held[i] * tickets != copy[i].tickets * size)
+		if (held[i] * tickets != copy[i].tickets * fit)
 			return false;
 	return true;
+}
+
+/* All of them healthy, the table knows every candidate. */
+static bool
+is_complete(const SelectionMember *members, int count)
+{
+	DrawColumn	columns[MEMBERS];
+	DrawTable	table = {.columns = columns};
+	SelectionMember copy[MEMBERS];
+
+	draw_table_build(&table, members, count);
+	memcpy(copy, members, sizeof(SelectionMember) * count);
+	return (draw_table_size(&table) == 0) == (selection_filter(copy, count) == 0);
+}
+
+typedef enum Weights
+{
+	ALL_ZERO,
+	ZERO_OR_ONE,
+	ALIKE,
+	LIGHT,
+	ONE_HEAVY,					/* 1000 among ones and zeros */
+	HEAVY,
+	WEIGHTS_END
+} Weights;
+
+static int32
+random_weight(Weights weights, bool heavy)
+{
+	switch (weights)
+	{
+		case ALL_ZERO:
+			return 0;
+		case ZERO_OR_ONE:
+			return next_random() % 2;
+		case ALIKE:
+			return 7;
+		case LIGHT:
+			return next_random() % 11;
+		case ONE_HEAVY:
+			return heavy ? 1000 : next_random() % 2;
+		default:
+			return next_random() % 1001;
+	}
 }
 
 static void
 test_draw_table(void)
 {
-	static const int32 heaviest[] = {0, 1, 2, 10, 1000};
-	SelectionMember members[70];
+	static const char *const names[] = {"all 0", "0 or 1", "alike", "to 10", "one of 1000", "to 1000"};
+	SelectionMember members[MEMBERS];
 
-	for (int kind = 0; kind < lengthof(heaviest); kind++)
-		for (int states = 0; states <= 1; states++)
-		{
-			int			wrong = 0;
-
-			for (int count = 0; count <= 70; count++)
+	for (Weights weights = ALL_ZERO; weights < WEIGHTS_END; weights++)
+		for (int tiers = 1; tiers <= 3; tiers += 2)
+			for (int states = 0; states <= 1; states++)
 			{
-				for (int i = 0; i < count; i++)
-				{
-					members[i] = member(GATEWAY_UNHEALTHY, next_random() % (heaviest[kind] + 1), next_random() % 3);
-					if (states)
-						members[i].state = next_random() % 3;
-				}
-				wrong += !is_exact(members, count);
+				int			wrong = 0;
+				int			sets = 0;
+
+				for (int count = 0; count <= MEMBERS; count++)
+					for (int round = 0; round < (weights == HEAVY ? 1 : 5); round++)
+					{
+						int			heavy = count == 0 ? 0 : next_random() % count;
+
+						for (int i = 0; i < count; i++)
+						{
+							members[i] = member(GATEWAY_HEALTHY, random_weight(weights, i == heavy), next_random() % tiers);
+							if (states)
+								members[i].state = next_random() % 3;
+						}
+						wrong += !is_complete(members, count) || !is_exact(members, count);
+
+						for (int i = 0; i < count; i++)
+						{
+							members[i].status = next_random() % 3 == 0 ? next_random() % 4 : GATEWAY_HEALTHY;
+							members[i].excluded = next_random() % 8 == 0;
+							members[i].capable = next_random() % 8 != 0;
+						}
+						wrong += !is_exact(members, count);
+						sets += 2;
+					}
+				ok(wrong == 0, "draw table, weights %s, tiers %d%s: shares exact in %d of %d sets", names[weights], tiers,
+				   states ? ", some not active" : "", sets - wrong, sets);
 			}
-			ok(wrong == 0, "draw table, weights to %d%s: all shares exact", heaviest[kind],
-			   states ? ", some not active" : "");
-		}
 
 	for (int i = 0; i < 3; i++)
 		members[i] = member(GATEWAY_HEALTHY, i == 0 ? 1 : i == 1 ? 2 : 7, 0);
 	ok(is_exact(members, 3), "draw table, weights 1:2:7");
+	members[0] = member(GATEWAY_HEALTHY, 5, 1);
+	members[1] = member(GATEWAY_UNHEALTHY, 3, 0);
+	members[2] = member(GATEWAY_HEALTHY, 9, 0);
+	members[2].state = GATEWAY_DRAINING;
+	{
+		DrawColumn	columns[3];
+		DrawTable	table = {.columns = columns};
+
+		draw_table_build(&table, members, 3);
+		ok(draw_table_size(&table) > 0 && draw_table_draw(&table, 0) == 1,
+		   "draw table: the first tier with an active member, healthy or not");
+	}
 }
 
 static void
@@ -249,6 +331,63 @@ test_least_loaded(void)
 	selection_filter(members, 2);
 	ok(selection_least_loaded(members, 2) == 1 && members[1].candidacy == CANDIDATE, "weights of 0 are alike");
 	ok(selection_filter(members, 0) == 0 && selection_least_loaded(members, 0) == 0, "nobody");
+
+	/* A product of the largest load and weight must not wrap round. */
+	members[0] = members[1] = member(GATEWAY_HEALTHY, 1000, 0);
+	members[0].load_known = members[1].load_known = true;
+	members[0].load = PG_UINT32_MAX;
+	members[1].load = PG_UINT32_MAX - 1;
+	selection_filter(members, 2);
+	ok(selection_least_loaded(members, 2) == 1 && members[1].candidacy == CANDIDATE, "the largest loads are told apart");
+	members[1].load = (1 << 29) - 1;
+	selection_filter(members, 2);
+	ok(selection_least_loaded(members, 2) == 1 && members[1].candidacy == CANDIDATE, "and no tie is made of lower bits");
+	members[1].weight = 1;
+	selection_filter(members, 2);
+	ok(selection_least_loaded(members, 2) == 1 && members[0].candidacy == CANDIDATE, "and weighed");
+}
+
+/* Those who are left are those whom no candidate undercuts, and they alone; others keep their reasons. */
+static void
+test_least_loaded_sets(void)
+{
+	SelectionMember members[20];
+	SelectionMember filtered[20];
+	int			wrong = 0;
+
+	for (int set = 0; set < 20000; set++)
+	{
+		int			count = 1 + next_random() % 20;
+		uint64		tickets = 0;
+		uint64		left;
+
+		for (int i = 0; i < count; i++)
+		{
+			members[i] = member(next_random() % 4, next_random() % 4, next_random() % 2);
+			members[i].load_known = true;
+			members[i].load = next_random() % 6;
+			members[i].excluded = next_random() % 6 == 0;
+		}
+		selection_filter(members, count);
+		memcpy(filtered, members, sizeof(members));
+		left = selection_least_loaded(members, count);
+
+		for (int i = 0; i < count; i++)
+		{
+			bool		undercut = false;
+			Candidacy	expected = filtered[i].candidacy;
+
+			for (int j = 0; j < count; j++)
+				undercut |= filtered[j].candidacy == CANDIDATE &&
+					(filtered[j].load + 1) * filtered[i].tickets < (filtered[i].load + 1) * filtered[j].tickets;
+			if (expected == CANDIDATE && undercut)
+				expected = REFUSED_LOAD;
+			wrong += members[i].candidacy != expected || members[i].tickets != (expected == CANDIDATE);
+			tickets += members[i].tickets;
+		}
+		wrong += left != tickets;
+	}
+	ok(wrong == 0, "of any set, those with the least load for their weight are left");
 }
 
 /* Member i of a pool, its id all bytes i + 1. */
@@ -286,45 +425,111 @@ leads_to(const char *key, int count, int without, const int32 *weights, bool rev
 	return ids[selection_draw(members, n, 0)];
 }
 
+#define KEYS 100000
+
 static void
-test_sticky(void)
+test_sticky_known(void)
 {
-	static const int32 weights[] = {1, 2, 7};
-	int			moved_wrongly = 0;
-	int			reordered = 0;
-	int			taken = 0;
-	int			stolen = 0;
-	int			held[3] = {0};
-	char		key[32];
+	unsigned char id[16];
+
+	for (int i = 0; i < 16; i++)
+		id[i] = i;
 
 	/* These are for ever: another answer would move every key of every user. */
 	ok(selection_key_hash("", 0) == UINT64CONST(0xefd01f60ba992926), "known hash of the empty key");
 	ok(selection_key_hash("session-1", 9) == UINT64CONST(0xf267abb32d450b1f), "known hash of a key");
+	ok(selection_key_hash("\xff\0\x80", 3) == UINT64CONST(0x7b5cbebc9388e00), "known hash of bytes that are no text");
 	ok(hash_of(selection_key_hash("session-1", 9), 0) == UINT64CONST(0x8987b958768b418c), "known hash of a key and a gateway");
+	ok(selection_hash(selection_key_hash("session-1", 9), id) == UINT64CONST(0xe1afa0defa341c2b),
+	   "known hash of a key and an id of different bytes");
 	ok(leads_to("session-1", 10, -1, NULL, false) == 6 &&
 	   leads_to("session-2", 10, -1, NULL, false) == 1 &&
 	   leads_to("", 10, -1, NULL, false) == 2, "known members of keys");
+}
 
-	for (int i = 0; i < 20000; i++)
+static void
+test_sticky_narrows(void)
+{
+	SelectionMember members[3];
+
+	for (int i = 0; i < 3; i++)
+		members[i] = member(GATEWAY_HEALTHY, 5, 0);
+	members[0].hash = 0;
+	members[1].hash = PG_UINT64_MAX;
+	members[2].hash = PG_UINT64_MAX;
+	members[2].state = GATEWAY_DRAINING;
+	selection_filter(members, 3);
+	ok(selection_sticky(members, 3) == 1 && members[1].candidacy == CANDIDATE && members[1].tickets == 1,
+	   "one candidate is left, by hashes at both ends");
+	ok(members[0].candidacy == REFUSED_STICKY && members[0].tickets == 0, "the other loses its ticket");
+	ok(members[2].candidacy == REFUSED_STATE && members[2].tickets == 0, "who was refused before stays so");
+
+	members[1].excluded = true;
+	selection_filter(members, 3);
+	ok(selection_sticky(members, 3) == 1 && members[0].candidacy == CANDIDATE, "the last candidate is left");
+	members[0].excluded = true;
+	ok(selection_filter(members, 3) == 0 && selection_sticky(members, 3) == 0, "of none, none is left");
+
+	members[0] = members[1] = member(GATEWAY_HEALTHY, 0, 0);
+	members[1].hash = UINT64CONST(1) << 63;
+	selection_filter(members, 2);
+	ok(selection_sticky(members, 2) == 1 && members[1].candidacy == CANDIDATE, "weights of 0 are alike");
+}
+
+static void
+test_sticky_keys(void)
+{
+	static const int32 weights[] = {1, 2, 7};
+	static const int32 heavier[] = {1, 1, 1, 4, 1, 1, 1, 1, 1, 1};
+	int			held[10] = {0};
+	int			inherited[10] = {0};
+	int			weighed[3] = {0};
+	int			reordered = 0;
+	int			moved_wrongly = 0;
+	int			taken = 0;
+	int			stolen = 0;
+	int			attracted = 0;
+	int			astray = 0;
+	int			worst = 0;
+	int			worst_heir = 0;
+	char		key[32];
+
+	for (int i = 0; i < KEYS; i++)
 	{
 		int			before;
 		int			after;
 
 		snprintf(key, sizeof(key), "key %d", i);
 		before = leads_to(key, 10, -1, NULL, false);
+		held[before]++;
 		reordered += before != leads_to(key, 10, -1, NULL, true);
 		after = leads_to(key, 10, 3, NULL, false);
 		moved_wrongly += before != 3 && after != before;
+		inherited[after] += before == 3;
 		after = leads_to(key, 11, -1, NULL, false);
 		taken += after == 10;
 		stolen += after != 10 && after != before;
-		held[leads_to(key, 3, -1, weights, false)]++;
+		after = leads_to(key, 10, -1, heavier, false);
+		attracted += after == 3;
+		astray += after != 3 && after != before;
+		weighed[leads_to(key, 3, -1, weights, false)]++;
 	}
+
+	/* Four standard deviations; the keys are the same in every run. */
+	for (int i = 0; i < 10; i++)
+	{
+		worst = Max(worst, abs(held[i] - KEYS / 10));
+		if (i != 3)
+			worst_heir = Max(worst_heir, abs(inherited[i] - held[3] / 9));
+	}
+	ok(worst < 380, "ten members hold a tenth of the keys each: at most %d off %d", worst, KEYS / 10);
 	ok(reordered == 0, "the order of the members does not matter");
 	ok(moved_wrongly == 0, "a member that goes takes its own keys alone with it");
-	ok(stolen == 0 && abs(taken - 20000 / 11) < 200, "one that comes takes its share, and from nobody to somebody else");
-	ok(abs(held[0] - 2000) < 200 && abs(held[1] - 4000) < 250 && abs(held[2] - 14000) < 300,
-	   "keys are shared by weight: %d, %d, %d of 20000", held[0], held[1], held[2]);
+	ok(inherited[3] == 0 && worst_heir < 130, "which the others inherit alike: at most %d off", worst_heir);
+	ok(stolen == 0 && abs(taken - KEYS / 11) < 370, "one that comes takes its share, %d of %d, and moves no other", taken, KEYS);
+	ok(astray == 0 && abs(attracted - KEYS * 4 / 13) < 590, "one that gets heavier takes more, %d, and moves no other", attracted);
+	ok(abs(weighed[0] - KEYS / 10) < 380 && abs(weighed[1] - KEYS / 5) < 510 && abs(weighed[2] - KEYS * 7 / 10) < 580,
+	   "keys are shared by weights 1:2:7: %d, %d, %d of %d", weighed[0], weighed[1], weighed[2], KEYS);
 }
 
 int
@@ -339,6 +544,9 @@ main(void)
 	test_eligible();
 	test_draw_table();
 	test_least_loaded();
-	test_sticky();
+	test_least_loaded_sets();
+	test_sticky_known();
+	test_sticky_narrows();
+	test_sticky_keys();
 	return done();
 }
