@@ -33,7 +33,7 @@ PG_FUNCTION_INFO_V1(gateway_pool_reset_pick_stats);
 #define ENTRIES_PER_GATEWAY 2
 
 /* With so many counts, the end of the transaction is not waited for. */
-#define PENDING_MAX 4096
+#define PENDING_MAX 65536
 
 typedef struct StatsKey
 {

@@ -43,7 +43,7 @@ typedef struct KnownSlot
 	HealthSlotRef ref;
 } KnownSlot;
 
-#define KNOWN_SLOTS 256
+#define KNOWN_SLOTS 2048
 
 static KnownSlot known_slots[KNOWN_SLOTS];
 
