@@ -429,7 +429,7 @@ is_published(const HealthSlot *slot, const Heartbeat *heartbeat)
 static bool
 turns_away(const HealthSlot *slot, const Heartbeat *heartbeat)
 {
-	return heartbeat->failed || (!heartbeat->heard && slot->published && slot->heartbeat.heard);
+	return slot->published && (heartbeat->failed || (!heartbeat->heard && slot->heartbeat.heard));
 }
 
 /*

@@ -122,6 +122,16 @@ free_slot(const pg_uuid_t *gateway)
 		health_map_free(ref);
 }
 
+/* Only what a row said last was ever committed. */
+static bool
+is_overtaken(int i)
+{
+	for (int j = i + 1; j < queue_length; j++)
+		if (memcmp(&queue[i].gateway, &queue[j].gateway, sizeof(pg_uuid_t)) == 0)
+			return true;
+	return false;
+}
+
 static void
 publish_all(void)
 {
@@ -132,7 +142,9 @@ publish_all(void)
 		switch (publication->kind)
 		{
 			case PUBLISH_HEARTBEAT:
-				health_map_publish_commit(queue_table, &publication->gateway, &publication->heartbeat, XactLastCommitEnd);
+				if (!is_overtaken(i))
+					health_map_publish_commit(queue_table, &publication->gateway, &publication->heartbeat,
+											  XactLastCommitEnd);
 				break;
 			case PUBLISH_DELETION:
 				free_slot(&publication->gateway);

@@ -117,6 +117,7 @@ RESET ROLE;
 -- SELECT on gateway_pools is listing and picking, and nothing else.
 GRANT SELECT ON gateway_pools TO regress_gateway_pool;
 SET ROLE regress_gateway_pool;
+\i test/first_pick.sql
 SELECT pick_healthy_gateway(:eu), resolve_gateway(NULL, :eu), (SELECT count(*) FROM pick_healthy_gateways(:eu)), (SELECT count(*) FROM explain_gateway_pick(:eu));
 SELECT count(*) FROM list_gateway_pools(:acme);
 SELECT (SELECT count(*) FROM gateway_pool_status), (SELECT count(*) FROM gateway_pool_members), (SELECT count(*) FROM gateway_status), (SELECT count(*) FROM gateway_options);

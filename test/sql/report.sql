@@ -48,6 +48,8 @@ SELECT "suspectUntil" - interval '60 s'
 -- 63 bytes of it are kept, and no half of a character.
 SELECT report_gateway_failure(:g2, repeat('ä', 40));
 SELECT said();
+-- psql would not show the half of one.
+SELECT octet_length(reason) - octet_length('suspect: ') FROM gateway_status WHERE name = 'g2';
 SELECT report_gateway_failure(:g2, repeat('x', 70));
 SELECT octet_length(reason) - octet_length('suspect: ') FROM gateway_status WHERE name = 'g2';
 SELECT report_gateway_failure(:g2, 'x' || repeat('ä', 40));
@@ -173,6 +175,13 @@ UPDATE gateways_v2 SET heartbeat = NULL, "heartbeatTTL" = NULL WHERE id = :g1;
 SELECT heard('g1');
 ROLLBACK;
 SELECT heard('g1') ~ '^healthy';
+-- Only what the row said last counts.
+SELECT record_gateway_heartbeat(:g1, '100 s');
+BEGIN;
+UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
+UPDATE gateways_v2 SET "heartbeatTTL" = 180, heartbeat = clock_timestamp() - interval '1 day' WHERE id = :g1;
+COMMIT;
+SELECT heard('g1') ~ '^healthy';
 -- What was reported of a gateway that is there stays when a transaction that wrote its row rolls back.
 INSERT INTO gateways_v2 SELECT (jsonb_populate_record(d, jsonb_build_object('id', 'f' || substr(id::text, 2), 'name', 'late', 'identityId', NULL))).* FROM deleted d WHERE id = :g1;
 UPDATE gateways_v2 SET heartbeat = NULL WHERE name = 'late';
@@ -250,6 +259,10 @@ SAVEPOINT s;
 SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000002', strategy => 'sticky', sticky_key => 'k') = :g1;
 ROLLBACK TO s;
 COMMIT;
+-- The session ends with the transaction that rolls back.
+BEGIN;
+SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000002') = :g1;
+ROLLBACK;
 \c
 SET search_path = app, public;
 SELECT right("gatewayPoolId"::text, 2), right("gatewayId"::text, 2), picks, "degradedPicks", refusals, "orgId" = :acme

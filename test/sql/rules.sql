@@ -35,6 +35,7 @@ SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-
 RESET gateway_pool.default_entitlement;
 
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:eu, :a1) RETURNING weight, priority;
+\i test/first_pick.sql
 -- After a downgrade: no new name, no new member; but a weight, a removal, a deletion and picks.
 UPDATE gateway_pool_entitlements SET "gatewayPool" = false WHERE "orgId" = :acme;
 SELECT fails($$UPDATE gateway_pools SET name = 'eu-2'$$);

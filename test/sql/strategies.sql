@@ -57,6 +57,16 @@ RELEASE s;
 COMMIT;
 SELECT loads();
 SELECT release_gateway(:a, opened => false);
+-- It is no business of the next one at the same depth.
+BEGIN;
+SAVEPOINT s;
+SELECT claim() = :a;
+RELEASE s;
+SAVEPOINT t;
+ROLLBACK TO t;
+SELECT loads();
+ROLLBACK;
+SELECT loads();
 DO $$
 BEGIN
     PERFORM claim();
