@@ -21,6 +21,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
@@ -130,34 +131,39 @@ typedef struct MadeSlot
 } MadeSlot;
 
 /*
- * Makes slots for the members that lack one, unless none is free.
+ * Sees to slots for the members that lack one, unless none is free.  Returns
+ * whether there is one for any of them by now, ours or made by somebody else.
  *
  * Nobody publishes to a slot that is not there: a row that changed while its
  * slot was being made has to be read once more.
  */
-static List *
-make_slots(const PoolCatalog *catalog, const PoolRow *row)
+static bool
+make_slots(const PoolCatalog *catalog, const PoolRow *row, List **made)
 {
-	List	   *made = NIL;
+	bool		any = false;
 
 	for (int i = 0; i < row->member_count; i++)
 	{
 		const GatewayRow *gateway = &row->members[i].gateway;
-		MadeSlot   *slot;
+		HealthSlotRef ref;
 		bool		created;
 
 		/* A gateway that this transaction made is nobody else's business. */
 		if (gateway->slot.number != NO_SLOT || gateway->own)
 			continue;
-		slot = palloc(sizeof(MadeSlot));
-		slot->gateway = gateway->id;
-		slot->ref = store_make_slot(catalog, &gateway->id, gateway->recorded_unhealthy, &created);
-		if (created)
-			made = lappend(made, slot);
-		else if (slot->ref.number == NO_SLOT)
+		ref = store_make_slot(catalog, &gateway->id, gateway->recorded_unhealthy, &created);
+		if (ref.number == NO_SLOT)
 			break;
+		any = true;
+		if (created)
+		{
+			MadeSlot   *slot = palloc(sizeof(MadeSlot));
+
+			*slot = (MadeSlot) {gateway->id, ref};
+			*made = lappend(*made, slot);
+		}
 	}
-	return made;
+	return any;
 }
 
 /* Frees slots of gateways that are not among the members any more. */
@@ -188,18 +194,15 @@ read_pool(const PoolCatalog *catalog, const pg_uuid_t *id)
 	{
 		int			count;
 		PoolRow    *row = store_pools(catalog, (StoreFilter) {.id = id}, &count);
-		List	   *made_now = NIL;
 
 		if (count == 0)
 			row = NULL;
-		else if (health_map_exists())
-			made_now = make_slots(catalog, row);
-		if (made_now == NIL)
+		if (row == NULL || !health_map_exists() || !make_slots(catalog, row, &made))
 		{
 			free_unused_slots(made, row);
 			return row;
 		}
-		made = list_concat(made, made_now);
+		CHECK_FOR_INTERRUPTS();
 	}
 }
 

@@ -259,7 +259,9 @@ SAVEPOINT s;
 SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000002', strategy => 'sticky', sticky_key => 'k') = :g1;
 ROLLBACK TO s;
 COMMIT;
--- The session ends with the transaction that rolls back.
+-- The session ends with the transaction that rolls back, having no temporary table to drop in another.
+\c
+SET search_path = app, public;
 BEGIN;
 SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000002') = :g1;
 ROLLBACK;
