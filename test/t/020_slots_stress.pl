@@ -156,7 +156,7 @@ $db->value("SELECT report_gateway_load(gateway, CASE gateway WHEN '$gone' THEN 0
               AND gateway IN (SELECT id FROM gateways_v2)");
 is($holder->value(q{BEGIN; SELECT pick_healthy_gateway(pool('up', 1), strategy => 'least_loaded')}), $gone, 'a place is reserved');
 $db->value("DELETE FROM gateways_v2 WHERE id = '$gone'");
-$db->value(q{DO $$ BEGIN FOR i IN 1 .. 52 LOOP PERFORM make('up', 2); END LOOP; END $$});
+$db->value(q{DO $$ BEGIN FOR i IN 1 .. 56 LOOP PERFORM make('up', 2); END LOOP; END $$});
 $db->value(q{SELECT report_gateway_load(g.id, 3) FROM gateways_v2 g});
 $db->value(q{SELECT pick_healthy_gateway(pool('up', 2), strategy => 'least_loaded') FROM generate_series(1, 60)});
 my $before = $db->value(q{SELECT string_agg(concat_ws(' ', name, "activeConnections", reservations), ',' ORDER BY name) FROM gateway_status});
