@@ -425,11 +425,24 @@ is_published(const HealthSlot *slot, const Heartbeat *heartbeat)
 	return slot->published && heartbeat_equal(&slot->heartbeat, heartbeat);
 }
 
-/* Whether it is the host's word against the gateway, which outweighs what was reported before. */
+/* What a heartbeat is evidence of, whenever it was. */
+static int
+kind_of(const Heartbeat *heartbeat)
+{
+	return heartbeat->failed ? TABLE_FAILED : heartbeat->heard ? TABLE_HEARD : TABLE_NEVER;
+}
+
+/*
+ * Whether the row turns against the gateway, to failed or to never heard of: the
+ * host's word, which outweighs what was reported before.  One that stays failed
+ * says nothing new, whatever else is written to it.
+ */
 static bool
 turns_away(const HealthSlot *slot, const Heartbeat *heartbeat)
 {
-	return slot->published && (heartbeat->failed || (!heartbeat->heard && slot->heartbeat.heard));
+	int			kind = kind_of(heartbeat);
+
+	return slot->published && kind != TABLE_HEARD && kind != kind_of(&slot->heartbeat);
 }
 
 /*

@@ -175,6 +175,14 @@ UPDATE gateways_v2 SET heartbeat = NULL, "heartbeatTTL" = NULL WHERE id = :g1;
 SELECT heard('g1');
 ROLLBACK;
 SELECT heard('g1') ~ '^healthy';
+-- A row that stays failed ends nothing, one that turns failed does.
+UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
+SELECT record_gateway_heartbeat(:g1, '100 s');
+UPDATE gateways_v2 SET heartbeat = clock_timestamp() WHERE id = :g1;
+SELECT heard('g1') ~ '^healthy';
+UPDATE gateways_v2 SET "heartbeatTTL" = 180 WHERE id = :g1;
+UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
+SELECT heard('g1') ~ '^unhealthy';
 -- Only what the row said last counts.
 SELECT record_gateway_heartbeat(:g1, '100 s');
 BEGIN;

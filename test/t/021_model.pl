@@ -14,7 +14,7 @@ use MovedClock;
 use PoolDatabase qw(start_node);
 use Test::More;
 
-my $seed = $ENV{GATEWAY_POOL_TEST_SEED} // 1;
+my $seed = $ENV{GATEWAY_POOL_TEST_SEED} // int(rand(1 << 31));
 my $events = $ENV{GATEWAY_POOL_TEST_EVENTS} // 3000;
 srand($seed);
 
