@@ -15,13 +15,17 @@ OBJS = \
 	src/consumers.o \
 	src/endpoint.o \
 	src/entitlement.o \
+	src/explain.o \
 	src/gateway_store.o \
+	src/health_evidence.o \
 	src/health_map.o \
 	src/health_rule.o \
 	src/host_columns.o \
 	src/module.o \
 	src/owner.o \
 	src/pick.o \
+	src/pick_field.o \
+	src/pick_request.o \
 	src/pick_stats.o \
 	src/pool_cache.o \
 	src/pool_name.o \

@@ -73,7 +73,7 @@ begin_reading(const PoolCatalog *catalog)
 	Reading		reading = {
 		.table = catalog->gateways,
 		.columns = host_columns_find(RelationGetDescr(gateways)),
-		.sequence = health_map_sequence(),
+		.sequence = health_evidence_sequence(),
 		.own = CheckRelationLockedByMe(gateways, AccessExclusiveLock, true),
 		.now = clock_monotonic(),
 		.wall_now = GetCurrentTimestamp()
@@ -82,7 +82,7 @@ begin_reading(const PoolCatalog *catalog)
 	/* The lock is kept: the columns must be the same when the text is parsed. */
 	relation_close(gateways, NoLock);
 	if (RecoveryInProgress())
-		health_map_note_standby();
+		health_evidence_note_standby();
 	return reading;
 }
 
@@ -183,7 +183,7 @@ judge(GatewayRow *gateway, const Reading *reading)
 	HealthEvidence evidence = {
 		.heartbeat = row,
 		.startup_grace = row == HEARTBEAT_EXPIRED && !gateway->recorded_unhealthy &&
-		health_map_in_startup_grace(reading->now)
+		health_evidence_in_startup_grace(reading->now)
 	};
 
 	if (gateway->slot.number != NO_SLOT)
@@ -191,11 +191,11 @@ judge(GatewayRow *gateway, const Reading *reading)
 		SlotReading read;
 
 		if (gateway->own)
-			read = health_map_read_own(gateway->slot, reading->now, &gateway->heartbeat, &evidence);
+			read = health_evidence_read_own(gateway->slot, reading->now, &gateway->heartbeat, &evidence);
 		else
 		{
-			health_map_publish(gateway->slot, &gateway->heartbeat, reading->sequence);
-			read = health_map_read(gateway->slot, reading->now, &evidence);
+			health_evidence_publish(gateway->slot, &gateway->heartbeat, reading->sequence);
+			read = health_evidence_read(gateway->slot, reading->now, &evidence);
 		}
 		if (read == SLOT_GONE)
 			gateway->slot.number = NO_SLOT;
@@ -206,7 +206,7 @@ judge(GatewayRow *gateway, const Reading *reading)
 	{
 		HealthDisplay display;
 
-		health_map_display(gateway->slot, reading->now, &display);
+		health_evidence_display(gateway->slot, reading->now, &display);
 		if (display.failure_reason[0] != '\0')
 			gateway->health.reason = psprintf("%s: %s", gateway->health.reason, display.failure_reason);
 	}
@@ -405,7 +405,7 @@ gateway_display(const GatewayRow *gateway, HealthDisplay *display)
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (gateway->slot.number != NO_SLOT)
-		health_map_display(gateway->slot, clock_monotonic(), display);
+		health_evidence_display(gateway->slot, clock_monotonic(), display);
 	else
 		memset(display, 0, sizeof(HealthDisplay));
 

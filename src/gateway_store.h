@@ -9,7 +9,7 @@
 #include "utils/jsonb.h"
 
 #include "catalog.h"
-#include "health_map.h"
+#include "health_evidence.h"
 #include "host_columns.h"
 #include "selection.h"
 

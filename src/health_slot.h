@@ -1,7 +1,7 @@
 /*
  * health_slot.h
- *		What shared memory holds of one gateway: for health_map.c and
- *		reservation.c alone.
+ *		What shared memory holds of one gateway: for health_map.c,
+ *		health_evidence.c and reservation.c alone.
  *
  * What is judged together lies in one word, and each word carries the
  * generation of its slot.  A slot that is freed gets another generation in all
@@ -20,8 +20,7 @@
 #include "storage/spin.h"
 #include "utils/uuid.h"
 
-#include "health_map.h"
-#include "health_rule.h"
+#include "health_evidence.h"
 
 /*
  * A word of evidence: 16 bits of generation, 2 of kind, 46 of monotonic time in
@@ -58,6 +57,8 @@ typedef struct HealthSlot
 	pg_atomic_uint64 load;		/* connections and reservations */
 	pg_atomic_uint64 load_at;	/* when connections were last reported */
 	pg_atomic_uint64 reported_at;	/* when a heartbeat was last reported */
+	pg_uuid_t	gateway;		/* so far, one cache line */
+
 	/* generation, 24 bits of period, 24 of reservations made in it */
 	pg_atomic_uint64 reserved[RESERVATION_PERIODS];
 
@@ -68,13 +69,21 @@ typedef struct HealthSlot
 	int32		next_free;
 	Oid			database;
 	Oid			relation;		/* the gateways table */
-	pg_uuid_t	gateway;
 	Heartbeat	heartbeat;		/* as published last, in wall time */
 	int64		heard_at;		/* the same heartbeat in monotonic time */
 	uint64		sequence;		/* of the last commit that published */
 	XLogRecPtr	commit;			/* ... and its place in the WAL */
 	char		failure_reason[HEALTH_REASON_SIZE];
 } HealthSlot;
+
+/* A slot begins a cache line, and is padded to whole ones. */
+#define SLOT_ALIGNMENT 64
+
+typedef union PaddedHealthSlot
+{
+	HealthSlot	slot;
+	char		padding[TYPEALIGN(SLOT_ALIGNMENT, sizeof(HealthSlot))];
+} PaddedHealthSlot;
 
 static inline uint16
 word_generation(uint64 word)
@@ -123,6 +132,23 @@ pair_low(uint64 word)
 	return word & LOAD_MAX;
 }
 
-extern HealthSlot *health_slot(HealthSlotRef ref);
+/* What is known of this server, beside all slots. */
+typedef struct HealthState
+{
+	pg_atomic_uint64 sequence;	/* of commits that published */
+	pg_atomic_uint64 grace_from;	/* when we started, or were promoted */
+	pg_atomic_uint32 standby;	/* we have been one */
+} HealthState;
+
+extern HealthState *health_state(void);
+extern PaddedHealthSlot *health_slots;
+
+/* health_slot returns the slot of a reference that is not NO_SLOT. */
+static inline HealthSlot *
+health_slot(HealthSlotRef ref)
+{
+	Assert(ref.number >= 0);
+	return &health_slots[ref.number].slot;
+}
 
 #endif							/* GATEWAY_POOL_HEALTH_SLOT_H */

@@ -53,6 +53,9 @@ typedef struct StatsEntry
 
 static HTAB *entries;			/* entries come and go under the exclusive lock */
 
+/* Another one when entries have gone; changes under the exclusive lock, too. */
+static pg_atomic_uint32 *epoch;
+
 /* Counts that wait for the end of the transaction. */
 static PickCount **pending;
 static int	pending_count;
@@ -68,7 +71,7 @@ max_entries(void)
 Size
 pick_stats_size(void)
 {
-	return hash_estimate_size(max_entries(), sizeof(StatsEntry));
+	return add_size(MAXALIGN(sizeof(pg_atomic_uint32)), hash_estimate_size(max_entries(), sizeof(StatsEntry)));
 }
 
 /* pick_stats_startup makes the statistics, or finds them. */
@@ -76,7 +79,11 @@ void
 pick_stats_startup(void)
 {
 	HASHCTL		control = {.keysize = sizeof(StatsKey), .entrysize = sizeof(StatsEntry)};
+	bool		found;
 
+	epoch = ShmemInitStruct("gateway_pool pick statistics epoch", sizeof(pg_atomic_uint32), &found);
+	if (!found)
+		pg_atomic_init_u32(epoch, 1);
 	entries = ShmemInitHash("gateway_pool pick statistics", max_entries(), max_entries(),
 							&control, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 }
@@ -119,6 +126,29 @@ key_of(const PickCount *count)
 	return key;
 }
 
+/* The entry of a count, NULL if there is none; the lock is held. */
+static StatsEntry *
+find_entry(PickCount *count)
+{
+	uint32		now = pg_atomic_read_u32(epoch);
+
+	if (count->epoch != now)
+	{
+		StatsKey	key = key_of(count);
+
+		count->entry = hash_search(entries, &key, HASH_FIND, NULL);
+		count->epoch = count->entry == NULL ? 0 : now;
+	}
+	return count->entry;
+}
+
+static void
+forget_count(PickCount *count)
+{
+	count->picks = count->degraded_picks = count->refusals = 0;
+	count->pending = false;
+}
+
 static void
 add_count(StatsEntry *entry, PickCount *count)
 {
@@ -128,8 +158,7 @@ add_count(StatsEntry *entry, PickCount *count)
 		pg_atomic_fetch_add_u64(&entry->degraded_picks, count->degraded_picks);
 	if (count->refusals > 0)
 		pg_atomic_fetch_add_u64(&entry->refusals, count->refusals);
-	count->picks = count->degraded_picks = count->refusals = 0;
-	count->pending = false;
+	forget_count(count);
 }
 
 /* An entry made now, or NULL if there is no room. */
@@ -150,44 +179,60 @@ make_entry(const StatsKey *key)
 }
 
 /*
- * pick_stats_flush adds what was counted to the statistics, and drops what
- * there is no room for.  Called by transaction callbacks: no ERROR.
+ * Adds counts to the statistics, and drops those for which there is no room.
+ * Called by transaction callbacks: no ERROR.
  */
-void
-pick_stats_flush(void)
+static void
+add_counts(PickCount **counts, int count)
 {
 	int			left = 0;
 
-	if (pending_count == 0)
-		return;
 	LWLockAcquire(stats_lock(), LW_SHARED);
-	for (int i = 0; i < pending_count; i++)
+	for (int i = 0; i < count; i++)
 	{
-		StatsKey	key = key_of(pending[i]);
-		StatsEntry *entry = hash_search(entries, &key, HASH_FIND, NULL);
+		StatsEntry *entry = find_entry(counts[i]);
 
 		if (entry != NULL)
-			add_count(entry, pending[i]);
+			add_count(entry, counts[i]);
 		else
-			pending[left++] = pending[i];
+			counts[left++] = counts[i];
 	}
 	LWLockRelease(stats_lock());
-	pending_count = 0;
 	if (left == 0)
 		return;
 
 	LWLockAcquire(stats_lock(), LW_EXCLUSIVE);
 	for (int i = 0; i < left; i++)
 	{
-		StatsKey	key = key_of(pending[i]);
+		StatsKey	key = key_of(counts[i]);
 		StatsEntry *entry = make_entry(&key);
 
 		if (entry != NULL)
-			add_count(entry, pending[i]);
+			add_count(entry, counts[i]);
 		else
-			pending[i]->picks = pending[i]->degraded_picks = pending[i]->refusals = pending[i]->pending = 0;
+			forget_count(counts[i]);
 	}
 	LWLockRelease(stats_lock());
+}
+
+/* pick_stats_flush adds what was counted to the statistics; no ERROR. */
+void
+pick_stats_flush(void)
+{
+	int			count = pending_count;
+
+	if (count == 0)
+		return;
+	pending_count = 0;
+	add_counts(pending, count);
+}
+
+/* pick_stats_add adds one count at once, of memory that may go before a flush. */
+void
+pick_stats_add(PickCount *count)
+{
+	if (entries != NULL)
+		add_counts(&count, 1);
 }
 
 static void
@@ -306,6 +351,7 @@ gateway_pool_reset_pick_stats(PG_FUNCTION_ARGS)
 
 	pick_stats_flush();
 	LWLockAcquire(stats_lock(), LW_EXCLUSIVE);
+	pg_atomic_fetch_add_u32(epoch, 1);
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		if (entry->key.database == MyDatabaseId)

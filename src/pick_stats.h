@@ -16,6 +16,8 @@ typedef struct PickCount
 	uint32		degraded_picks;
 	uint32		refusals;
 	bool		pending;		/* to be added to the statistics */
+	uint32		epoch;			/* in which "entry" was found; 0 is none */
+	struct StatsEntry *entry;	/* in shared memory */
 } PickCount;
 
 extern Size pick_stats_size(void);
@@ -23,8 +25,12 @@ extern void pick_stats_startup(void);
 extern void pick_stats_init(void);
 extern void pick_stats_enqueue(PickCount *count);
 extern void pick_stats_flush(void);
+extern void pick_stats_add(PickCount *count);
 
-/* pick_stats_touch is to be called before a count is raised; it stays where it is until a flush. */
+/*
+ * pick_stats_touch is to be called before a count is raised that stays where it
+ * is until the next flush; one that does not is added by pick_stats_add.
+ */
 static inline void
 pick_stats_touch(PickCount *count)
 {

@@ -287,7 +287,6 @@ pool_cache_of_row(const PoolRow *row)
 	return pool;
 }
 
-
 /* Once a session: picks work, but are slow, and load and failures are not known. */
 static void
 warn_of_fallback(void)
@@ -325,13 +324,15 @@ read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
 	if (row == NULL)
 		return NULL;
 	AcceptInvalidationMessages();
-	keep = !stale && !publication_is_pending() && all_have_slots(row) &&
-		row->member_count <= MEMBERS_MAX;
+	keep = !stale && cache_version == catalog->version && !publication_is_pending() &&
+		all_have_slots(row) && row->member_count <= MEMBERS_MAX;
 	if (health_map_exists() && lacks_slots(row))
 		warn_of_fallback();
 
 	if (keep)
 	{
+		/* Whatever ran while the pool was read may have picked from it, too. */
+		pool_cache_forget(id);
 		if (members_kept + row->member_count > MEMBERS_MAX)
 			start_anew(cache_version);
 		MemoryContextSwitchTo(context);

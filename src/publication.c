@@ -5,7 +5,9 @@
  * Triggers queue; the transaction's callback stores.  What a subtransaction
  * queued goes with it when it aborts.  The queue is bounded: what does not fit,
  * and what a prepared transaction would store when somebody else commits it,
- * becomes an invalidation, upon which the rows are read anew.
+ * becomes an invalidation, upon which the rows are read anew.  Then no heartbeat
+ * of the transaction is stored: a later one of the same row may be among what
+ * did not fit.
  */
 #include "postgres.h"
 
@@ -39,6 +41,7 @@ static Publication *queue;
 static int	queue_length;
 static int	queue_room;
 static bool heartbeats_queued;
+static int	overflow_level;		/* nesting level at which it overflowed; 0: it did not */
 static Oid	queue_marker;
 static Oid	queue_table;
 
@@ -50,6 +53,8 @@ enqueue(const PoolCatalog *catalog, const Publication *publication)
 	if (queue_length == QUEUE_MAX)
 	{
 		catalog_invalidate(catalog->marker);
+		if (overflow_level == 0)
+			overflow_level = GetCurrentTransactionNestLevel();
 		return;
 	}
 	if (queue_length == queue_room)
@@ -142,8 +147,8 @@ publish_all(void)
 		switch (publication->kind)
 		{
 			case PUBLISH_HEARTBEAT:
-				if (!is_overtaken(i))
-					health_map_publish_commit(queue_table, &publication->gateway, &publication->heartbeat,
+				if (overflow_level == 0 && !is_overtaken(i))
+					health_evidence_publish_commit(queue_table, &publication->gateway, &publication->heartbeat,
 											  XactLastCommitEnd);
 				break;
 			case PUBLISH_DELETION:
@@ -162,6 +167,8 @@ publish_all(void)
 static void
 abandon(int nest_level)
 {
+	if (overflow_level >= nest_level)
+		overflow_level = 0;
 	while (queue_length > 0 && queue[queue_length - 1].nest_level >= nest_level)
 		if (queue[--queue_length].kind == ABANDON_SLOT)
 			free_slot(&queue[queue_length].gateway);
@@ -173,6 +180,7 @@ forget_queue(void)
 	queue = NULL;
 	queue_length = queue_room = 0;
 	heartbeats_queued = false;
+	overflow_level = 0;
 }
 
 /* After COMMIT an ERROR would be a PANIC: nothing here allocates or throws. */
@@ -209,8 +217,11 @@ end_of_subtransaction(SubXactEvent event, SubTransactionId my_id, SubTransaction
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		abandon(nest_level);
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		overflow_level = Min(overflow_level, nest_level - 1);
 		for (int i = queue_length - 1; i >= 0 && queue[i].nest_level >= nest_level; i--)
 			queue[i].nest_level = nest_level - 1;
+	}
 }
 
 /* publication_init registers the callbacks; called once a process. */

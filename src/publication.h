@@ -6,7 +6,7 @@
 #define GATEWAY_POOL_PUBLICATION_H
 
 #include "catalog.h"
-#include "health_map.h"
+#include "health_evidence.h"
 
 extern void publication_init(void);
 extern void publication_heartbeat(const PoolCatalog *catalog, const pg_uuid_t *gateway, const Heartbeat *heartbeat);

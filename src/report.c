@@ -32,27 +32,20 @@ PG_FUNCTION_INFO_V1(gateway_pool_release);
 #define TTL_MAX (INT64CONST(315576000) * USECS_PER_SEC)
 
 /*
- * Slots that this session reported to.  A reference tells by its generation
- * whether the slot is still the gateway's, so that one found once needs no lock
- * until then.
+ * Slots that this session reported to, by a hash of the gateway's id.  The slot
+ * itself tells whose it is, so that one found once needs no lock until that
+ * changes.
  */
-typedef struct KnownSlot
-{
-	Oid			table;
-	pg_uuid_t	gateway;
-	HealthSlotRef ref;
-} KnownSlot;
+#define KNOWN_SLOTS 16384
 
-#define KNOWN_SLOTS 2048
-
-static KnownSlot known_slots[KNOWN_SLOTS];
+static HealthSlotRef known_slots[KNOWN_SLOTS];
 
 /* A report on its way: about which gateway, by the rights on which table. */
 typedef struct Report
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *gateway;
-	KnownSlot  *known;			/* the place for its slot */
+	HealthSlotRef *known;		/* the place for its slot */
 	int64		now;
 } Report;
 
@@ -127,18 +120,16 @@ find_or_make_slot(const Report *report)
 	return ref;
 }
 
-/* The same, without looking for it if this session knows it and has not found it gone. */
+/* The same, without looking for it where this session knows it already. */
 static HealthSlotRef
 slot_of(const Report *report)
 {
-	KnownSlot  *known = report->known;
+	HealthSlotRef ref = *report->known;
 
-	if (known->table == report->catalog.gateways &&
-		memcmp(&known->gateway, report->gateway, sizeof(pg_uuid_t)) == 0 &&
-		health_map_is_current(known->ref))
-		return known->ref;
-	*known = (KnownSlot) {report->catalog.gateways, *report->gateway, find_or_make_slot(report)};
-	return known->ref;
+	/* No slot in use has generation 0. */
+	if (ref.generation == 0 || !health_map_is(ref, report->catalog.gateways, report->gateway))
+		ref = *report->known = find_or_make_slot(report);
+	return ref;
 }
 
 /* In microseconds, from NULL for the setting's. */
@@ -174,7 +165,7 @@ gateway_pool_record_heartbeat(PG_FUNCTION_ARGS)
 	int64		expires_at = report.now + read_ttl(fcinfo) + setting_heartbeat_grace * USECS_PER_SEC;
 
 	for (int i = 0; i < ATTEMPTS_MAX; i++)
-		if (health_map_report_heartbeat(slot_of(&report), report.now, expires_at))
+		if (health_evidence_report_heartbeat(slot_of(&report), report.now, expires_at))
 			PG_RETURN_VOID();
 	refuse_unknown(&report);
 	PG_RETURN_VOID();
@@ -194,9 +185,14 @@ read_reason(FunctionCallInfo fcinfo, char *reason)
 	length = pg_mbcliplen(given, strlen(given), HEALTH_REASON_SIZE - 1);
 	memcpy(reason, given, length);
 	reason[length] = '\0';
-	for (char *c = reason; *c != '\0'; c++)
-		if ((unsigned char) *c < ' ' || *c == 0x7f)
+	for (unsigned char *c = (unsigned char *) reason; *c != '\0'; c++)
+	{
+		if (*c < ' ' || *c == 0x7f)
 			*c = ' ';
+		/* U+0080 to U+009F, which some terminals obey as well. */
+		else if (GetDatabaseEncoding() == PG_UTF8 && c[0] == 0xc2 && c[1] < 0xa0)
+			c[0] = c[1] = ' ';
+	}
 }
 
 /*
@@ -215,7 +211,7 @@ gateway_pool_report_failure(PG_FUNCTION_ARGS)
 
 	read_reason(fcinfo, reason);
 	for (int i = 0; i < ATTEMPTS_MAX; i++)
-		if (health_map_report_failure(slot_of(&report), report.now, reason))
+		if (health_evidence_report_failure(slot_of(&report), report.now, reason))
 			PG_RETURN_VOID();
 	refuse_unknown(&report);
 	PG_RETURN_VOID();

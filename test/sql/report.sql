@@ -76,6 +76,9 @@ BEGIN;
 UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
 SELECT status, reason FROM gateway_status WHERE name = 'g1';
 ROLLBACK;
+-- No control character gets through to who reads it.
+SELECT report_gateway_failure(:g2, U&'a\009bb\0085c');
+SELECT reason, encode(convert_to(reason, 'UTF8'), 'hex') !~ 'c2[89]' FROM gateway_status WHERE name = 'g2';
 -- Of a gateway that is deleted, nothing is left for one of the same id.
 BEGIN;
 DELETE FROM gateways_v2 WHERE id = :g1;
@@ -187,6 +190,20 @@ SELECT heard('g1') ~ '^unhealthy';
 SELECT record_gateway_heartbeat(:g1, '100 s');
 BEGIN;
 UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
+UPDATE gateways_v2 SET "heartbeatTTL" = 180, heartbeat = clock_timestamp() - interval '1 day' WHERE id = :g1;
+COMMIT;
+SELECT heard('g1') ~ '^healthy';
+-- Also where the transaction wrote more rows than are published one by one.
+SELECT record_gateway_heartbeat(:g1, '100 s');
+BEGIN;
+UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
+DO $$
+BEGIN
+    FOR i IN 1 .. 1100 LOOP
+        UPDATE gateways_v2 SET heartbeat = clock_timestamp() WHERE name = 'g2';
+    END LOOP;
+END
+$$;
 UPDATE gateways_v2 SET "heartbeatTTL" = 180, heartbeat = clock_timestamp() - interval '1 day' WHERE id = :g1;
 COMMIT;
 SELECT heard('g1') ~ '^healthy';
