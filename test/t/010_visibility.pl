@@ -7,6 +7,7 @@
 use strict;
 use warnings FATAL => 'all';
 
+use File::Spec::Functions qw(rel2abs);
 use FindBin;
 use lib $FindBin::RealBin;
 use PoolDatabase qw(start_node);
@@ -335,7 +336,7 @@ subtest 'TRUNCATE' => sub {
 };
 
 subtest 'COPY' => sub {
-    my $file = $node->basedir . '/rows';
+    my $file = rel2abs($node->basedir . '/rows');
 
     start_case();
     append_to_file($file, "$pool\t$gateway{3}\n$pool\t$gateway{4}\n");
