@@ -388,16 +388,18 @@ pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
 	return read_known_pool(catalog, id, now);
 }
 
-/* pool_cache_forget has a pool read anew at its next pick. */
+/* pool_cache_forget has a pool read anew at its next pick; the id may be that of the pool itself. */
 void
 pool_cache_forget(const pg_uuid_t *id)
 {
 	CacheEntry *entry = cache_lookup(cache, *id);
+	KnownPool  *pool;
 
 	if (entry == NULL)
 		return;
 	pick_stats_flush();
-	members_kept -= entry->pool->member_count;
-	pfree(entry->pool);
+	pool = entry->pool;
+	members_kept -= pool->member_count;
 	cache_delete(cache, *id);
+	pfree(pool);
 }

@@ -183,6 +183,31 @@ is(pick(), $one, 'until the grace has passed');
 $clock->advance(10.1);
 is(pick(), 'none', 'and not after that');
 is(status(), 'unhealthy, heartbeat expired', 'so the view says');
+# Heartbeats that nobody published, in pools small and large: when those before
+# them run out, the rows are read, by the sessions that knew the pool.
+foreach my $size (2, 400)
+{
+    my $fleet = sprintf 'b0000000-0000-4000-8000-%012d', $size;
+    my $count = "SELECT count(*) FROM pick_healthy_gateways('$fleet', 1000, null_if_none => true)";
+
+    $db->value(qq{
+        INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$fleet', '$acme', 'fleet-$size');
+        INSERT INTO gateways_v2 (id, "orgId", name, "directAddress", "directHeartbeat", "heartbeatTTL")
+        SELECT gen_random_uuid(), '$acme', '$size ' || n, '192.0.2.1:8443', clock_timestamp(), 50 FROM generate_series(1, $size) n;
+        INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId")
+        SELECT '$fleet', id FROM gateways_v2 WHERE name LIKE '$size %'});
+    foreach my $round (1 .. 3)
+    {
+        is($session->value($count), $size, "$size members, round $round: all are picked");
+        $db->value(qq{
+            ALTER TABLE gateways_v2 DISABLE TRIGGER USER;
+            UPDATE gateways_v2 SET "directHeartbeat" = clock_timestamp() + interval '60 s' WHERE name LIKE '$size %';
+            ALTER TABLE gateways_v2 ENABLE TRIGGER USER;
+            ALTER TABLE gateways_v2 ENABLE ALWAYS TRIGGER "GatewayPools_tell"});
+        $clock->advance(61);
+        is($session->value($count), $size, 'and still are, when what was published has run out');
+    }
+}
 $session->end;
 
 $node->stop;
