@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 
 #include "probe_target.h"
 
@@ -120,4 +121,29 @@ probe_target_parse(const char *address, ProbeTarget *target)
 	if (!target->numeric && (*address == '[' || !is_host_name(target->host)))
 		return "The host is a name, an IPv4 address or an IPv6 address in brackets.";
 	return NULL;
+}
+
+/*
+ * probe_target_address gives address and port of a target whose host is numeric;
+ * false if it is a name.
+ */
+bool
+probe_target_address(const ProbeTarget *target, struct sockaddr_storage *address)
+{
+	struct sockaddr_in *ipv4 = (struct sockaddr_in *) address;
+	struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *) address;
+
+	if (!target->numeric)
+		return false;
+
+	memset(address, 0, sizeof(*address));
+	if (strchr(target->host, ':') == NULL)
+	{
+		ipv4->sin_family = AF_INET;
+		ipv4->sin_port = htons(target->port);
+		return inet_pton(AF_INET, target->host, &ipv4->sin_addr) == 1;
+	}
+	ipv6->sin6_family = AF_INET6;
+	ipv6->sin6_port = htons(target->port);
+	return inet_pton(AF_INET6, target->host, &ipv6->sin6_addr) == 1;
 }

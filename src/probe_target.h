@@ -7,6 +7,8 @@
 #ifndef GATEWAY_POOL_PROBE_TARGET_H
 #define GATEWAY_POOL_PROBE_TARGET_H
 
+#include <sys/socket.h>
+
 /* Longest host name, in the form with dots (RFC 1035, 2.3.4). */
 #define PROBE_HOST_MAX 253
 
@@ -18,5 +20,6 @@ typedef struct ProbeTarget
 } ProbeTarget;
 
 extern const char *probe_target_parse(const char *address, ProbeTarget *target);
+extern bool probe_target_address(const ProbeTarget *target, struct sockaddr_storage *address);
 
 #endif							/* GATEWAY_POOL_PROBE_TARGET_H */

@@ -28,9 +28,11 @@ isolation-database: ## make the isolation tests' database anew on the running se
 unit: $(UNIT_TESTS) ## build and run the tests that need no server
 	$(if $(UNIT_TESTS),prove --exec '' $(UNIT_TESTS))
 
-# NAME_test.c tests src/NAME.c, alone.
-test/unit/%_test: test/unit/%_test.c src/%.c $(wildcard src/*.h)
-	$(CC) $(CFLAGS) $(CPPFLAGS) -I src -o $@ $(filter %.c,$^) -lm
+# NAME_test.c tests src/NAME.c, alone but for these.
+test/unit/network_list_test: src/probe_target.c
+
+test/unit/%_test: test/unit/%_test.c src/%.c $(wildcard src/*.h test/unit/*.h)
+	$(CC) $(CFLAGS) $(CPPFLAGS) -I src -o $@ $(filter %.c,$^) -lm $(UNIT_LIBS)
 
 tests_here     := $(basename $(notdir $(wildcard test/sql/* test/specs/*)))
 outputs_here   := $(basename $(notdir $(wildcard expected/*)))
