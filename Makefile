@@ -21,6 +21,7 @@ OBJS = \
 	src/health_map.o \
 	src/health_rule.o \
 	src/host_columns.o \
+	src/launcher.o \
 	src/module.o \
 	src/owner.o \
 	src/pick.o \
@@ -38,7 +39,11 @@ OBJS = \
 	src/selection.o \
 	src/settings.o \
 	src/status.o \
-	src/trigger_row.o
+	src/trigger_row.o \
+	src/utility_hook.o \
+	src/worker.o \
+	src/worker_slots.o \
+	src/worker_status.o
 PGFILEDESC   = "gateway_pool - pick a healthy gateway of a pool"
 PG_CPPFLAGS  = -DGATEWAY_POOL_VERSION='"$(EXTVERSION)"'
 SHLIB_LINK   = -lm

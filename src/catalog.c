@@ -15,7 +15,10 @@
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_trigger.h"
 #include "commands/extension.h"
+#include "miscadmin.h"
 #include "common/hashfn.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -27,10 +30,11 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "worker_slots.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_is_extension_script);
 
-/* What catalog_find found last. */
+/* What was found last, and for which function, if any. */
 static struct
 {
 	bool		valid;
@@ -40,6 +44,9 @@ static struct
 
 /* Counts what was forgotten, for those who are just finding something out. */
 static uint64 forgotten;
+
+/* Counts changes of what was found, and of databases. */
+static uint64 changes;
 
 /* A privilege that was found to be there, and whose; other fields 0 if none. */
 typedef struct KnownPrivilege
@@ -57,6 +64,8 @@ static void
 forget_privileges(Datum arg, int cache_id, uint32 hash_value)
 {
 	forgotten++;
+	if (cache_id == DATABASEOID)
+		changes++;
 	memset(known_privileges, 0, sizeof(known_privileges));
 }
 
@@ -90,12 +99,26 @@ catalog_forget(Oid relation)
 		relation == catalog->states || relation == catalog->marker)
 	{
 		found.valid = false;
+		changes++;
 		return true;
 	}
 	if (relation == catalog->entitlements || relation == catalog->health ||
 		relation == catalog->organizations || relation == catalog->gateways)
+	{
 		found.valid = false;
+		changes++;
+	}
 	return false;
+}
+
+/*
+ * catalog_changes returns another number when what was found last, or a database,
+ * has changed in any way that this process has been told of.
+ */
+uint64
+catalog_changes(void)
+{
+	return changes;
 }
 
 static void
@@ -215,38 +238,110 @@ look_up(PoolCatalog *catalog, Oid schema)
 	return true;
 }
 
+/* catalog_schema returns the schema of our extension in this database, or InvalidOid. */
+Oid
+catalog_schema(void)
+{
+	Relation	extensions = table_open(ExtensionRelationId, AccessShareLock);
+	Oid			schema = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	row;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("gateway_pool"));
+	scan = systable_beginscan(extensions, ExtensionNameIndexId, true, NULL, 1, &key);
+	if (HeapTupleIsValid(row = systable_getnext(scan)))
+		schema = ((Form_pg_extension) GETSTRUCT(row))->extnamespace;
+	systable_endscan(scan);
+	table_close(extensions, AccessShareLock);
+	return schema;
+}
+
+/*
+ * catalog_has_triggers tells whether the triggers are there, too: they are what
+ * uninstall_gateway_pools() takes away.  The one by which heartbeats become
+ * known stands for all.
+ */
+bool
+catalog_has_triggers(const PoolCatalog *catalog)
+{
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	bool		has = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	row;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(catalog->gateways));
+	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (!has && HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		Oid			function = ((Form_pg_trigger) GETSTRUCT(row))->tgfoid;
+		char	   *name = get_func_name(function);
+
+		has = name != NULL && strcmp(name, "gateway_pool_gateways_tell") == 0 &&
+			get_func_namespace(function) == catalog->schema;
+	}
+	systable_endscan(scan);
+	table_close(triggers, AccessShareLock);
+	return has;
+}
+
+/*
+ * What was found is kept until one of the relations changes in any way.  A worker
+ * that nobody has asked for, since the tables came with a dump or to a standby,
+ * is asked for here.
+ */
+static bool
+find(PoolCatalog *catalog, Oid schema)
+{
+	uint64		before = forgotten;
+
+	if (found.valid && found.catalog.schema == schema)
+	{
+		*catalog = found.catalog;
+		return true;
+	}
+	found.valid = false;
+	if (!look_up(catalog, schema))
+		return false;
+	/* What changed meanwhile serves but once. */
+	found.valid = forgotten == before;
+	found.function = InvalidOid;
+	found.catalog = *catalog;
+	if (!worker_slots_has(MyDatabaseId) && catalog_has_triggers(catalog) &&
+		!worker_slots_want(MyDatabaseId))
+		worker_slots_want_scan();
+	return true;
+}
+
 /*
  * catalog_find finds the tables that belong to a function of ours: they lie in
- * its schema.  Returns false if they are not all there.
- *
- * What was found is kept until one of the relations changes in any way.  All
- * that others have committed by now is known.
+ * its schema.  Returns false if they are not all there.  All that others have
+ * committed by now is known.
  */
 bool
 catalog_find(PoolCatalog *catalog, Oid function)
 {
 	AcceptInvalidationMessages();
-	if (!found.valid || found.function != function)
+	if (found.valid && found.function == function)
 	{
-		Oid			schema = get_func_namespace(function);
-
-		if (!found.valid || found.catalog.schema != schema)
-		{
-			uint64		before = forgotten;
-
-			found.valid = false;
-			if (!look_up(catalog, schema))
-				return false;
-			/* What changed meanwhile serves but once. */
-			found.valid = forgotten == before;
-			found.catalog = *catalog;
-			found.function = function;
-			return true;
-		}
-		found.function = function;
+		*catalog = found.catalog;
+		return true;
 	}
-	*catalog = found.catalog;
+	if (!find(catalog, get_func_namespace(function)))
+		return false;
+	found.function = function;
 	return true;
+}
+
+/* catalog_find_in_schema is the same for the schema of the extension. */
+bool
+catalog_find_in_schema(PoolCatalog *catalog, Oid schema)
+{
+	AcceptInvalidationMessages();
+	return find(catalog, schema);
 }
 
 /* catalog_open is catalog_find with an error where the tables are not all there. */

@@ -28,8 +28,12 @@ typedef struct PoolCatalog
 
 extern void catalog_init(void);
 extern bool catalog_forget(Oid relation);
+extern uint64 catalog_changes(void);
 extern bool catalog_find(PoolCatalog *catalog, Oid function);
+extern bool catalog_find_in_schema(PoolCatalog *catalog, Oid schema);
 extern void catalog_open(PoolCatalog *catalog, Oid function);
+extern Oid	catalog_schema(void);
+extern bool catalog_has_triggers(const PoolCatalog *catalog);
 extern void catalog_invalidate(Oid marker);
 extern void catalog_require_privilege(Oid relation, AclMode privileges);
 extern Oid	catalog_referenced_table(Relation relation, AttrNumber column);

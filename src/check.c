@@ -21,6 +21,7 @@
 #include "pool_name.h"
 #include "same_org.h"
 #include "settings.h"
+#include "worker_status.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_row_problems);
 
@@ -67,6 +68,16 @@ check_memory(FunctionCallInfo fcinfo)
 		report(fcinfo, "map full", "gateway_pool.max_gateways",
 			   "Picks of pools with gateways for which there is no room read the tables.",
 			   "Raise gateway_pool.max_gateways and restart the server.");
+}
+
+static void
+check_worker(FunctionCallInfo fcinfo)
+{
+	const char *remedy;
+	const char *problem = health_map_exists() ? worker_status_problem(&remedy) : NULL;
+
+	if (problem != NULL)
+		report(fcinfo, "worker not running", "gateway_pool_workers", problem, remedy);
 }
 
 static void
@@ -313,6 +324,7 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
 	init_materialized_result(fcinfo);
 
 	check_memory(fcinfo);
+	check_worker(fcinfo);
 	check_names(fcinfo, &catalog);
 	check_members(fcinfo, &catalog);
 	check_plans(fcinfo, &catalog);

@@ -9,8 +9,10 @@
 #error "gateway_pool builds on PostgreSQL 14 to 18"
 #endif
 
+#include "catalog/pg_database.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/tuplestore.h"
 
@@ -78,6 +80,22 @@ typedef void (*shmem_request_hook_type) (void);
 #define CHAIN_SHMEM_REQUEST(previous, request) \
 	((previous) = NULL, (request) ())
 #endif
+
+/* What a database is marked with whose DROP did not come to its end; minor versions have it or not. */
+#ifndef DATCONNLIMIT_INVALID_DB
+#define DATCONNLIMIT_INVALID_DB (-2)
+#endif
+
+/* Whether a role has the rights of a database's owner. */
+static inline bool
+owns_database(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, role);
+#else
+	return pg_database_ownercheck(database, role);
+#endif
+}
 
 /* Sets up a materialized result, of the row type or scalar type that is expected. */
 static inline void

@@ -13,12 +13,15 @@
 #include "catalog.h"
 #include "compat.h"
 #include "health_map.h"
+#include "launcher.h"
 #include "pick_stats.h"
 #include "pool_cache.h"
 #include "publication.h"
 #include "reservation.h"
 #include "settings.h"
 #include "shared_memory.h"
+#include "utility_hook.h"
+#include "worker_slots.h"
 
 GATEWAY_POOL_MODULE_MAGIC;
 
@@ -34,6 +37,7 @@ request_shared_memory(void)
 		previous_shmem_request();
 	RequestAddinShmemSpace(health_map_size());
 	RequestAddinShmemSpace(pick_stats_size());
+	RequestAddinShmemSpace(worker_slots_size());
 	RequestNamedLWLockTranche("gateway_pool", SHARED_LOCKS);
 }
 
@@ -46,6 +50,7 @@ start_shared_memory(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	health_map_startup();
 	pick_stats_startup();
+	worker_slots_startup();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -58,10 +63,12 @@ _PG_init(void)
 	publication_init();
 	reservation_init();
 	pick_stats_init();
+	launcher_init();
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	CHAIN_SHMEM_REQUEST(previous_shmem_request, request_shared_memory);
 	previous_shmem_startup = shmem_startup_hook;
 	shmem_startup_hook = start_shared_memory;
+	utility_hook_init();
 }

@@ -17,6 +17,7 @@ int			setting_max_gateways_per_pool = NO_LIMIT;
 int			setting_max_pools_per_org = 50;
 int			setting_startup_grace = 180;
 int			setting_suspect_ttl = 60;
+bool		setting_worker = true;
 
 /* Defines every setting and reserves the prefix; called once a process. */
 void
@@ -86,6 +87,14 @@ settings_init(void)
 							60, 0, INT_MAX / 1000,
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("gateway_pool.worker",
+							 "Runs a background worker for each database in which gateway pools are installed.",
+							 NULL,
+							 &setting_worker,
+							 true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 
 	reserve_setting_prefix("gateway_pool");
 }

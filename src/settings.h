@@ -16,6 +16,7 @@ extern int	setting_max_gateways_per_pool;	/* or NO_LIMIT */
 extern int	setting_max_pools_per_org;	/* or NO_LIMIT */
 extern int	setting_startup_grace;	/* seconds */
 extern int	setting_suspect_ttl;	/* seconds */
+extern bool setting_worker;
 
 extern void settings_init(void);
 

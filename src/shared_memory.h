@@ -11,7 +11,8 @@
 #define SHARED_MAP_FIRST_LOCK	0
 #define SHARED_MAP_LOCKS		17
 #define SHARED_STATS_LOCK		(SHARED_MAP_FIRST_LOCK + SHARED_MAP_LOCKS)
-#define SHARED_LOCKS			(SHARED_STATS_LOCK + 1)
+#define SHARED_WORKERS_LOCK		(SHARED_STATS_LOCK + 1)
+#define SHARED_LOCKS			(SHARED_WORKERS_LOCK + 1)
 
 static inline LWLockPadded *
 shared_memory_locks(int first)

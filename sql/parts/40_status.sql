@@ -139,5 +139,30 @@ CREATE FUNCTION reset_gateway_pool_stats() RETURNS void
 COMMENT ON FUNCTION reset_gateway_pool_stats() IS
     'forgets the counts of gateway_pool_stats; for the owner of gateway_pools';
 
+CREATE FUNCTION gateway_pool_workers()
+    RETURNS TABLE (
+        pid int,
+        "databaseId" oid,
+        database text,
+        state text,
+        activity text,
+        "lastRoundAt" timestamptz,
+        "lagMs" real,
+        "queueLength" int,
+        "queueDropped" bigint,
+        targets int,
+        "runningProbes" int,
+        judges boolean,
+        problem text)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_workers';
+COMMENT ON FUNCTION gateway_pool_workers() IS
+    'the rows of view gateway_pool_workers';
+
+CREATE VIEW gateway_pool_workers AS SELECT * FROM gateway_pool_workers();
+COMMENT ON VIEW gateway_pool_workers IS
+    'one row a database''s background worker, and one for the launcher, whose database is null: what it does, '
+    'how its last round went, and what is wrong; all of them for members of pg_monitor, else the own database''s';
+
 -- What the views show is decided by the privileges of the tables.
-GRANT SELECT ON gateway_status, gateway_pool_members, gateway_pool_status, gateway_options, gateway_pool_stats TO PUBLIC;
+GRANT SELECT ON gateway_status, gateway_pool_members, gateway_pool_status, gateway_options, gateway_pool_stats,
+    gateway_pool_workers TO PUBLIC;

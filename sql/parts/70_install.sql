@@ -7,6 +7,11 @@ CREATE FUNCTION is_extension_script() RETURNS boolean
 COMMENT ON FUNCTION is_extension_script() IS
     'used by install_gateway_pools(): whether a script of CREATE or ALTER EXTENSION is running';
 
+CREATE FUNCTION want_gateway_pool_worker() RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_want_worker';
+COMMENT ON FUNCTION want_gateway_pool_worker() IS
+    'used by install_gateway_pools(): this database gets its background worker when the transaction commits';
+
 CREATE FUNCTION gateway_pool_host_tables(
     OUT organizations regclass,
     OUT gateways regclass,
@@ -505,6 +510,7 @@ BEGIN
         END LOOP;
     END IF;
 
+    PERFORM @extschema@.want_gateway_pool_worker();
     PERFORM set_config('lock_timeout', old_lock_timeout, true);
 END
 $$;

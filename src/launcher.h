@@ -1,0 +1,11 @@
+/*
+ * launcher.h
+ *		The background worker that starts those of databases.
+ */
+#ifndef GATEWAY_POOL_LAUNCHER_H
+#define GATEWAY_POOL_LAUNCHER_H
+
+extern void launcher_init(void);
+extern void launcher_want_at_commit(Oid database);
+
+#endif							/* GATEWAY_POOL_LAUNCHER_H */

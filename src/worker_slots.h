@@ -1,0 +1,89 @@
+/*
+ * worker_slots.h
+ *		Which database has which worker, in shared memory.
+ */
+#ifndef GATEWAY_POOL_WORKER_SLOTS_H
+#define GATEWAY_POOL_WORKER_SLOTS_H
+
+/* Databases that are known at once; of others a flag is kept that there are some. */
+#define WORKER_SLOTS 256
+
+#define WORKER_TEXT_SIZE 128
+
+typedef enum WorkerState
+{
+	WORKER_FREE,				/* nobody's */
+	WORKER_HELD,				/* no worker, and a command on the database keeps it so */
+	WORKER_WANTED,				/* for the launcher to start */
+	WORKER_STARTING,			/* asked for; finds out whether there is anything to serve */
+	WORKER_RUNNING,
+	WORKER_STOPPING				/* was asked to end */
+} WorkerState;
+
+/* What a worker says of its last round. */
+typedef struct WorkerRound
+{
+	int64		at;				/* monotonic; 0: there was none */
+	int64		lag;			/* microseconds by which it was late */
+	int64		queue_dropped;	/* what was not recorded since the start */
+	int32		queue_length;	/* what is still to be recorded */
+	int32		targets;
+	int32		running_probes;
+	bool		abstains;		/* its probes are no evidence at the moment */
+} WorkerRound;
+
+/* One slot as it was when it was read. */
+typedef struct WorkerInfo
+{
+	int			number;
+	Oid			database;
+	WorkerState state;
+	uint32		generation;		/* of the worker that was started last */
+	pid_t		pid;			/* 0: none that has got so far */
+	int			holds;
+	uint32		wants;
+	int64		since;			/* of the state, monotonic */
+	int64		start_at;		/* a wanted worker is not started before this */
+	WorkerRound round;
+	char		activity[WORKER_TEXT_SIZE];
+	char		problem[WORKER_TEXT_SIZE];	/* or "" */
+} WorkerInfo;
+
+/* By what a worker is told who it is, in bgw_extra. */
+typedef struct WorkerTicket
+{
+	int			number;
+	uint32		generation;
+	Oid			database;
+} WorkerTicket;
+
+extern Size worker_slots_size(void);
+extern void worker_slots_startup(void);
+extern bool worker_slots_exist(void);
+
+extern bool worker_slots_has(Oid database);
+extern bool worker_slots_want(Oid database);
+extern void worker_slots_want_scan(void);
+extern bool worker_slots_hold(Oid database);
+extern void worker_slots_await_end(Oid database, int timeout_ms);
+extern void worker_slots_release(Oid database);
+extern WorkerInfo *worker_slots_list(int *count);
+extern pid_t worker_slots_launcher(void);
+
+extern void worker_slots_become_launcher(void);
+extern bool worker_slots_take_scan(void);
+extern bool worker_slots_begin_start(const WorkerInfo *info, WorkerTicket *ticket);
+extern void worker_slots_postpone(const WorkerTicket *ticket, int64 start_at, const char *problem);
+extern void worker_slots_lose(const WorkerInfo *info);
+extern void worker_slots_forget(const WorkerInfo *info);
+extern void worker_slots_stop(const WorkerInfo *info);
+
+extern bool worker_slots_claim(const WorkerTicket *ticket);
+extern uint32 worker_slots_wants(void);
+extern void worker_slots_run(void);
+extern void worker_slots_resign(uint32 wants);
+extern void worker_slots_report_activity(const char *activity, bool busy);
+extern void worker_slots_report_problem(const char *problem);
+extern void worker_slots_report_round(const WorkerRound *round);
+
+#endif							/* GATEWAY_POOL_WORKER_SLOTS_H */

@@ -1,0 +1,175 @@
+/*
+ * worker_status.c
+ *		What is known of workers, for users.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_authid.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "clock.h"
+#include "compat.h"
+#include "settings.h"
+#include "worker_slots.h"
+#include "worker_status.h"
+
+PG_FUNCTION_INFO_V1(gateway_pool_workers);
+
+#define COLUMNS 13
+
+/* A worker that is wanted is expected to run after this. */
+#define EXPECTED_AFTER (5 * USECS_PER_SEC)
+
+static const char *
+state_name(WorkerState state)
+{
+	switch (state)
+	{
+		case WORKER_FREE:
+			break;
+		case WORKER_HELD:
+			return "held";
+		case WORKER_WANTED:
+			return "wanted";
+		case WORKER_STARTING:
+			return "starting";
+		case WORKER_RUNNING:
+			return "running";
+		case WORKER_STOPPING:
+			return "stopping";
+	}
+	return "free";
+}
+
+/* A worker's text: of another database, it may be in another encoding. */
+static void
+put_text(Datum *values, bool *nulls, int column, const WorkerInfo *info, const char *text)
+{
+	char	   *copy = pstrdup(text);
+
+	if (info->database != MyDatabaseId)
+		for (char *c = copy; *c != '\0'; c++)
+			if (IS_HIGHBIT_SET(*c))
+				*c = '?';
+	nulls[column] = *copy == '\0';
+	values[column] = CStringGetTextDatum(copy);
+}
+
+static void
+emit_worker(FunctionCallInfo fcinfo, const WorkerInfo *info)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	const WorkerRound *round = &info->round;
+	char	   *name = get_database_name(info->database);
+	Datum		values[COLUMNS];
+	bool		nulls[COLUMNS] = {0};
+
+	values[0] = Int32GetDatum(info->pid);
+	nulls[0] = info->pid == 0;
+	values[1] = ObjectIdGetDatum(info->database);
+	values[2] = name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
+	nulls[2] = name == NULL;
+	values[3] = CStringGetTextDatum(state_name(info->state));
+	put_text(values, nulls, 4, info, info->activity);
+	values[5] = TimestampTzGetDatum(round->at + clock_wall_offset());
+	values[6] = Float4GetDatum(round->lag / 1000.0);
+	values[7] = Int32GetDatum(round->queue_length);
+	values[8] = Int64GetDatum(round->queue_dropped);
+	values[9] = Int32GetDatum(round->targets);
+	values[10] = Int32GetDatum(round->running_probes);
+	values[11] = BoolGetDatum(!round->abstains);
+	for (int i = 5; i <= 11; i++)
+		nulls[i] = round->at == 0;
+	put_text(values, nulls, 12, info, info->problem);
+	if (nulls[12] && !setting_worker)
+	{
+		values[12] = CStringGetTextDatum("gateway_pool.worker is off");
+		nulls[12] = false;
+	}
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+static void
+emit_launcher(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	pid_t		pid = worker_slots_launcher();
+	Datum		values[COLUMNS] = {0};
+	bool		nulls[COLUMNS];
+
+	memset(nulls, true, sizeof(nulls));
+	values[0] = Int32GetDatum(pid);
+	nulls[0] = pid == 0;
+	values[3] = CStringGetTextDatum(pid == 0 ? "wanted" : "running");
+	nulls[3] = false;
+	values[4] = CStringGetTextDatum("launcher");
+	nulls[4] = false;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/*
+ * gateway_pool_workers() returns one row a database that has a worker, or is to
+ * have one, and one for the launcher, whose database is null; for those who are
+ * no members of pg_monitor, that of their own database.  Empty unless the library
+ * is preloaded.
+ */
+Datum
+gateway_pool_workers(PG_FUNCTION_ARGS)
+{
+	bool		all = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+	WorkerInfo *list;
+	int			count;
+
+	init_materialized_result(fcinfo);
+	if (!worker_slots_exist())
+		return (Datum) 0;
+
+	if (all)
+		emit_launcher(fcinfo);
+	list = worker_slots_list(&count);
+	for (int i = 0; i < count; i++)
+		if (all || list[i].database == MyDatabaseId)
+			emit_worker(fcinfo, &list[i]);
+	return (Datum) 0;
+}
+
+/*
+ * worker_status_problem returns why this database, in which gateway pools are
+ * installed, has no worker, or what ails it, and what to do.  NULL if it has one,
+ * will have in a moment, or gets it when the current transaction commits.
+ */
+const char *
+worker_status_problem(const char **remedy)
+{
+	int64		now = clock_monotonic();
+	int			count;
+	WorkerInfo *list;
+
+	if (!setting_worker)
+	{
+		*remedy = "Set gateway_pool.worker to on and reload the server's configuration.";
+		return "Setting gateway_pool.worker is off.";
+	}
+	*remedy = "The server's log says more; picks go on without it.";
+	if (worker_slots_launcher() == 0)
+		return "The launcher does not run.";
+
+	list = worker_slots_list(&count);
+	for (int i = 0; i < count; i++)
+	{
+		const WorkerInfo *info = &list[i];
+
+		if (info->database != MyDatabaseId)
+			continue;
+		if (info->problem[0] != '\0')
+			return psprintf("It is %s: %s.", state_name(info->state), info->problem);
+		if (info->state != WORKER_RUNNING && now - info->since >= EXPECTED_AFTER)
+			return psprintf("It is %s.", state_name(info->state));
+		return NULL;
+	}
+	return count == WORKER_SLOTS ? "There is no room for more databases." : NULL;
+}
