@@ -1,0 +1,653 @@
+/*
+ * resolver_test.c
+ *		Names to addresses, of a name server that does as it is told.
+ *
+ * The clock is the test's, so that minutes pass at once.  c-ares has its own:
+ * what it waits for is waited for.
+ */
+#include "postgres.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+
+#include "clock.h"
+#include "dns_server.h"
+#include "resolver.h"
+#include "tap.h"
+
+#define SECOND USECS_PER_SEC
+
+static DnsRecord records[] =
+{
+	{.name = "a.test", .ttl = 30, .addresses = {"10.0.0.1"}},
+	{.name = "aaaa.test", .ttl = 30, .addresses = {"2001:db8::1"}},
+	{.name = "both.test", .ttl = 30, .addresses = {"2001:db8::2", "10.0.0.2"}},
+	{.name = "alias.test", .ttl = 30, .alias = "target.test", .alias_ttl = 40, .addresses = {"10.0.0.3"}},
+	{.name = "alias_ttl.test", .ttl = 40, .alias = "target.test", .alias_ttl = 20, .addresses = {"10.0.0.3"}},
+	{.name = "dangling.test", .alias = "target.test"},
+	{.name = "under_score.test", .ttl = 30, .addresses = {"10.0.0.4"}},
+	{.name = "short.search.test", .ttl = 30, .addresses = {"10.0.0.5"}},
+	{.name = "empty.test"},
+	{.name = "servfail.test", .code = DNS_SERVFAIL},
+	{.name = "refused.test", .code = DNS_REFUSED},
+	{.name = "zero.test", .ttl = 0, .addresses = {"10.0.1.1"}},
+	{.name = "huge.test", .ttl = 0x7fffffff, .addresses = {"10.0.1.2"}},
+	{.name = "negative.test", .ttl = 0xffffffff, .addresses = {"10.0.1.3"}},
+	{.name = "mixed.test", .ttl = 10, .addresses = {"10.0.1.4"}},
+	{.name = "change.test", .ttl = 10, .addresses = {"10.0.2.1"}},
+	{.name = "three.test", .ttl = 30, .addresses = {"10.0.3.3", "10.0.3.1", "2001:db8::3"}},
+	{.name = "many.test", .ttl = 30, .manner = DNS_TRUNCATED},
+	{.name = "lossy.test", .ttl = 30, .manner = DNS_SILENT_ONCE, .addresses = {"10.0.4.1"}},
+	{.name = "half.test", .ttl = 30, .manner = DNS_SILENT_AAAA, .addresses = {"10.0.4.2"}},
+	{.name = "header.test", .manner = DNS_HEADER_CUT},
+	{.name = "cut.test", .manner = DNS_ANSWER_CUT, .addresses = {"10.0.5.1"}},
+	{.name = "id.test", .manner = DNS_OTHER_ID, .addresses = {"10.0.5.2"}},
+	{.name = "question.test", .manner = DNS_OTHER_QUESTION, .addresses = {"10.0.5.3"}},
+	{.name = "loop.test", .manner = DNS_POINTER_LOOP, .addresses = {"10.0.5.4"}},
+	{.name = "*.mutated.test", .manner = DNS_MUTATED},
+	{.name = "*.noise.test", .manner = DNS_NOISE},
+	{.name = "*.dark.test", .manner = DNS_SILENT},
+	{.name = "*.numbers.test", .ttl = 30}
+};
+
+static DnsServer server;
+static Resolver *resolver;
+static int64 now = 1000 * SECOND;
+static char answer[200];
+
+static DnsRecord *
+record_of(const char *name)
+{
+	return dns_record(&server, name);
+}
+
+static void
+set_address(const char *name, const char *address)
+{
+	memset(record_of(name)->addresses, 0, sizeof(records[0].addresses));
+	record_of(name)->addresses[0] = address;
+}
+
+/* Serves and runs until something has happened, or "limit" microseconds are over. */
+static void
+pump(int64 limit)
+{
+	struct pollfd set[DNS_CONNECTIONS_MAX + 3];
+	int			count = dns_poll_set(&server, set);
+	int64		timeout = resolver_timeout(resolver, now);
+
+	set[count++] = (struct pollfd) {.fd = resolver_descriptor(resolver), .events = POLLIN};
+	if (timeout < 0 || timeout > limit)
+		timeout = limit;
+	(void) poll(set, count, (timeout + 999) / 1000);
+	dns_serve(&server);
+	resolver_run(resolver, now);
+}
+
+/* Until all that the server does answer has been answered; no time passes. */
+static void
+pump_dry(void)
+{
+	int			idle = 0;
+	uint64		generation;
+	int			questions;
+
+	while (idle < 3)
+	{
+		generation = resolver_generation(resolver);
+		questions = server.questions;
+		pump(2000);
+		idle = generation == resolver_generation(resolver) && questions == server.questions ? idle + 1 : 0;
+	}
+}
+
+/* What is known now: an address, or what is wrong. */
+static const char *
+peek(const char *name)
+{
+	struct sockaddr_storage address;
+	const char *reason = "no reason";
+	void	   *bytes = &((struct sockaddr_in *) &address)->sin_addr;
+
+	switch (resolver_look_up(resolver, name, now, &address, &reason))
+	{
+		case RESOLVER_RESOLVED:
+			if (address.ss_family == AF_INET6)
+				bytes = &((struct sockaddr_in6 *) &address)->sin6_addr;
+			if (((struct sockaddr_in *) &address)->sin_port != 0)
+				return "a port";
+			return inet_ntop(address.ss_family, bytes, answer, sizeof(answer));
+		case RESOLVER_PENDING:
+			return "pending";
+		case RESOLVER_ABSENT:
+			snprintf(answer, sizeof(answer), "absent: %s", reason);
+			return answer;
+		case RESOLVER_FAILED:
+			snprintf(answer, sizeof(answer), "failed: %s", reason);
+			return answer;
+	}
+	return "no answer";
+}
+
+/* What is known when all has been answered, and after the time for the rest is over. */
+static const char *
+resolve(const char *name)
+{
+	(void) peek(name);
+	pump_dry();
+	if (strcmp(peek(name), "pending") != 0)
+		return answer;
+	now += 2 * SECOND;
+	pump(0);
+	return peek(name);
+}
+
+static void
+is(const char *got, const char *expected, const char *description)
+{
+	ok(strcmp(got, expected) == 0, "%s: %s", description, got);
+}
+
+static void
+doubt(const char *name, const char *address)
+{
+	struct sockaddr_storage doubted = {.ss_family = strchr(address, ':') ? AF_INET6 : AF_INET};
+
+	if (doubted.ss_family == AF_INET)
+		inet_pton(AF_INET, address, &((struct sockaddr_in *) &doubted)->sin_addr);
+	else
+		inet_pton(AF_INET6, address, &((struct sockaddr_in6 *) &doubted)->sin6_addr);
+	resolver_doubt(resolver, name, (struct sockaddr *) &doubted);
+}
+
+/* How many are open; those without close-on-exec count a thousand. */
+static int
+open_descriptors(void)
+{
+	DIR		   *directory = opendir("/proc/self/fd");
+	struct dirent *entry;
+	int			count = 0;
+
+	while ((entry = readdir(directory)) != NULL)
+	{
+		int			descriptor = atoi(entry->d_name);
+
+		if (entry->d_name[0] == '.' || descriptor <= 2 || descriptor == dirfd(directory))
+			continue;
+		count += (fcntl(descriptor, F_GETFD) & FD_CLOEXEC) ? 1 : 1000;
+	}
+	closedir(directory);
+	return count;
+}
+
+static void
+test_kinds(void)
+{
+	uint64		generation = resolver_generation(resolver);
+
+	ok(resolver_timeout(resolver, now) == -1, "nothing to wait for at first");
+	is(peek("a.test"), "pending", "nothing is known at first");
+	ok(resolver_timeout(resolver, now) > 0 && resolver_timeout(resolver, now) <= 2 * SECOND,
+	   "a query is waited for, not for ever");
+	ok(resolver_generation(resolver) == generation, "no generation before the answer");
+	pump_dry();
+	ok(resolver_generation(resolver) == generation + 1, "one after it");
+	is(peek("a.test"), "10.0.0.1", "A");
+	ok(resolver_timeout(resolver, now) == -1, "nothing to wait for any more");
+
+	is(resolve("aaaa.test"), "2001:db8::1", "AAAA");
+	is(resolve("both.test"), "10.0.0.2", "both, IPv4 first");
+	is(resolve("alias.test"), "10.0.0.3", "CNAME");
+	is(resolve("dangling.test"), "failed: dns: no address", "CNAME to nothing");
+	is(resolve("under_score.test"), "10.0.0.4", "an underscore");
+	is(resolve("A.Test"), "10.0.0.1", "upper case");
+	is(resolve("short"), "10.0.0.5", "a short name is searched for");
+	is(resolve("none.test"), "absent: dns: no such name", "NXDOMAIN");
+	is(resolve("empty.test"), "failed: dns: no address", "a name without addresses");
+	is(resolve("servfail.test"), "failed: dns: server failed", "SERVFAIL");
+	is(resolve("refused.test"), "failed: dns: server failed", "REFUSED");
+	is(resolve("0.dark.test"), "failed: dns: timed out", "no answer");
+}
+
+/* A name that is in the file of hosts alone. */
+static void
+test_hosts_file(void)
+{
+	FILE	   *file = fopen("/etc/hosts", "re");
+	char		line[1024];
+	char		name[256] = "localhost";
+	int			questions = server.questions;
+
+	while (file != NULL && strcmp(name, "localhost") == 0 && fgets(line, sizeof(line), file) != NULL)
+		(void) sscanf(line, "%*[0-9.] %255[a-zA-Z0-9.-]", name);
+	if (file != NULL)
+		fclose(file);
+
+	ok(strchr(peek(name), '.') != NULL || strchr(answer, ':') != NULL, "%s at once, without a query: %s", name, answer);
+	ok(server.questions == questions, "the server was not asked");
+}
+
+/* After how many seconds a name is asked for again. */
+static int
+lifetime(const char *name)
+{
+	int			questions;
+
+	(void) resolve(name);
+	questions = record_of(name)->questions;
+	for (int seconds = 1; seconds <= 100; seconds++)
+	{
+		now += SECOND;
+		(void) peek(name);
+		pump_dry();
+		if (record_of(name)->questions > questions)
+			return seconds;
+	}
+	return 0;
+}
+
+static void
+test_lifetimes(void)
+{
+	ok(lifetime("zero.test") == 5, "0 counts as 5 seconds");
+	ok(lifetime("mixed.test") == 10, "10 seconds as they are");
+	ok(lifetime("huge.test") == 60, "68 years as 60 seconds");
+	ok(lifetime("negative.test") >= 5 && lifetime("negative.test") <= 60, "136 years within the bounds");
+	ok(lifetime("alias.test") == 30, "30 and an alias of 40 seconds");
+	ok(lifetime("alias_ttl.test") == 20, "40 and an alias of 20 seconds");
+	ok(lifetime("servfail.test") == 1, "a failure 1 second");
+	ok(lifetime("0.dark.test") == 1, "a time-out too");
+	ok(lifetime("empty.test") == 1, "no address too");
+}
+
+static void
+test_absent(void)
+{
+	int			questions;
+
+	(void) resolve("gone.test");
+	questions = server.questions;
+	now += 5 * SECOND - 1;
+	is(peek("gone.test"), "absent: dns: no such name", "remembered for 5 seconds");
+	pump_dry();
+	ok(server.questions == questions, "without another query");
+	now += 1;
+	is(peek("gone.test"), "pending", "then asked for again");
+	pump_dry();
+	ok(server.questions > questions, "from the server");
+}
+
+static void
+test_held(void)
+{
+	DnsRecord  *record = record_of("change.test");
+
+	is(resolve("change.test"), "10.0.2.1", "a good answer");
+	set_address("change.test", "10.0.2.2");
+	now += 10 * SECOND - 1;
+	is(resolve("change.test"), "10.0.2.1", "holds for its time");
+	now += 1;
+	is(peek("change.test"), "10.0.2.1", "and while the next one is waited for");
+	pump_dry();
+	is(peek("change.test"), "10.0.2.2", "the next one");
+
+	record->manner = DNS_SILENT;
+	now += 10 * SECOND;
+	is(peek("change.test"), "10.0.2.2", "held while none comes");
+	now += 2 * SECOND;
+	pump(0);
+	is(peek("change.test"), "10.0.2.2", "and when none has come");
+	record->manner = DNS_ANSWERS;
+	record->code = DNS_SERVFAIL;
+	for (int i = 0; i < 200; i++)
+	{
+		now += 10 * SECOND;
+		(void) peek("change.test");
+		pump(100);
+	}
+	is(resolve("change.test"), "10.0.2.2", "for as long as the server fails");
+
+	record->code = DNS_NXDOMAIN;
+	now += SECOND;
+	is(resolve("change.test"), "10.0.2.2", "and when the name is gone");
+	now += 600 * SECOND - 1;
+	is(resolve("change.test"), "10.0.2.2", "for ten minutes");
+	now += 5 * SECOND;
+	is(resolve("change.test"), "absent: dns: no such name", "then no more");
+	record->code = 0;
+	now += 5 * SECOND;
+	is(resolve("change.test"), "10.0.2.2", "until it is there again");
+	record->code = DNS_NXDOMAIN;
+	now += 100 * SECOND;
+	is(resolve("change.test"), "10.0.2.2", "gone anew, held anew");
+	record->code = 0;
+	now += 500 * SECOND;
+	is(resolve("change.test"), "10.0.2.2", "back");
+	record->code = DNS_NXDOMAIN;
+	now += 500 * SECOND;
+	is(resolve("change.test"), "10.0.2.2", "which begins the ten minutes again");
+	record->code = 0;
+}
+
+static void
+test_doubt(void)
+{
+	DnsRecord  *record = record_of("three.test");
+	int			questions;
+
+	is(resolve("three.test"), "10.0.3.1", "the first of three");
+	doubt("three.test", "10.0.3.3");
+	is(peek("three.test"), "10.0.3.1", "a doubt about another one changes nothing");
+	questions = record->questions;
+	doubt("three.test", "10.0.3.1");
+	is(peek("three.test"), "10.0.3.3", "a doubt leads to the second");
+	doubt("three.test", "10.0.3.1");
+	is(peek("three.test"), "10.0.3.3", "the same doubt again changes nothing");
+	doubt("three.test", "10.0.3.3");
+	is(peek("three.test"), "2001:db8::3", "to the third");
+	pump_dry();
+	ok(record->questions == questions, "no query in the second after the last");
+	now += SECOND;
+	record->rotation = 1;
+	is(resolve("three.test"), "2001:db8::3", "kept by the next answer, whatever its order");
+	ok(record->questions == questions + 2, "for which a query was made");
+	doubt("three.test", "2001:db8::3");
+	is(peek("three.test"), "10.0.3.1", "and to the first again");
+
+	set_address("three.test", "10.0.3.9");
+	now += SECOND;
+	is(resolve("three.test"), "10.0.3.9", "an address that is gone is left");
+	doubt("three.test", "10.0.3.9");
+	is(peek("three.test"), "10.0.3.9", "the only one is kept");
+	doubt("unheard.test", "10.0.3.9");
+	doubt("none.test", "10.0.3.9");
+	ok(true, "doubts about names without an address");
+}
+
+/* More addresses than a datagram holds, and than are kept. */
+static void
+test_truncated(void)
+{
+	static char addresses[40][16];
+	DnsRecord  *record = record_of("many.test");
+	int			wrong = 0;
+
+	for (int i = 0; i < 40; i++)
+	{
+		snprintf(addresses[i], sizeof(addresses[i]), "10.0.6.%d", 100 + (i * 7) % 40);
+		record->addresses[i] = addresses[i];
+	}
+	is(resolve("many.test"), "10.0.6.100", "by TCP");
+	for (int i = 0; i < 16; i++)
+	{
+		snprintf(addresses[39], sizeof(addresses[39]), "10.0.6.%d", 100 + i % 8);
+		wrong += strcmp(peek("many.test"), addresses[39]) != 0;
+		doubt("many.test", addresses[39]);
+		snprintf(addresses[39], sizeof(addresses[39]), "10.0.6.%d", 100 + (39 * 7) % 40);
+		record->rotation = i;
+		now += SECOND;
+		(void) resolve("many.test");
+	}
+	ok(wrong == 0, "the same eight, in order, in every rotation");
+}
+
+static void
+test_losses(void)
+{
+	int64		began = clock_monotonic();
+
+	(void) peek("lossy.test");
+	while (strcmp(peek("lossy.test"), "pending") == 0 && clock_monotonic() < began + 5 * SECOND)
+		pump(SECOND);
+	is(peek("lossy.test"), "10.0.4.1", "a lost query is sent again");
+	ok(clock_monotonic() < began + 1800 * INT64CONST(1000), "in time");
+
+	/* Newer c-ares does not wait for it longer than for one try, older for all. */
+	began = clock_monotonic();
+	(void) peek("half.test");
+	while (strcmp(peek("half.test"), "pending") == 0 && clock_monotonic() < began + 700 * INT64CONST(1000))
+		pump(100 * 1000);
+	now += 2 * SECOND;
+	pump(0);
+	is(peek("half.test"), "10.0.4.2", "half of an answer is better than none");
+}
+
+static void
+test_bad_answers(void)
+{
+	static const char *const names[] = {"header.test", "cut.test", "id.test", "question.test", "loop.test"};
+	char		name[100];
+
+	for (int i = 0; i < lengthof(names); i++)
+		ok(strncmp(resolve(names[i]), "failed: dns: ", 13) == 0, "%s: %s", names[i], answer);
+
+	for (int i = 0; i < 1500; i++)
+	{
+		snprintf(name, sizeof(name), "%d.%s.test", i, i % 2 ? "mutated" : "noise");
+		(void) peek(name);
+		if (i % 50 == 49)
+		{
+			pump_dry();
+			now += 2 * SECOND;
+			pump(0);
+		}
+	}
+	ok(resolver_timeout(resolver, now) == -1, "after 1,500 bad answers nothing is left");
+	is(resolve("a.test"), "10.0.0.1", "and good ones are taken");
+}
+
+static int
+count_with(const char *zone, int from, int to, const char *prefix)
+{
+	int			count = 0;
+
+	for (int i = from; i < to; i++)
+	{
+		char		name[100];
+
+		snprintf(name, sizeof(name), "%d.%s", i, zone);
+		count += strncmp(peek(name), prefix, strlen(prefix)) == 0;
+	}
+	return count;
+}
+
+static void
+test_many(void)
+{
+	int			before = open_descriptors();
+	int			most = 0;
+	bool		right = true;
+
+	ok(count_with("numbers.test", 0, 500, "pending") == 500, "500 names at once");
+	for (int i = 0; i < 2000 && resolver_timeout(resolver, now) != -1; i++)
+	{
+		most = Max(most, open_descriptors() - before);
+		pump(100 * 1000);
+	}
+	for (int i = 0; i < 500; i++)
+	{
+		char		name[100];
+		char		address[100];
+
+		snprintf(name, sizeof(name), "%d.numbers.test", i);
+		dns_generated(name, address, sizeof(address));
+		right = right && strcmp(peek(name), address) == 0;
+	}
+	ok(right, "each has its own address");
+	ok(most == 64, "with 64 queries at a time, close-on-exec: %d", most);
+	ok(open_descriptors() == before, "whose sockets are closed again");
+}
+
+/* Names that nobody answers do not hold up the others. */
+static void
+test_dark(void)
+{
+	int			rounds = 0;
+
+	ok(count_with("dark.test", 1000, 1040, "pending") == 40, "40 dark names");
+	is(peek("1.numbers.test"), "10.0.0.1", "known");
+	is(peek("2000.numbers.test"), "pending", "and a new one");
+	pump_dry();
+	is(peek("2000.numbers.test"), "10.0.7.208", "that is not held up");
+
+	(void) count_with("dark.test", 1000, 1300, "");
+	for (rounds = 1; rounds < 20; rounds++)
+	{
+		pump_dry();
+		now += 2 * SECOND;
+		pump(0);
+		if (resolver_timeout(resolver, now) == -1)
+			break;
+	}
+	ok(rounds <= 6, "300 dark names in %d rounds", rounds);
+
+	now += 2 * SECOND;
+	ok(count_with("dark.test", 1000, 1300, "pending") == 300, "all of them again");
+	ok(count_with("numbers.test", 3000, 3500, "pending") == 500, "and 500 new ones behind them");
+	for (int i = 0; i < 10; i++)
+		pump_dry();
+	ok(count_with("numbers.test", 3000, 3500, "10.") == 500, "that are not held up");
+	for (rounds = 1; rounds < 20; rounds++)
+	{
+		now += 2 * SECOND;
+		pump_dry();
+		if (resolver_timeout(resolver, now) == -1)
+			break;
+	}
+	ok(rounds >= 9 && rounds <= 10, "dark names have half of the room: %d rounds", rounds);
+
+	/* However many others there are, they have some. */
+	now += 60 * SECOND;
+	(void) count_with("dark.test", 1000, 1002, "pending");
+	(void) count_with("numbers.test", 10000, 10500, "pending");
+	(void) count_with("dark.test", 1002, 1003, "pending");
+	pump_dry();
+	now += 2 * SECOND;
+	pump_dry();
+	ok(count_with("dark.test", 1000, 1003, "failed: dns: timed out") >= 2, "they have their turn");
+	now += 2 * SECOND;
+	pump_dry();
+}
+
+static void
+test_forgotten(void)
+{
+	ok(count_with("numbers.test", 20000, 20100, "pending") == 100, "100 names");
+	pump_dry();
+	ok(count_with("numbers.test", 20000, 20100, "10.") == 100, "known");
+	now += 300 * SECOND;
+	(void) count_with("numbers.test", 20000, 20010, "10.");
+	pump_dry();
+	now += 300 * SECOND - 1;
+	resolver_forget_unused(resolver, now);
+	now += 1;
+	(void) peek("5.dark.test");
+	resolver_forget_unused(resolver, now);
+	ok(count_with("numbers.test", 20000, 20010, "10.") == 10, "those asked for since are kept");
+	ok(count_with("numbers.test", 20010, 20100, "pending") == 90, "the others are forgotten");
+	pump_dry();
+	is(peek("5.dark.test"), "pending", "not one that is asked for");
+	now += 700 * SECOND;
+	resolver_forget_unused(resolver, now);
+	is(peek("5.dark.test"), "pending", "however long ago");
+	pump(0);
+	is(peek("5.dark.test"), "failed: dns: timed out", "whose end is seen");
+}
+
+static void
+test_full(void)
+{
+	int			taken;
+
+	now += 700 * SECOND;
+	resolver_forget_unused(resolver, now);
+	taken = count_with("dark.test", 100000, 170000, "pending");
+	ok(taken == 65536, "no more than 65536 names: %d", taken);
+	is(peek("a.test"), "failed: dns: too many names", "are known at a time");
+	while (resolver_timeout(resolver, now) >= 0)
+	{
+		now += 2 * SECOND;
+		pump(0);
+	}
+	now += 600 * SECOND;
+	is(resolve("a.test"), "10.0.0.1", "until they are forgotten");
+}
+
+static void
+test_destroyed(int before)
+{
+	char		closed[32];
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t	length = sizeof(address);
+	int			descriptor;
+
+	(void) count_with("dark.test", 200000, 200500, "pending");
+	(void) count_with("numbers.test", 30000, 30100, "pending");
+	pump(0);
+	ok(open_descriptors() > before + 60, "queries in flight");
+	resolver_destroy(resolver);
+	ok(open_descriptors() == before, "all is closed");
+
+	/* Between the connection and the answer. */
+	resolver = resolver_create(server.name);
+	(void) peek("many.test");
+	while (server.connection_count == 0)
+		pump(SECOND);
+	resolver_destroy(resolver);
+	while (server.connection_count > 0)
+		dns_serve(&server);
+	ok(open_descriptors() == before, "by TCP too");
+
+	descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (bind(descriptor, (struct sockaddr *) &address, sizeof(address)) != 0 ||
+		getsockname(descriptor, (struct sockaddr *) &address, &length) != 0)
+		dns_die("no free port");
+	snprintf(closed, sizeof(closed), "127.0.0.1:%d", ntohs(address.sin_port));
+	close(descriptor);
+	resolver = resolver_create(closed);
+	ok(strncmp(resolve("a.test"), "failed: dns: ", 13) == 0, "nobody listens: %s", answer);
+	resolver_destroy(resolver);
+
+	resolver = resolver_create("not a server");
+	is(peek("a.test"), "failed: dns: out of memory", "servers that are none");
+	resolver_destroy(resolver);
+
+	resolver = resolver_create(NULL);
+	ok(strchr(peek("localhost"), '1') != NULL, "with the system's servers: %s", answer);
+	resolver_destroy(resolver);
+	resolver_destroy(resolver_create(NULL));
+	ok(open_descriptors() == before, "all is closed");
+}
+
+int
+main(void)
+{
+	int			before;
+
+	signal(SIGPIPE, SIG_IGN);
+	setenv("LOCALDOMAIN", "search.test", 1);
+	setenv("RES_OPTIONS", "ndots:1", 1);
+	dns_start(&server, records, lengthof(records));
+	before = open_descriptors();
+	resolver = resolver_create(server.name);
+
+	test_kinds();
+	test_hosts_file();
+	test_lifetimes();
+	test_absent();
+	test_held();
+	test_doubt();
+	test_truncated();
+	test_losses();
+	test_bad_answers();
+	test_many();
+	test_dark();
+	test_forgotten();
+	test_full();
+	while (server.connection_count > 0)
+		pump(100 * 1000);
+	test_destroyed(before);
+	dns_stop(&server);
+	return done();
+}
