@@ -75,20 +75,23 @@ test_good_lists(void)
 		   i, cases[i].count, problem ? ": " : "", problem ? problem : "");
 		free(list);
 	}
+	ok(network_list_size("10.0.0.0/8,::1,::2") == network_list_size("") + 2 * sizeof(Network), "room for each");
 }
 
 static void
 test_bad_lists(void)
 {
 	static const char *const cases[] = {
-		",", "10.0.0.0/8,", ",10.0.0.0/8", "10.0.0.0/8,,::1", "10.0.0.0/8, ,::1", "10.0.0.0/8 ::1", "10.0.0.0/8;::1",
+		",", "10.0.0.0/8,", ",10.0.0.0/8", "10.0.0.0/8,,::1", "10.0.0.0/8, ,::1",
+		"10.0.0.0/8 ::1", "10.0.0.0/8;::1",
 		"10", "10/8", "10.0/8", "10.0.0/8", "10.0.0.0.0/8", "010.0.0.0/8", "0x0a000000/8", "167772160/8", "256.0.0.0/8",
 		"10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0.0/08", "10.0.0.0/ 8", "10.0.0.0 /8",
 		"10.0.0.0/8x", "10.0.0.0/8/8", "10.0.0.0/255.0.0.0", "10.0.0.0/4294967304", "/8", "2001:db8::/129", "::/",
 		"10.0.0.1/8", "192.0.2.129/25", "192.0.2.1/31", "0.0.0.1/0", "2001:db8::1/64", "fe80::/8", "::1/127",
 		"[::1]", "[2001:db8::]/32", "fe80::1%eth0", "fe80::%1/10", ":::/0", "1::2::3", "example.org", "localhost",
 		"::ffff:10.0.0.0/104", "::ffff:10.0.0.1", "::ffff:0:0/96",
-		"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/1288", "\xef\xbc\x91\xef\xbc\x90.0.0.0/8", "10.0.0.0/\xc2\xb2"
+		"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/1288", "\xef\xbc\x91\xef\xbc\x90.0.0.0/8", "10.0.0.0/\xc2\xb2",
+		"10.0.0.0                                                                                                    /8"
 	};
 
 	for (int i = 0; i < lengthof(cases); i++)
@@ -98,6 +101,7 @@ test_bad_lists(void)
 
 		ok(problem != NULL && strlen(problem) > 0 && problem[strlen(problem) - 1] == '.',
 		   "no list %d: %s", i, problem ? problem : "taken");
+		ok(i > 4 || strstr(problem, "missing") != NULL, "says so if a network is missing");
 		free(list);
 	}
 }
@@ -150,7 +154,8 @@ test_defaults(void)
 		"[fec0::1]:443", "[2606:4700::1111]:443", "[::1:0:0]:443", "[1::]:443", "[64:ff9b::10.0.0.1]:443",
 		"[64:ff9b::c000:201]:443", "[64:ff9b:1::10.0.0.1]:443", "[64:ff9b:1::a00:1]:443",
 		"[64:ff9b:1:a00:0:100::]:443", "[64:ff9b:1:ae0:0:100::]:443", "[2002:c000:201::1]:443",
-		"[2001:0:c000:201:0:0:3fff:fdfe]:443", "[::ffff:0:192.0.2.1]:443", "[2001:1::7f00:1]:443"
+		"[2001:0:c000:201:0:0:3fff:fdfe]:443", "[::ffff:0:192.0.2.1]:443", "[2001:1::7f00:1]:443",
+		"32.1.0.0:443", "32.2.0.1:443"
 	};
 	static const char *const denied[] = {
 		/* loopback and link-local, in every spelling that is an address */
@@ -260,7 +265,32 @@ test_both_lists(void)
 	ok(refusal("", "10.0.0.0/8", "[64:ff9b::10.0.0.1]:1") != NULL, "an IPv4 network allows nothing of IPv6");
 	ok(refusal("", "64:ff9b::/96", "[64:ff9b::10.0.0.1]:1") == NULL, "its own network does");
 	ok(refusal("10.0.0.0/8", "64:ff9b::/96", "[64:ff9b::10.0.0.1]:1") != NULL, "but not a denied IPv4 address in it");
+	ok(refusal("0.0.0.0/8", "", "[64:ff9b:1::10.0.0.1]:1") == NULL, "zeroes are no IPv4 address where one may lie elsewhere");
 	ok(refusal("::ffff:0:0:0/96", "", "[::ffff:0:10.0.0.1]:1") != NULL, "nor one of a denied IPv6 network");
+}
+
+/* One IPv4 address is denied, and no other, in every form that stands for it. */
+static void
+test_embedded(void)
+{
+	static const char *const forms[][2] = {
+		{"10.1.2.3:1", "10.1.2.4:1"}, {"[64:ff9b::10.1.2.3]:1", "[64:ff9b::10.1.2.4]:1"},
+		{"[64:ff9b:1::10.1.2.3]:1", "[64:ff9b:1::10.1.2.4]:1"},
+		{"[64:ff9b:1:0:a:102:300:0]:1", "[64:ff9b:1:0:a:102:400:0]:1"},
+		{"[64:ff9b:1:a:1:203::]:1", "[64:ff9b:1:a:1:204::]:1"},
+		{"[64:ff9b:1:a01:2:300::]:1", "[64:ff9b:1:a01:2:400::]:1"},
+		{"[64:ff9b:1:a01:ff02:300::]:1", "[64:ff9b:1:a01:203::]:1"},
+		{"[2002:a01:203::1]:1", "[2002:a01:204::1]:1"},
+		{"[2001:0:a01:203:0:0:3fff:fdfe]:1", "[2001:0:a01:204:0:0:3fff:fdfe]:1"},
+		{"[2001:0:c000:201:0:0:f5fe:fdfc]:1", "[2001:0:c000:201:0:0:f5fe:fdfb]:1"},
+		{"[::ffff:0:10.1.2.3]:1", "[::ffff:0:10.1.2.4]:1"}
+	};
+
+	for (int i = 0; i < lengthof(forms); i++)
+	{
+		ok(refusal("10.1.2.3", "", forms[i][0]) != NULL, "%s is denied", forms[i][0]);
+		ok(refusal("10.1.2.3", "", forms[i][1]) == NULL, "%s is not", forms[i][1]);
+	}
 }
 
 static void
@@ -302,6 +332,7 @@ main(void)
 	test_defaults();
 	test_never();
 	test_both_lists();
+	test_embedded();
 	test_families();
 	return done();
 }
