@@ -1,0 +1,237 @@
+/*
+ * probe_rule_test.c
+ *		Verdicts against a model that counts letters, damping, and the spread of starts.
+ */
+#include "postgres.h"
+
+#include <stdlib.h>
+
+#include "datatype/timestamp.h"
+
+#include "probe_rule.h"
+#include "tap.h"
+
+#define SECOND USECS_PER_SEC
+#define START (INT64CONST(1000) * SECOND)
+
+static const ProbePace pace = {.interval = SECOND, .retry_interval = SECOND / 5, .rise = 2, .fall = 3};
+
+/* Adds outcomes, one a second: + success, - failure, . inconclusive. */
+static int64
+add(ProbeRecord *record, const char *outcomes, int64 now)
+{
+	for (; *outcomes != '\0'; outcomes++, now += SECOND)
+		(void) probe_record_add(record, &pace, *outcomes == '+' ? PROBE_SUCCEEDED :
+								*outcomes == '-' ? PROBE_FAILED : PROBE_INCONCLUSIVE, now);
+	return now;
+}
+
+static void
+test_verdicts(void)
+{
+	static const struct
+	{
+		const char *outcomes;
+		ProbeEvidence verdict;
+		bool		in_doubt;
+	}			cases[] =
+	{
+		{"", PROBE_NONE, false}, {".", PROBE_NONE, false}, {"+", PROBE_UP, false}, {"-", PROBE_NONE, true},
+		{"-+", PROBE_UP, false}, {".+.", PROBE_UP, false}, {"--", PROBE_NONE, true}, {"--+", PROBE_UP, false},
+		{"---", PROBE_DOWN, false}, {"++-", PROBE_UP, true}, {"++--", PROBE_UP, true}, {"++---", PROBE_DOWN, false},
+		{"++--+--", PROBE_UP, true}, {"++--.-", PROBE_DOWN, false}, {"---+", PROBE_DOWN, false},
+		{"---+-", PROBE_DOWN, false}, {"---+-+", PROBE_DOWN, false}, {"---++", PROBE_UP, false},
+		{"---+++++-", PROBE_UP, true}, {"++---......", PROBE_DOWN, false}
+	};
+
+	for (int i = 0; i < lengthof(cases); i++)
+	{
+		ProbeRecord record = {0};
+
+		add(&record, cases[i].outcomes, START);
+		ok(record.verdict == cases[i].verdict && probe_record_in_doubt(&record) == cases[i].in_doubt,
+		   "\"%s\" leads to verdict %d%s", cases[i].outcomes, cases[i].verdict, cases[i].in_doubt ? ", in doubt" : "");
+	}
+}
+
+/* How many of a letter end a text that has no other letter but dots after them. */
+static int
+run_length(const char *text, int length, char letter)
+{
+	int			run = 0;
+
+	for (int i = length - 1; i >= 0 && (text[i] == letter || text[i] == '.'); i--)
+		run += text[i] == letter;
+	return run;
+}
+
+/*
+ * The verdict of a whole history by its definition: the last run that was long
+ * enough, else the first success.
+ */
+static ProbeEvidence
+model(const char *history, int length, const ProbePace *by)
+{
+	bool		succeeded = memchr(history, '+', length) != NULL;
+
+	for (; length > 0; length--)
+	{
+		if (run_length(history, length, '+') >= by->rise)
+			return PROBE_UP;
+		if (run_length(history, length, '-') >= by->fall)
+			return PROBE_DOWN;
+	}
+	return succeeded ? PROBE_UP : PROBE_NONE;
+}
+
+static void
+test_model(void)
+{
+	int			wrong = 0;
+	int			stuck = 0;
+
+	srandom(1);
+	for (int round = 0; round < 2000; round++)
+	{
+		ProbePace	by = {SECOND, SECOND, 1 + random() % 4, 1 + random() % 4};
+		ProbeRecord record = {0};
+		char		history[60];
+
+		for (int i = 0; i < lengthof(history); i++)
+		{
+			history[i] = "+-."[random() % 3];
+			(void) probe_record_add(&record, &by, history[i] == '+' ? PROBE_SUCCEEDED :
+									history[i] == '-' ? PROBE_FAILED : PROBE_INCONCLUSIVE, START + i * SECOND);
+			wrong += record.verdict != model(history, i + 1, &by);
+		}
+		for (int i = 0; i < by.rise; i++)
+			(void) probe_record_add(&record, &by, PROBE_SUCCEEDED, START + (60 + i) * SECOND);
+		stuck += record.verdict != PROBE_UP;
+	}
+	ok(wrong == 0, "120,000 random outcomes lead where the definition leads: %d do not", wrong);
+	ok(stuck == 0, "from any state \"rise\" successes lead up: %d do not", stuck);
+}
+
+static void
+test_damping(void)
+{
+	ProbeRecord record = {0};
+	int64		now = add(&record, "++---++", START);
+
+	ok(record.falls == 1 && record.damped_until == 0, "who fell once comes back as he was");
+	now = add(&record, "---++", now);
+	ok(record.falls == 2 && record.damped_until == now - SECOND + 60 * SECOND, "who falls twice is damped for 60 s");
+	for (int i = 0; i < 20; i++)
+		now = add(&record, "---++", now);
+	ok(record.damped_until == now - SECOND + 300 * SECOND, "never for longer than 300 s");
+	now += 298 * SECOND;
+	add(&record, "+", now);
+	ok(record.damped_until == now + SECOND && record.falls == 22, "it lasts until then");
+	add(&record, "+", now + SECOND);
+	ok(record.damped_until == 0, "and then ends by itself");
+	ok(record.falls == 21, "a fall is forgiven after 300 s up: %d left", record.falls);
+	now += 300 * SECOND * 25;
+	add(&record, "+", now);
+	ok(record.falls == 0, "and all of them in time");
+	now = add(&record, "---++", now + SECOND);
+	ok(record.damped_until == 0, "then it is as if nothing had been");
+
+	record = (ProbeRecord) {0};
+	add(&record, "---++---", START);
+	ok(record.falls == 1, "to be down at first is no fall");
+}
+
+static void
+test_grid(void)
+{
+	ok(probe_grid_time(1000, 300, 5300) == 5300, "a time on the grid is its own");
+	ok(probe_grid_time(1000, 300, 5301) == 6300, "one after it is the next");
+	ok(probe_grid_time(1000, 300, 5299) == 5300, "one before it is it");
+	ok(probe_grid_time(1000, 300, 100) == 300, "before the first");
+	ok(probe_grid_time(1000, 0, 5000) == 5000, "phase 0");
+}
+
+static void
+test_next_start(void)
+{
+	ProbeRecord calm = {0};
+	ProbeRecord doubt = {0};
+	int64		phase = SECOND * 3 / 10;
+	int64		due = START + phase;
+	ProbePace	slow = pace;
+
+	add(&calm, "+++", START);
+	add(&doubt, "+++-", START);
+	ok(probe_next_start(&calm, &pace, phase, due, due + 500) == due + SECOND, "from start to start");
+	ok(probe_next_start(&calm, &pace, phase, due, due + SECOND) == due + SECOND, "even if it took the whole interval");
+	ok(probe_next_start(&calm, &pace, phase, due + SECOND / 100, due + SECOND / 50) == due + SECOND,
+	   "a late start does not delay the next");
+	ok(probe_next_start(&calm, &pace, phase, due, due + 10 * SECOND + 1) == due + 11 * SECOND,
+	   "what was missed is left out");
+	ok(probe_next_start(&doubt, &pace, phase, due, due + 500) == due + SECOND / 5, "in doubt by the retry interval");
+	ok(probe_next_start(&doubt, &pace, phase, due, due + SECOND) == due + SECOND, "but not before the end");
+	ok(probe_next_start(&calm, &pace, phase, due - SECOND / 10, due - SECOND / 20) == due + SECOND,
+	   "back on the grid, no two probes follow each other closely");
+	slow.retry_interval = 2 * SECOND;
+	ok(probe_next_start(&doubt, &slow, phase, due, due + 500) == due + SECOND, "a longer retry interval means nothing");
+}
+
+/* The most starts in any 100 ms, of a fleet that was started, frozen and failed at once. */
+static void
+test_spread(void)
+{
+	enum {COUNT = 1000, TICKS = 1200};	/* of 10 ms */
+	static int64 due[COUNT];
+	static ProbeRecord records[COUNT];
+	static int	starts[TICKS + 10];
+	int			most[3] = {0};
+
+	for (int i = 0; i < COUNT; i++)
+		due[i] = probe_grid_time(SECOND, probe_phase(SECOND, i, COUNT), START);
+	for (int tick = 0; tick < TICKS; tick++)
+	{
+		int64		now = START + (tick + 1) * SECOND / 100;
+
+		/* Frozen from 3 s to 5.5 s; all refuse from 8 s on. */
+		if (tick >= 300 && tick < 550)
+			continue;
+		for (int i = 0; i < COUNT; i++)
+			if (due[i] <= now)
+			{
+				bool		late = now - due[i] > SECOND / 2;
+
+				if (!late)
+				{
+					(void) probe_record_add(&records[i], &pace, tick < 800 ? PROBE_SUCCEEDED : PROBE_FAILED, now);
+					starts[tick]++;
+				}
+				due[i] = late ? probe_grid_time(SECOND, probe_phase(SECOND, i, COUNT), now) :
+					probe_next_start(&records[i], &pace, probe_phase(SECOND, i, COUNT), now, now);
+			}
+	}
+	for (int tick = 0; tick + 10 <= TICKS; tick++)
+	{
+		int			sum = 0;
+		int			part = tick < 100 ? -1 : tick < 550 ? 0 : tick < 800 ? 1 : tick >= 1000 ? 2 : -1;
+
+		for (int i = 0; i < 10; i++)
+			sum += starts[tick + i];
+		if (part >= 0)
+			most[part] = Max(most[part], sum);
+	}
+	ok(most[0] <= 130, "once running, no 100 ms have more than 1.3 of their share: %d of 100", most[0]);
+	ok(most[1] <= 160, "nor after a freeze, which skips and does not catch up: %d", most[1]);
+	ok(most[2] <= 130, "nor after all failed at once: %d", most[2]);
+}
+
+int
+main(void)
+{
+	test_verdicts();
+	test_model();
+	test_damping();
+	test_grid();
+	test_next_start();
+	test_spread();
+	return done();
+}
