@@ -12,8 +12,10 @@
 #include "catalog/pg_database.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
 #if PG_VERSION_NUM >= 150000
@@ -71,6 +73,27 @@ random_below(uint64 bound)
 #endif
 }
 
+/* Memory that belongs to a setting: what it means, as its check hook found it. */
+static inline void *
+setting_malloc(size_t size)
+{
+#if PG_VERSION_NUM >= 160000
+	return guc_malloc(LOG, size);
+#else
+	return malloc(size);
+#endif
+}
+
+static inline void
+setting_free(void *memory)
+{
+#if PG_VERSION_NUM >= 160000
+	guc_free(memory);
+#else
+	free(memory);
+#endif
+}
+
 /* Has "request" ask for shared memory: in a chain of hooks from 15 on, at once before. */
 #if PG_VERSION_NUM >= 150000
 #define CHAIN_SHMEM_REQUEST(previous, request) \
@@ -80,6 +103,17 @@ typedef void (*shmem_request_hook_type) (void);
 #define CHAIN_SHMEM_REQUEST(previous, request) \
 	((previous) = NULL, (request) ())
 #endif
+
+/* A set of events that lives as long as the process. */
+static inline WaitEventSet *
+create_wait_event_set(int events)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(NULL, events);
+#else
+	return CreateWaitEventSet(TopMemoryContext, events);
+#endif
+}
 
 /* What a database is marked with whose DROP did not come to its end; minor versions have it or not. */
 #ifndef DATCONNLIMIT_INVALID_DB

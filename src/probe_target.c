@@ -12,6 +12,27 @@
 /* Longest part of a host name between two dots (RFC 1035, 2.3.4). */
 #define LABEL_MAX 63
 
+/* probe_protocol_name gives the word for a protocol. */
+const char *
+probe_protocol_name(ProbeProtocol protocol)
+{
+	static const char *const names[] = {
+		[PROBE_TCP] = "tcp", [PROBE_TLS] = "tls", [PROBE_HTTP] = "http", [PROBE_HTTPS] = "https"
+	};
+
+	return names[protocol];
+}
+
+/* probe_protocol_parse is the inverse; false for any other word. */
+bool
+probe_protocol_parse(const char *name, ProbeProtocol *protocol)
+{
+	for (*protocol = PROBE_TCP; *protocol <= PROBE_HTTPS; (*protocol)++)
+		if (strcmp(name, probe_protocol_name(*protocol)) == 0)
+			return true;
+	return false;
+}
+
 static bool
 is_digit(char c)
 {

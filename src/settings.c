@@ -6,18 +6,73 @@
 
 #include <limits.h>
 
+#include "datatype/timestamp.h"
+
 #include "compat.h"
+#include "network_list.h"
 #include "settings.h"
 
 bool		setting_default_entitlement = false;
+int			setting_event_retention = 30 * SECS_PER_DAY;
 int			setting_heartbeat_grace = 30;
 int			setting_heartbeat_timeout = 3600;
 int			setting_max_gateways = 16384;
 int			setting_max_gateways_per_pool = NO_LIMIT;
 int			setting_max_pools_per_org = 50;
+bool		setting_notify = true;
+int			setting_probe_concurrency = 256;
+bool		setting_probe_direct_addresses = false;
+int			setting_probe_fall = 3;
+int			setting_probe_interval = 2000;
+int			setting_probe_retry_interval = 500;
+int			setting_probe_rise = 2;
+int			setting_probe_timeout = 1000;
 int			setting_startup_grace = 180;
 int			setting_suspect_ttl = 60;
 bool		setting_worker = true;
+
+static char *probe_allowed_networks;
+static char *probe_denied_networks;
+static const NetworkList *allowed_networks;
+static const NetworkList *denied_networks;
+
+/* settings_refuse_address tells why probes must not connect to an address, or NULL. */
+const char *
+settings_refuse_address(const struct sockaddr *address)
+{
+	return network_refusal(denied_networks, allowed_networks, address);
+}
+
+static bool
+check_networks(char **value, void **extra, GucSource source)
+{
+	NetworkList *list = setting_malloc(network_list_size(*value));
+	const char *problem;
+
+	if (list == NULL)
+		return false;
+	problem = network_list_parse(*value, list);
+	if (problem != NULL)
+	{
+		GUC_check_errdetail("%s", problem);
+		setting_free(list);
+		return false;
+	}
+	*extra = list;
+	return true;
+}
+
+static void
+assign_allowed_networks(const char *value, void *extra)
+{
+	allowed_networks = extra;
+}
+
+static void
+assign_denied_networks(const char *value, void *extra)
+{
+	denied_networks = extra;
+}
 
 /* Defines every setting and reserves the prefix; called once a process. */
 void
@@ -30,6 +85,14 @@ settings_init(void)
 							 false,
 							 PGC_SUSET, 0,
 							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.event_retention",
+							"Time for which rows of gateway_health_events are kept.",
+							NULL,
+							&setting_event_retention,
+							30 * SECS_PER_DAY, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("gateway_pool.heartbeat_grace",
 							"Time by which a heartbeat outlives its time-to-live.",
@@ -70,6 +133,86 @@ settings_init(void)
 							&setting_max_pools_per_org,
 							50, NO_LIMIT, INT_MAX,
 							PGC_SUSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("gateway_pool.notify",
+							 "Sends NOTIFY gateway_health when the health of a gateway or pool changes.",
+							 NULL,
+							 &setting_notify,
+							 true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomStringVariable("gateway_pool.probe_allowed_networks",
+							   "Networks that probes may connect to, if not empty; what is denied stays so.",
+							   NULL,
+							   &probe_allowed_networks,
+							   "",
+							   PGC_SIGHUP, GUC_LIST_INPUT,
+							   check_networks, assign_allowed_networks, NULL);
+
+	DefineCustomIntVariable("gateway_pool.probe_concurrency",
+							"Probes that may run at once in a database.",
+							"A quarter of them is for gateways that are known to hang.",
+							&setting_probe_concurrency,
+							256, 2, 4096,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomStringVariable("gateway_pool.probe_denied_networks",
+							   "Networks that probes must not connect to.",
+							   NULL,
+							   &probe_denied_networks,
+							   "127.0.0.0/8, ::1, 169.254.0.0/16, fe80::/10",
+							   PGC_SIGHUP, GUC_LIST_INPUT,
+							   check_networks, assign_denied_networks, NULL);
+
+	DefineCustomBoolVariable("gateway_pool.probe_direct_addresses",
+							 "Probes the direct address of gateways that have no row in gateway_probes.",
+							 NULL,
+							 &setting_probe_direct_addresses,
+							 false,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.probe_fall",
+							"Failed probes in a row after which a gateway is down.",
+							NULL,
+							&setting_probe_fall,
+							3, 1, 100,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.probe_interval",
+							"Time from the start of a probe to the start of the next.",
+							NULL,
+							&setting_probe_interval,
+							2000, 100, 86400000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.probe_retry_interval",
+							"The same after a failure that has not led down yet.",
+							NULL,
+							&setting_probe_retry_interval,
+							500, 10, 86400000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.probe_rise",
+							"Successful probes in a row after which a gateway is up again.",
+							NULL,
+							&setting_probe_rise,
+							2, 1, 100,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.probe_timeout",
+							"Time that a whole probe may take, at most the interval.",
+							NULL,
+							&setting_probe_timeout,
+							1000, 10, 86400000,
+							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("gateway_pool.startup_grace",

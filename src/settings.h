@@ -8,16 +8,28 @@
 /* A limit of this value is none. */
 #define NO_LIMIT (-1)
 
+struct sockaddr;
+
 extern bool setting_default_entitlement;
+extern int	setting_event_retention;	/* seconds */
 extern int	setting_heartbeat_grace;	/* seconds */
 extern int	setting_heartbeat_timeout;	/* seconds */
 extern int	setting_max_gateways;	/* fixed at the server's start */
 extern int	setting_max_gateways_per_pool;	/* or NO_LIMIT */
 extern int	setting_max_pools_per_org;	/* or NO_LIMIT */
+extern bool setting_notify;
+extern int	setting_probe_concurrency;
+extern bool setting_probe_direct_addresses;
+extern int	setting_probe_fall;
+extern int	setting_probe_interval; /* milliseconds */
+extern int	setting_probe_retry_interval;	/* milliseconds */
+extern int	setting_probe_rise;
+extern int	setting_probe_timeout;	/* milliseconds */
 extern int	setting_startup_grace;	/* seconds */
 extern int	setting_suspect_ttl;	/* seconds */
 extern bool setting_worker;
 
 extern void settings_init(void);
+extern const char *settings_refuse_address(const struct sockaddr *address);
 
 #endif							/* GATEWAY_POOL_SETTINGS_H */
