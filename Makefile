@@ -19,10 +19,12 @@ OBJS = \
 	src/gateway_store.o \
 	src/health_evidence.o \
 	src/health_map.o \
+	src/health_record.o \
 	src/health_rule.o \
 	src/host_columns.o \
 	src/launcher.o \
 	src/module.o \
+	src/network_list.o \
 	src/owner.o \
 	src/pick.o \
 	src/pick_field.o \
@@ -31,22 +33,31 @@ OBJS = \
 	src/pool_cache.o \
 	src/pool_name.o \
 	src/pool_triggers.o \
+	src/probe.o \
+	src/probe_gateway.o \
+	src/probe_request.o \
+	src/probe_rule.o \
 	src/probe_target.o \
+	src/probe_trigger.o \
+	src/prober.o \
 	src/publication.o \
 	src/report.o \
 	src/reservation.o \
+	src/resolver.o \
 	src/same_org.o \
 	src/selection.o \
 	src/settings.o \
 	src/status.o \
 	src/trigger_row.o \
 	src/utility_hook.o \
+	src/watch.o \
 	src/worker.o \
 	src/worker_slots.o \
-	src/worker_status.o
+	src/worker_status.o \
+	src/worker_store.o
 PGFILEDESC   = "gateway_pool - pick a healthy gateway of a pool"
 PG_CPPFLAGS  = -DGATEWAY_POOL_VERSION='"$(EXTVERSION)"'
-SHLIB_LINK   = -lm
+SHLIB_LINK   = -lcurl -lcares -lm
 PG_CFLAGS    = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
 
 # Joined in this order.  In a folder of their own because pg_regress would run

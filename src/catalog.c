@@ -103,6 +103,7 @@ catalog_forget(Oid relation)
 		return true;
 	}
 	if (relation == catalog->entitlements || relation == catalog->health ||
+		relation == catalog->events || relation == catalog->probes ||
 		relation == catalog->organizations || relation == catalog->gateways)
 	{
 		found.valid = false;
@@ -220,11 +221,14 @@ look_up(PoolCatalog *catalog, Oid schema)
 	catalog->entitlements = find_table(schema, "gateway_pool_entitlements");
 	catalog->states = find_table(schema, "gateway_states");
 	catalog->health = find_table(schema, "gateway_health");
+	catalog->events = find_table(schema, "gateway_health_events");
+	catalog->probes = find_table(schema, "gateway_probes");
 	/* A view, which nothing reads often, is a relation like others. */
 	catalog->marker = get_relname_relid("gateway_pool_stats", schema);
 	if (!OidIsValid(catalog->pools) || !OidIsValid(catalog->memberships) ||
 		!OidIsValid(catalog->entitlements) || !OidIsValid(catalog->states) ||
-		!OidIsValid(catalog->health) || !OidIsValid(catalog->marker))
+		!OidIsValid(catalog->health) || !OidIsValid(catalog->events) ||
+		!OidIsValid(catalog->probes) || !OidIsValid(catalog->marker))
 		return false;
 
 	catalog->organizations = host_table(catalog->pools, "orgId");
@@ -360,13 +364,14 @@ catalog_open(PoolCatalog *catalog, Oid function)
 }
 
 /*
- * catalog_invalidate makes every session read pools anew, when this transaction
- * commits and not before; this one from its next command on.
+ * catalog_invalidate tells every session that a relation has changed, when this
+ * transaction commits and not before; this one from its next command on.  Of the
+ * marker, it makes them read pools anew.
  */
 void
-catalog_invalidate(Oid marker)
+catalog_invalidate(Oid relation)
 {
-	CacheInvalidateRelcacheByRelid(marker);
+	CacheInvalidateRelcacheByRelid(relation);
 }
 
 /*

@@ -19,6 +19,8 @@ typedef struct PoolCatalog
 	Oid			entitlements;
 	Oid			states;
 	Oid			health;
+	Oid			events;			/* gateway_health_events */
+	Oid			probes;
 	Oid			marker;			/* invalidated when what picks depend on changes */
 	Oid			organizations;	/* the host's: what our foreign keys reference */
 	Oid			gateways;
@@ -34,7 +36,7 @@ extern bool catalog_find_in_schema(PoolCatalog *catalog, Oid schema);
 extern void catalog_open(PoolCatalog *catalog, Oid function);
 extern Oid	catalog_schema(void);
 extern bool catalog_has_triggers(const PoolCatalog *catalog);
-extern void catalog_invalidate(Oid marker);
+extern void catalog_invalidate(Oid relation);
 extern void catalog_require_privilege(Oid relation, AclMode privileges);
 extern Oid	catalog_referenced_table(Relation relation, AttrNumber column);
 extern Oid	catalog_owner(Oid relation);

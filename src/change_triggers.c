@@ -21,10 +21,11 @@ PG_FUNCTION_INFO_V1(gateway_pool_gateways_tell);
 
 /*
  * gateway_pools_tell(): AFTER INSERT OR UPDATE OR DELETE, row, and AFTER
- * TRUNCATE, statement, of gateway_pools, gateway_pool_memberships and
- * gateway_states
+ * TRUNCATE, statement, of gateway_pools, gateway_pool_memberships,
+ * gateway_states and gateway_probes
  *
- * Every session reads pools anew, once this transaction has committed.
+ * Every session reads pools anew, once this transaction has committed; where
+ * probes change, only the worker reads them.
  */
 Datum
 gateway_pools_tell(PG_FUNCTION_ARGS)
@@ -37,9 +38,9 @@ gateway_pools_tell(PG_FUNCTION_ARGS)
 	/* The host may be taking its tables, and with them the feature, back. */
 	if (!catalog_find(&catalog, fcinfo->flinfo->fn_oid))
 		return PointerGetDatum(NULL);
-	if (table != catalog.memberships && table != catalog.states)
+	if (table != catalog.memberships && table != catalog.states && table != catalog.probes)
 		trigger_require_table(call, catalog.pools);
-	catalog_invalidate(catalog.marker);
+	catalog_invalidate(table == catalog.probes ? catalog.probes : catalog.marker);
 	return PointerGetDatum(NULL);
 }
 

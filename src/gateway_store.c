@@ -36,7 +36,10 @@ enum
 	GATEWAY_NAME,
 	GATEWAY_STATE,
 	GATEWAY_XMIN,
-	GATEWAY_RECORDED_UNHEALTHY,
+	GATEWAY_RECORDED_STATUS,
+	GATEWAY_RECORDED_CHANGED_AT,
+	GATEWAY_RECORDED_EXPIRES_AT,
+	GATEWAY_RECORDED_PROBE_UP,
 	GATEWAY_HOST_COLUMNS,		/* HOST_COLUMN_COUNT of them */
 
 	POOL_ID = GATEWAY_HOST_COLUMNS + HOST_COLUMN_COUNT,
@@ -96,7 +99,8 @@ append_gateway_columns(StringInfo sql, HostColumns columns)
 {
 	appendStringInfoString(sql,
 						   "SELECT g.id::uuid, g.\"orgId\"::uuid, coalesce(g.name::text, ''), s.state::text"
-						   ", g.xmin, coalesce(h.status::text = 'unhealthy', false)");
+						   ", g.xmin, h.status::text, h.\"changedAt\"::timestamptz, h.\"heartbeatExpiresAt\"::timestamptz"
+						   ", coalesce(h.\"consecutiveSuccesses\" > 0 AND h.status::text IN ('healthy', 'degraded'), false)");
 	host_columns_append(sql, columns);
 }
 
@@ -108,6 +112,8 @@ append_filter(StringInfo sql, const char *table, StoreFilter filter)
 		appendStringInfo(sql, " AND %s.\"orgId\" = $1", table);
 	if (filter.id)
 		appendStringInfo(sql, " AND %s.id = $%d", table, filter.org_id ? 2 : 1);
+	if (filter.ids)
+		appendStringInfo(sql, " AND %s.id = ANY ($1)", table);
 }
 
 static char *
@@ -182,7 +188,8 @@ judge(GatewayRow *gateway, const Reading *reading)
 	HeartbeatEvidence row = heartbeat_evidence(&gateway->heartbeat, reading->wall_now);
 	HealthEvidence evidence = {
 		.heartbeat = row,
-		.startup_grace = row == HEARTBEAT_EXPIRED && !gateway->recorded_unhealthy &&
+		.startup_grace = row == HEARTBEAT_EXPIRED &&
+		!(gateway->recorded.known && gateway->recorded.status == GATEWAY_UNHEALTHY) &&
 		health_evidence_in_startup_grace(reading->now)
 	};
 
@@ -201,15 +208,33 @@ judge(GatewayRow *gateway, const Reading *reading)
 			gateway->slot.number = NO_SLOT;
 	}
 	gateway->health = health_rule(&evidence);
-
-	if (evidence.suspect && gateway->health.status == GATEWAY_DEGRADED)
+	if (gateway->slot.number != NO_SLOT)
 	{
-		HealthDisplay display;
+		char	   *reason = palloc(HEALTH_EXPLANATION_SIZE);
 
-		health_evidence_display(gateway->slot, reading->now, &display);
-		if (display.failure_reason[0] != '\0')
-			gateway->health.reason = psprintf("%s: %s", gateway->health.reason, display.failure_reason);
+		health_evidence_explain(gateway->slot, &evidence, &gateway->health, reason);
+		gateway->health.reason = reason;
 	}
+}
+
+static RecordedHealth
+recorded_of(HeapTuple row)
+{
+	bool		no_row;
+	bool		no_expiry;
+	Datum		status = column_of(row, GATEWAY_RECORDED_STATUS, &no_row);
+	Datum		expires_at = column_of(row, GATEWAY_RECORDED_EXPIRES_AT, &no_expiry);
+	RecordedHealth recorded = {0};
+
+	if (no_row)
+		return recorded;
+	recorded.known = true;
+	recorded.status = gateway_status_of(TextDatumGetCString(status));
+	recorded.changed_at = DatumGetTimestampTz(column_of(row, GATEWAY_RECORDED_CHANGED_AT, NULL));
+	recorded.expires = !no_expiry;
+	recorded.heartbeat_expires_at = no_expiry ? 0 : DatumGetTimestampTz(expires_at);
+	recorded.probe_up = DatumGetBool(column_of(row, GATEWAY_RECORDED_PROBE_UP, NULL));
+	return recorded;
 }
 
 static GatewayRow
@@ -226,7 +251,7 @@ gateway_of(HeapTuple row, const Reading *reading)
 	gateway.state = state_of(row);
 	gateway.own = reading->own ||
 		TransactionIdIsCurrentTransactionId(DatumGetTransactionId(column_of(row, GATEWAY_XMIN, NULL)));
-	gateway.recorded_unhealthy = DatumGetBool(column_of(row, GATEWAY_RECORDED_UNHEALTHY, NULL));
+	gateway.recorded = recorded_of(row);
 
 	for (int i = 0; i < HOST_COLUMN_COUNT; i++)
 		values[i] = column_of(row, GATEWAY_HOST_COLUMNS + i, &nulls[i]);
@@ -317,12 +342,16 @@ run_filtered(SPIPlanPtr plan, StoreFilter filter)
 		values[count++] = UUIDPGetDatum(filter.org_id);
 	if (filter.id)
 		values[count++] = UUIDPGetDatum(filter.id);
+	if (filter.ids)
+		values[count++] = PointerGetDatum(filter.ids);
 	return owner_execute(plan, values);
 }
 
 static SPIPlanPtr
 prepare_filtered(const char *sql, StoreFilter filter)
 {
+	if (filter.ids != NULL)
+		return owner_prepare(sql, 1, (Oid[]) {UUIDARRAYOID});
 	return owner_prepare(sql, (filter.org_id != NULL) + (filter.id != NULL),
 						 (Oid[]) {UUIDOID, UUIDOID});
 }
@@ -451,19 +480,22 @@ sweep_slots(const PoolCatalog *catalog)
 }
 
 /*
- * store_make_slot returns the slot of a gateway, made now if there was none.
+ * store_make_slot returns the slot of a gateway that was read, made now if there was none.
  * Where none is free, it first looks for slots of gateways that are gone, now
  * and then; NO_SLOT if none is free after that.
  */
 HealthSlotRef
-store_make_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, bool recorded_unhealthy, bool *created)
+store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, bool *created)
 {
-	HealthSlotRef ref = health_map_create(catalog->gateways, gateway, recorded_unhealthy, created);
+	bool		recorded_unhealthy = gateway->recorded.known && gateway->recorded.status == GATEWAY_UNHEALTHY;
+	HealthSlotRef ref = health_map_create(catalog->gateways, &gateway->id, recorded_unhealthy, created);
 
 	if (ref.number == NO_SLOT && health_map_begin_sweep(clock_monotonic()))
 	{
 		sweep_slots(catalog);
-		ref = health_map_create(catalog->gateways, gateway, recorded_unhealthy, created);
+		ref = health_map_create(catalog->gateways, &gateway->id, recorded_unhealthy, created);
 	}
+	if (*created)
+		health_evidence_seed(ref, &gateway->recorded, &gateway->heartbeat);
 	return ref;
 }

@@ -6,6 +6,7 @@
 #define GATEWAY_POOL_GATEWAY_STORE_H
 
 #include "datatype/timestamp.h"
+#include "utils/array.h"
 #include "utils/jsonb.h"
 
 #include "catalog.h"
@@ -20,7 +21,7 @@ typedef struct GatewayRow
 	char	   *name;
 	Jsonb	   *capabilities;	/* or NULL */
 	GatewayState state;
-	bool		recorded_unhealthy; /* gateway_health says so */
+	RecordedHealth recorded;	/* what gateway_health says */
 	bool		own;			/* written or read so by this transaction alone */
 	HealthSlotRef slot;
 	Heartbeat	heartbeat;		/* as the row says, in wall time */
@@ -45,18 +46,18 @@ typedef struct PoolRow
 	int			member_count;
 } PoolRow;
 
-/* By which pools or gateways are chosen; both NULL is all. */
+/* By which pools or gateways are chosen; all NULL is all. */
 typedef struct StoreFilter
 {
 	const pg_uuid_t *org_id;
 	const pg_uuid_t *id;
+	ArrayType  *ids;			/* of gateways alone */
 } StoreFilter;
 
 extern PoolRow *store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count);
 extern GatewayRow *store_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count);
 extern Heartbeat store_heartbeat_of(const HostHeartbeat *host);
-extern HealthSlotRef store_make_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway,
-									 bool recorded_unhealthy, bool *created);
+extern HealthSlotRef store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, bool *created);
 extern bool gateway_is_eligible(const GatewayRow *gateway);
 extern void gateway_display(const GatewayRow *gateway, HealthDisplay *display);
 

@@ -67,6 +67,19 @@ is_published(const HealthSlot *slot, const Heartbeat *heartbeat)
 	return slot->published && heartbeat_equal(&slot->heartbeat, heartbeat);
 }
 
+static HeartbeatEvidence
+table_evidence(uint64 word, int64 now)
+{
+	switch (word_kind(word))
+	{
+		case TABLE_NEVER:
+			return HEARTBEAT_NEVER;
+		case TABLE_FAILED:
+			return HEARTBEAT_FAILED;
+	}
+	return word_time(word) > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
+}
+
 /* What a heartbeat is evidence of, whenever it was. */
 static int
 kind_of(const Heartbeat *heartbeat)
@@ -152,12 +165,13 @@ health_evidence_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 se
 /*
  * health_evidence_publish_commit stores what a row says by a transaction that has
  * just committed.  "commit" is the place of the commit in the WAL.  For a
- * transaction callback: no ERROR.
+ * transaction callback: no ERROR.  Returns whether the gateway may fare otherwise
+ * by this, at once.
  *
  * The slot is looked for only now.  Whoever makes one reads the row after that,
  * with a snapshot that sees this commit if the slot was not here to be found.
  */
-void
+bool
 health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartbeat *heartbeat, XLogRecPtr commit)
 {
 	uint64		sequence = pg_atomic_add_fetch_u64(&health_state()->sequence, 1);
@@ -165,14 +179,17 @@ health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartb
 	HealthSlot *slot;
 	int64		now;
 	int64		wall_offset;
+	HeartbeatEvidence before;
+	HeartbeatEvidence after;
 
 	if (ref.number == NO_SLOT)
-		return;
+		return false;
 	slot = health_slot(ref);
 	now = clock_monotonic();
 	wall_offset = clock_wall_offset();
 	notice_promotion(now);
 	SpinLockAcquire(&slot->mutex);
+	before = table_evidence(pg_atomic_read_u64(&slot->table), now);
 	if (slot->generation == ref.generation && slot->commit <= commit)
 	{
 		slot->commit = commit;
@@ -180,7 +197,9 @@ health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartb
 		if (!is_published(slot, heartbeat))
 			store_heartbeat(slot, heartbeat, now, wall_offset);
 	}
+	after = table_evidence(pg_atomic_read_u64(&slot->table), now);
 	SpinLockRelease(&slot->mutex);
+	return before != after;
 }
 
 /* Replaces a word of evidence, unless the slot has got another generation. */
@@ -255,24 +274,39 @@ is_failure_known(uint64 failure)
 }
 
 static HeartbeatEvidence
-table_evidence(uint64 word, int64 now)
-{
-	switch (word_kind(word))
-	{
-		case TABLE_NEVER:
-			return HEARTBEAT_NEVER;
-		case TABLE_FAILED:
-			return HEARTBEAT_FAILED;
-	}
-	return word_time(word) > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
-}
-
-static HeartbeatEvidence
 reported_evidence(uint64 word, int64 now)
 {
 	if (word_kind(word) == WORD_EMPTY)
 		return HEARTBEAT_NEVER;
 	return word_time(word) > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
+}
+
+/*
+ * What probes found, as of now.  Up that nobody has confirmed for too long is
+ * overdue for as long as the grace of a start, and then says nothing.
+ */
+static void
+read_probe(uint64 word, uint64 damped, int64 now, HealthEvidence *evidence)
+{
+	bool		counts = word_time(word) > now;
+
+	evidence->probe = PROBE_NONE;
+	switch (word_kind(word))
+	{
+		case PROBE_WORD_UP:
+			if (counts)
+				evidence->probe = PROBE_UP;
+			else if (word_time(word) + setting_startup_grace * USECS_PER_SEC > now)
+				evidence->probe = PROBE_OVERDUE;
+			break;
+		case PROBE_WORD_DOWN:
+		case PROBE_WORD_REQUIRED:
+			if (counts)
+				evidence->probe = PROBE_DOWN;
+			break;
+	}
+	evidence->probe_required = word_kind(word) == PROBE_WORD_REQUIRED;
+	evidence->damped = word_kind(damped) == WORD_KNOWN && word_time(damped) > now;
 }
 
 static bool
@@ -293,9 +327,12 @@ health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence)
 	uint64		table = pg_atomic_read_u64(&slot->table);
 	uint64		reported = pg_atomic_read_u64(&slot->reported);
 	uint64		failure = pg_atomic_read_u64(&slot->failure);
+	uint64		probe = pg_atomic_read_u64(&slot->probe);
+	uint64		damped = pg_atomic_read_u64(&slot->damped);
 
 	if (word_generation(table) != ref.generation || word_generation(reported) != ref.generation ||
-		word_generation(failure) != ref.generation)
+		word_generation(failure) != ref.generation || word_generation(probe) != ref.generation ||
+		word_generation(damped) != ref.generation)
 		return SLOT_GONE;
 
 	*evidence = (HealthEvidence)
@@ -303,6 +340,7 @@ health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence)
 		.heartbeat = heartbeat_later(table_evidence(table, now), reported_evidence(reported, now)),
 		.suspect = is_suspect(failure, now)
 	};
+	read_probe(probe, damped, now, evidence);
 	if (evidence->heartbeat != HEARTBEAT_EXPIRED)
 		return SLOT_READ;
 	evidence->startup_grace = !is_failure_known(failure) && health_evidence_in_startup_grace(now);
@@ -337,6 +375,150 @@ health_evidence_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own, Hea
 	return SLOT_READ;
 }
 
+/*
+ * health_evidence_seed tells a new slot what gateway_health says from before a
+ * start: the heartbeat that was reported to us then, which no table of the host's
+ * knows, and that the gateway was up by its probe, which is overdue by now.
+ * "heartbeat" is what the host's row says.
+ */
+void
+health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const Heartbeat *heartbeat)
+{
+	HealthSlot *slot = health_slot(ref);
+	int64		now = clock_monotonic();
+	TimestampTz wall_now = GetCurrentTimestamp();
+
+	if (!recorded->known)
+		return;
+	if (recorded->expires && !heartbeat->failed &&
+		(!heartbeat->heard || recorded->heartbeat_expires_at > heartbeat_expires_at(heartbeat, wall_now)))
+	{
+		(void) replace_word(&slot->reported_at, ref.generation, WORD_KNOWN,
+							recorded->changed_at - wall_now + now, 0);
+		(void) replace_word(&slot->reported, ref.generation, WORD_KNOWN,
+							recorded->heartbeat_expires_at - wall_now + now, 0);
+	}
+	if (recorded->probe_up)
+		(void) replace_word(&slot->probe, ref.generation, PROBE_WORD_UP,
+							pg_atomic_read_u64(&health_state()->grace_from), 0);
+}
+
+/* health_evidence_store_probe stores what probes have found.  Called by the one worker. */
+void
+health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding)
+{
+	HealthSlot *slot = health_slot(ref);
+	int			kind = finding->evidence == PROBE_NONE ? PROBE_WORD_NONE :
+		finding->evidence == PROBE_UP ? PROBE_WORD_UP :
+		finding->required ? PROBE_WORD_REQUIRED : PROBE_WORD_DOWN;
+
+	/* Damped before it is up: nobody sees it healthy in between. */
+	(void) replace_word(&slot->damped, ref.generation, finding->damped_until == 0 ? WORD_EMPTY : WORD_KNOWN,
+						finding->damped_until, 0);
+	(void) replace_word(&slot->probe, ref.generation, kind, finding->counts_until, 0);
+}
+
+/* health_evidence_finding reads that back: what a former worker found, if it still counts. */
+bool
+health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding)
+{
+	HealthSlot *slot = health_slot(ref);
+	uint64		probe = pg_atomic_read_u64(&slot->probe);
+	uint64		damped = pg_atomic_read_u64(&slot->damped);
+
+	*finding = (ProbeFinding) {
+		.evidence = word_kind(probe) == PROBE_WORD_UP ? PROBE_UP : PROBE_DOWN,
+		.required = word_kind(probe) == PROBE_WORD_REQUIRED,
+		.counts_until = word_time(probe),
+		.damped_until = word_kind(damped) == WORD_EMPTY ? 0 : word_time(damped)
+	};
+	return word_generation(probe) == ref.generation && word_kind(probe) != PROBE_WORD_NONE &&
+		word_time(probe) > now;
+}
+
+/* health_evidence_show_probe stores how the last probe went, for people. */
+void
+health_evidence_show_probe(HealthSlotRef ref, const ProbeDisplay *last_probe)
+{
+	HealthSlot *slot = health_slot(ref);
+
+	SpinLockAcquire(&slot->mutex);
+	if (slot->generation == ref.generation)
+		slot->last_probe = *last_probe;
+	SpinLockRelease(&slot->mutex);
+}
+
+/* health_evidence_last_probe tells how the last probe went; false where nobody probes. */
+bool
+health_evidence_last_probe(HealthSlotRef ref, ProbeDisplay *last_probe)
+{
+	HealthSlot *slot = health_slot(ref);
+	bool		valid;
+
+	SpinLockAcquire(&slot->mutex);
+	*last_probe = slot->last_probe;
+	valid = slot->generation == ref.generation;
+	SpinLockRelease(&slot->mutex);
+	return valid && last_probe->configured;
+}
+
+/*
+ * health_evidence_explain writes why a gateway is judged as it is, in
+ * HEALTH_EXPLANATION_SIZE bytes: the rule's reason, and what a caller or a probe
+ * said of it.
+ */
+void
+health_evidence_explain(HealthSlotRef ref, const HealthEvidence *evidence, const GatewayHealth *health,
+						char *explanation)
+{
+	HealthSlot *slot = health_slot(ref);
+	char		detail[HEALTH_REASON_SIZE] = "";
+	bool		by_heartbeat = !evidence->probe_required &&
+		(evidence->heartbeat == HEARTBEAT_EXPIRED || evidence->heartbeat == HEARTBEAT_FAILED);
+	bool		by_probe = (evidence->probe == PROBE_DOWN && !by_heartbeat) || health->status == GATEWAY_UNKNOWN;
+
+	SpinLockAcquire(&slot->mutex);
+	if (slot->generation == ref.generation)
+	{
+		if (evidence->suspect && health->status == GATEWAY_DEGRADED)
+			strlcpy(detail, slot->failure_reason, sizeof(detail));
+		else if (by_probe && slot->last_probe.configured)
+			strlcpy(detail, slot->last_probe.reason, sizeof(detail));
+	}
+	SpinLockRelease(&slot->mutex);
+	snprintf(explanation, HEALTH_EXPLANATION_SIZE, "%s%s%s", health->reason, detail[0] != '\0' ? ": " : "", detail);
+}
+
+static void
+take_earlier(int64 *earliest, uint64 word, int64 extra, int64 now)
+{
+	if (word_kind(word) != WORD_EMPTY && word_time(word) + extra > now)
+		*earliest = Min(*earliest, word_time(word) + extra);
+}
+
+/*
+ * health_evidence_next_change tells when evidence next runs out by itself, so
+ * that the gateway has to be judged anew; PG_INT64_MAX if never.
+ */
+int64
+health_evidence_next_change(HealthSlotRef ref, int64 now)
+{
+	HealthSlot *slot = health_slot(ref);
+	int64		earliest = PG_INT64_MAX;
+	int64		grace_ends = (int64) pg_atomic_read_u64(&health_state()->grace_from) +
+		setting_startup_grace * USECS_PER_SEC;
+
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->table), 0, now);
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->reported), 0, now);
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->failure), setting_suspect_ttl * USECS_PER_SEC, now);
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->probe), 0, now);
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->probe), setting_startup_grace * USECS_PER_SEC, now);
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->damped), 0, now);
+	if (grace_ends > now)
+		earliest = Min(earliest, grace_ends);
+	return earliest;
+}
+
 /* health_evidence_display tells what a slot knows; of one that is gone, nothing. */
 void
 health_evidence_display(HealthSlotRef ref, int64 now, HealthDisplay *display)
@@ -358,6 +540,9 @@ health_evidence_display(HealthSlotRef ref, int64 now, HealthDisplay *display)
 	heard_at = slot->heard_at;
 	valid = slot->generation == ref.generation;
 	strlcpy(display->failure_reason, slot->failure_reason, HEALTH_REASON_SIZE);
+	display->probed = valid && slot->last_probe.configured && slot->last_probe.probed;
+	display->probed_at = slot->last_probe.started_at + wall_offset;
+	display->probe_milliseconds = slot->last_probe.milliseconds;
 	SpinLockRelease(&slot->mutex);
 	if (!valid)
 		return;
@@ -369,7 +554,8 @@ health_evidence_display(HealthSlotRef ref, int64 now, HealthDisplay *display)
 		display->expires = !heartbeat.failed;
 		display->expires_at = heard_at + heartbeat.lifetime + wall_offset;
 	}
-	if (word_kind(reported) == WORD_KNOWN && word_generation(reported) == ref.generation)
+	display->reported = word_kind(reported) == WORD_KNOWN && word_generation(reported) == ref.generation;
+	if (display->reported)
 	{
 		if (!display->heard || word_time(reported_at) + wall_offset > display->heard_at)
 			display->heard_at = word_time(reported_at) + wall_offset;

@@ -73,6 +73,8 @@ reset_words(HealthSlot *slot)
 	pg_atomic_write_u64(&slot->table, make_word(slot->generation, TABLE_NEVER, 0));
 	pg_atomic_write_u64(&slot->reported, make_word(slot->generation, WORD_EMPTY, 0));
 	pg_atomic_write_u64(&slot->failure, make_word(slot->generation, WORD_EMPTY, 0));
+	pg_atomic_write_u64(&slot->probe, make_word(slot->generation, PROBE_WORD_NONE, 0));
+	pg_atomic_write_u64(&slot->damped, make_word(slot->generation, WORD_EMPTY, 0));
 	pg_atomic_write_u64(&slot->load, make_pair(slot->generation, 0, 0));
 	pg_atomic_write_u64(&slot->load_at, make_word(slot->generation, WORD_EMPTY, 0));
 	pg_atomic_write_u64(&slot->reported_at, make_word(slot->generation, WORD_EMPTY, 0));
@@ -100,9 +102,13 @@ initialize(void)
 		pg_atomic_init_u64(&slot->table, 0);
 		pg_atomic_init_u64(&slot->reported, 0);
 		pg_atomic_init_u64(&slot->failure, 0);
+		pg_atomic_init_u64(&slot->probe, 0);
+		pg_atomic_init_u64(&slot->damped, 0);
 		pg_atomic_init_u64(&slot->load, 0);
 		pg_atomic_init_u64(&slot->load_at, 0);
 		pg_atomic_init_u64(&slot->reported_at, 0);
+		pg_atomic_init_u32(&slot->probes_asked, 0);
+		pg_atomic_init_u32(&slot->probes_answered, 0);
 		for (int j = 0; j < RESERVATION_PERIODS; j++)
 			pg_atomic_init_u64(&slot->reserved[j], 0);
 		slot->next_free = i + 1 < setting_max_gateways ? i + 1 : NO_SLOT;
@@ -280,6 +286,7 @@ health_map_create(Oid table, const pg_uuid_t *gateway, bool recorded_unhealthy, 
 			slot->sequence = 0;
 			slot->commit = InvalidXLogRecPtr;
 			slot->failure_reason[0] = '\0';
+			memset(&slot->last_probe, 0, sizeof(ProbeDisplay));
 			reset_words(slot);
 			if (recorded_unhealthy)
 				pg_atomic_write_u64(&slot->failure, make_word(slot->generation, FAILURE_RECORDED, 0));

@@ -85,15 +85,28 @@ heartbeat_later(HeartbeatEvidence table, HeartbeatEvidence reported)
 	return table == HEARTBEAT_NEVER ? reported : table;
 }
 
+static GatewayHealth
+judged(GatewayStatus status, const char *reason)
+{
+	return (GatewayHealth) {status, reason, false};
+}
+
+static GatewayHealth
+assumed(GatewayStatus status, const char *reason)
+{
+	return (GatewayHealth) {status, reason, true};
+}
+
 /*
  * health_rule is the one definition of a gateway's status.
  *
  * A required probe that is down overrules everything.  Otherwise any path that
  * is up keeps the gateway usable: healthy, or degraded while a caller suspects
- * it or a probe contradicts the heartbeat.  Without a path up, one that is down
- * makes it unhealthy; no evidence at all leaves it unknown.  Shortly after a
- * start, a heartbeat that has run out is not held against the gateway: there may
- * have been nobody to hear the next one.
+ * it, a probe contradicts the heartbeat, or it falls again and again.  Without a
+ * path up, one that is down makes it unhealthy; no evidence at all leaves it
+ * unknown.  Shortly after a start, a heartbeat that has run out is not held
+ * against the gateway, nor is a probe that is overdue: there may have been nobody
+ * to hear the next one, or to make it.
  */
 GatewayHealth
 health_rule(const HealthEvidence *evidence)
@@ -101,33 +114,38 @@ health_rule(const HealthEvidence *evidence)
 	bool		fresh = evidence->heartbeat == HEARTBEAT_FRESH;
 
 	if (evidence->probe == PROBE_DOWN && evidence->probe_required)
-		return (GatewayHealth) {GATEWAY_UNHEALTHY, "probe down"};
+		return judged(GATEWAY_UNHEALTHY, "probe down");
 
 	if (fresh || evidence->probe == PROBE_UP)
 	{
 		if (evidence->suspect)
-			return (GatewayHealth) {GATEWAY_DEGRADED, "suspect"};
+			return judged(GATEWAY_DEGRADED, "suspect");
 		if (evidence->probe == PROBE_DOWN)
-			return (GatewayHealth) {GATEWAY_DEGRADED, "probe contradicts heartbeat"};
-		return (GatewayHealth) {GATEWAY_HEALTHY, fresh ? "heartbeat fresh" : "probe up"};
+			return judged(GATEWAY_DEGRADED, "probe contradicts heartbeat");
+		if (evidence->damped)
+			return judged(GATEWAY_DEGRADED, "keeps falling");
+		return judged(GATEWAY_HEALTHY, fresh ? "heartbeat fresh" : "probe up");
 	}
+
+	if (evidence->probe == PROBE_OVERDUE)
+		return assumed(GATEWAY_DEGRADED, "probe overdue");
 
 	switch (evidence->heartbeat)
 	{
 		case HEARTBEAT_EXPIRED:
 			if (evidence->startup_grace && evidence->probe != PROBE_DOWN)
-				return (GatewayHealth) {GATEWAY_DEGRADED, "heartbeat expired, startup grace"};
-			return (GatewayHealth) {GATEWAY_UNHEALTHY, "heartbeat expired"};
+				return assumed(GATEWAY_DEGRADED, "heartbeat expired, startup grace");
+			return judged(GATEWAY_UNHEALTHY, "heartbeat expired");
 		case HEARTBEAT_FAILED:
-			return (GatewayHealth) {GATEWAY_UNHEALTHY, "heartbeat failed"};
+			return judged(GATEWAY_UNHEALTHY, "heartbeat failed");
 		case HEARTBEAT_NEVER:
 		case HEARTBEAT_FRESH:
 			break;
 	}
 
 	if (evidence->probe == PROBE_DOWN)
-		return (GatewayHealth) {GATEWAY_UNHEALTHY, "probe down"};
-	return (GatewayHealth) {GATEWAY_UNKNOWN, "no evidence"};
+		return judged(GATEWAY_UNHEALTHY, "probe down");
+	return judged(GATEWAY_UNKNOWN, "no evidence");
 }
 
 /* gateway_status_name gives the word for a status. */
@@ -146,4 +164,14 @@ gateway_status_name(GatewayStatus status)
 			return "unknown";
 	}
 	return NULL;				/* keeps the compiler quiet */
+}
+
+/* gateway_status_of is the inverse; of any other word, unknown. */
+GatewayStatus
+gateway_status_of(const char *name)
+{
+	for (GatewayStatus status = GATEWAY_HEALTHY; status < GATEWAY_UNKNOWN; status++)
+		if (strcmp(name, gateway_status_name(status)) == 0)
+			return status;
+	return GATEWAY_UNKNOWN;
 }

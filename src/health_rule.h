@@ -39,6 +39,7 @@ typedef enum ProbeEvidence
 {
 	PROBE_NONE,
 	PROBE_UP,
+	PROBE_OVERDUE,				/* up, but not probed since for too long */
 	PROBE_DOWN
 } ProbeEvidence;
 
@@ -58,6 +59,7 @@ typedef struct HealthEvidence
 	bool		probe_required;
 	bool		suspect;		/* a caller's transport failed a short while ago */
 	bool		startup_grace;	/* what ran out may have done so unheard, by us being away */
+	bool		damped;			/* it fell again and again lately */
 } HealthEvidence;
 
 typedef enum GatewayStatus
@@ -72,6 +74,8 @@ typedef struct GatewayHealth
 {
 	GatewayStatus status;
 	const char *reason;			/* a constant, a few words */
+	bool		assumed;		/* for want of evidence: good enough for a pick, but nothing
+								 * that happened to the gateway */
 } GatewayHealth;
 
 extern Heartbeat heartbeat_of_host(const HostHeartbeat *host, int64 timeout, int64 grace);
@@ -81,5 +85,6 @@ extern HeartbeatEvidence heartbeat_evidence(const Heartbeat *heartbeat, int64 no
 extern HeartbeatEvidence heartbeat_later(HeartbeatEvidence table, HeartbeatEvidence reported);
 extern GatewayHealth health_rule(const HealthEvidence *evidence);
 extern const char *gateway_status_name(GatewayStatus status);
+extern GatewayStatus gateway_status_of(const char *name);
 
 #endif							/* GATEWAY_POOL_HEALTH_RULE_H */

@@ -42,6 +42,12 @@
 #define WORD_KNOWN			1	/* the time means something */
 #define FAILURE_RECORDED	2	/* gateway_health said unhealthy when the slot was made */
 
+/* Kinds of the probe's word; its time is when it stops to count. */
+#define PROBE_WORD_NONE		0
+#define PROBE_WORD_UP		1
+#define PROBE_WORD_DOWN		2
+#define PROBE_WORD_REQUIRED	3	/* down, and a required probe */
+
 /* The load word: 16 bits of generation, 24 of load, 24 of reservations. */
 #define LOAD_BITS			24
 #define LOAD_MAX			((UINT64CONST(1) << LOAD_BITS) - 1)
@@ -54,10 +60,15 @@ typedef struct HealthSlot
 	pg_atomic_uint64 table;		/* the heartbeat in the host's table */
 	pg_atomic_uint64 reported;	/* the heartbeat reported to us: when it runs out */
 	pg_atomic_uint64 failure;	/* when a caller last reported a failure */
+	pg_atomic_uint64 probe;		/* what probes found */
+	pg_atomic_uint64 damped;	/* until when it counts as falling again and again */
 	pg_atomic_uint64 load;		/* connections and reservations */
+	pg_uuid_t	gateway;		/* so far, one cache line */
+
 	pg_atomic_uint64 load_at;	/* when connections were last reported */
 	pg_atomic_uint64 reported_at;	/* when a heartbeat was last reported */
-	pg_uuid_t	gateway;		/* so far, one cache line */
+	pg_atomic_uint32 probes_asked;	/* by callers who wait for a probe */
+	pg_atomic_uint32 probes_answered;	/* how many of these have been told */
 
 	/* generation, 24 bits of period, 24 of reservations made in it */
 	pg_atomic_uint64 reserved[RESERVATION_PERIODS];
@@ -74,6 +85,7 @@ typedef struct HealthSlot
 	uint64		sequence;		/* of the last commit that published */
 	XLogRecPtr	commit;			/* ... and its place in the WAL */
 	char		failure_reason[HEALTH_REASON_SIZE];
+	ProbeDisplay last_probe;
 } HealthSlot;
 
 /* A slot begins a cache line, and is padded to whole ones. */

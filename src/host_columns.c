@@ -114,6 +114,13 @@ host_columns_append(StringInfo sql, HostColumns columns)
 					 columns & HAS(CAPABILITIES) ? "g.capabilities" : "NULL");
 }
 
+/* host_columns_direct_address gives the SQL text of the direct address of a gateway "g". */
+const char *
+host_columns_direct_address(HostColumns columns)
+{
+	return columns & HAS(DIRECT_ADDRESS) ? "g.\"directAddress\"::text" : "NULL";
+}
+
 static HeartbeatPath
 read_path(Datum heard_at, bool is_null, bool configured)
 {

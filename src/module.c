@@ -16,6 +16,7 @@
 #include "launcher.h"
 #include "pick_stats.h"
 #include "pool_cache.h"
+#include "probe_request.h"
 #include "publication.h"
 #include "reservation.h"
 #include "settings.h"
@@ -37,6 +38,7 @@ request_shared_memory(void)
 		previous_shmem_request();
 	RequestAddinShmemSpace(health_map_size());
 	RequestAddinShmemSpace(pick_stats_size());
+	RequestAddinShmemSpace(probe_request_size());
 	RequestAddinShmemSpace(worker_slots_size());
 	RequestNamedLWLockTranche("gateway_pool", SHARED_LOCKS);
 }
@@ -50,6 +52,7 @@ start_shared_memory(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	health_map_startup();
 	pick_stats_startup();
+	probe_request_startup();
 	worker_slots_startup();
 	LWLockRelease(AddinShmemInitLock);
 }

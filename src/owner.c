@@ -88,6 +88,22 @@ owner_execute(SPIPlanPtr plan, Datum *values)
 	return execute(plan, values, true);
 }
 
+/*
+ * owner_write runs one statement that writes, with all the triggers that this
+ * fires, and returns the number of rows.
+ */
+uint64
+owner_write(SPIPlanPtr plan, Datum *values)
+{
+	int			result;
+
+	CommandCounterIncrement();
+	result = SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(), InvalidSnapshot, false, true, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
 /* The same for SQL text with an id as its $1, or NULL and no argument. */
 uint64
 owner_query(const char *sql, const pg_uuid_t *id)

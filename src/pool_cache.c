@@ -151,7 +151,7 @@ make_slots(const PoolCatalog *catalog, const PoolRow *row, List **made)
 		/* A gateway that this transaction made is nobody else's business. */
 		if (gateway->slot.number != NO_SLOT || gateway->own)
 			continue;
-		ref = store_make_slot(catalog, &gateway->id, gateway->recorded_unhealthy, &created);
+		ref = store_make_slot(catalog, gateway, &created);
 		if (ref.number == NO_SLOT)
 			break;
 		any = true;

@@ -39,7 +39,6 @@
 #include "entitlement.h"
 #include "owner.h"
 #include "pool_name.h"
-#include "probe_target.h"
 #include "same_org.h"
 #include "settings.h"
 #include "trigger_row.h"
@@ -48,7 +47,6 @@ PG_FUNCTION_INFO_V1(gateway_pools_enforce);
 PG_FUNCTION_INFO_V1(gateway_pools_refuse_move);
 PG_FUNCTION_INFO_V1(gateway_pools_refuse_delete);
 PG_FUNCTION_INFO_V1(gateway_pool_memberships_enforce);
-PG_FUNCTION_INFO_V1(gateway_probes_enforce);
 PG_FUNCTION_INFO_V1(gateway_pool_set_timestamp);
 
 static const pg_uuid_t *
@@ -298,39 +296,6 @@ gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
 				 catalog_error_constraint(catalog.pools, "gateway_pools_in_use")));
 	}
 	return PointerGetDatum(is_row ? call->tg_trigtuple : NULL);
-}
-
-/*
- * gateway_probes_enforce: BEFORE INSERT OR UPDATE, row, of gateway_probes
- *
- * The address is one that a probe could connect to.  It is not repeated in the
- * error, which ends in logs and on terminals.
- */
-Datum
-gateway_probes_enforce(PG_FUNCTION_ARGS)
-{
-	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_INSERT | ON_UPDATE);
-	HeapTuple	row = trigger_new_row(call);
-	PoolCatalog catalog;
-	ProbeTarget target;
-	char	   *address;
-	const char *problem;
-
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	trigger_require_table(call, get_relname_relid("gateway_probes", catalog.schema));
-
-	/* NOT NULL is checked only after this. */
-	address = SPI_getvalue(row, RelationGetDescr(call->tg_relation), trigger_required_column(call, "address"));
-	problem = address == NULL ? NULL : probe_target_parse(address, &target);
-	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CHECK_VIOLATION),
-				 errmsg("probe address is not valid"),
-				 errdetail_internal("%s", problem),
-				 errhint("Write host:port, 192.0.2.1:port or [2001:db8::1]:port."),
-				 catalog_error_constraint(RelationGetRelid(call->tg_relation),
-										  "gateway_probes_address_check")));
-	return PointerGetDatum(row);
 }
 
 /*

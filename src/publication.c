@@ -13,10 +13,12 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "catalog.h"
 #include "publication.h"
+#include "worker_slots.h"
 
 #define QUEUE_MAX 1024
 
@@ -140,6 +142,9 @@ is_overtaken(int i)
 static void
 publish_all(void)
 {
+	bool		evidence_changed = false;
+	bool		gateways_changed = false;
+
 	for (int i = 0; i < queue_length; i++)
 	{
 		const Publication *publication = &queue[i];
@@ -148,19 +153,26 @@ publish_all(void)
 		{
 			case PUBLISH_HEARTBEAT:
 				if (overflow_level == 0 && !is_overtaken(i))
-					health_evidence_publish_commit(queue_table, &publication->gateway, &publication->heartbeat,
-											  XactLastCommitEnd);
+					evidence_changed |= health_evidence_publish_commit(queue_table, &publication->gateway,
+																	   &publication->heartbeat, XactLastCommitEnd);
 				break;
 			case PUBLISH_DELETION:
 				free_slot(&publication->gateway);
+				gateways_changed = true;
 				break;
 			case PUBLISH_TRUNCATION:
 				health_map_free_table(queue_table);
+				gateways_changed = true;
 				break;
 			case ABANDON_SLOT:
+				gateways_changed = true;
 				break;
 		}
 	}
+	if (gateways_changed)
+		(void) worker_slots_want(MyDatabaseId);
+	else if (evidence_changed)
+		worker_slots_wake(MyDatabaseId);
 }
 
 /* Drops what was queued at this nesting level and deeper. */

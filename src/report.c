@@ -9,6 +9,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -19,6 +20,7 @@
 #include "gateway_store.h"
 #include "reservation.h"
 #include "settings.h"
+#include "worker_slots.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_record_heartbeat);
 PG_FUNCTION_INFO_V1(gateway_pool_report_failure);
@@ -106,7 +108,7 @@ find_or_make_slot(const Report *report)
 	row = find_row(report);
 	if (row == NULL)
 		refuse_unknown(report);
-	ref = store_make_slot(&report->catalog, report->gateway, row->recorded_unhealthy, &created);
+	ref = store_make_slot(&report->catalog, row, &created);
 	if (ref.number == NO_SLOT)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -165,8 +167,19 @@ gateway_pool_record_heartbeat(PG_FUNCTION_ARGS)
 	int64		expires_at = report.now + read_ttl(fcinfo) + setting_heartbeat_grace * USECS_PER_SEC;
 
 	for (int i = 0; i < ATTEMPTS_MAX; i++)
-		if (health_evidence_report_heartbeat(slot_of(&report), report.now, expires_at))
+	{
+		HealthSlotRef ref = slot_of(&report);
+		HealthEvidence before;
+		bool		returns = health_evidence_read(ref, report.now, &before) != SLOT_GONE &&
+			before.heartbeat != HEARTBEAT_FRESH;
+
+		if (health_evidence_report_heartbeat(ref, report.now, expires_at))
+		{
+			if (returns)
+				worker_slots_wake(MyDatabaseId);
 			PG_RETURN_VOID();
+		}
+	}
 	refuse_unknown(&report);
 	PG_RETURN_VOID();
 }
@@ -211,8 +224,18 @@ gateway_pool_report_failure(PG_FUNCTION_ARGS)
 
 	read_reason(fcinfo, reason);
 	for (int i = 0; i < ATTEMPTS_MAX; i++)
-		if (health_evidence_report_failure(slot_of(&report), report.now, reason))
+	{
+		HealthSlotRef ref = slot_of(&report);
+		HealthEvidence before;
+		bool		falls = health_evidence_read(ref, report.now, &before) != SLOT_GONE && !before.suspect;
+
+		if (health_evidence_report_failure(ref, report.now, reason))
+		{
+			if (falls)
+				worker_slots_wake(MyDatabaseId);
 			PG_RETURN_VOID();
+		}
+	}
 	refuse_unknown(&report);
 	PG_RETURN_VOID();
 }

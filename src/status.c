@@ -127,11 +127,14 @@ put_gateway(OutputRow *row, const GatewayRow *gateway)
 	put_time_if(row, display.heard, display.heard_at);
 	put_time_if(row, display.expires, display.expires_at);
 	put_time_if(row, display.suspect, display.suspect_until);
-	put_null(row);				/* lastProbeAt */
-	put_null(row);				/* lastProbeMs */
+	put_time_if(row, display.probed, display.probed_at);
+	if (display.probed)
+		put(row, Float4GetDatum(display.probe_milliseconds));
+	else
+		put_null(row);
 	put_int_if(row, load.reported, load.connections);
 	put_int_if(row, gateway->slot.number != NO_SLOT, load.reservations);
-	put_null(row);				/* changedAt */
+	put_time_if(row, gateway->recorded.known, gateway->recorded.changed_at);
 }
 
 /* gateway_status(org_id uuid, gateway_id uuid): one row a gateway, see the view. */

@@ -4,10 +4,15 @@
  *
  * It first finds out whether there is anything to serve: our extension, its
  * tables and triggers, committed.  If not, it ends, and its slot goes.  While it
- * serves, it looks again whenever it is told that one of them has changed.  It
- * turns at least once a second, and holds no lock and no transaction in between.
+ * serves, it looks again whenever it is told that one of them has changed.
  *
- * An ERROR ends the turn, not the worker: the next one comes after a pause.
+ * It turns when a probe is due or has got an answer, when evidence runs out, when
+ * a backend wakes it, and once a second.  Each turn does what there is to do with
+ * probes, and then at most one short transaction of each kind: probes never wait
+ * for a table.  In between it holds no lock and no transaction.
+ *
+ * An ERROR ends the turn, not the worker: after it, tables are left alone for a
+ * while, and probes go on.
  */
 #include "postgres.h"
 
@@ -31,12 +36,37 @@
 #include "catalog.h"
 #include "clock.h"
 #include "compat.h"
+#include "health_record.h"
+#include "settings.h"
+#include "watch.h"
 #include "worker.h"
 #include "worker_slots.h"
+#include "worker_store.h"
 
 PGDLLEXPORT void gateway_pool_worker_main(Datum arg);
 
-#define TURN_MS 1000
+#define TURN_PAUSE USECS_PER_SEC
+
+/* The tables are read anew when something has changed, but not more often than this. */
+#define READ_PAUSE USECS_PER_SEC
+
+/* And in any case after this: some changes are told to nobody. */
+#define READ_INTERVAL (60 * USECS_PER_SEC)
+#define STANDBY_READ_INTERVAL (5 * USECS_PER_SEC)
+
+/* Verdicts may change in quick succession: all gateways are judged at most so often. */
+#define JUDGE_PAUSE (20 * INT64CONST(1000))
+
+/* A table that is locked is tried again after this. */
+#define LOCKED_PAUSE (250 * INT64CONST(1000))
+
+#define PRUNE_INTERVAL (60 * USECS_PER_SEC)
+
+/* A statement that takes longer is given up. */
+#define STATEMENT_MS 5000
+
+/* What is left to be recorded at the end has this time. */
+#define LAST_WORDS USECS_PER_SEC
 
 /* After an ERROR the next turn waits so long, doubled each time up to the last. */
 #define FIRST_PAUSE USECS_PER_SEC
@@ -50,7 +80,7 @@ static const char *const pinned_settings[][2] = {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"synchronous_commit", "off"},
 	{"statement_timeout", "0"},
-	{"lock_timeout", "1s"},
+	{"lock_timeout", "50ms"},
 	{"idle_in_transaction_session_timeout", "0"},
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_read_only", "off"},
@@ -69,6 +99,22 @@ static struct
 
 /* It has found nothing to serve. */
 static bool leaving;
+
+/* The schema of the extension; InvalidOid until there is something to serve. */
+static Oid	served_schema;
+
+/* When what was done last, or is to be tried again. */
+static int64 read_at;
+static int64 judged_at;
+static int64 write_after;
+static int64 prune_after;
+
+/* Somebody else has recorded what happened so far: we are a standby, or have been. */
+static bool following;
+
+/* What is wrong with what is to be watched, as of the last read; or which table is locked. */
+static char read_problem[WORKER_TEXT_SIZE];
+static bool locked_out;
 
 /* ERRORs in a row, and until when they are waited out. */
 static int	failures;
@@ -123,13 +169,18 @@ look(void)
 	CommitTransactionCommand();
 	looked.done = true;
 
-	if (serves)
-		worker_slots_run();
-	else
+	if (!serves)
 	{
 		worker_slots_resign(looked.wants);
 		leaving = true;
+		return;
 	}
+	worker_slots_run();
+	if (!OidIsValid(served_schema))
+		watch_start();
+	served_schema = schema;
+	/* Whatever made us look may have changed what there is to watch. */
+	watch_forget();
 }
 
 static bool
@@ -138,38 +189,162 @@ is_to_look(void)
 	return !looked.done || looked.changes != catalog_changes() || looked.wants != worker_slots_wants();
 }
 
-/* One round of what a worker is for. */
-static void
-serve(int64 now)
+/*
+ * Begins a transaction on the tables.  Returns false, without one, if they have
+ * gone, or somebody has locked one.
+ */
+static bool
+begin(PoolCatalog *catalog, bool to_write)
 {
-	WorkerRound round = {.at = now};
+	bool		there;
 
-	worker_slots_report_round(&round);
+	StartTransactionCommand();
+	enable_timeout_after(STATEMENT_TIMEOUT, STATEMENT_MS);
+	there = catalog_find_in_schema(catalog, served_schema);
+	if (!there)
+		looked.done = false;
+	locked_out = there && !worker_store_lock(catalog, to_write);
+	if (there && !locked_out)
+		return true;
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	CommitTransactionCommand();
+	return false;
 }
 
 static void
-turn(void)
+commit(void)
 {
-	int64		now = clock_monotonic();
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+}
 
-	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
+/* Reads what there is to watch. */
+static void
+read_tables(int64 now, bool standby)
+{
+	PoolCatalog catalog;
+	StringInfoData problem;
+
+	read_at = now;
+	if (!begin(&catalog, false))
+		return;
+	worker_slots_report_activity("reading gateways", true);
+	initStringInfo(&problem);
+	watch_read(&catalog, standby || following, &problem);
+	strlcpy(read_problem, problem.data, sizeof(read_problem));
+	commit();
+	following = standby;
+}
+
+/* Whether a heartbeat has run out is for its row to say. */
+static void
+confirm_expiries(void)
+{
+	PoolCatalog catalog;
+
+	if (!begin(&catalog, false))
+		return;
+	watch_confirm(&catalog);
+	commit();
+	watch_judge();
+}
+
+/* Writes some of what has happened; whether it could. */
+static bool
+record_changes(void)
+{
+	PoolCatalog catalog;
+	bool		any;
+
+	if (!begin(&catalog, true))
+		return false;
+	worker_slots_report_activity("recording changes of health", true);
+	any = health_record_write(&catalog);
+	commit();
+	if (any)
+		health_record_written();
+	return true;
+}
+
+static bool
+prune_events(void)
+{
+	PoolCatalog catalog;
+	bool		any;
+
+	if (!begin(&catalog, true))
+		return false;
+	any = health_record_prune(&catalog) > 0;
+	commit();
+	return any;
+}
+
+static void
+report_round(int64 now)
+{
+	ProberState state;
+	WorkerRound round;
+
+	prober_state(watch_prober(), &state);
+	round = (WorkerRound) {
+		.at = now,
+		.lag = state.lag,
+		.lateness = state.lateness,
+		.queue_length = health_record_length(),
+		.queue_dropped = health_record_dropped(),
+		.targets = state.targets,
+		.running_probes = state.running,
+		.waiting_probes = state.waiting,
+		.abstains = state.abstains
+	};
+	worker_slots_report_round(&round);
+}
+
+/* What there is to do with tables; probes have had their turn. */
+static void
+serve(int64 now)
+{
+	bool		standby = RecoveryInProgress();
+	int64		read_interval = standby ? STANDBY_READ_INTERVAL : READ_INTERVAL;
+
+	if (read_at == 0 || now >= read_at + read_interval || (following && !standby) ||
+		(watch_is_to_read() && now >= read_at + READ_PAUSE))
+		read_tables(now, standby);
+	if (standby || following)
+		return;
+
+	if ((watch_has_changed() && now >= judged_at + JUDGE_PAUSE) ||
+		now >= Min(watch_next_change(), judged_at + TURN_PAUSE))
 	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
+		judged_at = now;
+		watch_judge();
+		if (watch_is_to_confirm())
+			confirm_expiries();
 	}
-	if (now < paused_until)
-		return;
+	if (health_record_length() > 0 && now >= write_after)
+		write_after = record_changes() ? 0 : now + LOCKED_PAUSE;
+	if (now >= prune_after)
+		prune_after = now + (prune_events() ? TURN_PAUSE : PRUNE_INTERVAL);
+}
 
-	AcceptInvalidationMessages();
-	if (is_to_look())
-		look();
-	if (leaving)
-		return;
-	serve(now);
-	failures = 0;
-	worker_slots_report_problem("");
-	worker_slots_report_activity(RecoveryInProgress() ? "standby: waiting" : "waiting", false);
+/* When the next turn is due, if nobody wakes us before. */
+static int64
+next_turn(int64 now)
+{
+	int64		next = now + TURN_PAUSE;
+
+	if (!OidIsValid(served_schema))
+		return next;
+	next = Min(next, prober_next_run(watch_prober()));
+	if (now < paused_until || following)
+		return next;
+	next = Min(next, Max(watch_next_change(), judged_at + JUDGE_PAUSE));
+	if (watch_has_changed())
+		next = Min(next, judged_at + JUDGE_PAUSE);
+	if (health_record_length() > 0)
+		next = Min(next, Max(write_after, now));
+	return next;
 }
 
 /* Whether a message has not been logged for some time. */
@@ -194,6 +369,53 @@ is_to_log(const char *message, int64 now)
 	logged[oldest].hash = hash;
 	logged[oldest].at = now;
 	return true;
+}
+
+static void
+report_problem(int64 now)
+{
+	const char *problem = read_problem;
+
+	if (locked_out)
+		problem = "a table is locked: what happens is recorded when it is not";
+	if (problem[0] != '\0' && is_to_log(problem, now))
+		ereport(LOG,
+				(errmsg("gateway_pool: %s", problem)));
+	worker_slots_report_problem(problem);
+}
+
+static void
+turn(void)
+{
+	int64		now;
+
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		if (OidIsValid(served_schema))
+			watch_forget();
+	}
+	AcceptInvalidationMessages();
+	if (OidIsValid(served_schema))
+	{
+		watch_take_requests();
+		prober_run(watch_prober());
+		report_round(clock_monotonic());
+	}
+
+	now = clock_monotonic();
+	if (now < paused_until)
+		return;
+	if (is_to_look())
+		look();
+	if (leaving)
+		return;
+	serve(now);
+	failures = 0;
+	report_problem(now);
+	worker_slots_report_activity(following ? "standby: probing" : "probing", false);
 }
 
 /* Cleans up after an ERROR, as autovacuum does, and says what it was. */
@@ -224,6 +446,63 @@ recover(MemoryContext context)
 	worker_slots_report_problem(error->message);
 	worker_slots_report_activity("waiting after an error", false);
 	RESUME_INTERRUPTS();
+}
+
+/* Waits for the next turn, or for whatever calls for one before. */
+static void
+await(void)
+{
+	static WaitEventSet *events = NULL;
+	static bool has_prober = false;
+	WaitEvent	occurred[3];
+	int			count;
+	int64		now = clock_monotonic();
+	int64		wait = next_turn(now) - now;
+
+	if (events == NULL)
+	{
+		events = create_wait_event_set(lengthof(occurred));
+		AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	}
+	if (!has_prober && OidIsValid(served_schema))
+	{
+		AddWaitEventToSet(events, WL_SOCKET_READABLE, prober_descriptor(watch_prober()), NULL, NULL);
+		has_prober = true;
+	}
+	count = WaitEventSetWait(events, wait <= 0 ? 0 : (wait + 999) / 1000, occurred, lengthof(occurred), PG_WAIT_EXTENSION);
+	for (int i = 0; i < count; i++)
+		if (occurred[i].events & WL_LATCH_SET)
+		{
+			ResetLatch(MyLatch);
+			watch_note_change();
+		}
+}
+
+/* The end: keeps what was reported to us for the next start, if that is quickly done. */
+static void
+leave(MemoryContext context)
+{
+	int64		give_up_at = clock_monotonic() + LAST_WORDS;
+
+	if (!OidIsValid(served_schema))
+		return;
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		if (!leaving && !following && read_at > 0)
+		{
+			watch_keep_reports();
+			while (health_record_length() > 0 && clock_monotonic() < give_up_at && record_changes())
+				;
+		}
+	}
+	PG_CATCH();
+	{
+		recover(context);
+	}
+	PG_END_TRY();
+	watch_stop();
 }
 
 void
@@ -261,8 +540,8 @@ gateway_pool_worker_main(Datum arg)
 
 		if (leaving || ShutdownRequestPending)
 			break;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, TURN_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		await();
 	}
+	leave(context);
 	proc_exit(0);
 }

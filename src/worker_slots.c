@@ -297,6 +297,21 @@ worker_slots_want(Oid database)
 	return slot != NULL;
 }
 
+/* worker_slots_wake has the worker of a database, if there is one, do what there is to do; no ERROR. */
+void
+worker_slots_wake(Oid database)
+{
+	const WorkerSlot *slot;
+
+	if (table == NULL)
+		return;
+	lock(LW_SHARED);
+	slot = find(database);
+	if (slot != NULL && slot->latch != NULL)
+		SetLatch(slot->latch);
+	unlock();
+}
+
 /* worker_slots_want_scan has the launcher look through all databases; no ERROR. */
 void
 worker_slots_want_scan(void)

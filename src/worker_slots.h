@@ -25,10 +25,12 @@ typedef struct WorkerRound
 {
 	int64		at;				/* monotonic; 0: there was none */
 	int64		lag;			/* microseconds by which it was late */
+	int64		lateness;		/* microseconds, 99th percentile of the starts of the last minute */
 	int64		queue_dropped;	/* what was not recorded since the start */
 	int32		queue_length;	/* what is still to be recorded */
 	int32		targets;
 	int32		running_probes;
+	int32		waiting_probes; /* due, and without a place to run in */
 	bool		abstains;		/* its probes are no evidence at the moment */
 } WorkerRound;
 
@@ -64,6 +66,7 @@ extern bool worker_slots_exist(void);
 extern bool worker_slots_has(Oid database);
 extern bool worker_slots_want(Oid database);
 extern void worker_slots_want_scan(void);
+extern void worker_slots_wake(Oid database);
 extern bool worker_slots_hold(Oid database);
 extern void worker_slots_await_end(Oid database, int timeout_ms);
 extern void worker_slots_release(Oid database);

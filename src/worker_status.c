@@ -19,7 +19,7 @@
 
 PG_FUNCTION_INFO_V1(gateway_pool_workers);
 
-#define COLUMNS 13
+#define COLUMNS 15
 
 /* A worker that is wanted is expected to run after this. */
 #define EXPECTED_AFTER (5 * USECS_PER_SEC)
@@ -81,14 +81,16 @@ emit_worker(FunctionCallInfo fcinfo, const WorkerInfo *info)
 	values[8] = Int64GetDatum(round->queue_dropped);
 	values[9] = Int32GetDatum(round->targets);
 	values[10] = Int32GetDatum(round->running_probes);
-	values[11] = BoolGetDatum(!round->abstains);
-	for (int i = 5; i <= 11; i++)
+	values[11] = Int32GetDatum(round->waiting_probes);
+	values[12] = Float4GetDatum(round->lateness / 1000.0);
+	values[13] = BoolGetDatum(!round->abstains);
+	for (int i = 5; i <= 13; i++)
 		nulls[i] = round->at == 0;
-	put_text(values, nulls, 12, info, info->problem);
-	if (nulls[12] && !setting_worker)
+	put_text(values, nulls, 14, info, info->problem);
+	if (nulls[14] && !setting_worker)
 	{
-		values[12] = CStringGetTextDatum("gateway_pool.worker is off");
-		nulls[12] = false;
+		values[14] = CStringGetTextDatum("gateway_pool.worker is off");
+		nulls[14] = false;
 	}
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }

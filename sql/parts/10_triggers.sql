@@ -24,7 +24,7 @@ COMMENT ON FUNCTION gateway_pool_memberships_enforce() IS
 CREATE FUNCTION gateway_probes_enforce() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_probes_enforce';
 COMMENT ON FUNCTION gateway_probes_enforce() IS
-    'trigger on gateway_probes: the form of the address';
+    'trigger on gateway_probes: the form of the address and that it may be probed, timeout and interval, the certificate';
 
 CREATE FUNCTION pool_consumer_route() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_consumer_route';
@@ -41,7 +41,7 @@ COMMENT ON FUNCTION pool_consumer_enforce() IS
 CREATE FUNCTION gateway_pools_tell() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pools_tell';
 COMMENT ON FUNCTION gateway_pools_tell() IS
-    'trigger on gateway_pools, gateway_pool_memberships and gateway_states: every session reads pools anew';
+    'trigger on gateway_pools, gateway_pool_memberships, gateway_states and gateway_probes: who knows of them reads them anew';
 
 CREATE FUNCTION gateway_pool_gateways_tell() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_gateways_tell';

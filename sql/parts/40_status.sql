@@ -109,6 +109,30 @@ CREATE VIEW gateway_options AS SELECT * FROM gateway_options(NULL::uuid);
 COMMENT ON VIEW gateway_options IS
     'what a picker shows: pools and single gateways with their health; "poolIds" are the pools of a gateway';
 
+CREATE FUNCTION gateway_probe_status(org_id uuid DEFAULT NULL, gateway_id uuid DEFAULT NULL)
+    RETURNS TABLE (
+        "gatewayId" uuid,
+        "orgId" uuid,
+        name text,
+        verdict text,
+        reason text,
+        "lastProbeAt" timestamptz,
+        "lastProbeMs" real,
+        "consecutiveFailures" int,
+        "consecutiveSuccesses" int,
+        falls int,
+        protocol text,
+        "verifyTls" boolean,
+        "certificateExpiresAt" timestamptz)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_probe_status';
+COMMENT ON FUNCTION gateway_probe_status(uuid, uuid) IS
+    'the rows of view gateway_probe_status, of all organizations or one, of all gateways or one';
+
+CREATE VIEW gateway_probe_status AS SELECT * FROM gateway_probe_status(NULL::uuid, NULL::uuid);
+COMMENT ON VIEW gateway_probe_status IS
+    'one row a gateway that is probed: what its probes have found (up, down, none), how the last one went and why '
+    'it failed, how often the gateway fell lately, whether a certificate is verified, and when it expires';
+
 CREATE FUNCTION gateway_pool_resources(pool_id uuid) RETURNS jsonb
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_resources';
 COMMENT ON FUNCTION gateway_pool_resources(uuid) IS
@@ -152,6 +176,8 @@ CREATE FUNCTION gateway_pool_workers()
         "queueDropped" bigint,
         targets int,
         "runningProbes" int,
+        "waitingProbes" int,
+        "p99LatenessMs" real,
         judges boolean,
         problem text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_workers';
@@ -164,5 +190,5 @@ COMMENT ON VIEW gateway_pool_workers IS
     'how its last round went, and what is wrong; all of them for members of pg_monitor, else the own database''s';
 
 -- What the views show is decided by the privileges of the tables.
-GRANT SELECT ON gateway_status, gateway_pool_members, gateway_pool_status, gateway_options, gateway_pool_stats,
+GRANT SELECT ON gateway_status, gateway_probe_status, gateway_pool_members, gateway_pool_status, gateway_options, gateway_pool_stats,
     gateway_pool_workers TO PUBLIC;

@@ -108,6 +108,18 @@ AS $$
     ('gateway_health', 'consecutiveSuccesses', 'int', 'NOT NULL DEFAULT 0', NULL),
     ('gateway_health', 'changedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', 'when the status changed'),
 
+    ('gateway_health_events', NULL, NULL, NULL,
+        'when the status of a gateway changed and why; rows older than gateway_pool.event_retention go'),
+    ('gateway_health_events', 'id', 'bigint',
+        'GENERATED ALWAYS AS IDENTITY CONSTRAINT gateway_health_events_pkey PRIMARY KEY', NULL),
+    ('gateway_health_events', 'gatewayId', 'uuid', 'NOT NULL', 'no foreign key: events outlive the gateway'),
+    ('gateway_health_events', 'orgId', 'uuid', 'NOT NULL', NULL),
+    ('gateway_health_events', 'gatewayName', 'text', '', 'as it was then'),
+    ('gateway_health_events', 'oldStatus', 'text', 'NOT NULL', NULL),
+    ('gateway_health_events', 'newStatus', 'text', 'NOT NULL', NULL),
+    ('gateway_health_events', 'reason', 'text', '', NULL),
+    ('gateway_health_events', 'occurredAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
+
     ('gateway_probes', NULL, NULL, NULL, 'how to connect to a gateway to see whether it is up; NULL is the setting''s'),
     ('gateway_probes', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_probes_pkey PRIMARY KEY', NULL),
     ('gateway_probes', 'protocol', 'text',
@@ -193,6 +205,7 @@ AS $$
         (2, 'unique key', 'gateway_pool_memberships', ARRAY['gatewayPoolId', 'gatewayId'], NULL, NULL),
         (3, 'index', 'gateway_pool_memberships', ARRAY['gatewayId'], NULL, NULL),
         (4, 'index', h.kubernetes_name, ARRAY['gatewayPoolId'], NULL, NULL),
+        (4, 'index', 'gateway_health_events', ARRAY['gatewayId'], NULL, NULL),
         (5, 'foreign key', 'gateway_pools', ARRAY['orgId'], organizations, 'CASCADE'),
         (6, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayPoolId'], NULL, 'CASCADE'),
         (7, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayId'], gateways, 'CASCADE'),
@@ -241,8 +254,10 @@ AS $$
         (18, 'gateway_pool_memberships', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
         (19, 'gateway_states', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
         (20, 'gateway_states', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
-        (21, h.gateways_name, 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pool_gateways_tell()'),
-        (22, h.gateways_name, 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pool_gateways_tell()')
+        (21, 'gateway_probes', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
+        (22, 'gateway_probes', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
+        (23, h.gateways_name, 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pool_gateways_tell()'),
+        (24, h.gateways_name, 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pool_gateways_tell()')
         ) t (place, relation, name, fires, level, function)
          WHERE t.relation IS NOT NULL
     ),
@@ -483,13 +498,13 @@ BEGIN
 
     IF @extschema@.is_extension_script() THEN
         FOR part IN
-            SELECT d.objid::regclass AS relation
+            SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, d.objid::regclass AS relation
               FROM pg_depend d
               JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
               JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
-             WHERE e.extname = 'gateway_pool' AND d.deptype = 'e' AND c.relkind = 'r'
+             WHERE e.extname = 'gateway_pool' AND d.deptype = 'e' AND c.relkind IN ('r', 'S')
         LOOP
-            EXECUTE format('ALTER EXTENSION gateway_pool DROP TABLE %s', part.relation);
+            EXECUTE format('ALTER EXTENSION gateway_pool DROP %s %s', part.kind, part.relation);
         END LOOP;
     ELSE
         -- Inside a script, a GRANT would make pg_dump forget the table's others.
@@ -504,7 +519,7 @@ BEGIN
              WHERE g.oid = gateways AND a.grantee <> owner AND t.relacl IS NULL
                AND t.relnamespace = '@extschema@'::regnamespace
                AND t.relname IN ('gateway_pools', 'gateway_pool_memberships', 'gateway_states', 'gateway_health',
-                                 'gateway_probes')
+                                 'gateway_health_events', 'gateway_probes')
         LOOP
             EXECUTE part.command;
         END LOOP;
@@ -557,6 +572,7 @@ BEGIN
     DROP TABLE IF EXISTS
         @extschema@.gateway_probes,
         @extschema@.gateway_health,
+        @extschema@.gateway_health_events,
         @extschema@.gateway_states,
         @extschema@.gateway_pool_entitlements,
         @extschema@.gateway_pool_memberships,

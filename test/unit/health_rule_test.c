@@ -105,31 +105,35 @@ test_paths(void)
 }
 
 /*
- * What the rule says of heartbeat, probe, required, suspect, startup grace: the
- * whole table.  Of four letters, Healthy, Degraded, Unhealthy or ? for unknown,
+ * What the rule says of heartbeat, probe, required, suspect, startup grace and
+ * damping: the whole table.  Of four letters, Healthy, Degraded, Unhealthy or ? for unknown,
  * the second and fourth are in the grace of a start, the third and fourth suspect.
  */
 static void
 test_rule(void)
 {
 	static const char *const heartbeats[] = {"never", "failed", "expired", "fresh"};
-	static const char *const probes[] = {"none", "up", "down"};
+	static const char *const probes[] = {"none", "up", "overdue", "down"};
 	static const char letters[] = {
 		[GATEWAY_HEALTHY] = 'H', [GATEWAY_DEGRADED] = 'D', [GATEWAY_UNHEALTHY] = 'U', [GATEWAY_UNKNOWN] = '?'
 	};
-	static const char *const table[4][3][2] =
+	static const char *const table[4][4][2] =
 	{
 		[HEARTBEAT_NEVER] = {
-			[PROBE_NONE] = {"????", "????"}, [PROBE_UP] = {"HHDD", "HHDD"}, [PROBE_DOWN] = {"UUUU", "UUUU"}
+			[PROBE_NONE] = {"????", "????"}, [PROBE_UP] = {"HHDD", "HHDD"},
+			[PROBE_OVERDUE] = {"DDDD", "DDDD"}, [PROBE_DOWN] = {"UUUU", "UUUU"}
 		},
 		[HEARTBEAT_FAILED] = {
-			[PROBE_NONE] = {"UUUU", "UUUU"}, [PROBE_UP] = {"HHDD", "HHDD"}, [PROBE_DOWN] = {"UUUU", "UUUU"}
+			[PROBE_NONE] = {"UUUU", "UUUU"}, [PROBE_UP] = {"HHDD", "HHDD"},
+			[PROBE_OVERDUE] = {"DDDD", "DDDD"}, [PROBE_DOWN] = {"UUUU", "UUUU"}
 		},
 		[HEARTBEAT_EXPIRED] = {
-			[PROBE_NONE] = {"UDUD", "UDUD"}, [PROBE_UP] = {"HHDD", "HHDD"}, [PROBE_DOWN] = {"UUUU", "UUUU"}
+			[PROBE_NONE] = {"UDUD", "UDUD"}, [PROBE_UP] = {"HHDD", "HHDD"},
+			[PROBE_OVERDUE] = {"DDDD", "DDDD"}, [PROBE_DOWN] = {"UUUU", "UUUU"}
 		},
 		[HEARTBEAT_FRESH] = {
-			[PROBE_NONE] = {"HHDD", "HHDD"}, [PROBE_UP] = {"HHDD", "HHDD"}, [PROBE_DOWN] = {"DDDD", "UUUU"}
+			[PROBE_NONE] = {"HHDD", "HHDD"}, [PROBE_UP] = {"HHDD", "HHDD"},
+			[PROBE_OVERDUE] = {"HHDD", "HHDD"}, [PROBE_DOWN] = {"DDDD", "UUUU"}
 		}
 	};
 
@@ -138,16 +142,20 @@ test_rule(void)
 			for (int required = 0; required <= 1; required++)
 				for (int suspect = 0; suspect <= 1; suspect++)
 					for (int grace = 0; grace <= 1; grace++)
-					{
-						HealthEvidence evidence = {heartbeat, probe, required, suspect, grace};
-						GatewayHealth health = health_rule(&evidence);
-						char		expected = table[heartbeat][probe][required][suspect * 2 + grace];
+						for (int damped = 0; damped <= 1; damped++)
+						{
+							HealthEvidence evidence = {heartbeat, probe, required, suspect, grace, damped};
+							GatewayHealth health = health_rule(&evidence);
+							char		expected = table[heartbeat][probe][required][suspect * 2 + grace];
 
-						ok(letters[health.status] == expected && health.reason != NULL,
-						   "heartbeat %s, probe %s%s%s%s: %c (%s)", heartbeats[heartbeat], probes[probe],
-						   required ? ", required" : "", suspect ? ", suspect" : "", grace ? ", startup grace" : "",
-						   expected, health.reason);
-					}
+							/* Damping makes the healthy degraded, and nothing else. */
+							if (damped && expected == 'H')
+								expected = 'D';
+							ok(letters[health.status] == expected && health.reason != NULL,
+							   "heartbeat %s, probe %s%s%s%s%s: %c (%s)", heartbeats[heartbeat], probes[probe],
+							   required ? ", required" : "", suspect ? ", suspect" : "", grace ? ", startup grace" : "",
+							   damped ? ", damped" : "", expected, health.reason);
+						}
 }
 
 /* What the table and a report say together: the whole table. */
@@ -199,25 +207,35 @@ test_reasons(void)
 		const char *reason;
 	}			cases[] =
 	{
-		{{HEARTBEAT_EXPIRED, PROBE_NONE, false, false, true}, "heartbeat expired, startup grace"},
-		{{HEARTBEAT_FRESH, PROBE_NONE, false, false, false}, "heartbeat fresh"},
-		{{HEARTBEAT_EXPIRED, PROBE_NONE, false, false, false}, "heartbeat expired"},
-		{{HEARTBEAT_FAILED, PROBE_NONE, false, false, false}, "heartbeat failed"},
-		{{HEARTBEAT_NEVER, PROBE_NONE, false, false, false}, "no evidence"},
-		{{HEARTBEAT_EXPIRED, PROBE_UP, false, false, false}, "probe up"},
-		{{HEARTBEAT_FRESH, PROBE_DOWN, true, false, false}, "probe down"},
-		{{HEARTBEAT_NEVER, PROBE_DOWN, false, false, false}, "probe down"},
-		{{HEARTBEAT_FRESH, PROBE_DOWN, false, false, false}, "probe contradicts heartbeat"},
-		{{HEARTBEAT_FRESH, PROBE_NONE, false, true, false}, "suspect"},
-		{{HEARTBEAT_FRESH, PROBE_DOWN, false, true, false}, "suspect"},
-		{{HEARTBEAT_EXPIRED, PROBE_NONE, false, true, true}, "heartbeat expired, startup grace"},
-		{{HEARTBEAT_EXPIRED, PROBE_DOWN, false, false, true}, "heartbeat expired"},
-		{{HEARTBEAT_FAILED, PROBE_NONE, false, false, true}, "heartbeat failed"},
-		{{HEARTBEAT_NEVER, PROBE_NONE, false, false, true}, "no evidence"}
+		{{HEARTBEAT_EXPIRED, PROBE_NONE, false, false, true, false}, "heartbeat expired, startup grace"},
+		{{HEARTBEAT_FRESH, PROBE_NONE, false, false, false, false}, "heartbeat fresh"},
+		{{HEARTBEAT_EXPIRED, PROBE_NONE, false, false, false, false}, "heartbeat expired"},
+		{{HEARTBEAT_FAILED, PROBE_NONE, false, false, false, false}, "heartbeat failed"},
+		{{HEARTBEAT_NEVER, PROBE_NONE, false, false, false, false}, "no evidence"},
+		{{HEARTBEAT_EXPIRED, PROBE_UP, false, false, false, false}, "probe up"},
+		{{HEARTBEAT_FRESH, PROBE_DOWN, true, false, false, false}, "probe down"},
+		{{HEARTBEAT_NEVER, PROBE_DOWN, false, false, false, false}, "probe down"},
+		{{HEARTBEAT_FRESH, PROBE_DOWN, false, false, false, false}, "probe contradicts heartbeat"},
+		{{HEARTBEAT_FRESH, PROBE_NONE, false, true, false, false}, "suspect"},
+		{{HEARTBEAT_FRESH, PROBE_DOWN, false, true, false, false}, "suspect"},
+		{{HEARTBEAT_EXPIRED, PROBE_NONE, false, true, true, false}, "heartbeat expired, startup grace"},
+		{{HEARTBEAT_EXPIRED, PROBE_DOWN, false, false, true, false}, "heartbeat expired"},
+		{{HEARTBEAT_FAILED, PROBE_NONE, false, false, true, false}, "heartbeat failed"},
+		{{HEARTBEAT_NEVER, PROBE_NONE, false, false, true, false}, "no evidence"},
+		{{HEARTBEAT_FRESH, PROBE_UP, false, false, false, true}, "keeps falling"},
+		{{HEARTBEAT_EXPIRED, PROBE_OVERDUE, true, false, false, false}, "probe overdue"},
+		{{HEARTBEAT_FRESH, PROBE_OVERDUE, true, false, false, false}, "heartbeat fresh"}
 	};
 
 	for (int i = 0; i < lengthof(cases); i++)
-		ok(strcmp(health_rule(&cases[i].evidence).reason, cases[i].reason) == 0, "reason %s", cases[i].reason);
+	{
+		GatewayHealth health = health_rule(&cases[i].evidence);
+
+		ok(strcmp(health.reason, cases[i].reason) == 0, "reason %s", cases[i].reason);
+		ok(health.assumed == (strcmp(health.reason, "probe overdue") == 0 ||
+							  strcmp(health.reason, "heartbeat expired, startup grace") == 0),
+		   "only what is said for want of evidence is assumed");
+	}
 	ok(strcmp(gateway_status_name(GATEWAY_HEALTHY), "healthy") == 0 &&
 	   strcmp(gateway_status_name(GATEWAY_DEGRADED), "degraded") == 0 &&
 	   strcmp(gateway_status_name(GATEWAY_UNHEALTHY), "unhealthy") == 0 &&

@@ -1,0 +1,20 @@
+/*
+ * probe_request.h
+ *		Callers who wait for a gateway to be probed now, and the worker that does.
+ */
+#ifndef GATEWAY_POOL_PROBE_REQUEST_H
+#define GATEWAY_POOL_PROBE_REQUEST_H
+
+#include "health_map.h"
+
+extern Size probe_request_size(void);
+extern void probe_request_startup(void);
+
+extern uint32 probe_request_open(HealthSlotRef ref);
+extern bool probe_request_await(HealthSlotRef ref, uint32 request, int64 deadline);
+
+extern bool probe_request_any(void);
+extern bool probe_request_is_open(HealthSlotRef ref);
+extern void probe_request_answer(HealthSlotRef ref);
+
+#endif							/* GATEWAY_POOL_PROBE_REQUEST_H */

@@ -1,0 +1,113 @@
+/*
+ * probe_trigger.c
+ *		The trigger that checks how a gateway is to be probed.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "utils/rel.h"
+
+#include "catalog.h"
+#include "probe_target.h"
+#include "settings.h"
+#include "trigger_row.h"
+
+PG_FUNCTION_INFO_V1(gateway_probes_enforce);
+
+static char *
+text_of(TriggerData *call, const char *column)
+{
+	return SPI_getvalue(trigger_new_row(call), RelationGetDescr(call->tg_relation),
+						trigger_required_column(call, column));
+}
+
+/* Errors do not repeat what was written: they end in logs and on terminals. */
+static void
+refuse_address(TriggerData *call, const char *problem, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("probe address is not valid"),
+			 errdetail_internal("%s", problem),
+			 errhint("%s", hint),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_probes_address_check")));
+}
+
+/* A name is checked by what it resolves to, at each probe. */
+static void
+check_address(TriggerData *call, const char *address)
+{
+	ProbeTarget target;
+	struct sockaddr_storage numeric;
+	const char *problem = probe_target_parse(address, &target);
+
+	if (problem != NULL)
+		refuse_address(call, problem, "Write host:port, 192.0.2.1:port or [2001:db8::1]:port.");
+	if (target.numeric && probe_target_address(&target, &numeric) &&
+		settings_refuse_address((struct sockaddr *) &numeric) != NULL)
+		refuse_address(call, "Probes must not connect to this address.",
+					   "See gateway_pool.probe_denied_networks and gateway_pool.probe_allowed_networks.");
+}
+
+/* Beside an interval of its own, the table's constraint sees to it. */
+static void
+check_timeout(TriggerData *call)
+{
+	char	   *interval = text_of(call, "intervalMs");
+	char	   *timeout = text_of(call, "timeoutMs");
+
+	if (interval == NULL && timeout != NULL && atoi(timeout) > setting_probe_interval)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("the timeout of a probe is longer than its interval"),
+				 errdetail("The interval is that of gateway_pool.probe_interval, %d ms.", setting_probe_interval),
+				 catalog_error_constraint(RelationGetRelid(call->tg_relation),
+										  "gateway_probes_timeout_within_interval_check")));
+}
+
+static void
+check_certificate(TriggerData *call)
+{
+	char	   *certificate = text_of(call, "caCertificate");
+
+	if (certificate != NULL && (strstr(certificate, "-----BEGIN CERTIFICATE-----") == NULL ||
+								strstr(certificate, "-----END CERTIFICATE-----") == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("the certificate of an authority is not in PEM format"),
+				 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_probes_caCertificate_check")));
+}
+
+static bool
+changes(TriggerData *call, const char *column)
+{
+	return trigger_changes(call, trigger_required_column(call, column));
+}
+
+/*
+ * gateway_probes_enforce: BEFORE INSERT OR UPDATE, row, of gateway_probes
+ *
+ * What is written anew has to be what can be probed: an address that probes may
+ * connect to, a timeout within the interval, the certificate of an authority.
+ * Errors: 23514.
+ */
+Datum
+gateway_probes_enforce(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_INSERT | ON_UPDATE);
+	PoolCatalog catalog;
+	char	   *address;
+
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	trigger_require_table(call, catalog.probes);
+
+	/* NOT NULL is checked only after this. */
+	address = text_of(call, "address");
+	if (address != NULL && changes(call, "address"))
+		check_address(call, address);
+	if (changes(call, "intervalMs") || changes(call, "timeoutMs"))
+		check_timeout(call);
+	if (changes(call, "caCertificate"))
+		check_certificate(call);
+	return PointerGetDatum(trigger_new_row(call));
+}
