@@ -35,13 +35,17 @@ for name in $(compgen -e PG); do
 done
 
 # Installs the packages it is given, as root; what apt-get has to say is shown
-# when it fails.  PostgreSQL's package would make and start a cluster: a line of
-# configuration, there for as long as this takes, says not to.
+# when it fails.  PostgreSQL's package would make and start a cluster, and others
+# their services: two files, there for as long as this takes, say not to.
 install_packages() {
 	settings=/etc/postgresql-common/createcluster.d
+	policy=/usr/sbin/policy-rc.d
+	[ ! -e "$policy" ] || policy=$(mktemp)
 	mkdir -p "$settings"
-	trap 'rm -f "$settings/throw_away.conf"; rmdir --ignore-fail-on-non-empty "$settings"' EXIT
+	trap 'rm -f "$settings/throw_away.conf" "$policy"; rmdir --ignore-fail-on-non-empty "$settings"' EXIT
 	echo 'create_main_cluster = false' > "$settings/throw_away.conf"
+	printf '%s\n' '#!/bin/sh' 'exit 101' > "$policy"
+	chmod +x "$policy"
 	export DEBIAN_FRONTEND=noninteractive
 	apt="apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0"
 	said=$($apt update 2>&1; $apt install --no-install-recommends "$@" 2>&1) ||
@@ -75,7 +79,8 @@ As root, install them with
 
 # The same, with what a build and a server take.
 need_postgresql() {
-	need_packages gcc libc6-dev make "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "$@"
+	need_packages gcc libc6-dev make libc-ares-dev libcurl4-openssl-dev \
+		"postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "$@"
 }
 
 # Copies the working tree, without what git ignores, into a new directory.
