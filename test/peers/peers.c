@@ -50,7 +50,11 @@
 #define MAX_LINE 65536
 #define MAX_FLEET 100000
 #define MAX_REQUEST 8192
-#define REFRAIN 65536
+
+/* Whole lines. */
+#define REFRAIN_LINE "X-Endless: a line of 38 bytes in all\r\n"
+#define REFRAIN (1724 * (sizeof(REFRAIN_LINE) - 1))
+
 #define TLS_HANDSHAKE 0x16
 
 /* The shortest backlog that also fills up where SYN cookies are switched off. */
@@ -443,7 +447,7 @@ static const Kind kinds[] = {
 static void
 fill_refrains(void)
 {
-	static const char line[] = "X-Endless: a header line of 32\r\n";
+	static const char line[] = REFRAIN_LINE;
 
 	memset(letters, 'a', sizeof(letters));
 	for (size_t i = 0; i < sizeof(lines); i++)
@@ -533,7 +537,7 @@ end_talk(Connection *connection)
 		set_events(&connection->watch, EPOLLIN);
 }
 
-/* Sends up to length bytes; false if the connection is closed or the socket full. */
+/* Sends up to length bytes; false if the connection is closed, or the socket full and watched. */
 static bool
 say(Connection *connection, const char *bytes, size_t length)
 {
@@ -545,7 +549,9 @@ say(Connection *connection, const char *bytes, size_t length)
 		connection->peer->sent += sent;
 		return true;
 	}
-	if (errno != EAGAIN)
+	if (errno == EAGAIN)
+		set_events(&connection->watch, EPOLLOUT);
+	else
 		close_connection(connection);
 	return false;
 }
@@ -556,7 +562,6 @@ talk(Connection *connection)
 {
 	const char *refrain = connection->script->kind->refrain;
 
-	set_events(&connection->watch, EPOLLOUT);
 	while (connection->said < connection->to_say)
 		if (!say(connection, connection->script->text + connection->said,
 				 connection->to_say - connection->said))
@@ -567,6 +572,7 @@ talk(Connection *connection)
 	{
 		size_t		place = (connection->said - connection->to_say) % REFRAIN;
 
+		set_events(&connection->watch, EPOLLOUT);
 		say(connection, refrain + place, REFRAIN - place);
 	}
 }

@@ -62,6 +62,14 @@ sub hear
     return ($said, 'more');
 }
 
+# The inode of the socket that listens on a peer's port.
+sub listener
+{
+    my ($peer) = @_;
+    my $port = sprintf '%04X', $peer->{port};
+    return slurp_file('/proc/net/tcp') =~ / \w+:$port \w+:0000 0A(?: +\S+){5} +(\d+)/ ? $1 : undef;
+}
+
 # What is said at once: all of it is there when the peer has counted the reason.
 sub is_silent
 {
@@ -100,7 +108,9 @@ sub is_heard
     ok($silent->wait_for(1, 'closed'), 'silent: sees that the other side has gone');
     is($silent->count->{requests}, 0, 'silent: does not read');
 
+    my $begun = time;
     ok(!$silent->wait_for(2, 'accepted', 0), 'a wait that ends without it');
+    cmp_ok(time - $begun, '<', 10, 'when its time has passed');
     is($silent->{peers}->{error}, 'only 1', 'and says so');
 }
 
@@ -123,10 +133,12 @@ sub is_heard
     foreach my $address ('127.0.0.1', '127.0.0.7', '::1')
     {
         my $hole = $peers->start_at($address, 'blackhole');
+        $hole->kind('open');
+        is($hole->count->{accepted}, 0, "blackhole $address: lets nobody in later, were there nobody");
+        $hole->kind('blackhole');
         my @sockets = map { begin($hole) } 1 .. 3;
 
         is(connected(@sockets), 0, "blackhole $address: nobody gets in");
-        is($hole->count->{accepted}, 0, "blackhole $address: not even itself");
         $hole->kind('http', 200);
         my $socket = begin($hole);
         IO::Select->new($socket)->can_write(10);
@@ -161,8 +173,11 @@ sub is_heard
     is((hear($socket, qr/\r\n\r\n/))[0], $head, 'http: HEAD has no body');
     is_silent($socket, 'http: not later either');
     is($http->count->{last}, "HEAD / HTTP/1.1\r\nHost: gw.test\r\n\r\n", 'http: the last request');
-    syswrite $socket, 'GET /' . 'x' x 100000 . " HTTP/1.1\r\n\r\n";
-    is((hear($socket, qr/\n\z/))[0], $whole, 'http: a long head');
+    foreach my $length (8194, 100_000)
+    {
+        syswrite $socket, 'GET /' . 'x' x ($length - 18) . " HTTP/1.1\r\n\r\n";
+        is((hear($socket, qr{\n\z}))[0], $whole, "http: a head of $length bytes");
+    }
     $http->kind('http', 200, 0, 'Connection: close');
     is_heard($http, "HTTP/1.1 200 Status\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 'end', 'http: closes if it says so');
     $http->kind('http', 204);
@@ -172,7 +187,8 @@ sub is_heard
     my ($said) = hear(say_to($large, $get), qr/b\n\z/);
     is(length $said, $large->count->{sent}, 'http: a body larger than what a socket holds');
 
-    is_heard($peers->start('redirect', 'https://10.0.0.1/a b'), "HTTP/1.1 302 Found\r\nLocation: https://10.0.0.1/a b\r\nContent-Length: 0\r\n\r\n", 'more', 'redirect');
+    is_heard($peers->start('redirect', 'https://10.0.0.1/a b'),
+        "HTTP/1.1 302 Found\r\nLocation: https://10.0.0.1/a b\r\nContent-Length: 0\r\n\r\n", 'more', 'redirect');
     is_heard($peers->start('continue'), "HTTP/1.1 100 Continue\r\n\r\n" x 3 . $fine, 'more', 'continue: thrice');
     is_heard($peers->start('continue', 1), "HTTP/1.1 100 Continue\r\n\r\n" . $fine, 'more', 'continue: once');
 
@@ -189,18 +205,38 @@ sub is_heard
     close $socket;
     ok($slow->wait_for(2, 'closed'), 'slow: sees that nobody waits');
 
+    # Whoever is due first is answered first, in whatever order they came.
+    foreach my $delays ([ 50, 3_600_000 ], [ 3_600_000, 50 ])
+    {
+        my @waiting = map {
+            my $peer = $peers->start('slow', $_);
+            my $socket = say_to($peer, $get);
+            $peer->wait_for(1, 'requests');
+            $socket
+        } @$delays;
+        is((hear($waiting[$delays->[0] == 50 ? 0 : 1], qr{ok\n}))[0], $fine, 'slow: beside one that is slower');
+    }
+
     my $drip = $peers->start('drip');
     $begun = time;
     $socket = say_to($drip, $get);
-    my @pieces = map { (hear($socket, qr/./s))[0] } 1 .. 3;
-    is_deeply(\@pieces, [ 'H', 'T', 'T' ], 'drip: a byte at a time');
-    cmp_ok(time - $begun, '>=', 0.3, 'drip: each 100 ms');
+    my ($drops) = hear($socket, qr{...}s);
+    cmp_ok(time - $begun, '>=', 0.1 * length $drops, 'drip: a byte each 100 ms');
+    is($drops, substr($fine, 0, length $drops), 'drip: of an answer');
     $drip->kind('drip', 1);
     is_heard($drip, $fine, 'more', 'drip: in the end it is an answer');
 }
 
 # Those who answer badly.
 {
+    foreach my $kind (qw(half halfclose wrongcl http09 tlsgarbage endless endless-lines bigbody))
+    {
+        my $peer = $peers->start($kind);
+        my $socket = say_to($peer);
+
+        $peer->wait_for(1);
+        is_silent($socket, "$kind: says nothing unasked");
+    }
     is_heard($peers->start('half'), 'HTTP/1.1 2', 'more', 'half');
     is_heard($peers->start('halfclose'), 'HTTP/1.1 2', 'end', 'halfclose');
     is_heard($peers->start('wrongcl'), "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok\n", 'reset', 'wrongcl');
@@ -219,14 +255,18 @@ sub is_heard
 
     my %endless = (
         endless => qr{^HTTP/1.1 200 OK\r\nX-Endless: a+\z},
-        'endless-lines' => qr{^HTTP/1.1 200 OK\r\n(?:X-Endless: a header line of 32\r\n)+[^\n]*\z},
+        'endless-lines' => qr{^HTTP/1.1 200 OK\r\n(?:X-Endless: a line of 38 bytes in all\r\n)+[^\n]*\z},
         bigbody => qr{^HTTP/1.1 200 OK\r\n\r\na+\z});
     foreach my $kind (sort keys %endless)
     {
         my $peer = $peers->start($kind);
 
         $socket = say_to($peer, $get);
-        ($said, $then) = hear($socket, qr/^(?:.{10000}){100}/s);
+        # Until the sockets are full: between two answers it says what it can.
+        my $sent = -1;
+        $sent = $_ while ($_ = $peer->count->{sent}) != $sent || $_ == 0;
+        my $many = int($sent / 10_000) + 100;
+        ($said, $then) = hear($socket, qr/^(?:.{10000}){$many}/s);
         ok($said =~ $endless{$kind}, "$kind: what it says");
         is($then, 'more', "$kind: and more");
         close $socket;
@@ -240,7 +280,11 @@ sub is_heard
     my $old = say_to($peer);
 
     $peer->wait_for(1);
+    my $listener = listener($peer);
+    $peer->kind('blackhole');
+    $peer->kind('tlssilent');
     $peer->kind('http', 200);
+    is(listener($peer), $listener, 'kind: it listens all the time');
     is_heard($peer, "HTTP/1.1 200 Status\r\nContent-Length: 3\r\n\r\nbb\n", 'more', 'kind: new connections are of the new one');
     syswrite $old, $get;
     ok($peer->wait_for(2, 'requests'), 'kind: an old one');
@@ -248,7 +292,9 @@ sub is_heard
     $peer->stop;
     is((hear($old))[1], 'end', 'stop: ends connections');
     is(say_to($peer), undef, 'stop: refuses');
-    is(IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => $peer->{port}, Listen => 1), undef, 'stop: keeps the port');
+    my $unused = $peers->start('open');
+    $unused->stop;
+    is(IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => $unused->{port}, Listen => 1), undef, 'stop: keeps the port');
     my %list = $peers->list;
     is_deeply($list{ $peer->{id} }, [ 'http', '127.0.0.1', $peer->{port}, 'stopped' ], 'list');
     $peer->kind('half');

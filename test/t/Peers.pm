@@ -10,7 +10,7 @@ use Exporter 'import';
 use FindBin;
 use IO::Select;
 use IPC::Open2;
-use IPC::Run;
+use IPC::Open3;
 use POSIX qw(strftime);
 use PostgreSQL::Test::Utils;
 
@@ -114,12 +114,15 @@ sub DESTROY
     return;
 }
 
+# Runs openssl, whose words go to a log.
 sub run_openssl
 {
-    my (@arguments) = @_;
-    my $err;
+    my ($log, @arguments) = @_;
 
-    IPC::Run::run([ 'openssl', @arguments ], '<', \'', '>', \my $out, '2>', \$err) or die "openssl @arguments: $err";
+    open my $input, '<', '/dev/null' or die "open: $!";
+    open my $output, '>>', $log or die "open: $!";
+    waitpid open3('<&' . fileno $input, '>&' . fileno $output, undef, 'openssl', @arguments), 0;
+    die "openssl @arguments: " . slurp_file($log) if $? != 0;
     return;
 }
 
@@ -142,28 +145,30 @@ sub tls_material
         expiring => [ 'ca', 'gw_test', -1, 10 ],
         stranger => [ 'other_ca', 'gw_test', -1, 365 ]);
     my $config = "$dir/openssl.cnf";
+    my $log = "$dir/openssl.log";
 
     append_to_file($config, "[req]\nprompt = no\ndistinguished_name = subject\n[subject]\nCN = gateway_pool test\n"
           . "[authority]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign\n"
           . "subjectKeyIdentifier = hash\n[subject_rules]\ncommonName = supplied\n"
           . "[gw_test]\nsubjectAltName = DNS:gw.test\n[loopback]\nsubjectAltName = IP:127.0.0.1\n"
-          . join('', map { "[$_]\ndatabase = $dir/$_.index\nnew_certs_dir = $dir\nrand_serial = yes\ndefault_md = sha256\n"
+          . join('', map { "[$_]\ndatabase = $dir/$_.index\nnew_certs_dir = $dir\nrand_serial = yes\n"
+                  . "default_md = sha256\n"
                   . "policy = subject_rules\nunique_subject = no\ncertificate = $dir/$_.crt\nprivate_key = $dir/$_.key\n" } qw(ca other_ca)));
     my @new_key = ('-config', $config, '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes');
     foreach my $ca (qw(ca other_ca))
     {
         append_to_file("$dir/$ca.index", '');
-        run_openssl('req', '-x509', @new_key, '-extensions', 'authority', '-subj', "/CN=$ca", '-days', '3650',
+        run_openssl($log, 'req', '-x509', @new_key, '-extensions', 'authority', '-subj', "/CN=$ca", '-days', '3650',
             '-keyout', "$dir/$ca.key", '-out', "$dir/$ca.crt");
     }
-    run_openssl('req', '-new', @new_key, '-subj', '/CN=gateway', '-keyout', $tls{key}, '-out', "$dir/server.csr");
+    run_openssl($log, 'req', '-new', @new_key, '-subj', '/CN=gateway', '-keyout', $tls{key}, '-out', "$dir/server.csr");
     foreach my $name (sort keys %wanted)
     {
         my ($ca, $extensions, @days) = @{ $wanted{$name} };
         my ($from, $until) = map { strftime('%Y%m%d%H%M%SZ', gmtime(time + $_ * $day)) } @days;
 
         $tls{cert}{$name} = "$dir/$name.crt";
-        run_openssl('ca', '-batch', '-notext', '-config', $config, '-name', $ca, '-extensions', $extensions,
+        run_openssl($log, 'ca', '-batch', '-notext', '-config', $config, '-name', $ca, '-extensions', $extensions,
             '-startdate', $from, '-enddate', $until, '-in', "$dir/server.csr", '-out', $tls{cert}{$name});
     }
     return \%tls;
@@ -183,7 +188,8 @@ sub nginx
     my $redirect = $conf{redirect} // '/health';
     local $ENV{PATH} = "$ENV{PATH}:/usr/sbin";
     my $build = `nginx -V 2>&1`;
-    my $temporary = join '', map { "    ${_}_temp_path $dir/$_;\n" } grep { $build !~ /--without-http_${_}_module/ } qw(proxy fastcgi uwsgi scgi);
+    my $temporary = join '', map { "    ${_}_temp_path $dir/$_;\n" }
+      grep { $build !~ /--without-http_${_}_module/ } qw(proxy fastcgi uwsgi scgi);
     my $http = Peers::Server->new;
     my %https = map { $_ => Peers::Server->reserve_port } sort keys %{ $tls->{cert} };
     my $site = sub {
@@ -198,7 +204,8 @@ sub nginx
     close $big;
     append_to_file("$dir/nginx.conf",
         "daemon off;\npid $dir/nginx.pid;\nerror_log $dir/error.log;\nworker_processes 1;\n"
-          . "events { worker_connections 1024; }\nhttp {\n    access_log $dir/access.log;\n    client_body_temp_path $dir/body;\n"
+          . "events { worker_connections 1024; }\n"
+          . "http {\n    access_log $dir/access.log;\n    client_body_temp_path $dir/body;\n"
           . $temporary . $site->("$http->{port}") . "    }\n"
           . join('', map { $site->($https{$_}->sockport . ' ssl')
                   . "        ssl_certificate $tls->{cert}{$_};\n        ssl_certificate_key $tls->{key};\n    }\n" } sort keys %https) . "}\n");
