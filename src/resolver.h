@@ -4,8 +4,8 @@
  *
  * For one loop of one process, which waits for the resolver's descriptor to
  * become readable or its timeout to run out, then calls resolver_run.  Times are
- * CLOCK_MONOTONIC, in microseconds.  Needs nothing of the server's: no memory,
- * no errors, no signals.
+ * CLOCK_MONOTONIC, in microseconds.  Needs nothing of the server's, neither
+ * memory nor errors, but that SIGPIPE is ignored, as in every process of it.
  *
  * What it resolves to is not judged: that is network_list.h's, at each use.  If
  * an address is refused or does not answer, resolver_doubt leads to the next.
