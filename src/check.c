@@ -73,11 +73,12 @@ check_memory(FunctionCallInfo fcinfo)
 static void
 check_worker(FunctionCallInfo fcinfo)
 {
-	const char *remedy;
-	const char *problem = health_map_exists() ? worker_status_problem(&remedy) : NULL;
+	WorkerProblem problem = {NULL};
 
-	if (problem != NULL)
-		report(fcinfo, "worker not running", "gateway_pool_workers", problem, remedy);
+	if (health_map_exists())
+		problem = worker_status_problem();
+	if (problem.problem != NULL)
+		report(fcinfo, problem.problem, "gateway_pool_workers", problem.detail, problem.remedy);
 }
 
 static void

@@ -22,7 +22,6 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "tcop/tcopprot.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 
@@ -314,7 +313,7 @@ next_turn(int64 now)
 
 		if (is_just_starting(info, now))
 			at = info->since + STARTING_TIME;
-		else if (info->state == WORKER_WANTED && !is_due(info, now) && info->holds == 0)
+		else if (setting_worker && info->state == WORKER_WANTED && !is_due(info, now) && info->holds == 0)
 			at = Max(info->start_at, no_process_until);
 		else if (info->pid == 0 && (info->state == WORKER_STARTING || info->state == WORKER_STOPPING))
 			at = Max(info->since + CLAIM_TIME, now + USECS_PER_SEC);
@@ -357,8 +356,10 @@ gateway_pool_launcher_main(Datum arg)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGINT, SIG_IGN);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
+	/* So that no wait keeps it from ending. */
+	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	worker_slots_become_launcher();
 	pgstat_report_activity(STATE_IDLE, "waiting");
@@ -372,6 +373,9 @@ gateway_pool_launcher_main(Datum arg)
 		long		timeout = -1;
 
 		CHECK_FOR_INTERRUPTS();
+		/* With 0, it would not be started again. */
+		if (ShutdownRequestPending)
+			proc_exit(1);
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
@@ -381,7 +385,7 @@ gateway_pool_launcher_main(Datum arg)
 		MemoryContextReset(context);
 		turn(now);
 
-		next = setting_worker ? next_turn(now) : PG_INT64_MAX;
+		next = next_turn(now);
 		if (next != PG_INT64_MAX)
 		{
 			events |= WL_TIMEOUT;

@@ -9,6 +9,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
@@ -140,25 +141,23 @@ gateway_pool_workers(PG_FUNCTION_ARGS)
 }
 
 /*
- * worker_status_problem returns why this database, in which gateway pools are
- * installed, has no worker, or what ails it, and what to do.  NULL if it has one,
- * will have in a moment, or gets it when the current transaction commits.
+ * worker_status_problem tells why this database, in which gateway pools are
+ * installed, has no worker, or what ails it.  There is no problem if it will have
+ * one in a moment, or gets it when the current transaction commits.
  */
-const char *
-worker_status_problem(const char **remedy)
+WorkerProblem
+worker_status_problem(void)
 {
+	static const char see_log[] = "The server's log says more; picks go on without it.";
 	int64		now = clock_monotonic();
 	int			count;
 	WorkerInfo *list;
 
 	if (!setting_worker)
-	{
-		*remedy = "Set gateway_pool.worker to on and reload the server's configuration.";
-		return "Setting gateway_pool.worker is off.";
-	}
-	*remedy = "The server's log says more; picks go on without it.";
+		return (WorkerProblem) {"worker not running", "Setting gateway_pool.worker is off.",
+			"Set it to on and reload the server's configuration."};
 	if (worker_slots_launcher() == 0)
-		return "The launcher does not run.";
+		return (WorkerProblem) {"worker not running", "The launcher does not run.", see_log};
 
 	list = worker_slots_list(&count);
 	for (int i = 0; i < count; i++)
@@ -167,11 +166,15 @@ worker_status_problem(const char **remedy)
 
 		if (info->database != MyDatabaseId)
 			continue;
-		if (info->problem[0] != '\0')
-			return psprintf("It is %s: %s.", state_name(info->state), info->problem);
-		if (info->state != WORKER_RUNNING && now - info->since >= EXPECTED_AFTER)
-			return psprintf("It is %s.", state_name(info->state));
-		return NULL;
+		if (info->state == WORKER_RUNNING)
+			return (WorkerProblem) {info->problem[0] == '\0' ? NULL : "worker fails", info->problem, see_log};
+		if (info->problem[0] != '\0' || now - info->since >= EXPECTED_AFTER)
+			return (WorkerProblem) {"worker not running",
+				psprintf("It is %s%s%s.", state_name(info->state), info->problem[0] == '\0' ? "" : ": ", info->problem),
+				see_log};
+		return (WorkerProblem) {NULL};
 	}
-	return count == WORKER_SLOTS ? "There is no room for more databases." : NULL;
+	if (count == WORKER_SLOTS)
+		return (WorkerProblem) {"worker not running", "Too many databases are served already.", see_log};
+	return (WorkerProblem) {NULL};
 }

@@ -92,6 +92,8 @@ SELECT columns_are('app', 'gateway_pool_members', ARRAY['gatewayPoolId', 'weight
     'state', 'reason', 'lastHeartbeatAt', 'heartbeatExpiresAt', 'suspectUntil', 'lastProbeAt', 'lastProbeMs', 'activeConnections',
     'reservations', 'changedAt']);
 SELECT columns_are('app', 'gateway_pool_stats', ARRAY['gatewayPoolId', 'gatewayId', 'orgId', 'picks', 'degradedPicks', 'refusals', 'since']);
+SELECT columns_are('app', 'gateway_pool_workers', ARRAY['pid', 'databaseId', 'database', 'state', 'activity', 'lastRoundAt', 'lagMs',
+    'queueLength', 'queueDropped', 'targets', 'runningProbes', 'judges', 'problem']);
 SELECT columns_are('app', 'gateway_options', ARRAY['kind', 'id', 'orgId', 'name', 'health', 'label', 'poolIds']);
 SELECT columns_are('app', 'gateway_pools', ARRAY['id', 'orgId', 'name', 'createdAt', 'updatedAt']);
 SELECT columns_are('app', 'gateway_pool_memberships', ARRAY['id', 'gatewayPoolId', 'gatewayId', 'createdAt', 'updatedAt', 'weight', 'priority']);
@@ -146,16 +148,17 @@ SELECT is_empty($$
     'no column, default, check or index needs the extension');
 
 SELECT ok(has_table_privilege('pg_monitor', 'app.' || v, 'SELECT'), v || ' is open to all; the tables decide')
-  FROM unnest('{gateway_status,gateway_pool_members,gateway_pool_status,gateway_options,gateway_pool_stats}'::text[]) v;
+  FROM unnest('{gateway_status,gateway_pool_members,gateway_pool_status,gateway_options,gateway_pool_stats,
+                gateway_pool_workers}'::text[]) v;
 
 -- Settings.
 -- Defaults, units and by whom they are set, whatever this server's are.
 SELECT is(concat_ws(' ', s.boot_val, s.unit, s.context), e.setting, e.name)
   FROM (VALUES ('default_entitlement', 'off superuser'), ('max_pools_per_org', '50 superuser'), ('max_gateways_per_pool', '-1 superuser'),
                ('heartbeat_timeout', '3600 s sighup'), ('heartbeat_grace', '30 s sighup'), ('startup_grace', '180 s sighup'),
-               ('suspect_ttl', '60 s sighup'), ('max_gateways', '16384 postmaster')) e (name, setting)
+               ('suspect_ttl', '60 s sighup'), ('worker', 'on sighup'), ('max_gateways', '16384 postmaster')) e (name, setting)
   LEFT JOIN pg_settings s ON s.name = 'gateway_pool.' || e.name;
 SELECT throws_ok(format('SET gateway_pool.%I = 1', name), '55P02', NULL, name || ' is not for sessions to set')
-  FROM unnest('{heartbeat_timeout,heartbeat_grace,startup_grace,suspect_ttl,max_gateways}'::text[]) name;
+  FROM unnest('{heartbeat_timeout,heartbeat_grace,startup_grace,suspect_ttl,worker,max_gateways}'::text[]) name;
 SELECT * FROM finish();
 ROLLBACK;
