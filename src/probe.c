@@ -13,7 +13,6 @@
 #include <arpa/inet.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <unistd.h>
 
 #include "probe.h"
 
@@ -29,7 +28,7 @@ struct Probe
 	ProbeSpec	spec;
 	struct curl_slist *connect_to;
 	char		error[CURL_ERROR_SIZE];
-	int			socket;			/* or -1 */
+	int			socket;			/* or -1; closed by libcurl when the probe has ended */
 	int			open_errno;		/* why there is no socket */
 	const char *refused;		/* why the address must not be connected to */
 	bool		answered;		/* the header of an answer is complete */
@@ -49,11 +48,19 @@ speaks_http(const ProbeSpec *spec)
 	return spec->protocol == PROBE_HTTP || spec->protocol == PROBE_HTTPS;
 }
 
-/* The address is looked at once more where nothing comes between that and connect(). */
+/*
+ * The address is looked at once more where nothing comes between that and connect().
+ *
+ * A connection that only shows that the port is open is reset when it is closed,
+ * which leaves no TIME_WAIT on our side: ports and their memory would run out
+ * otherwise.  Libcurl may close a socket after the probe has ended, so that no
+ * callback on that may have the probe.
+ */
 static curl_socket_t
 open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	Probe	   *probe = arg;
+	struct linger at_once = {.l_onoff = 1, .l_linger = 0};
 
 	probe->refused = probe->refusal(&address->addr);
 	if (probe->refused != NULL)
@@ -64,24 +71,9 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		probe->open_errno = errno;
 		return CURL_SOCKET_BAD;
 	}
-	return probe->socket;
-}
-
-/*
- * A connection that only showed that the port is open is reset, which leaves no
- * TIME_WAIT on our side: ports and their memory would run out otherwise.
- */
-static int
-close_socket(void *arg, curl_socket_t item)
-{
-	Probe	   *probe = arg;
-	struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-
 	if (probe->spec.protocol == PROBE_TCP)
-		(void) setsockopt(item, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-	if (item == probe->socket)
-		probe->socket = -1;
-	return close(item);
+		(void) setsockopt(probe->socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	return probe->socket;
 }
 
 /* One line of the header; ends the probe with the last one of the last answer. */
@@ -136,7 +128,7 @@ probe_destroy(Probe *probe)
 	free(probe);
 }
 
-/* probe_set_owner, probe_owner: whose probe it is that libcurl tells of. */
+/* probe_set_owner, probe_owner: whose probe it is that libcurl tells of; NULL for a handle of its own. */
 void
 probe_set_owner(Probe *probe, void *owner)
 {
@@ -149,7 +141,7 @@ probe_owner(CURL *easy)
 	char	   *probe = NULL;
 
 	(void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, &probe);
-	return ((Probe *) probe)->owner;
+	return probe == NULL ? NULL : ((Probe *) probe)->owner;
 }
 
 /* The host as it stands in a URL. */
@@ -209,8 +201,6 @@ set_options(Probe *probe, const struct sockaddr *address)
 	SET(CURLOPT_TCP_KEEPALIVE, 0L);
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, probe);
-	SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
-	SET(CURLOPT_CLOSESOCKETDATA, probe);
 	SET(CURLOPT_BUFFERSIZE, (long) ANSWER_MAX);
 	/* The owner keeps a deadline of its own, shorter than this. */
 	SET(CURLOPT_CONNECTTIMEOUT_MS, 0L);
