@@ -145,22 +145,31 @@ before_command(Node *command)
 		hold(database);
 }
 
-/* Databases that may have to be served by now; what is there to serve, their worker finds out. */
-static void
-after_command(Node *command)
+/*
+ * The database that may have to be served after a command, or NULL; what is there
+ * to serve, its worker finds out.  Asked before: after ROLLBACK and its like, the
+ * command's memory has gone.
+ */
+static const char *
+database_to_serve(Node *command)
 {
-	const char *name = NULL;
+	if (IsA(command, CreatedbStmt))
+		return ((CreatedbStmt *) command)->dbname;
+	if (IsA(command, AlterDatabaseStmt) &&
+		(find_option(((AlterDatabaseStmt *) command)->options, "is_template") != NULL ||
+		 find_option(((AlterDatabaseStmt *) command)->options, "allow_connections") != NULL))
+		return ((AlterDatabaseStmt *) command)->dbname;
+	return NULL;
+}
+
+static void
+after_command(const char *to_serve)
+{
 	Oid			database;
 
-	if (IsA(command, CreatedbStmt))
-		name = ((CreatedbStmt *) command)->dbname;
-	else if (IsA(command, AlterDatabaseStmt) &&
-			 (find_option(((AlterDatabaseStmt *) command)->options, "is_template") != NULL ||
-			  find_option(((AlterDatabaseStmt *) command)->options, "allow_connections") != NULL))
-		name = ((AlterDatabaseStmt *) command)->dbname;
-	if (name == NULL)
+	if (to_serve == NULL)
 		return;
-	database = get_database_oid(name, true);
+	database = get_database_oid(to_serve, true);
 	if (OidIsValid(database))
 		launcher_want_at_commit(database);
 }
@@ -170,16 +179,16 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo parameters,
 				QueryEnvironment *environment, DestReceiver *receiver, QueryCompletion *completion)
 {
-	Node	   *command = statement->utilityStmt;
+	const char *to_serve = database_to_serve(statement->utilityStmt);
 
-	before_command(command);
+	before_command(statement->utilityStmt);
 	if (previous_process_utility)
 		previous_process_utility(statement, query, read_only_tree, context, parameters, environment,
 								 receiver, completion);
 	else
 		standard_ProcessUtility(statement, query, read_only_tree, context, parameters, environment,
 								receiver, completion);
-	after_command(command);
+	after_command(to_serve);
 }
 
 /* utility_hook_init installs the hook; called once a process. */
