@@ -91,8 +91,8 @@ begin_reading(const PoolCatalog *catalog)
 
 /*
  * The list of columns of a gateway "g", its state "s" and recorded health "h",
- * in the order of the enum above.  Rows without an organization are left out by
- * the conditions below.
+ * in the order of the enum above.  Rows without an id or an organization are left
+ * out by the conditions below: the tables' owner decides what may be null there.
  */
 static void
 append_gateway_columns(StringInfo sql, HostColumns columns)
@@ -107,7 +107,7 @@ append_gateway_columns(StringInfo sql, HostColumns columns)
 static void
 append_filter(StringInfo sql, const char *table, StoreFilter filter)
 {
-	appendStringInfo(sql, " WHERE %s.\"orgId\" IS NOT NULL", table);
+	appendStringInfo(sql, " WHERE %s.id IS NOT NULL AND %s.\"orgId\" IS NOT NULL", table, table);
 	if (filter.org_id)
 		appendStringInfo(sql, " AND %s.\"orgId\" = $1", table);
 	if (filter.id)
@@ -464,7 +464,7 @@ sweep_slots(const PoolCatalog *catalog)
 
 	/* Listed before the rows are read: a slot made later has a row not read yet. */
 	owner_begin(&scope, catalog->gateways);
-	rows = owner_query(psprintf("SELECT g.id::uuid FROM %s g", catalog_name(catalog->gateways)), NULL);
+	rows = owner_query(psprintf("SELECT g.id::uuid FROM %s g WHERE g.id IS NOT NULL", catalog_name(catalog->gateways)), NULL);
 	for (uint64 i = 0; i < rows; i++)
 		(void) hash_search(ids, DatumGetUUIDP(column_of(SPI_tuptable->vals[i], 1, NULL)), HASH_ENTER, NULL);
 	owner_end(&scope);

@@ -142,7 +142,7 @@ worker_store_probes(const PoolCatalog *catalog, int *count, StringInfo problem)
 								", p.\"caCertificate\"::text, p.\"intervalMs\"::int4, p.\"timeoutMs\"::int4"
 								", p.rise::int4, p.fall::int4, p.required::boolean"
 								" FROM %s g LEFT JOIN %s p ON p.\"gatewayId\" = g.id"
-								" WHERE g.\"orgId\" IS NOT NULL AND (p.\"gatewayId\" IS NOT NULL OR %s IS NOT NULL)"
+								" WHERE g.id IS NOT NULL AND g.\"orgId\" IS NOT NULL AND (p.\"gatewayId\" IS NOT NULL OR %s IS NOT NULL)"
 								" ORDER BY g.id",
 								direct, catalog_name(catalog->gateways), catalog_name(catalog->probes), direct),
 					   NULL);
@@ -178,7 +178,7 @@ worker_store_memberships(const PoolCatalog *catalog, int *count)
 	owner_begin(&scope, catalog->memberships);
 	rows = owner_query(psprintf("SELECT m.\"gatewayPoolId\"::uuid, p.\"orgId\"::uuid, m.\"gatewayId\"::uuid"
 								" FROM %s m JOIN %s p ON p.id = m.\"gatewayPoolId\""
-								" WHERE p.\"orgId\" IS NOT NULL ORDER BY 1, 3",
+								" WHERE p.\"orgId\" IS NOT NULL AND m.\"gatewayId\" IS NOT NULL ORDER BY 1, 3",
 								catalog_name(catalog->memberships), catalog_name(catalog->pools)), NULL);
 	memberships = MemoryContextAllocHuge(context, Max(rows, 1) * sizeof(MembershipRow));
 	for (uint64 i = 0; i < rows; i++)
