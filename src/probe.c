@@ -257,6 +257,15 @@ conclude(ProbeResult *result, ProbeOutcome outcome, const char *reason)
 	return false;
 }
 
+static bool
+conclude_denied(ProbeResult *result, const char *why)
+{
+	char		reason[PROBE_REASON_SIZE];
+
+	snprintf(reason, sizeof(reason), "denied: %s", why);
+	return conclude(result, PROBE_INCONCLUSIVE, reason);
+}
+
 /*
  * probe_start begins a probe of an address, the target's.  What "spec" refers to
  * has to stay until its end.  Returns false, and fills "result", if it has ended
@@ -269,7 +278,7 @@ probe_start(Probe *probe, const ProbeSpec *spec, const struct sockaddr *address,
 
 	*result = (ProbeResult) {0};
 	if (refused != NULL)
-		return conclude(result, PROBE_INCONCLUSIVE, refused);
+		return conclude_denied(result, refused);
 
 	probe->spec = *spec;
 	probe->error[0] = '\0';
@@ -383,7 +392,7 @@ conclude_not_connected(Probe *probe, ProbeResult *result)
 	if (probe->open_errno != 0)
 		error = probe->open_errno;
 	if (probe->refused != NULL)
-		conclude(result, PROBE_INCONCLUSIVE, probe->refused);
+		conclude_denied(result, probe->refused);
 	else if (is_own_trouble(error))
 		conclude(result, PROBE_INCONCLUSIVE, own_trouble(error));
 	else if (error == ECONNREFUSED)

@@ -40,6 +40,8 @@
 #define LATENESS_STEPS 200
 #define LATENESS_SPAN (60 * USECS_PER_SEC)
 
+#define SWEEP_INTERVAL (60 * USECS_PER_SEC)
+
 #define EVENTS_AT_ONCE 64
 
 /* What the epoll set says of the resolver; of libcurl's sockets, the descriptor. */
@@ -119,6 +121,7 @@ struct Prober
 	int64		lag;
 	int64		stalled;		/* all stalls together */
 	int64		stalled_at;
+	int64		swept_at;		/* when the resolver last forgot unused names */
 	uint64		resolved;		/* the resolver's generation when it was last asked */
 	Lateness	lateness[2];	/* the current span and the one before */
 };
@@ -548,8 +551,6 @@ finish(Prober *prober, Target *target, ProbeResult *result, int64 started_at, in
 	news.changed = probe_record_add(&target->record, &target->plan.pace, result->outcome, now);
 	target->dark = target->record.verdict == PROBE_DOWN && result->hung;
 	target->asked = false;
-	if (result->outcome == PROBE_FAILED && !target->plan.spec.target.numeric)
-		resolver_doubt(prober->resolver, target->plan.spec.target.host, (struct sockaddr *) &target->address);
 	schedule(prober, target,
 			 probe_next_start(&target->record, &target->plan.pace, target->phase, started_at, now));
 	prober->user.tell(&news);
@@ -566,6 +567,8 @@ finish_run(Prober *prober, Run *run, ProbeResult *result, int64 now)
 		result->outcome = PROBE_INCONCLUSIVE;
 		strlcpy(result->reason, "the prober was late", PROBE_REASON_SIZE);
 	}
+	if (result->outcome != PROBE_SUCCEEDED && !target->plan.spec.target.numeric)
+		resolver_doubt(prober->resolver, target->plan.spec.target.host, (struct sockaddr *) &target->address);
 	free_run(prober, run);
 	finish(prober, target, result, run->started_at, now);
 }
@@ -843,6 +846,11 @@ prober_run(Prober *prober)
 	serve_events(prober);
 	serve_timer(prober);
 	resolver_run(prober->resolver, now);
+	if (now - prober->swept_at >= SWEEP_INTERVAL)
+	{
+		resolver_forget_unused(prober->resolver, now);
+		prober->swept_at = now;
+	}
 	expire_runs(prober);
 
 	now = clock_monotonic();

@@ -112,9 +112,11 @@ static int64 prune_after;
 /* Somebody else has recorded what happened so far: we are a standby, or have been. */
 static bool following;
 
-/* What is wrong with what is to be watched, as of the last read; or which table is locked. */
+/* What is wrong with what is to be watched, as of the last read. */
 static char read_problem[WORKER_TEXT_SIZE];
-static bool locked_out;
+
+/* Somebody has locked a table that is to be read, or to be written. */
+static bool locked_out[2];
 
 /* ERRORs in a row, and until when they are waited out. */
 static int	failures;
@@ -203,8 +205,8 @@ begin(PoolCatalog *catalog, bool to_write)
 	there = catalog_find_in_schema(catalog, served_schema);
 	if (!there)
 		looked.done = false;
-	locked_out = there && !worker_store_lock(catalog, to_write);
-	if (there && !locked_out)
+	locked_out[to_write] = there && !worker_store_lock(catalog, to_write);
+	if (there && !locked_out[to_write])
 		return true;
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	CommitTransactionCommand();
@@ -376,7 +378,7 @@ report_problem(int64 now)
 {
 	const char *problem = read_problem;
 
-	if (locked_out)
+	if (locked_out[false] || locked_out[true])
 		problem = "a table is locked: what happens is recorded when it is not";
 	if (problem[0] != '\0' && is_to_log(problem, now))
 		ereport(LOG,
