@@ -64,6 +64,30 @@ BEGIN
 END
 $function$;
 
+-- Picks without a pause until the answer is one of "wanted", nobody being "nobody". When was that?
+CREATE FUNCTION demo.await_pick(pool uuid, wanted text[], OUT picks int, OUT picked text, OUT at numeric)
+LANGUAGE plpgsql AS $function$
+DECLARE
+    began timestamptz := clock_timestamp();
+    answer uuid;
+BEGIN
+    picks := 0;
+    LOOP
+        answer := pick_healthy_gateway(pool, null_if_none => true);
+        at := extract(epoch FROM clock_timestamp());
+        picked := coalesce((SELECT g.name FROM gateways_v2 AS g WHERE g.id = answer), 'nobody');
+        picks := picks + 1;
+        IF picks = 1 THEN
+            PERFORM pg_advisory_lock(1);
+        END IF;
+        EXIT WHEN picked = ANY (wanted);
+        IF clock_timestamp() > began + interval '20 s' THEN
+            RAISE 'the picks did not change';
+        END IF;
+    END LOOP;
+END
+$function$;
+
 -- The live table: the pool's badge, its members, and where 40 picks go.
 CREATE FUNCTION demo.live_table(pool uuid) RETURNS SETOF text
 LANGUAGE plpgsql AS $function$

@@ -11,6 +11,8 @@ CREATE EXTENSION gateway_pool;
 SELECT host_test.add_org('public', 'Acme') AS acme, host_test.add_org('public', 'Globex') AS globex \gset
 SELECT host_test.add_gateway('public', :'acme', name)
     FROM unnest('{primary, standby-1, standby-2}'::text[]) AS name \g /dev/null
+SELECT host_test.add_gateway('public', :'acme', name, NULL)
+    FROM unnest('{edge-1, edge-2, edge-3}'::text[]) AS name \g /dev/null
 SELECT host_test.add_kubernetes_auth('public', :'acme', 'deploy-bot') \g /dev/null
 
 SELECT host_test.add_gateway('public', :'globex', 'stranger') AS stranger,

@@ -67,7 +67,7 @@ sub make_original
         INSERT INTO gateway_probes ("gatewayId", protocol, address, path, "expectedStatus", "serverName", "verifyTls",
                                     "caCertificate", "intervalMs", "timeoutMs", rise, fall, required)
         VALUES ('$gateway[2]', 'https', '[2001:db8::1]:8443', '/health', '200-299', 'gw2.example', false,
-                E'-----BEGIN\\nEND-----\\n', 2000, 1000, 3, 4, false);
+                E'-----BEGIN CERTIFICATE-----\\n-----END CERTIFICATE-----\\n', 2000, 1000, 3, 4, false);
         SELECT add_kubernetes_auth('$schema', '$acme', 'k' || i, ('c0000000-0000-4000-8000-00000000000' || i)::uuid)
           FROM generate_series(1, 3) i;
         UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$edge' WHERE id = '$auth';
