@@ -138,7 +138,8 @@ sub run_past_traps
     my $log = slurp_file($node->logfile, $offset);
     my %told;
 
-    while ($log =~ /LOG:  trap: \[([^%\]]+)\] ran as \[([^%\]]+)\]/g)
+    # What the worker of the database runs meanwhile has no application's name.
+    while ($log =~ /\[\d+\] \S+ LOG:  trap: \[([^%\]]+)\] ran as \[([^%\]]+)\]/g)
     {
         $told{"$1 as $2"} = 1 unless defined $allowed && $1 =~ $allowed;
     }
@@ -210,7 +211,7 @@ sub attach_trap_triggers
     $db->value('CREATE EXTENSION gateway_pool');
     add_rows($db);
     $owner->value($traps);
-    attach_trap_triggers($owner, @ours, @hosts);
+    attach_trap_triggers($owner, @ours, @hosts, qw(gateway_health gateway_health_events));
     $owner->value(join(';', map { qq{
         ALTER TABLE $_ ALTER } . ($_ eq 'gateway_states' ? '"changedAt"' : '"updatedAt"') . qq{ SET DEFAULT trap_time('default of $_');
         CREATE POLICY trap ON $_ USING (trap('policy of $_')) WITH CHECK (trap('policy of $_'));
@@ -694,6 +695,27 @@ foreach (
           || diag("got: $result->{state} $result->{out} $result->{err}");
         ok(slurp_file($node->logfile, $offset) !~ /was terminated by signal|PANIC/, "$label: no crash");
     }
+}
+
+# 8. The worker is a superuser's process: what it reads and writes springs the owner's casts and triggers as the owner.
+{
+    my $db = make_host('watched');
+    my $owner = $db->as('app_owner');
+    my ($log, %told);
+
+    $db->value('CREATE EXTENSION gateway_pool');
+    add_rows($db);
+    $owner->value($traps);
+    $owner->value(q{ALTER TABLE gateways_v2 ALTER heartbeat TYPE trap_word USING 'word'});
+    attach_trap_triggers($owner, qw(gateway_health gateway_health_events));
+    $owner->value('UPDATE gateways_v2 SET "heartbeatTTL" = 0');
+    ok($node->poll_query_until('watched', "SELECT count(*) > 0 FROM gateway_health WHERE status = 'unhealthy'"),
+        'the worker recorded what a row says that is cast');
+    $log = slurp_file($node->logfile);
+    $told{$1}{$2} = 1 while $log =~ /\[\d+\] LOG:  trap: \[([^%\]]+)\] ran as \[([^%\]]+)\]/g;
+    is(join(' ', sort map { keys %$_ } @told{'cast to timestamptz', 'trigger after gateway_health', 'trigger before gateway_health_events'}),
+        'app_owner app_owner app_owner', 'it ran casts and triggers as the owner');
+    is(join(' ', grep { $_ ne 'app_owner' } map { keys %$_ } values %told), '', 'and never anything with other rights');
 }
 
 done_testing();

@@ -15,8 +15,8 @@ use Test::More;
 our @EXPORT_OK = qw(start_node same_lines);
 
 # Starts a server whose settings are those of the tests here: the library is
-# preloaded, and evidence that ran out is judged as when the server has been up
-# for a while.
+# preloaded, evidence that ran out is judged as when the server has been up for a
+# while, and each database may have a worker.
 sub start_node
 {
     my ($name, %params) = @_;
@@ -25,7 +25,8 @@ sub start_node
 
     $node->init(extra => ['--locale=C', '--encoding=UTF8']);
     $node->append_conf('postgresql.conf', join("\n", "timezone = 'UTC'",
-            "shared_preload_libraries = 'gateway_pool'", 'gateway_pool.startup_grace = 0', $conf));
+            "shared_preload_libraries = 'gateway_pool'", 'gateway_pool.startup_grace = 0',
+            'max_worker_processes = 64', $conf));
     $node->start;
     return $node;
 }
