@@ -122,8 +122,8 @@ subtest 'installed, or not' => sub {
     $app->value('SELECT uninstall_gateway_pools()');
     serves($main, '-', 'gone when uninstalled');
     within(2, $app, q{SELECT count(*) FROM gateway_pool_workers WHERE database = 'app'}, '0', 'with all that was known of it');
-    $app->value("SELECT pick_healthy_gateway('$pool')");
-    $app->shows(q{SELECT count(*) FROM gateway_pool_workers WHERE database = 'app'}, '0', 'picks that go on ask for none');
+    $app->shows(qq{SELECT g IS NOT NULL, (SELECT count(*) FROM gateway_pool_workers WHERE database = 'app')
+        FROM pick_healthy_gateway('$pool') AS g}, 't|0', 'picks that go on ask for none');
     $app->value('SELECT install_gateway_pools()');
     serves($main, 'app', 'back when installed');
     $app->value('DROP EXTENSION gateway_pool CASCADE');
@@ -262,7 +262,9 @@ subtest 'what may end them' => sub {
     serves($main, 'app copy', 'both are served');
     $main->shows(pid_sql('app'), $pid, 'by the worker that was there');
 
+    my @pids = all_pids($main);
     $main->value("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'gateway_pool %'");
+    gone(2, 'all at once: all are gone', @pids);
     within(6, $main, $served, 'app copy', 'all at once: all are back');
 
     $pid = $main->value(pid_sql('app'));
@@ -273,7 +275,7 @@ subtest 'what may end them' => sub {
     $main->shows(pid_sql('app'), $pid, 'the same one');
 
     my $offset = -s $node->logfile;
-    my @pids = all_pids($main);
+    @pids = all_pids($main);
     kill 'KILL', $main->value(pid_sql('app'));
     $app->wait_for_recovery($offset);
     eval { $main->end };
