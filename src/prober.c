@@ -32,6 +32,9 @@
 /* A start that is later than half its interval, and than this, is left out. */
 #define LATE_START (200 * INT64CONST(1000))
 
+/* What was found of those that are down is held for so long at a time while they wait for a place. */
+#define HOLD (2 * USECS_PER_SEC)
+
 /* How long timeouts are no evidence after a stall, for people to read. */
 #define ABSTENTION USECS_PER_SEC
 
@@ -122,6 +125,7 @@ struct Prober
 	int64		stalled;		/* all stalls together */
 	int64		stalled_at;
 	int64		swept_at;		/* when the resolver last forgot unused names */
+	int64		held_at;		/* when all that wait were held last */
 	uint64		resolved;		/* the resolver's generation when it was last asked */
 	Lateness	lateness[2];	/* the current span and the one before */
 };
@@ -703,6 +707,26 @@ start_run(Prober *prober, Target *target, int64 now)
 	return true;
 }
 
+/*
+ * When many gateways hang, each of them waits for long between two probes.  That
+ * it has not been probed for so long must not make it look alive meanwhile.
+ */
+static void
+hold(Prober *prober, Target *target, int64 now)
+{
+	if (target->record.verdict == PROBE_DOWN)
+		prober->user.hold(&target->gateway, now + HOLD + target->plan.timeout);
+}
+
+static void
+hold_waiting(Prober *prober, dlist_head *waiting, int64 now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, waiting)
+		hold(prober, dlist_container(Target, list_node, iter.cur), now);
+}
+
 static void
 start_or_wait(Prober *prober, Target *target, int64 now)
 {
@@ -711,6 +735,7 @@ start_or_wait(Prober *prober, Target *target, int64 now)
 	target->place = TARGET_WAITING;
 	prober->waiting_count++;
 	dlist_push_tail(target->dark ? &prober->waiting_dark : &prober->waiting, &target->list_node);
+	hold(prober, target, now);
 }
 
 /* Finds the address of a target, and goes on from there. */
@@ -857,6 +882,12 @@ prober_run(Prober *prober)
 	start_resolved(prober, now);
 	start_waiting(prober, &prober->waiting, now);
 	start_waiting(prober, &prober->waiting_dark, now);
+	if (now - prober->held_at >= HOLD / 2)
+	{
+		prober->held_at = now;
+		hold_waiting(prober, &prober->waiting, now);
+		hold_waiting(prober, &prober->waiting_dark, now);
+	}
 	start_due(prober, now);
 	serve_timer(prober);
 	prober->planned = next_run(prober, clock_monotonic());

@@ -39,6 +39,8 @@ typedef struct ProberUser
 	/* Gives the record of a gateway that is new to the prober; all zero if there is none. */
 	ProbeRecord (*recall) (const pg_uuid_t *gateway);
 	void		(*tell) (const ProbeNews *news);
+	/* A gateway that is down has to wait for a place: what was found counts until then. */
+	void		(*hold) (const pg_uuid_t *gateway, int64 until);
 } ProberUser;
 
 /* How it goes, for people. */

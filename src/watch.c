@@ -120,6 +120,20 @@ tell(const ProbeNews *news)
 	probe_request_answer(watched->slot);
 }
 
+/* Has what probes found count for longer, if it does now. */
+static void
+hold(const pg_uuid_t *gateway, int64 until)
+{
+	WatchedGateway *watched = hash_search(gateways, gateway, HASH_FIND, NULL);
+	ProbeFinding finding;
+
+	if (watched == NULL || !health_evidence_finding(watched->slot, clock_monotonic(), &finding) ||
+		finding.counts_until >= until)
+		return;
+	finding.counts_until = until;
+	health_evidence_store_probe(watched->slot, &finding);
+}
+
 /* watch_start sets up a watch of nothing so far; once a process. */
 void
 watch_start(void)
@@ -129,7 +143,8 @@ watch_start(void)
 		.acquire_descriptor = AcquireExternalFD,
 		.release_descriptor = ReleaseExternalFD,
 		.recall = recall,
-		.tell = tell
+		.tell = tell,
+		.hold = hold
 	};
 	HASHCTL		control = {.keysize = sizeof(pg_uuid_t)};
 
