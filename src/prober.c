@@ -330,6 +330,7 @@ prober_set_concurrency(Prober *prober, int concurrency)
 	free_runs(prober);
 	if (prober->runs != NULL)
 		pfree(prober->runs);
+	prober->runs = NULL;
 	dlist_init(&prober->free_runs);
 	prober->runs = MemoryContextAllocZero(prober->context, sizeof(Run) * concurrency);
 	for (; prober->run_count < concurrency; prober->run_count++)
