@@ -843,6 +843,9 @@ next_run(Prober *prober, int64 now)
 
 		next = Min(next, (due + TICK - 1) / TICK * TICK);
 	}
+	/* A name that is in a file was resolved while another one was asked for. */
+	if (!dlist_is_empty(&prober->resolving) && prober->resolved != resolver_generation(prober->resolver))
+		next = Min(next, now);
 	/* Somebody else may have the descriptors that we wait for. */
 	if (prober->waiting_count > 0)
 		next = Min(next, now + TICK);
