@@ -444,7 +444,9 @@ recover(MemoryContext context)
 	FlushErrorState();
 
 	paused_until = now + Min(FIRST_PAUSE << Min(failures, 10), LAST_PAUSE);
-	failures++;
+	/* A row that somebody has locked may be free again at any moment. */
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		failures++;
 	worker_slots_report_problem(error->message);
 	worker_slots_report_activity("waiting after an error", false);
 	RESUME_INTERRUPTS();
