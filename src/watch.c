@@ -48,6 +48,7 @@ typedef struct WatchedPool
 	pg_uuid_t	id;				/* the key */
 	pg_uuid_t	org_id;
 	bool		kept;
+	bool		is_new;			/* was not there when the tables were read before */
 	bool		served;			/* has an eligible member, as was told last */
 	int			first_member;	/* in the list of all members */
 	int			member_count;
@@ -272,11 +273,8 @@ watch_gateway(const GatewayRow *row, bool follow)
 }
 
 static void
-watch_gateways(const PoolCatalog *catalog, bool follow, StringInfo problem)
+watch_gateways(const GatewayRow *rows, int count, const List *made, bool follow)
 {
-	int			count;
-	List	   *made = NIL;
-	GatewayRow *rows = read_gateways(catalog, &count, &made, problem);
 	HASH_SEQ_STATUS scan;
 	WatchedGateway *watched;
 	ListCell   *cell;
@@ -301,21 +299,25 @@ watch_gateways(const PoolCatalog *catalog, bool follow, StringInfo problem)
 	}
 }
 
+/* Pools whose loss or return somebody else tells are taken for new ones: as they are now. */
 static void
-watch_pools(const PoolCatalog *catalog)
+watch_pools(const MembershipRow *rows, int count, bool follow)
 {
-	int			count;
-	MembershipRow *rows = worker_store_memberships(catalog, &count);
+	WatchedGateway **former = members;
 	HASH_SEQ_STATUS scan;
 	WatchedPool *pool;
 
-	if (members != NULL)
-		pfree(members);
 	members = MemoryContextAllocHuge(context, sizeof(WatchedGateway *) * Max(count, 1));
+	if (former != NULL)
+		pfree(former);
 
 	hash_seq_init(&scan, pools);
 	while ((pool = hash_seq_search(&scan)) != NULL)
-		pool->kept = false;
+	{
+		pool->kept = pool->is_new = false;
+		if (follow)
+			(void) hash_search(pools, &pool->id, HASH_REMOVE, NULL);
+	}
 	for (int i = 0; i < count; i++)
 	{
 		bool		found;
@@ -326,6 +328,7 @@ watch_pools(const PoolCatalog *catalog)
 		if (!pool->kept)
 		{
 			pool->kept = true;
+			pool->is_new = !found;
 			pool->org_id = rows[i].org_id;
 			pool->first_member = i;
 			pool->member_count = 0;
@@ -333,7 +336,7 @@ watch_pools(const PoolCatalog *catalog)
 		/* NULL where there was no room for its slot. */
 		members[i] = hash_search(gateways, &rows[i].gateway, HASH_FIND, NULL);
 		pool->member_count++;
-		if (!found && members[i] != NULL)
+		if (pool->is_new && members[i] != NULL)
 			pool->served |= members[i]->eligible;
 	}
 
@@ -345,10 +348,8 @@ watch_pools(const PoolCatalog *catalog)
 }
 
 static void
-watch_probes(const PoolCatalog *catalog, StringInfo problem)
+watch_probes(const ProbeRow *rows, int count)
 {
-	int			count;
-	ProbeRow   *rows = worker_store_probes(catalog, &count, problem);
 	ProbePlan  *plans = palloc_extended(sizeof(ProbePlan) * Max(count, 1), MCXT_ALLOC_HUGE);
 	int			plan_count = 0;
 	int64		now = clock_monotonic();
@@ -406,13 +407,24 @@ watch_probes(const PoolCatalog *catalog, StringInfo problem)
  * watch_read reads from the tables what there is to watch, in the caller's
  * transaction.  With "follow", somebody else records what happens: what he has
  * recorded is believed.  What cannot be watched is told in "problem".
+ *
+ * All is read before any of it is taken: after an ERROR half-way, pools would have
+ * members that are not watched any more.
  */
 void
 watch_read(const PoolCatalog *catalog, bool follow, StringInfo problem)
 {
-	watch_gateways(catalog, follow, problem);
-	watch_pools(catalog);
-	watch_probes(catalog, problem);
+	int			gateway_count;
+	int			membership_count;
+	int			probe_count;
+	List	   *made = NIL;
+	GatewayRow *gateway_rows = read_gateways(catalog, &gateway_count, &made, problem);
+	MembershipRow *membership_rows = worker_store_memberships(catalog, &membership_count);
+	ProbeRow   *probe_rows = worker_store_probes(catalog, &probe_count, problem);
+
+	watch_gateways(gateway_rows, gateway_count, made, follow);
+	watch_pools(membership_rows, membership_count, follow);
+	watch_probes(probe_rows, probe_count);
 	is_to_read = false;
 	has_changed = true;
 }
