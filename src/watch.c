@@ -287,7 +287,10 @@ watch_gateways(const GatewayRow *rows, int count, const List *made, bool follow)
 	hash_seq_init(&scan, gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
 		if (!watched->kept)
+		{
+			probe_request_answer(watched->slot);
 			(void) hash_search(gateways, &watched->id, HASH_REMOVE, NULL);
+		}
 
 	/* Who deleted his row before its slot was there could not free it. */
 	foreach(cell, made)
