@@ -13,6 +13,7 @@
 #include <arpa/inet.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 
 #include "probe.h"
 
@@ -32,7 +33,7 @@ struct Probe
 	int			open_errno;		/* why there is no socket */
 	const char *refused;		/* why the address must not be connected to */
 	bool		answered;		/* the header of an answer is complete */
-	bool		oversized;		/* more was sent than is read */
+	bool		oversized;		/* so much was read, and there is more */
 	int64		read_before;	/* bytes that the handshake took; -1 before its end */
 };
 
@@ -296,15 +297,18 @@ probe_start(Probe *probe, const ProbeSpec *spec, const struct sockaddr *address,
 	return true;
 }
 
+/* What came meanwhile and waits in the socket has not been read. */
 static int64
-bytes_received(Probe *probe)
+bytes_read(Probe *probe)
 {
 	struct tcp_info info = {0};
 	socklen_t	length = sizeof(info);
+	int			unread = 0;
 
-	if (probe->socket < 0 || getsockopt(probe->socket, IPPROTO_TCP, TCP_INFO, &info, &length) != 0)
+	if (probe->socket < 0 || getsockopt(probe->socket, IPPROTO_TCP, TCP_INFO, &info, &length) != 0 ||
+		ioctl(probe->socket, FIONREAD, &unread) != 0)
 		return 0;
-	return info.tcpi_bytes_received;
+	return (int64) info.tcpi_bytes_received - unread;
 }
 
 static bool
@@ -317,8 +321,8 @@ shook_hands(Probe *probe)
 }
 
 /*
- * probe_has_enough tells, after something has arrived, that more of the answer
- * was sent than is read: an endless header is no answer.
+ * probe_has_enough tells, after something has been read, that it was more of the
+ * answer than ever is: an endless header is no answer.
  */
 bool
 probe_has_enough(Probe *probe)
@@ -326,8 +330,8 @@ probe_has_enough(Probe *probe)
 	if (!speaks_http(&probe->spec))
 		return false;
 	if (probe->read_before < 0 && shook_hands(probe))
-		probe->read_before = bytes_received(probe);
-	probe->oversized = probe->read_before >= 0 && bytes_received(probe) - probe->read_before > ANSWER_MAX;
+		probe->read_before = bytes_read(probe);
+	probe->oversized = probe->read_before >= 0 && bytes_read(probe) - probe->read_before > ANSWER_MAX;
 	return probe->oversized;
 }
 
