@@ -33,7 +33,7 @@ struct Probe
 	int			open_errno;		/* why there is no socket */
 	const char *refused;		/* why the address must not be connected to */
 	bool		answered;		/* the header of an answer is complete */
-	bool		oversized;		/* so much was read, and there is more */
+	bool		oversized;		/* more was read than an answer may have */
 	int64		read_before;	/* bytes that the handshake took; -1 before its end */
 };
 
@@ -405,8 +405,11 @@ conclude_not_connected(Probe *probe, ProbeResult *result)
 		conclude(result, PROBE_FAILED, "host unreachable");
 	else if (error == ETIMEDOUT)
 		conclude(result, PROBE_FAILED, "timeout while connecting");
+	else if (error == ECONNRESET && probe->spec.protocol == PROBE_TCP)
+		/* Only who has accepted can reset; whether we notice is a matter of luck. */
+		conclude(result, PROBE_SUCCEEDED, "");
 	else if (error == ECONNRESET)
-		conclude(result, PROBE_FAILED, "reset while connecting");
+		conclude(result, PROBE_FAILED, "reset");
 	else
 		conclude(result, PROBE_FAILED, "not connected");
 }
