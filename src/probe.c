@@ -152,6 +152,18 @@ write_host(char *place, size_t size, const char *host)
 	snprintf(place, size, strchr(host, ':') != NULL ? "[%s]" : "%s", host);
 }
 
+/* The file of the system's authorities, or NULL. */
+static const char *
+system_bundle(CURL *easy)
+{
+	char	   *bundle = NULL;
+
+#if LIBCURL_VERSION_NUM >= 0x075400
+	(void) curl_easy_getinfo(easy, CURLINFO_CAINFO, &bundle);
+#endif
+	return bundle;
+}
+
 static bool
 set_options(Probe *probe, const struct sockaddr *address)
 {
@@ -234,6 +246,16 @@ set_options(Probe *probe, const struct sockaddr *address)
 
 			SET(CURLOPT_CAINFO_BLOB, &blob);
 			SET(CURLOPT_CAINFO, (char *) NULL);
+			SET(CURLOPT_CAPATH, (char *) NULL);
+		}
+		else if (!spec->verify_tls)
+		{
+			SET(CURLOPT_CAINFO, (char *) NULL);
+			SET(CURLOPT_CAPATH, (char *) NULL);
+		}
+		else if (system_bundle(easy) != NULL)
+		{
+			/* Libcurl keeps what it has read of a bundle; reading takes 50 ms. */
 			SET(CURLOPT_CAPATH, (char *) NULL);
 		}
 	}
