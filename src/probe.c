@@ -27,6 +27,7 @@ struct Probe
 	ProbeRefusal refusal;
 	void	   *owner;
 	ProbeSpec	spec;
+	struct curl_slist *headers;
 	struct curl_slist *connect_to;
 	char		error[CURL_ERROR_SIZE];
 	int			socket;			/* or -1; closed by libcurl when the probe has ended */
@@ -110,9 +111,11 @@ probe_create(CURLM *multi, ProbeRefusal refusal)
 	if (probe == NULL)
 		return NULL;
 	probe->easy = curl_easy_init();
-	if (probe->easy == NULL)
+	/* Who keeps no connection says so (RFC 9112, 9.6). */
+	probe->headers = curl_slist_append(NULL, "Connection: close");
+	if (probe->easy == NULL || probe->headers == NULL)
 	{
-		free(probe);
+		probe_destroy(probe);
 		return NULL;
 	}
 	probe->multi = multi;
@@ -126,6 +129,7 @@ void
 probe_destroy(Probe *probe)
 {
 	curl_easy_cleanup(probe->easy);
+	curl_slist_free_all(probe->headers);
 	free(probe);
 }
 
@@ -221,6 +225,7 @@ set_options(Probe *probe, const struct sockaddr *address)
 	{
 		SET(CURLOPT_REQUEST_TARGET, spec->path);
 		SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+		SET(CURLOPT_HTTPHEADER, probe->headers);
 		SET(CURLOPT_USERAGENT, "gateway_pool/" GATEWAY_POOL_VERSION);
 		SET(CURLOPT_HEADERFUNCTION, take_header);
 		SET(CURLOPT_HEADERDATA, probe);
