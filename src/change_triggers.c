@@ -79,6 +79,8 @@ tell_update(TriggerData *call, const PoolCatalog *catalog)
 		publication_deletion(catalog, id_of(call, call->tg_trigtuple));
 	if (changes(call, "id") || changes(call, "orgId") || changes(call, "capabilities"))
 		catalog_invalidate(catalog->marker);
+	if (changes(call, "directAddress"))
+		catalog_invalidate(catalog->probes);
 
 	if (host_columns_read_tuple(call->tg_newtuple, RelationGetDescr(call->tg_relation), &host))
 	{

@@ -402,7 +402,9 @@ turn(void)
 	AcceptInvalidationMessages();
 	if (OidIsValid(served_schema))
 	{
-		watch_take_requests();
+		/* Who has just changed how a gateway is probed means that. */
+		if (locked_out || clock_monotonic() < paused_until || !(is_to_look() || watch_is_to_read()))
+			watch_take_requests();
 		prober_run(watch_prober());
 		report_round(clock_monotonic());
 	}
