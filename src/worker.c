@@ -403,7 +403,7 @@ turn(void)
 	if (OidIsValid(served_schema))
 	{
 		/* Who has just changed how a gateway is probed means that. */
-		if (locked_out || clock_monotonic() < paused_until || !(is_to_look() || watch_is_to_read()))
+		if (locked_out[false] || clock_monotonic() < paused_until || !(is_to_look() || watch_is_to_read()))
 			watch_take_requests();
 		prober_run(watch_prober());
 		report_round(clock_monotonic());
