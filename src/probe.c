@@ -216,6 +216,7 @@ set_options(Probe *probe, const struct sockaddr *address)
 	SET(CURLOPT_FRESH_CONNECT, 1L);
 	SET(CURLOPT_FORBID_REUSE, 1L);
 	SET(CURLOPT_TCP_KEEPALIVE, 0L);
+	SET(CURLOPT_TCP_NODELAY, speaks_http(spec) || speaks_tls(spec) ? 1L : 0L);
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, probe);
 	SET(CURLOPT_BUFFERSIZE, (long) ANSWER_MAX);

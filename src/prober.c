@@ -118,7 +118,7 @@ struct Prober
 	int			live_room;		/* places left for each kind */
 	int			dark_room;
 	int64		timer;			/* libcurl's next, or PG_INT64_MAX */
-	Run		  **sockets;		/* by descriptor, malloc'ed: libcurl's callbacks use it */
+	Run		  **sockets;		/* by descriptor, NULL if it is not waited for; malloc'ed: libcurl's callbacks use it */
 	int			socket_room;
 	int64		planned;		/* when the next round is to begin */
 	int64		lag;
@@ -130,7 +130,13 @@ struct Prober
 	Lateness	lateness[2];	/* the current span and the one before */
 };
 
-/* Libcurl tells which descriptors it waits for, and for what. */
+/* Who has the sockets that libcurl shuts down after their probes have ended. */
+static Run	nobody;
+
+/*
+ * Libcurl tells which descriptors it waits for, and for what.  One that it waits
+ * for no more is about to be closed, and leaves the epoll set by that.
+ */
 static int
 watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
 {
@@ -142,7 +148,6 @@ watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
 
 	if (what == CURL_POLL_REMOVE)
 	{
-		(void) epoll_ctl(prober->epoll, EPOLL_CTL_DEL, item, NULL);
 		if (item < prober->socket_room)
 			prober->sockets[item] = NULL;
 		return 0;
@@ -159,9 +164,12 @@ watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
 		prober->socket_room = room;
 	}
 	prober->sockets[item] = probe_owner(easy);
-	if (epoll_ctl(prober->epoll, EPOLL_CTL_MOD, item, &event) != 0 &&
-		(errno != ENOENT || epoll_ctl(prober->epoll, EPOLL_CTL_ADD, item, &event) != 0))
+	if (prober->sockets[item] == NULL)
+		prober->sockets[item] = &nobody;
+	if (epoll_ctl(prober->epoll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, item, &event) != 0 &&
+		(errno != EEXIST || epoll_ctl(prober->epoll, EPOLL_CTL_MOD, item, &event) != 0))
 		return -1;
+	(void) curl_multi_assign(prober->multi, item, prober);
 	return 0;
 }
 
@@ -617,9 +625,15 @@ serve_socket(Prober *prober, int item, uint32 events)
 	Run		   *run;
 	int			running;
 
+	if (prober->sockets[item] == NULL)
+	{
+		/* It was not closed after all. */
+		(void) epoll_ctl(prober->epoll, EPOLL_CTL_DEL, item, NULL);
+		return;
+	}
 	(void) curl_multi_socket_action(prober->multi, item, what, &running);
 	finish_ended(prober);
-	run = item < prober->socket_room ? prober->sockets[item] : NULL;
+	run = prober->sockets[item];
 	if (run != NULL && run->target != NULL && probe_has_enough(run->probe))
 	{
 		ProbeResult result;
