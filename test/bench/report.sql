@@ -1,14 +1,6 @@
 -- What was found, beside the budgets: table bench.report.
 
-CREATE FUNCTION bench.us(us double precision) RETURNS text LANGUAGE sql AS $function$
-    SELECT CASE WHEN us < 10 THEN round(us::numeric, 2) WHEN us < 100 THEN round(us::numeric, 1)
-                ELSE round(us::numeric) END || ' µs'
-$function$;
-
--- Reached and rival as shown, ratio as compared, and whether that keeps the budget; NULL where there is none.
-CREATE TABLE bench.report (
-    place int GENERATED ALWAYS AS IDENTITY,
-    what text, budget text, reached text, rival text, ratio double precision, met boolean);
+\ir report_table.sql
 
 INSERT INTO bench.report (what, budget, reached, rival, ratio, met)
     SELECT 'warm pick, 10 members, of 2,000 pools', '40 times faster', bench.us(pick), 'SQL ' || bench.us(rival),
