@@ -11,8 +11,8 @@
  * probes, and then at most one short transaction of each kind: probes never wait
  * for a table.  In between it holds no lock and no transaction.
  *
- * An ERROR ends the turn, not the worker: after it, tables are left alone for a
- * while, and probes go on.
+ * An ERROR ends the turn, not the worker: after it, what failed is left alone for
+ * a while, and all else goes on.
  */
 #include "postgres.h"
 
@@ -68,12 +68,26 @@ PGDLLEXPORT void gateway_pool_worker_main(Datum arg);
 /* What is left to be recorded at the end has this time. */
 #define LAST_WORDS USECS_PER_SEC
 
-/* After an ERROR the next turn waits so long, doubled each time up to the last. */
+/* What failed is tried again after this, doubled each time up to the last. */
 #define FIRST_PAUSE USECS_PER_SEC
 #define LAST_PAUSE (60 * USECS_PER_SEC)
 
 /* The same message is not logged again for so long. */
 #define LOG_PAUSE (3600 * USECS_PER_SEC)
+
+#define LOCKED "a table or a row is locked: what happens is recorded when it is not"
+
+/* What a turn does; each fails by itself. */
+typedef enum Chore
+{
+	PROBE,
+	LOOK,
+	READ,
+	CONFIRM,
+	RECORD,
+	PRUNE,
+	CHORES
+} Chore;
 
 /* Settings that the database, or the server, may have for others than us. */
 static const char *const pinned_settings[][2] = {
@@ -115,12 +129,35 @@ static bool following;
 /* What is wrong with what is to be watched, as of the last read. */
 static char read_problem[WORKER_TEXT_SIZE];
 
-/* Somebody has locked a table that is to be read, or to be written. */
-static bool locked_out[2];
+/* How each has gone last: ERRORs in a row, and until when they are waited out. */
+static struct
+{
+	int			failures;
+	int64		paused_until;
+	char		problem[WORKER_TEXT_SIZE];
+}			chores[CHORES];
 
-/* ERRORs in a row, and until when they are waited out. */
-static int	failures;
-static int64 paused_until;
+/* The one that is being done, and that it could not be: somebody has locked a table. */
+static Chore chore;
+static bool locked_out;
+
+/* Begins a chore, unless it is to be left alone for now. */
+static bool
+begin_chore(Chore which, int64 now)
+{
+	if (now < chores[which].paused_until)
+		return false;
+	chore = which;
+	locked_out = false;
+	return true;
+}
+
+static void
+end_chore(void)
+{
+	chores[chore].failures = 0;
+	strlcpy(chores[chore].problem, locked_out ? LOCKED : "", WORKER_TEXT_SIZE);
+}
 
 static void
 pin_settings(void)
@@ -161,6 +198,7 @@ look(void)
 	Oid			schema;
 	bool		serves;
 
+	looked.done = false;
 	looked.changes = catalog_changes();
 	looked.wants = worker_slots_wants();
 
@@ -205,8 +243,8 @@ begin(PoolCatalog *catalog, bool to_write)
 	there = catalog_find_in_schema(catalog, served_schema);
 	if (!there)
 		looked.done = false;
-	locked_out[to_write] = there && !worker_store_lock(catalog, to_write);
-	if (there && !locked_out[to_write])
+	locked_out = there && !worker_store_lock(catalog, to_write);
+	if (there && !locked_out)
 		return true;
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	CommitTransactionCommand();
@@ -229,6 +267,7 @@ read_tables(int64 now, bool standby)
 	StringInfoData problem;
 
 	read_at = now;
+	watch_forget();
 	if (!begin(&catalog, false))
 		return;
 	worker_slots_report_activity("reading gateways", true);
@@ -310,9 +349,12 @@ serve(int64 now)
 	bool		standby = RecoveryInProgress();
 	int64		read_interval = standby ? STANDBY_READ_INTERVAL : READ_INTERVAL;
 
-	if (read_at == 0 || now >= read_at + read_interval || (following && !standby) ||
-		(watch_is_to_read() && now >= read_at + READ_PAUSE))
+	if ((read_at == 0 || now >= read_at + read_interval || (following && !standby) ||
+		 (watch_is_to_read() && now >= read_at + READ_PAUSE)) && begin_chore(READ, now))
+	{
 		read_tables(now, standby);
+		end_chore();
+	}
 	if (standby || following)
 		return;
 
@@ -321,13 +363,22 @@ serve(int64 now)
 	{
 		judged_at = now;
 		watch_judge();
-		if (watch_is_to_confirm())
+		if (watch_is_to_confirm() && begin_chore(CONFIRM, now))
+		{
 			confirm_expiries();
+			end_chore();
+		}
 	}
-	if (health_record_length() > 0 && now >= write_after)
+	if (health_record_length() > 0 && now >= write_after && begin_chore(RECORD, now))
+	{
 		write_after = record_changes() ? 0 : now + LOCKED_PAUSE;
-	if (now >= prune_after)
+		end_chore();
+	}
+	if (now >= prune_after && begin_chore(PRUNE, now))
+	{
 		prune_after = now + (prune_events() ? TURN_PAUSE : PRUNE_INTERVAL);
+		end_chore();
+	}
 }
 
 /* When the next turn is due, if nobody wakes us before. */
@@ -338,14 +389,14 @@ next_turn(int64 now)
 
 	if (!OidIsValid(served_schema))
 		return next;
-	next = Min(next, prober_next_run(watch_prober()));
-	if (now < paused_until || following)
+	next = Min(next, Max(prober_next_run(watch_prober()), chores[PROBE].paused_until));
+	if (following)
 		return next;
 	next = Min(next, Max(watch_next_change(), judged_at + JUDGE_PAUSE));
 	if (watch_has_changed())
 		next = Min(next, judged_at + JUDGE_PAUSE);
 	if (health_record_length() > 0)
-		next = Min(next, Max(write_after, now));
+		next = Min(next, Max(write_after, chores[RECORD].paused_until));
 	return next;
 }
 
@@ -378,8 +429,9 @@ report_problem(int64 now)
 {
 	const char *problem = read_problem;
 
-	if (locked_out[false] || locked_out[true])
-		problem = "a table is locked: what happens is recorded when it is not";
+	for (int i = 0; i < CHORES; i++)
+		if (chores[i].problem[0] != '\0')
+			problem = chores[i].problem;
 	if (problem[0] != '\0' && is_to_log(problem, now))
 		ereport(LOG,
 				(errmsg("gateway_pool: %s", problem)));
@@ -400,24 +452,28 @@ turn(void)
 			watch_forget();
 	}
 	AcceptInvalidationMessages();
-	if (OidIsValid(served_schema))
+	now = clock_monotonic();
+	if (OidIsValid(served_schema) && begin_chore(PROBE, now))
 	{
-		/* Who has just changed how a gateway is probed means that. */
-		if (locked_out[false] || clock_monotonic() < paused_until || !(is_to_look() || watch_is_to_read()))
+		/* Who has just changed how a gateway is probed, and asks for that, means the change. */
+		if (!(is_to_look() || watch_is_to_read()) ||
+			chores[LOOK].problem[0] != '\0' || chores[READ].problem[0] != '\0')
 			watch_take_requests();
 		prober_run(watch_prober());
-		report_round(clock_monotonic());
+		end_chore();
+		now = clock_monotonic();
+		report_round(now);
 	}
 
-	now = clock_monotonic();
-	if (now < paused_until)
-		return;
-	if (is_to_look())
+	if (is_to_look() && begin_chore(LOOK, now))
+	{
 		look();
+		end_chore();
+	}
 	if (leaving)
 		return;
-	serve(now);
-	failures = 0;
+	if (OidIsValid(served_schema))
+		serve(now);
 	report_problem(now);
 	worker_slots_report_activity(following ? "standby: probing" : "probing", false);
 }
@@ -436,7 +492,7 @@ recover(MemoryContext context)
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
-	if (is_to_log(error->message, now))
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && is_to_log(error->message, now))
 		EmitErrorReport();
 	AbortCurrentTransaction();
 	/* What a transaction would have released, where there was none. */
@@ -445,12 +501,19 @@ recover(MemoryContext context)
 	MemoryContextSwitchTo(context);
 	FlushErrorState();
 
-	paused_until = now + Min(FIRST_PAUSE << Min(failures, 10), LAST_PAUSE);
-	/* A row that somebody has locked may be free again at any moment. */
-	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-		failures++;
-	worker_slots_report_problem(error->message);
-	worker_slots_report_activity("waiting after an error", false);
+	/* A row that is locked is waited for as a table is, but not as often: that takes time. */
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+	{
+		chores[chore].paused_until = now + FIRST_PAUSE;
+		strlcpy(chores[chore].problem, LOCKED, WORKER_TEXT_SIZE);
+	}
+	else
+	{
+		chores[chore].paused_until = now + Min(FIRST_PAUSE << Min(chores[chore].failures, 10), LAST_PAUSE);
+		chores[chore].failures++;
+		strlcpy(chores[chore].problem, error->message, WORKER_TEXT_SIZE);
+	}
+	report_problem(now);
 	RESUME_INTERRUPTS();
 }
 

@@ -1,0 +1,399 @@
+# What the worker writes into the tables, whom it tells, and that it writes
+# nothing while nothing changes.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Peers;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+use WatchedDatabase qw(start_watching_node gateway_id pool_id $acme);
+
+my $peers = Peers->new;
+my $node = start_watching_node('main', conf => 'gateway_pool.suspect_ttl = 2s');
+my $db = WatchedDatabase->create($node);
+
+$node->safe_psql('postgres', 'CREATE EXTENSION pg_walinspect');
+
+# Payloads in short: "g1 unknown healthy", "pool 1 healthy unhealthy".
+sub short
+{
+    return map {
+        my ($kind, $number) = /"(gateway|gatewayPool)Id":"[0-9a-f-]+?0*(\d+)"/ or die "what is $_?";
+        my ($old, $new) = /"oldStatus":"(\w+)","status":"(\w+)"\}$/ or die "what is $_?";
+        ($kind eq 'gateway' ? 'g' : 'pool ') . "$number $old $new"
+    } @_;
+}
+
+# Waits until so many payloads have been heard, and returns them.
+sub hear
+{
+    my ($listener, $number) = @_;
+    my $end = time + 60;
+    my @heard = $listener->hears;
+
+    while (@heard < $number && time < $end)
+    {
+        usleep(10_000);
+        push @heard, $listener->hears;
+    }
+    return @heard;
+}
+
+subtest 'transitions' => sub {
+    my $listener = $db->listener;
+    my $peer = $peers->start('open');
+    my @heard;
+    my $begun = $db->value('SELECT clock_timestamp()');
+    my $beaten;
+
+    $db->add_gateways(1 .. 4);
+    $db->beat(1, 3);
+    $db->report(2, 3);
+    $beaten = $db->value('SELECT clock_timestamp()');
+    $db->probe(3, $peer);
+    $db->beat(4, 600);
+    foreach ([ 1, 'unknown healthy heartbeat fresh' ], [ 2, 'unknown healthy heartbeat fresh' ], [ 3, 'unknown healthy probe up' ],
+        [ 4, 'unknown healthy heartbeat fresh' ])
+    {
+        $db->waits_for_event(@$_);
+    }
+    $peer->stop;
+    $db->value("SELECT report_gateway_failure('" . gateway_id(4) . "', 'timeout')");
+    $db->waits_for_event(3, 'healthy unhealthy probe down: refused');
+    $db->waits_for_event(4, 'healthy degraded suspect: timeout');
+    $peer->restart;
+    $db->waits_for_event($_, 'healthy unhealthy heartbeat expired') foreach 1, 2;
+    $db->waits_for_event(4, 'degraded healthy heartbeat fresh');
+    $db->waits_for_event(3, 'unhealthy healthy probe up');
+    $db->beat(1, 600);
+    $db->report(2, 600);
+    $db->waits_for_event($_, 'unhealthy healthy heartbeat fresh') foreach 1, 2;
+
+    # All, each once, in the order in which it happened.
+    is($db->events(0, 1), "g1 unknown healthy heartbeat fresh\ng1 healthy unhealthy heartbeat expired\ng1 unhealthy healthy heartbeat fresh",
+        'a heartbeat in the table');
+    is($db->events(0, 2), "g2 unknown healthy heartbeat fresh\ng2 healthy unhealthy heartbeat expired\ng2 unhealthy healthy heartbeat fresh",
+        'a heartbeat that is reported');
+    is($db->events(0, 3), "g3 unknown healthy probe up\ng3 healthy unhealthy probe down: refused\ng3 unhealthy healthy probe up", 'a probe');
+    is($db->events(0, 4), "g4 unknown healthy heartbeat fresh\ng4 healthy degraded suspect: timeout\ng4 degraded healthy heartbeat fresh", 'a suspect');
+    $db->shows(q{SELECT bool_and("occurredAt" >= before) FROM (SELECT "occurredAt", lag("occurredAt", 1, "occurredAt") OVER (ORDER BY id) AS before
+        FROM gateway_health_events) e}, 't', 'in order');
+    $db->shows(qq{SELECT count(*) FROM gateway_health_events WHERE reason = 'heartbeat expired'
+        AND "occurredAt" BETWEEN timestamptz '$begun' + '3 s' AND timestamptz '$beaten' + '4 s'}, 2, 'when heartbeats end');
+    $db->shows(q{SELECT u."occurredAt" - d."occurredAt" BETWEEN '1.9 s' AND '3 s' FROM gateway_health_events d
+        JOIN gateway_health_events u ON u."oldStatus" = 'degraded' WHERE d."newStatus" = 'degraded'}, 't', 'and when the suspicion does');
+    $db->shows(qq{SELECT bool_and("orgId" = '$acme') FROM gateway_health_events}, 't', 'with the organization');
+
+    $db->shows(q{SELECT g.name, h.status, h.reason, h."changedAt" = e."occurredAt", h."lastHeartbeatAt" IS NOT NULL, h."heartbeatExpiresAt" > now(),
+        h."lastProbeAt" IS NOT NULL, h."lastProbeMs" >= 0, h."consecutiveFailures", h."consecutiveSuccesses" > 0
+        FROM gateway_health h JOIN gateways_v2 g ON g.id = h."gatewayId" JOIN gateway_health_events e
+        ON e.id = (SELECT max(id) FROM gateway_health_events e WHERE e."gatewayId" = g.id) ORDER BY 1},
+        "g1|healthy|heartbeat fresh|t|t|t|f||0|f\ng2|healthy|heartbeat fresh|t|t|t|f||0|f\ng3|healthy|probe up|t|f||t|t|0|t\ng4|healthy|heartbeat fresh|t|t|t|f||0|f",
+        'gateway_health');
+    $db->shows(q{SELECT count(*) FROM gateway_status s JOIN gateway_health h USING ("gatewayId")
+        WHERE (s.status, s.reason, s."changedAt") IS DISTINCT FROM (h.status, h.reason, h."changedAt")}, 0, 'as gateway_status has it');
+
+    @heard = hear($listener, 12);
+    is_deeply([ short(@heard) ], [ map { s/^(g\d+ \w+ \w+) .*/$1/r } split /\n/, $db->events(0) ], 'each is told, once');
+    is(scalar(grep { !/^\{"gatewayId":"[0-9a-f-]{36}","orgId":"$acme","oldStatus":"[a-z]+","status":"[a-z]+"\}$/ } @heard), 0,
+        'ids and words alone');
+    $listener->end;
+};
+
+subtest 'who hears finds the rows' => sub {
+    my $listener = $db->listener;
+    my $number = 40;
+    my $missing = 0;
+    my $heard = 0;
+    my $last = $db->last_event;
+
+    foreach my $round (1 .. $number)
+    {
+        $db->value(sprintf q{UPDATE gateways_v2 SET "heartbeatTTL" = %d WHERE id = '%s'}, $round % 2 ? 0 : 600, gateway_id(1));
+        foreach my $payload (hear($listener, 1))
+        {
+            my ($old, $new) = $payload =~ /"oldStatus":"(\w+)","status":"(\w+)"/;
+            my $found = $listener->value(qq{SELECT (SELECT count(*) FROM gateway_health_events WHERE id > $last AND "gatewayId" = '} . gateway_id(1)
+                  . qq{' AND "oldStatus" = '$old' AND "newStatus" = '$new') || (SELECT h.status FROM gateway_health h WHERE h."gatewayId" = '}
+                  . gateway_id(1) . q{')});
+            $heard++;
+            $missing++ if $found ne int(($heard + 1) / 2) . $new;
+        }
+    }
+    is($heard, $number, 'each is heard once');
+    is($missing, 0, 'and the rows are there');
+    $listener->end;
+};
+
+subtest 'pools' => sub {
+    my $listener = $db->listener;
+    my $state = sub { $db->value("SELECT set_gateway_state('" . gateway_id($_[0]) . "', '$_[1]', 'test')") };
+    my $is_told = sub {
+        my ($what, @expected) = @_;
+        is_deeply([ short(hear($listener, scalar @expected)) ], \@expected, $what);
+    };
+
+    # Read together, the pool has no eligible member at first.
+    $db->value('BEGIN');
+    $db->add_gateways(5, 6);
+    $db->add_pool(1, 5, 6);
+    $db->value('COMMIT');
+    $db->beat(6, 600);
+    $is_told->('the first eligible member, the second in order', 'g6 unknown healthy', 'pool 1 unhealthy healthy');
+    $db->beat(5, 600);
+    $is_told->('another one', 'g5 unknown healthy');
+    $state->(5, 'draining');
+    $db->beat(6, 0);
+    $is_told->('the last eligible member is lost by its health', 'g6 healthy unhealthy', 'pool 1 healthy unhealthy');
+    $state->(5, 'active');
+    $is_told->('one returns by its state', 'pool 1 unhealthy healthy');
+    $state->(5, 'maintenance');
+    $is_told->('and is lost by it', 'pool 1 healthy unhealthy');
+    $db->beat(6, 600);
+    $is_told->('one returns by its health', 'g6 unhealthy healthy', 'pool 1 unhealthy healthy');
+    $db->value(qq{DELETE FROM gateway_pool_memberships WHERE "gatewayId" = '} . gateway_id(6) . q{'});
+    $is_told->('and is lost by leaving', 'pool 1 healthy unhealthy');
+    $db->value(qq{DELETE FROM gateway_pool_memberships WHERE "gatewayPoolId" = '} . pool_id(1) . q{'});
+    $db->value(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('} . pool_id(1) . q{', '} . gateway_id(6) . q{')});
+    $is_told->('it is a member again', 'pool 1 unhealthy healthy');
+    $db->value(q{DELETE FROM gateways_v2 WHERE name = 'g6'});
+    $is_told->('the gateway is deleted', 'pool 1 healthy unhealthy');
+
+    # Another database hears nothing, nor does anybody while it is off.
+    $node->append_conf('postgresql.conf', 'gateway_pool.notify = off');
+    $node->reload;
+    $db->waits_for(q{current_setting('gateway_pool.notify') = 'off'}, 'notify is off');
+    $db->beat(1, 0);
+    $db->waits_for_event(1, 'healthy unhealthy heartbeat failed');
+    $db->beat(1, 600);
+    $db->waits_for_event(1, 'unhealthy healthy heartbeat fresh');
+    $node->append_conf('postgresql.conf', 'gateway_pool.notify = on');
+    $node->reload;
+    $db->waits_for(q{current_setting('gateway_pool.notify') = 'on'}, 'notify is on');
+    $db->beat(1, 0);
+    $is_told->('nothing is told while it is off', 'g1 healthy unhealthy');
+    $listener->end;
+};
+
+subtest 'gateways that come and go' => sub {
+    my $last = $db->last_event;
+    my $peer = $peers->start('open');
+    my $begun;
+
+    $db->add_gateways(7);
+    $db->probe(7, $peer);
+    $begun = time;
+    ok($peer->wait_for(1), 'a new gateway is probed');
+    cmp_ok(time - $begun, '<', 2.5, 'within 2 s');
+    $db->waits_for_event(7, 'unknown healthy probe up');
+
+    # Its change waits for the lock that the deletion holds.
+    {
+        my $session = $db->session;
+
+        $session->value('BEGIN; LOCK gateway_health IN ACCESS EXCLUSIVE MODE');
+        $peer->stop;
+        $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE "queueLength" > 0)}, 'a change waits');
+        $session->value(q{DELETE FROM gateways_v2 WHERE name = 'g7'; COMMIT});
+        $session->end;
+    }
+    $db->waits_for_event(7, 'healthy unhealthy probe down: refused', 'it happened, and the gateway is gone');
+    $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_pool_workers WHERE "queueLength" > 0 OR problem <> '')}, 'nothing waits');
+    $db->shows(q{SELECT count(*) FROM gateway_health WHERE "gatewayId" = '} . gateway_id(7) . q{'}, 0, 'of its health no row is left');
+    is($db->events($last), "g7 unknown healthy probe up\ng7 healthy unhealthy probe down: refused", 'nothing else happened');
+};
+
+subtest 'old events' => sub {
+    my $last = $db->last_event;
+
+    $db->value(qq{INSERT INTO gateway_health_events (id, "gatewayId", "orgId", "gatewayName", "oldStatus", "newStatus", reason, "occurredAt")
+        OVERRIDING SYSTEM VALUE SELECT -n, gen_random_uuid(), '$acme', 'old', 'healthy', 'unhealthy', 'long ago', now() - interval '40 days'
+        FROM generate_series(1, 1700) n});
+    $node->restart;
+    $db->reconnect;
+    $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_health_events WHERE id < 0)}, 'are pruned');
+    $db->shows(q{SELECT min(id), max(id) FROM gateway_health_events}, "1|$last", 'those that are not old stay');
+};
+
+# What the tables, their indexes and the sequence are in files, and what was written to them.
+my $ours = q{relname IN ('gateway_pools', 'gateway_pool_memberships', 'gateway_pool_entitlements', 'gateway_states', 'gateway_probes', 'gateway_health',
+    'gateway_health_events', 'gateway_pool_audit_logs')};
+
+sub files
+{
+    return join '|', split /\n/, $db->value(qq{SELECT pg_relation_filenode(c.oid) FROM pg_class c WHERE $ours
+        UNION SELECT pg_relation_filenode(indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = indrelid WHERE $ours
+        UNION SELECT pg_relation_filenode(d.objid) FROM pg_depend d JOIN pg_class c ON c.oid = d.refobjid JOIN pg_class s ON s.oid = d.objid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND s.relkind = 'S' AND c.$ours});
+}
+
+sub wal_since
+{
+    my ($from) = @_;
+    my $database = $db->value('SELECT oid FROM pg_database WHERE datname = current_database()');
+
+    # Makes sure that there is some, and that it can be read.
+    $node->safe_psql('postgres', q{SELECT pg_logical_emit_message(false, 'test', ''); SELECT pg_switch_wal()});
+    return $node->safe_psql('postgres', qq{SELECT count(*) FILTER (WHERE block_ref ~ '/$database/(} . files() . qq{)\\M'),
+        count(*) FILTER (WHERE record_type = 'COMMIT') FROM pg_get_wal_records_info_till_end_of_wal('$from')});
+}
+
+sub tuples
+{
+    return $db->value(qq{SELECT relname, n_tup_ins, n_tup_upd, n_tup_del, n_dead_tup FROM pg_stat_user_tables WHERE $ours ORDER BY 1});
+}
+
+subtest 'nothing is written while nothing changes' => sub {
+    my @fleet = $peers->fleet(50, 'open');
+    my @gateways = (101 .. 150);
+    my @counts;
+    my ($from, $tuples, $last);
+    my $reporter;
+
+    $db->add_gateways(@gateways);
+    $db->value(join ';', map { WatchedDatabase::probe_sql($gateways[$_], $fleet[$_]) } 0 .. 49);
+    $db->waits_for(q{50 = (SELECT count(*) FROM gateway_health WHERE status = 'healthy' AND reason = 'probe up' AND "gatewayId"::text LIKE '%1__')},
+        'a fleet is up');
+    $db->report($_, 600) foreach 2, 101;
+    $db->waits_for(q{'heartbeat fresh' = (SELECT reason FROM gateway_status WHERE name = 'g101')}, 'one of it has two reasons to be');
+    $reporter = $db->session;
+    $last = $db->last_event;
+
+    # That a single event is found in the WAL, shows that the next count counts.
+    $from = $db->value('SELECT pg_current_wal_insert_lsn()');
+    $db->beat(4, 0);
+    $db->waits_for_event(4, 'healthy unhealthy heartbeat failed');
+    like(wal_since($from), qr/^[1-9]\d*\|[1-9]/, 'an event is in the WAL');
+
+    $db->value('VACUUM');
+    $tuples = tuples();
+    $from = $db->value('SELECT pg_current_wal_insert_lsn()');
+    @counts = map { $_->count->{accepted} } @fleet;
+    $reporter->value(q{SELECT record_gateway_heartbeat(id, '600 s') FROM gateways_v2, generate_series(1, 1000) WHERE name IN ('g2', 'g101')}) foreach 1 .. 10;
+    ok($fleet[$_]->wait_for($counts[$_] + 45), 'probed often') foreach 0, 49;
+    is(wal_since($from), '0|0', 'no record of WAL');
+    is(tuples(), $tuples, 'no row');
+    $db->beat($_, 600) foreach (1) x 20;
+    $reporter->end;
+};
+
+# Everything as it was: nothing is told again, and nobody has to be heard anew.
+subtest 'restarts' => sub {
+    my $last;
+    my @peers = map { $peers->start('open') } 1 .. 2;
+    my $health = q{SELECT g.name, h.status, h.reason, h."changedAt" FROM gateway_health h JOIN gateways_v2 g ON g.id = h."gatewayId" WHERE g.name LIKE 'g2__' ORDER BY 1};
+    my $status = q{SELECT name, status, reason FROM gateway_status WHERE name BETWEEN 'g201' AND 'g206' ORDER BY 1};
+    my $pick = sub { $db->value(sprintf q{SELECT string_agg(g.name, ' ' ORDER BY g.name) FROM pick_healthy_gateways('%s', 10) p JOIN gateways_v2 g ON g.id = p}, pool_id(2)) };
+    my $before;
+    my $set_worker = sub {
+        $node->append_conf('postgresql.conf', "gateway_pool.worker = $_[0]");
+    };
+
+    $node->append_conf('postgresql.conf', 'gateway_pool.startup_grace = 3min');
+    $db->value(q{DELETE FROM gateways_v2 WHERE name NOT IN ('g1', 'g4')});
+    $db->add_gateways(201 .. 208);
+    $db->add_pool(2, 201 .. 206);
+    # Its first member is not the one that serves.
+    $db->add_pool(3, 4, 201);
+    $db->report(201, 3600);
+    $db->probe(202, $peers[0]);
+    $db->beat(203, 3600);
+    $db->probe(204, $peers[1]);
+    $db->report(205, 4);
+    $db->beat(206, 4);
+    $db->waits_for_event(204, 'unknown healthy probe up');
+    $peers[1]->stop;
+    $db->waits_for_event($_, 'unknown healthy ' . ($_ == 202 ? 'probe up' : 'heartbeat fresh')) foreach 201 .. 203;
+    $db->waits_for_event($_, 'healthy unhealthy heartbeat expired') foreach 205, 206;
+    $db->waits_for_event(204, 'healthy unhealthy probe down: refused');
+    is($pick->(), 'g201 g202 g203', 'before');
+    # The report that counts is a later one, of which nobody has written.
+    $db->report(201, 7200);
+    $last = $db->last_event;
+    $before = $db->value($health);
+
+    foreach ([ 'fast', 207 ], [ 'immediate', 208 ])
+    {
+        my ($mode, $new) = @$_;
+        my $listener;
+
+        $set_worker->('off');
+        $node->stop($mode);
+        $node->start;
+        $db->reconnect;
+        is($pick->(), 'g201 g202 g203', "$mode, without a worker: picked at once");
+        $db->shows($status, "g201|healthy|heartbeat fresh\ng202|degraded|probe overdue\ng203|healthy|heartbeat fresh\n"
+              . "g204|unknown|no evidence\ng205|unhealthy|heartbeat expired\ng206|unhealthy|heartbeat expired",
+            'as those they are');
+        $db->shows(q{SELECT h."heartbeatExpiresAt" > now() + interval '100 min' FROM gateway_status h WHERE name = 'g201'}, 't',
+            'by the last report');
+        $listener = $db->listener;
+        $set_worker->('on');
+        $node->reload;
+        $db->waits_for(q{2 = (SELECT count(*) FROM gateway_status WHERE name IN ('g202', 'g204') AND reason LIKE 'probe %' AND reason <> 'probe overdue')}, 'a worker comes');
+        # What is told now, comes after all that would have been told before.
+        $db->report($new, 3600);
+        is_deeply([ short(hear($listener, 1)) ], [ "g$new unknown healthy" ], 'told is only what happens now');
+        $db->waits_for_event($new, 'unknown healthy heartbeat fresh');
+        is($db->events($last), "g$new unknown healthy heartbeat fresh", 'nothing else happened');
+        is($db->value($health) =~ s/\ng20[78].*//sr, $before, 'the rows are as they were');
+        $listener->end;
+        $last = $db->last_event;
+
+        # And once more with a worker from the beginning.
+        $node->stop($mode);
+        $node->start;
+        $db->reconnect;
+        is($pick->(), 'g201 g202 g203', "$mode: picked at once");
+        $db->waits_for(q{2 = (SELECT count(*) FROM gateway_status WHERE name IN ('g202', 'g204') AND reason LIKE 'probe %' AND reason <> 'probe overdue')}, 'probed');
+        is($db->events($last), '', 'nothing happened');
+    }
+};
+
+# A session that does nothing but look: through the worker's end and the next one's first probes.
+subtest 'another worker' => sub {
+    my $last = $db->last_event;
+    my $pid;
+
+    # What probes find counts for three intervals: more than it takes.
+    $node->append_conf('postgresql.conf', 'gateway_pool.probe_interval = 4s');
+    $node->restart;
+    $db->reconnect;
+    $db->waits_for(q{2 = (SELECT count("lastProbeAt") FROM gateway_probe_status WHERE verdict IN ('up', 'down'))}, 'probed');
+    $pid = $db->worker('pid');
+    $db->value(q{
+        CREATE FUNCTION watch_terminate(worker int, OUT looks int, OUT others int, OUT came boolean) LANGUAGE plpgsql AS $$
+        DECLARE
+            ends timestamptz := clock_timestamp() + '60 s';
+            probed timestamptz;
+            known text;
+            now text;
+        BEGIN
+            looks := 0; others := 0; came := false;
+            LOOP
+                now := (SELECT string_agg(concat(name, status, reason), ' ' ORDER BY name) FROM gateway_status);
+                IF looks = 0 THEN
+                    PERFORM pg_terminate_backend(worker);
+                END IF;
+                looks := looks + 1;
+                others := others + (now IS DISTINCT FROM coalesce(known, now))::int;
+                known := now;
+                IF probed IS NULL THEN
+                    probed := (SELECT clock_timestamp() FROM gateway_pool_workers
+                                WHERE "databaseId" = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> worker AND targets > 0);
+                END IF;
+                came := (SELECT min("lastProbeAt") > probed FROM gateway_probe_status);
+                EXIT WHEN came OR clock_timestamp() > ends;
+            END LOOP;
+        END $$});
+    $db->shows("SELECT others, came, looks > 20 FROM watch_terminate($pid)", '0|t|t', 'nobody sees a change');
+    isnt($db->worker('pid'), $pid, 'it is another one');
+    is($db->events($last), '', 'nothing happened');
+};
+
+$node->stop;
+done_testing();
