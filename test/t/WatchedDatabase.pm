@@ -146,12 +146,18 @@ sub waits_for_event
         WHERE "gatewayId" = '$id' ORDER BY id DESC LIMIT 1) IS NOT DISTINCT FROM '$event'}, $label // "g$number: $event");
 }
 
-# All there is to know, for those who look why a test fails.
+# What there is to know, tables that are locked left out, for those who look why a test fails.
 sub state
 {
     my ($self) = @_;
-    return join "\n", $self->value('SELECT * FROM gateway_pool_workers'), $self->value('SELECT name, status, reason FROM gateway_status LIMIT 20'),
-      $self->value('SELECT * FROM (SELECT * FROM gateway_health_events ORDER BY id DESC LIMIT 20) e ORDER BY id');
+    my $result = $self->run(q{
+        SET lock_timeout = 1000;
+        SELECT * FROM gateway_pool_workers;
+        SELECT name, status, reason FROM gateway_status LIMIT 20;
+        SELECT * FROM (SELECT * FROM gateway_health_events ORDER BY id DESC LIMIT 20) e ORDER BY id;
+        RESET lock_timeout});
+
+    return "$result->{out}\n$result->{err}";
 }
 
 # What gateway_pool_workers says of the worker here.
