@@ -26,7 +26,7 @@
 #define QUEUE_MAX 65536
 
 /* In one transaction: so many are written in some ten milliseconds. */
-#define BATCH_MAX 200
+#define BATCH_MAX 100
 
 /* Rows that are pruned at once. */
 #define PRUNE_MAX 500

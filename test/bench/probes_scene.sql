@@ -66,6 +66,8 @@ DECLARE
     left_at double precision[] := array_fill(NULL::double precision, ARRAY[cardinality(pools)]);
     deadline timestamptz := clock_timestamp() + make_interval(secs => seconds);
 BEGIN
+    -- It is not probed, and always there.
+    PERFORM record_gateway_heartbeat(spare);
     WHILE array_position(left_at, NULL) IS NOT NULL AND clock_timestamp() < deadline LOOP
         FOR place IN 1..cardinality(pools) LOOP
             IF left_at[place] IS NULL AND pick_healthy_gateway(pools[place]) = spare THEN
