@@ -21,9 +21,10 @@ sub start_node
 {
     my ($name, %params) = @_;
     my $conf = delete $params{conf} // '';
+    my $streams = delete $params{allows_streaming} // 0;
     my $node = PostgreSQL::Test::Cluster->new($name, %params);
 
-    $node->init(extra => ['--locale=C', '--encoding=UTF8']);
+    $node->init(allows_streaming => $streams, extra => ['--locale=C', '--encoding=UTF8']);
     $node->append_conf('postgresql.conf', join("\n", "timezone = 'UTC'",
             "shared_preload_libraries = 'gateway_pool'", 'gateway_pool.startup_grace = 0',
             'max_worker_processes = 64', $conf));

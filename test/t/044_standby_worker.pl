@@ -1,0 +1,129 @@
+# The worker on a hot standby probes for itself and writes nothing, until the
+# standby is promoted.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Peers;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+use WatchedDatabase qw(start_watching_node gateway_id pool_id $acme);
+
+my $peers = Peers->new;
+my ($peer, $other) = map { $peers->start('open') } 1, 2;
+my $primary = start_watching_node('primary', allows_streaming => 1);
+my $db = WatchedDatabase->create($primary);
+my $pid;
+my $last;
+my $counted;
+
+# Whom picks may fall on.
+sub picks
+{
+    my ($where) = @_;
+    return $where->value(sprintf q{SELECT coalesce(string_agg(g.name, ' ' ORDER BY g.name), 'none') FROM pick_healthy_gateways('%s', 10, null_if_none => true) p
+        JOIN gateways_v2 g ON g.id = p}, pool_id(1));
+}
+
+sub picks_become
+{
+    my ($where, $expected, $label) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return $where->waits_for(sprintf(q{'%s' = (SELECT coalesce(string_agg(g.name, ' ' ORDER BY g.name), 'none')
+        FROM pick_healthy_gateways('%s', 10, null_if_none => true) p JOIN gateways_v2 g ON g.id = p)}, $expected, pool_id(1)), $label);
+}
+
+$db->add_gateways(1 .. 3);
+$db->add_pool(1, 1 .. 3);
+$db->probe(1, $peer);
+$db->probe(2, $other);
+$db->waits_for_event($_, 'unknown healthy probe up') foreach 1, 2;
+$primary->backup('backup');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'backup', has_streaming => 1);
+$standby->start;
+my $there = bless { %{ PoolDatabase->new($standby, 'app')->session } }, 'WatchedDatabase';
+
+sub replay { return $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert')) }
+
+picks_become($there, 'g1 g2', 'picks of the standby');
+$there->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE activity = 'standby: probing' AND targets = 2)}, 'it has a worker');
+
+# Each server probes every 200 ms: both together make twice as many connections.
+$pid = $db->worker('pid');
+$counted = $peer->count->{accepted};
+my $begun = time;
+ok($peer->wait_for($counted + 40), 'connections of both');
+cmp_ok(time - $begun, '<', 40 * 0.2 * 0.75, 'are more than those of one');
+
+# What the standby finds by itself: it is judged before the primary's word comes.
+$last = $db->last_event;
+{
+    my $session = $db->session;
+
+    # Nothing is recorded there for now.
+    $session->value('BEGIN; LOCK gateway_health_events IN ACCESS EXCLUSIVE MODE');
+    $other->stop;
+    picks_become($there, 'g1', 'one goes');
+    $there->shows(q{SELECT status, reason FROM gateway_status WHERE name = 'g2'}, 'unhealthy|probe down: refused', 'and the standby says why');
+    $other->restart;
+    picks_become($there, 'g1 g2', 'it returns');
+    picks_become($db, 'g1 g2', 'for the primary too');
+    $session->value('ROLLBACK');
+    $session->end;
+}
+$db->waits_for_event(2, 'unhealthy healthy probe up');
+is($db->events($last), "g2 healthy unhealthy probe down: refused\ng2 unhealthy healthy probe up", 'the primary records it, once');
+replay();
+is($there->events($last), $db->events($last), 'and the standby has the rows');
+
+# Heartbeats come without a word.
+$begun = time;
+$db->beat(3, 600);
+replay();
+picks_become($there, 'g1 g2 g3', 'a heartbeat');
+cmp_ok(time - $begun, '<', 7, 'is seen within 5 s');
+$begun = time;
+$db->beat(3, 0);
+replay();
+picks_become($there, 'g1 g2', 'that it failed');
+cmp_ok(time - $begun, '<', 7, 'too');
+$there->waits_for(q{'unhealthy' = (SELECT status FROM gateway_status WHERE name = 'g3')}, 'its status');
+is($there->worker('queueLength'), 0, 'nothing waits to be written');
+{
+    my $worker = $there->worker('pid');
+    unlike(slurp_file($standby->logfile), qr/\[$worker\] (?!LOG)/, 'the worker of the standby has met no error');
+}
+
+# What happened when the primary was there no more, is recorded by the one that is left.
+{
+    my $standby_pid = $there->worker('pid');
+
+    $db->waits_for_event(3, 'healthy unhealthy heartbeat failed');
+    replay();
+    $last = $there->last_event;
+    is($db->worker('pid'), $pid, 'the worker of the primary is the same');
+    $primary->stop;
+    $other->stop;
+    picks_become($there, 'g1', 'the primary is gone, and one gateway');
+    $standby->promote;
+    is(picks($there), 'g1', 'picks go on');
+    $there->waits_for_event(2, 'healthy unhealthy probe down: refused', 'promoted: what happened is recorded, from the old status on');
+    is($there->events($last), 'g2 healthy unhealthy probe down: refused', 'and nothing else');
+    $there->shows(q{SELECT status FROM gateway_health WHERE "gatewayId" = '} . gateway_id(2) . q{'}, 'unhealthy', 'in the other table too');
+    $other->restart;
+    $there->waits_for_event(2, 'unhealthy degraded keeps falling', 'and what happens now');
+    $there->beat(3, 600);
+    $there->waits_for_event(3, 'unhealthy healthy heartbeat fresh');
+    is(picks($there), 'g1 g2 g3', 'picks go on');
+    is($there->worker('pid'), $standby_pid, 'the worker is the same');
+    is($there->worker('activity'), 'probing', 'and not that of a standby');
+}
+
+$standby->stop;
+done_testing();
