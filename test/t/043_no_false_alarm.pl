@@ -1,0 +1,152 @@
+# No gateway falls because the worker was frozen, the machine was busy, or the
+# clock was set; and when very many fall, each does so once.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use IPC::Run qw(start);
+use lib $FindBin::RealBin;
+use MovedClock;
+use Peers;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep sleep);
+use WatchedDatabase qw(start_watching_node gateway_id pool_id $acme);
+
+my $peers = Peers->new;
+my $clock = MovedClock->new;
+my $node = $clock->during(sub {
+    start_watching_node('main', conf => "gateway_pool.startup_grace = 3min\ngateway_pool.probe_interval = 1s\ngateway_pool.probe_timeout = 1s\ngateway_pool.probe_retry_interval = 200ms") });
+my $db = WatchedDatabase->create($node);
+my @fleet = ($peers->fleet(50, 'open'), $peers->fleet(50, 'http', 200));
+my @others = $peers->fleet(100, 'open');
+my $pid;
+my $last;
+
+# The first fall at once, which nobody can be excused from.
+$db->add_gateways(1 .. 203);
+$db->value(join ';', map { WatchedDatabase::probe_sql($_, $fleet[ $_ - 1 ], $_ <= 50 ? 'tcp' : 'http', 'fall => 1') } 1 .. 100);
+$db->value(join ';', map { WatchedDatabase::probe_sql($_, $others[ $_ - 101 ]) } 101 .. 200);
+$db->beat(201, 600);
+$db->report(202, 600);
+$db->waits_for(q{202 = (SELECT count(*) FROM gateway_health WHERE status = 'healthy')}, 'all are up');
+$pid = $db->worker('pid');
+$last = $db->last_event;
+
+sub connections
+{
+    my $sum = 0;
+    $sum += $_->count->{accepted} foreach @fleet, @others;
+    return $sum;
+}
+
+# Of all that are probed in a second, the largest part that is in a tenth of one.
+sub bunch
+{
+    my ($seconds) = @_;
+    my ($since, $before) = (time, connections());
+    my $end = $since + $seconds;
+    my $most = 0;
+
+    while ($since < $end)
+    {
+        usleep(90_000);
+        my ($now, $count) = (time, connections());
+        my $part = ($count - $before) / 200 * 0.1 / ($now - $since < 0.1 ? 0.1 : $now - $since);
+        $most = $part if $part > $most;
+        ($since, $before) = ($now, $count);
+    }
+    return $most;
+}
+
+sub is_quiet
+{
+    my ($label) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    is($db->events($last), '', "$label: nothing happened");
+    return is($db->worker('pid'), $pid, 'and the worker is the same');
+}
+
+sub probes_go_on
+{
+    my @counts = map { $_->count->{accepted} } $fleet[0], $fleet[99];
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return ok($fleet[0]->wait_for($counts[0] + 3) && $fleet[99]->wait_for($counts[1] + 3), 'probes go on');
+}
+
+cmp_ok(bunch(2), '<', 0.4, 'probes are spread');
+
+subtest 'a worker that is frozen' => sub {
+    my ($before, $after);
+
+    kill 'STOP', $pid;
+    usleep(300_000);
+    $before = connections();
+    sleep 10;
+    is(connections(), $before, 'is frozen');
+    kill 'CONT', $pid;
+    sleep 1;
+    $after = connections() - $before;
+    cmp_ok($after, '<', 400, "does not make up for it: $after probes");
+    cmp_ok(bunch(2), '<', 0.4, 'then they are as spread as before');
+    probes_go_on();
+    is_quiet('frozen');
+};
+
+subtest 'a machine that is busy' => sub {
+    my $pgbench;
+    my $out = '';
+
+    $node->command_ok([ 'pgbench', '-i', '-q', '-n', $node->connstr('postgres') ], 'pgbench -i');
+    $pgbench = start([ 'pgbench', '-S', '-n', '-c', '16', '-j', '2', '-T', '12', $node->connstr('postgres') ], '>', \$out, '2>', \$out);
+    probes_go_on();
+    ok($pgbench->finish, 'pgbench has run') || diag($out);
+    probes_go_on();
+    is_quiet('busy');
+};
+
+subtest 'a clock that is set' => sub {
+    my $healthy = q{SELECT count(*) FROM gateway_status WHERE status = 'healthy' AND reason IN ('heartbeat fresh', 'probe up')};
+
+    foreach my $step (3600, -7200, 3600)
+    {
+        $clock->set_wall($step);
+        $db->shows($healthy, 202, "by $step s");
+        probes_go_on();
+        $db->shows($healthy, 202, 'and after a while');
+    }
+    is_quiet('clock');
+    # No excuse for those that end soon after a start.
+    $node->append_conf('postgresql.conf', 'gateway_pool.startup_grace = 0');
+    $node->reload;
+    $db->waits_for(q{current_setting('gateway_pool.startup_grace') = '0'}, 'the grace of the start is over');
+    $db->report(203, 4);
+    $db->waits_for_event(203, 'unknown healthy heartbeat fresh');
+    my $begun = time;
+    $clock->set_wall(-3600);
+    $db->waits_for_event(203, 'healthy unhealthy heartbeat expired', 'a heartbeat ends in its time, not by the clock');
+    cmp_ok(time - $begun, '<', 8, 'at once');
+    $clock->set_wall(3600);
+    probes_go_on();
+    is($db->events($last), "g203 unknown healthy heartbeat fresh\ng203 healthy unhealthy heartbeat expired", 'nothing else happened');
+    $last = $db->last_event;
+};
+
+subtest 'many that fall, and return' => sub {
+    my $counts = q{SELECT concat_ws(' ', "oldStatus", "newStatus", count(*), count(DISTINCT "gatewayId")) FROM gateway_health_events WHERE id > %d
+        GROUP BY "oldStatus", "newStatus" ORDER BY min(id)};
+
+    $_->stop foreach @fleet, @others;
+    $db->waits_for(q{200 = (SELECT count(*) FROM gateway_health WHERE status = 'unhealthy' AND reason LIKE 'probe %')}, 'all are down');
+    $_->restart foreach @fleet, @others;
+    $db->waits_for(q{202 = (SELECT count(*) FROM gateway_health WHERE status = 'healthy')}, 'all are up');
+    cmp_ok(bunch(3), '<', 0.4, 'probes are spread');
+    $db->shows(sprintf($counts, $last), "healthy unhealthy 200 200\nunhealthy healthy 200 200", 'each fell once and returned once');
+    is($db->worker('pid'), $pid, 'and the worker is the same');
+};
+
+$node->stop;
+done_testing();
