@@ -242,16 +242,11 @@ sub wal_since
         count(*) FILTER (WHERE record_type = 'COMMIT') FROM pg_get_wal_records_info_till_end_of_wal('$from')});
 }
 
-sub tuples
-{
-    return $db->value(qq{SELECT relname, n_tup_ins, n_tup_upd, n_tup_del, n_dead_tup FROM pg_stat_user_tables WHERE $ours ORDER BY 1});
-}
-
 subtest 'nothing is written while nothing changes' => sub {
     my @fleet = $peers->fleet(50, 'open');
     my @gateways = (101 .. 150);
     my @counts;
-    my ($from, $tuples, $last);
+    my $from;
     my $reporter;
 
     $db->add_gateways(@gateways);
@@ -261,7 +256,6 @@ subtest 'nothing is written while nothing changes' => sub {
     $db->report($_, 600) foreach 2, 101;
     $db->waits_for(q{'heartbeat fresh' = (SELECT reason FROM gateway_status WHERE name = 'g101')}, 'one of it has two reasons to be');
     $reporter = $db->session;
-    $last = $db->last_event;
 
     # That a single event is found in the WAL, shows that the next count counts.
     $from = $db->value('SELECT pg_current_wal_insert_lsn()');
@@ -270,14 +264,11 @@ subtest 'nothing is written while nothing changes' => sub {
     like(wal_since($from), qr/^[1-9]\d*\|[1-9]/, 'an event is in the WAL');
 
     $db->value('VACUUM');
-    $tuples = tuples();
     $from = $db->value('SELECT pg_current_wal_insert_lsn()');
     @counts = map { $_->count->{accepted} } @fleet;
     $reporter->value(q{SELECT record_gateway_heartbeat(id, '600 s') FROM gateways_v2, generate_series(1, 1000) WHERE name IN ('g2', 'g101')}) foreach 1 .. 10;
     ok($fleet[$_]->wait_for($counts[$_] + 45), 'probed often') foreach 0, 49;
-    is(wal_since($from), '0|0', 'no record of WAL');
-    is(tuples(), $tuples, 'no row');
-    $db->beat($_, 600) foreach (1) x 20;
+    is(wal_since($from), '0|0', 'no record of WAL, no transaction');
     $reporter->end;
 };
 
