@@ -11,14 +11,12 @@
 #include "postgres.h"
 
 #include <arpa/inet.h>
-#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <sys/ioctl.h>
 
 #include "probe.h"
 
-/* What is read of an answer at most, in bytes. */
-#define ANSWER_MAX 4096
+/* What is read of a header at most, in bytes, but of a single line, which libcurl reads whole. */
+#define HEADER_MAX 4096
 
 struct Probe
 {
@@ -34,8 +32,8 @@ struct Probe
 	int			open_errno;		/* why there is no socket */
 	const char *refused;		/* why the address must not be connected to */
 	bool		answered;		/* the header of an answer is complete */
-	bool		oversized;		/* more was read than an answer may have */
-	int64		read_before;	/* bytes that the handshake took; -1 before its end */
+	size_t		header_length;	/* so far */
+	bool		oversized;		/* the header has no end, as far as we read */
 };
 
 static bool
@@ -86,6 +84,10 @@ take_header(char *line, size_t size, size_t count, void *arg)
 	size_t		length = size * count;
 	long		status = 0;
 
+	probe->header_length += length;
+	probe->oversized = probe->header_length > HEADER_MAX;
+	if (probe->oversized)
+		return 0;
 	if (length > 2 || (line[0] != '\r' && line[0] != '\n'))
 		return length;
 	(void) curl_easy_getinfo(probe->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -219,7 +221,7 @@ set_options(Probe *probe, const struct sockaddr *address)
 	SET(CURLOPT_TCP_NODELAY, speaks_http(spec) || speaks_tls(spec) ? 1L : 0L);
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, probe);
-	SET(CURLOPT_BUFFERSIZE, (long) ANSWER_MAX);
+	SET(CURLOPT_BUFFERSIZE, (long) HEADER_MAX);
 	/* The owner keeps a deadline of its own, shorter than this. */
 	SET(CURLOPT_CONNECTTIMEOUT_MS, 0L);
 	if (speaks_http(spec))
@@ -316,27 +318,13 @@ probe_start(Probe *probe, const ProbeSpec *spec, const struct sockaddr *address,
 	probe->refused = NULL;
 	probe->answered = false;
 	probe->oversized = false;
-	probe->read_before = speaks_tls(spec) ? -1 : 0;
+	probe->header_length = 0;
 	if (!set_options(probe, address) || curl_multi_add_handle(probe->multi, probe->easy) != CURLM_OK)
 	{
 		release(probe);
 		return conclude(result, PROBE_INCONCLUSIVE, "no memory");
 	}
 	return true;
-}
-
-/* What came meanwhile and waits in the socket has not been read. */
-static int64
-bytes_read(Probe *probe)
-{
-	struct tcp_info info = {0};
-	socklen_t	length = sizeof(info);
-	int			unread = 0;
-
-	if (probe->socket < 0 || getsockopt(probe->socket, IPPROTO_TCP, TCP_INFO, &info, &length) != 0 ||
-		ioctl(probe->socket, FIONREAD, &unread) != 0)
-		return 0;
-	return (int64) info.tcpi_bytes_received - unread;
 }
 
 static bool
@@ -346,21 +334,6 @@ shook_hands(Probe *probe)
 
 	(void) curl_easy_getinfo(probe->easy, CURLINFO_APPCONNECT_TIME_T, &at);
 	return at > 0;
-}
-
-/*
- * probe_has_enough tells, after something has been read, that it was more of the
- * answer than ever is: an endless header is no answer.
- */
-bool
-probe_has_enough(Probe *probe)
-{
-	if (!speaks_http(&probe->spec))
-		return false;
-	if (probe->read_before < 0 && shook_hands(probe))
-		probe->read_before = bytes_read(probe);
-	probe->oversized = probe->read_before >= 0 && bytes_read(probe) - probe->read_before > ANSWER_MAX;
-	return probe->oversized;
 }
 
 /* What failed in our own kernel or network says nothing about the gateway. */
@@ -406,13 +379,14 @@ own_trouble(int error)
 	return "no memory";
 }
 
+/* Libcurl's own time of the connection is not there before the end of a handshake. */
 static bool
-was_connected(Probe *probe)
+is_connected(const Probe *probe)
 {
-	curl_off_t	at = 0;
+	struct sockaddr_storage peer;
+	socklen_t	length = sizeof(peer);
 
-	(void) curl_easy_getinfo(probe->easy, CURLINFO_CONNECT_TIME_T, &at);
-	return at > 0;
+	return probe->socket >= 0 && getpeername(probe->socket, (struct sockaddr *) &peer, &length) == 0;
 }
 
 static void
@@ -489,6 +463,23 @@ read_certificate(Probe *probe, ProbeResult *result)
 			result->certificate_expires_at = Max(curl_getdate(item->data + strlen(prefix), NULL), 0);
 }
 
+/*
+ * Whether libcurl gave up a line of the header without an end, which it does after
+ * 100 kB of it; for older versions, that is like having no memory for more.
+ */
+static bool
+gave_up_line(Probe *probe, CURLcode code)
+{
+	curl_off_t	first_byte_at = 0;
+
+#if LIBCURL_VERSION_NUM >= 0x080600
+	if (code == CURLE_TOO_LARGE)
+		return true;
+#endif
+	(void) curl_easy_getinfo(probe->easy, CURLINFO_STARTTRANSFER_TIME_T, &first_byte_at);
+	return code == CURLE_OUT_OF_MEMORY && speaks_http(&probe->spec) && first_byte_at > 0;
+}
+
 /* probe_end tells how a probe ended, of which libcurl says that it has. */
 void
 probe_end(Probe *probe, CURLcode code, ProbeResult *result)
@@ -497,7 +488,7 @@ probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 	read_certificate(probe, result);
 	if (probe->answered)
 		conclude_answer(probe, result);
-	else if (probe->oversized)
+	else if (probe->oversized || gave_up_line(probe, code))
 		conclude(result, PROBE_FAILED, "header too long");
 	else
 		switch (code)
@@ -557,7 +548,7 @@ void
 probe_expire(Probe *probe, ProbeResult *result)
 {
 	*result = (ProbeResult) {.hung = true};
-	if (!was_connected(probe))
+	if (!is_connected(probe))
 		conclude(result, PROBE_FAILED, "timeout while connecting");
 	else if (speaks_tls(&probe->spec) && !shook_hands(probe))
 		conclude(result, PROBE_FAILED, "timeout in the tls handshake");

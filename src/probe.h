@@ -46,7 +46,6 @@ extern void probe_destroy(Probe *probe);
 extern bool probe_start(Probe *probe, const ProbeSpec *spec, const struct sockaddr *address, ProbeResult *result);
 extern void *probe_owner(CURL *easy);
 extern void probe_set_owner(Probe *probe, void *owner);
-extern bool probe_has_enough(Probe *probe);
 extern void probe_end(Probe *probe, CURLcode code, ProbeResult *result);
 extern void probe_expire(Probe *probe, ProbeResult *result);
 extern void probe_cancel(Probe *probe);

@@ -118,8 +118,6 @@ struct Prober
 	int			live_room;		/* places left for each kind */
 	int			dark_room;
 	int64		timer;			/* libcurl's next, or PG_INT64_MAX */
-	Run		  **sockets;		/* by descriptor, NULL if it is not waited for; malloc'ed: libcurl's callbacks use it */
-	int			socket_room;
 	int64		planned;		/* when the next round is to begin */
 	int64		lag;
 	int64		stalled;		/* all stalls together */
@@ -130,13 +128,7 @@ struct Prober
 	Lateness	lateness[2];	/* the current span and the one before */
 };
 
-/* Who has the sockets that libcurl shuts down after their probes have ended. */
-static Run	nobody;
-
-/*
- * Libcurl tells which descriptors it waits for, and for what.  One that it waits
- * for no more is about to be closed, and leaves the epoll set by that.
- */
+/* Libcurl tells which descriptors it waits for, and for what; "known" is what we gave it for one. */
 static int
 watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
 {
@@ -148,26 +140,10 @@ watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
 
 	if (what == CURL_POLL_REMOVE)
 	{
-		if (item < prober->socket_room)
-			prober->sockets[item] = NULL;
+		(void) epoll_ctl(prober->epoll, EPOLL_CTL_DEL, item, NULL);
 		return 0;
 	}
-	if (item >= prober->socket_room)
-	{
-		int			room = item + 256;
-		Run		  **sockets = realloc(prober->sockets, sizeof(Run *) * room);
-
-		if (sockets == NULL)
-			return -1;
-		memset(sockets + prober->socket_room, 0, sizeof(Run *) * (room - prober->socket_room));
-		prober->sockets = sockets;
-		prober->socket_room = room;
-	}
-	prober->sockets[item] = probe_owner(easy);
-	if (prober->sockets[item] == NULL)
-		prober->sockets[item] = &nobody;
-	if (epoll_ctl(prober->epoll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, item, &event) != 0 &&
-		(errno != EEXIST || epoll_ctl(prober->epoll, EPOLL_CTL_MOD, item, &event) != 0))
+	if (epoll_ctl(prober->epoll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, item, &event) != 0)
 		return -1;
 	(void) curl_multi_assign(prober->multi, item, prober);
 	return 0;
@@ -261,7 +237,6 @@ prober_destroy(Prober *prober)
 	curl_multi_cleanup(prober->multi);
 	resolver_destroy(prober->resolver);
 	close(prober->epoll);
-	free(prober->sockets);
 	curl_global_cleanup();
 }
 
@@ -622,25 +597,10 @@ serve_socket(Prober *prober, int item, uint32 events)
 {
 	int			what = (events & EPOLLIN ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
 		(events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
-	Run		   *run;
 	int			running;
 
-	if (prober->sockets[item] == NULL)
-	{
-		/* It was not closed after all. */
-		(void) epoll_ctl(prober->epoll, EPOLL_CTL_DEL, item, NULL);
-		return;
-	}
 	(void) curl_multi_socket_action(prober->multi, item, what, &running);
 	finish_ended(prober);
-	run = prober->sockets[item];
-	if (run != NULL && run->target != NULL && probe_has_enough(run->probe))
-	{
-		ProbeResult result;
-
-		probe_end(run->probe, CURLE_OK, &result);
-		finish_run(prober, run, &result, clock_monotonic());
-	}
 }
 
 static void
