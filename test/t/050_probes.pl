@@ -1,0 +1,352 @@
+# What probes find, of every protocol and of gateways bad in every way.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Peers qw(tls_material nginx s_server);
+use PoolDatabase qw(start_node);
+use PostgreSQL::Test::Utils;
+use Probed;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $dir = PostgreSQL::Test::Utils::tempdir;
+my $peers = Peers->new;
+my $tls = tls_material($dir);
+my $redirected_to = $peers->start('http', 200);
+my $nginx = nginx($dir, tls => $tls, redirect => "http://$redirected_to->{target}/");
+my $s_server = s_server($dir, $tls->{cert}{ip}, $tls->{key}, arguments => [ '-quiet', '-www', '-tls1_2' ]);
+my ($ca, $other_ca) = map { slurp_file($tls->{$_}) } qw(ca other_ca);
+
+# Proxies of the environment are not for servers.
+my $proxy = $peers->start('http', 200);
+my $node = do
+{
+    local @ENV{qw(http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY)} = ("http://$proxy->{target}") x 5;
+    start_node('main', conf => join "\n", 'gateway_pool.default_entitlement = on', "gateway_pool.probe_denied_networks = 'fe80::/10'",
+        'gateway_pool.probe_interval = 500ms', 'gateway_pool.probe_timeout = 500ms', 'gateway_pool.probe_retry_interval = 300ms',
+        'gateway_pool.probe_fall = 2');
+};
+my $db = Probed->of_acme($node);
+my $worker = $db->worker;
+
+sub https { my ($cert) = @_; return "127.0.0.1:$nginx->{https}{$cert}" }
+my $plain = "127.0.0.1:$nginx->{http}";
+
+# A gateway a line: label, how it is probed, and what is wrong with it, if anything.
+my %peer;
+my %hangs = (probe_interval => '300 ms', timeout => '250 ms');
+my %named = (server_name => 'gw.test', ca_certificate => $ca);
+my %by_peer = (
+    # The port is open, whatever comes after.
+    'tcp open' => [ ['open'], 'tcp' ],
+    'tcp silent' => [ ['silent'], 'tcp' ],
+    'tcp reset' => [ ['reset'], 'tcp' ],
+    'tcp refused' => [ ['refused'], 'tcp', 'refused' ],
+    'tcp blackhole' => [ ['blackhole'], 'tcp', 'timeout while connecting', %hangs ],
+    'tls refused' => [ ['refused'], 'tls', 'refused' ],
+    'tls blackhole' => [ ['blackhole'], 'tls', 'timeout while connecting', %hangs ],
+    'tls silent' => [ ['tlssilent'], 'tls', 'timeout in the tls handshake', %hangs ],
+    'tls deaf' => [ ['silent'], 'tls', 'timeout in the tls handshake', %hangs ],
+    'tls garbage' => [ ['tlsgarbage'], 'tls', 'tls handshake' ],
+    'tls reset' => [ ['reset'], 'tls', qr/^(?:reset while connecting|tls handshake)/ ],
+    'https silent' => [ ['tlssilent'], 'https', 'timeout in the tls handshake', %hangs ],
+    'https garbage' => [ ['tlsgarbage'], 'https', 'tls handshake' ],
+    'http 200' => [ [ 'http', 200 ], 'http', undef, path => '/a/../b%2f?x={1}&y=|\\^#z' ],
+    'http 200 to a name' => [ [ 'http', 200 ], 'http', undef, server_name => 'gw.test' ],
+    'http 204' => [ [ 'http', 204 ], 'http', 'status 204' ],
+    'http 204, in a range' => [ [ 'http', 204 ], 'http', undef, expected_status => '200-299' ],
+    'http 503' => [ [ 'http', 503 ], 'http', 'status 503' ],
+    'http 503, expected' => [ [ 'http', 503 ], 'http', undef, expected_status => '503' ],
+    'http 302' => [ [ 'redirect', "http://$redirected_to->{target}/" ], 'http', 'status 302' ],
+    'http 302, in a range' => [ [ 'redirect', "http://$redirected_to->{target}/" ], 'http', undef, expected_status => '200-399' ],
+    'http continue' => [ [ 'continue', 5 ], 'http' ],
+    'http bigbody' => [ ['bigbody'], 'http' ],
+    'http wrongcl' => [ ['wrongcl'], 'http' ],
+    'http refused' => [ ['refused'], 'http', 'refused' ],
+    'http reset' => [ ['reset'], 'http', qr/^reset/ ],
+    'http blackhole' => [ ['blackhole'], 'http', 'timeout while connecting', %hangs ],
+    'http open' => [ ['open'], 'http', 'timeout waiting for the answer', %hangs ],
+    'http silent' => [ ['silent'], 'http', 'timeout waiting for the answer', %hangs ],
+    'http half' => [ ['half'], 'http', 'timeout waiting for the answer', %hangs ],
+    'http slow' => [ [ 'slow', 3000 ], 'http', 'timeout waiting for the answer', %hangs ],
+    'http drip' => [ [ 'drip', 50 ], 'http', 'timeout waiting for the answer', %hangs ],
+    'http halfclose' => [ ['halfclose'], 'http', 'no answer' ],
+    'http endless' => [ ['endless'], 'http', 'header too long' ],
+    'http endless lines' => [ ['endless-lines'], 'http', 'header too long' ],
+    'http endless continue' => [ [ 'continue', 1000 ], 'http', 'header too long' ],
+    'http 0.9' => [ ['http09'], 'http', 'not http' ],
+    'http garbage' => [ ['garbage'], 'http', 'not http' ]);
+my %by_address = (
+    'tls name' => [ https('name'), 'tls', undef, %named ],
+    'tls other authority, trusted' => [ https('stranger'), 'tls', undef, %named, ca_certificate => $other_ca ],
+    'tls other authority' => [ https('stranger'), 'tls', qr/^tls chain: unable to get local issuer/, %named ],
+    'tls system authorities' => [ https('name'), 'tls', qr/^tls chain: unable to get local issuer/, server_name => 'gw.test' ],
+    'tls address' => [ https('ip'), 'tls', undef, ca_certificate => $ca ],
+    'tls 1.2' => [ "127.0.0.1:$s_server->{port}", 'tls', undef, ca_certificate => $ca ],
+    'tls other name' => [ https('name'), 'tls', 'tls name', %named, server_name => 'other.test' ],
+    'tls name, by address' => [ https('name'), 'tls', 'tls name', ca_certificate => $ca ],
+    'tls address, by name' => [ https('ip'), 'tls', 'tls name', %named ],
+    'tls expired' => [ https('expired'), 'tls', 'tls chain: certificate has expired', %named ],
+    'tls expired, not verified' => [ https('expired'), 'tls', undef, verify_tls => 'false' ],
+    'tls expiring' => [ https('expiring'), 'tls', undef, %named ],
+    'tls without tls' => [ $plain, 'tls', 'tls handshake' ],
+    'https 200' => [ https('name'), 'https', undef, %named, path => '/health' ],
+    'https 503' => [ https('name'), 'https', 'status 503', %named, path => '/down' ],
+    'https 302' => [ https('name'), 'https', 'status 302', %named, path => '/redirect' ],
+    'https expired' => [ https('expired'), 'https', 'tls chain: certificate has expired', %named, path => '/health' ],
+    'https other name' => [ https('name'), 'https', 'tls name', %named, server_name => 'other.test', path => '/health' ],
+    'https without tls' => [ $plain, 'https', 'tls handshake', path => '/health' ],
+    'http nginx' => [ $plain, 'http', undef, path => '/health' ],
+    'http nginx, large' => [ $plain, 'http', undef, path => '/big' ],
+    'http nginx, missing' => [ $plain, 'http', 'status 404', path => '/else' ],
+    'http on tls' => [ https('name'), 'http', 'status 400', path => '/health' ]);
+
+my %expected;
+my $begun = time;
+$db->add(keys %by_peer, keys %by_address);
+$peer{$_} = $peers->start(@{ $by_peer{$_}[0] }) foreach keys %by_peer;
+my $sql = '';
+foreach my $label (keys %by_peer, keys %by_address)
+{
+    my ($where, $protocol, $problem, %how) = @{ $by_peer{$label} // $by_address{$label} };
+
+    $sql .= Probed::probe_sql($label, $protocol, $peer{$label} ? $peer{$label}{target} : $where, %how);
+    $expected{$label} = !defined $problem ? [ 'up', 'healthy: probe up' ]
+      : ref $problem ? [ qr/^down: (?!\^)/, qr/^unhealthy: probe down: / ]
+      : [ "down: $problem", "unhealthy: probe down: $problem" ];
+}
+$db->value("BEGIN;\n$sql COMMIT");
+$db->comes_to(%expected);
+{
+    my %known = $db->known;
+    foreach my $label (sort keys %known)
+    {
+        my $problem = ($by_peer{$label} // $by_address{$label})->[2];
+        like($known{$label}[0] =~ s/^down: //r, $problem, "$label: why") if ref $problem;
+    }
+}
+
+# What they were asked, and how much of what they said was read.
+my $request = sub { my ($path, $host) = @_; return "GET $path HTTP/1.1\r\nHost: $host\r\nUser-Agent: gateway_pool/1.0\r\nAccept: */*\r\nConnection: close\r\n\r\n" };
+is($peer{'http 200'}->count->{last}, $request->('/a/../b%2f?x={1}&y=|\\^#z', $peer{'http 200'}{target}), 'a request: the path as it was written');
+is($peer{'http 200 to a name'}->count->{last}, $request->('/', "gw.test:$peer{'http 200 to a name'}{port}"), 'a request to a name');
+is($redirected_to->count->{accepted}, 0, 'redirects are not followed');
+is($proxy->count->{accepted}, 0, 'proxies of the environment are not used');
+foreach my $label ('http endless', 'http endless lines', 'http bigbody')
+{
+    # Sent is what fits into the buffers of two sockets, too.
+    my $count = $peer{$label}->count;
+    cmp_ok($count->{sent} / $count->{accepted}, '<', 4_000_000, "$label: is not read to its end");
+}
+$db->shows(q{SELECT bool_and("lastProbeMs" < 250) FROM gateway_probe_status WHERE reason = 'header too long'}, 't', 'nor waited for');
+$db->shows(q{SELECT bool_and("lastProbeMs" >= 250) FROM gateway_probe_status WHERE reason LIKE 'timeout%'}, 't', 'a timeout is not early');
+
+# What is shown of certificates.
+$db->shows(q{SELECT name, "certificateExpiresAt"::date - current_date FROM gateway_probe_status WHERE name IN ('tls expiring', 'https 503') ORDER BY 1},
+    "https 503|365\ntls expiring|10", 'when certificates expire');
+$db->shows(q{SELECT name FROM gateway_probe_status WHERE NOT "verifyTls"}, 'tls expired, not verified', 'which are not verified');
+$db->shows(q{SELECT bool_and(("verifyTls" IS NULL) = (protocol IN ('tcp', 'http'))) FROM gateway_probe_status}, 't', 'and where there are none');
+$db->shows(q{SELECT count(*) FROM gateway_health_events WHERE "oldStatus" NOT IN ('unknown')}, '0', 'nobody has changed its mind');
+is($db->worker, $worker, 'and the worker has stayed');
+$db->value('DELETE FROM gateway_probes');
+ok(Probed::soon(sub { $db->value('SELECT count(*) FROM gateway_probe_status') eq '0' }), 'no probes any more');
+
+# From here on, a gateway is probed when we say so, and once each time.
+$node->append_conf('postgresql.conf', "gateway_pool.probe_retry_interval = 1d\ngateway_pool.probe_interval = 1d");
+$node->reload;
+my %rarely = (probe_interval => '1 day', timeout => '20 s');
+
+# Whether the worker has read that a gateway is probed, and how.
+sub is_probed
+{
+    my ($label) = @_;
+    return Probed::soon(sub { my %known = $db->known; return $known{$label}[0] ne 'not probed' });
+}
+
+{
+    my $peer = $peers->start('http', 200);
+    $db->probe('thresholds', 'http', $peer->{target}, %rarely, rise => 3, fall => 4);
+    is_probed('thresholds');
+
+    my $step = sub {
+        my ($number, $verdict, $label) = @_;
+        my $before = $peer->count->{accepted};
+        my @verdicts = map { $db->now('thresholds') =~ s/:.*//r } 1 .. $number;
+        is_deeply(\@verdicts, $verdict, $label);
+        is($peer->count->{accepted} - $before, $number, 'each of which was one connection');
+    };
+    my $status = sub { my ($status) = @_; return $db->comes_to(thresholds => [ qr/./, $status ]) };
+
+    $step->(1, ['up'], 'of a new gateway, one success is enough');
+    $status->('healthy: probe up');
+    $peer->kind('http', 500);
+    $step->(3, [ ('up') x 3 ], 'three failures are not four');
+    $peer->kind('http', 200);
+    $step->(1, ['up'], 'a success between them');
+    $peer->kind('http', 500);
+    $step->(4, [ ('up') x 3, 'down' ], 'has them begin anew');
+    $status->('unhealthy: probe down: status 500');
+    $peer->kind('http', 200);
+    $step->(2, [ ('down') x 2 ], 'two successes are not three');
+    $peer->kind('http', 500);
+    $step->(1, ['down'], 'a failure between them');
+    $peer->kind('http', 200);
+    $step->(3, [ ('down') x 2, 'up' ], 'has them begin anew');
+    $status->('healthy: probe up');
+    $peer->kind('http', 500);
+    $step->(4, [ ('up') x 3, 'down' ], 'it falls again');
+    $peer->kind('http', 200);
+    $step->(3, [ ('down') x 2, 'up' ], 'and comes back');
+    $status->('degraded: keeps falling');
+    is({ $db->known }->{thresholds}[2], 2, 'two falls');
+    $db->shows(q{SELECT string_agg("newStatus", ' ' ORDER BY id) FROM gateway_health_events WHERE "gatewayName" = 'thresholds'},
+        'healthy unhealthy healthy unhealthy degraded', 'each change is one event');
+
+    # What was found of another address, or another path, says nothing.
+    my $other = $peers->start('http', 500);
+    $db->value(Probed::probe_sql('thresholds', 'http', $other->{target}, %rarely, rise => 3, fall => 1));
+    is($db->now('thresholds'), 'down: status 500', 'another address is judged anew, and at once');
+    is({ $db->known }->{thresholds}[2], 0, 'without what was');
+    $db->value("SELECT clear_gateway_probe('" . Probed::id('thresholds') . "')");
+    $db->comes_to(thresholds => [ 'not probed', 'unknown: no evidence' ]);
+}
+
+# The retry interval, after a first failure.
+{
+    my $peer = $peers->start('http', 200);
+    $node->append_conf('postgresql.conf', "gateway_pool.probe_retry_interval = 200ms");
+    $node->reload;
+    $db->probe('retries', 'http', $peer->{target}, probe_interval => '1 day', timeout => '20 s', fall => 4);
+    is_probed('retries');
+    is($db->now('retries'), 'up', 'retries: up');
+    $peer->kind('http', 500);
+    my $accepted = $peer->count->{accepted};
+    like($db->now('retries'), qr/^(?:up|down): status 500/, 'retries: a first failure');
+    $db->comes_to(retries => [ 'down: status 500', 'unhealthy: probe down: status 500' ]);
+    ok($peer->wait_for($accepted + 4), 'retries: the others follow by themselves');
+    is($peer->count->{accepted}, $accepted + 4, 'and end with the verdict');
+}
+
+# Probes and heartbeats.
+{
+    my $peer = $peers->start('refused');
+    my %how = (%rarely, fall => 1);
+
+    $db->probe('required', 'tcp', $peer->{target}, %how, required => 'true');
+    $db->probe('not required', 'tcp', $peer->{target}, %how, required => 'false');
+    foreach ('required', 'not required')
+    {
+        $db->value("SELECT record_gateway_heartbeat('" . Probed::id($_) . "', '1 h')");
+        is_probed($_);
+        is($db->now($_), 'down: refused', "$_: down");
+    }
+    $db->comes_to(
+        'required' => [ 'down: refused', 'unhealthy: probe down: refused' ],
+        'not required' => [ 'down: refused', 'degraded: probe contradicts heartbeat: refused' ]);
+    $db->value(q{UPDATE gateway_probes SET required = NOT required});
+    is($db->now($_), 'down: refused', "$_: is not any more, or is now") foreach 'required', 'not required';
+    $db->comes_to(
+        'required' => [ 'down: refused', 'degraded: probe contradicts heartbeat: refused' ],
+        'not required' => [ 'down: refused', 'unhealthy: probe down: refused' ]);
+}
+
+# The direct addresses of the host.
+{
+    my ($open, $open_too, $refused) = map { $peers->start($_) } qw(open open refused);
+    my $own = $peers->start('http', 200);
+
+    $db->add('direct', 'direct and own', 'direct to nobody', 'direct nonsense');
+    $db->value(qq{
+        UPDATE gateways_v2 SET "directAddress" = '$open->{target}' WHERE name = 'direct';
+        UPDATE gateways_v2 SET "directAddress" = '$open_too->{target}' WHERE name = 'direct and own';
+        UPDATE gateways_v2 SET "directAddress" = '$refused->{target}' WHERE name = 'direct to nobody';
+        UPDATE gateways_v2 SET "directAddress" = 'no address' WHERE name = 'direct nonsense';}
+          . Probed::probe_sql('direct and own', 'http', $own->{target}));
+    $node->append_conf('postgresql.conf', "gateway_pool.probe_interval = 300ms\ngateway_pool.probe_direct_addresses = on");
+    $db->value("SELECT record_gateway_heartbeat('" . Probed::id('direct to nobody') . "', '1 h')");
+    $db->shows(q{SELECT count(*) FROM gateway_probe_status WHERE name IN ('direct', 'direct to nobody')}, '0', 'direct addresses are not probed');
+    $node->reload;
+    $db->comes_to(
+        'direct' => [ 'up', 'healthy: probe up' ],
+        'direct and own' => [ 'up', 'healthy: probe up' ],
+        'direct to nobody' => [ 'down: refused', 'degraded: probe contradicts heartbeat: refused' ],
+        'direct nonsense' => [ 'not probed', 'unknown: no evidence' ]);
+    $db->shows(q{SELECT protocol FROM gateway_probe_status WHERE name IN ('direct', 'direct and own') ORDER BY name}, "tcp\nhttp", 'own rows come first');
+    is($open_too->count->{accepted}, 0, 'and leave the direct address alone');
+    $db->shows(q{SELECT problem LIKE 'gateway ' || (SELECT id FROM gateways_v2 WHERE name = 'direct nonsense') || ' cannot be probed: %'
+                   FROM gateway_pool_workers WHERE database = current_database()}, 't', 'what is none is told');
+    $db->value(qq{UPDATE gateways_v2 SET "directAddress" = '$refused->{target}' WHERE name = 'direct'});
+    my $changed = time;
+    $db->comes_to('direct' => [ 'down: refused', 'unhealthy: probe down: refused' ]);
+    cmp_ok(time - $changed, '<', 30, 'a direct address that changes is followed at once');
+    $db->value(q{UPDATE gateways_v2 SET "directAddress" = NULL WHERE name = 'direct'});
+    $db->comes_to('direct' => [ 'not probed', 'unknown: no evidence' ]);
+    $node->append_conf('postgresql.conf', "gateway_pool.probe_interval = 1d\ngateway_pool.probe_direct_addresses = off");
+    $node->reload;
+    $db->comes_to('direct to nobody' => [ 'not probed', 'healthy: heartbeat fresh' ]);
+}
+
+# probe_gateway().
+{
+    my $slow = $peers->start('slow', 1500);
+    my $id = Probed::id('asked');
+    $db->probe('asked', 'http', $slow->{target}, %rarely);
+
+    is_probed('asked');
+    is($db->now('asked'), 'up', 'probe_gateway: up');
+    my $before = $slow->count->{accepted};
+    my @sessions = map { $db->connect } 1 .. 10;
+    $_->query_until(qr/sent/, "\\echo sent\nSELECT concat_ws(': ', verdict, reason) FROM probe_gateway('$id', '60 s');\n") foreach @sessions;
+    is(join('', map { $_->query('SELECT 1') =~ s{\n1.*}{ }sr } @sessions), 'up ' x 10, 'ten callers, ten answers');
+    my $probes = $slow->count->{accepted} - $before;
+    cmp_ok($probes, '<=', 2, "of few probes ($probes)");
+    cmp_ok($probes, '>=', 1, 'at least one');
+
+    my $caller = "pid = " . $sessions[0]->query('SELECT pg_backend_pid()');
+    my $hung = $peers->start('open');
+    $db->value(Probed::probe_sql('asked', 'http', $hung->{target}, probe_interval => '1 day', timeout => '1 h'));
+    $sessions[0]->query_until(qr/sent/, "\\echo sent\nSELECT probe_gateway('$id', '1 h');\n");
+    ok($hung->wait_for(1, 'requests'), 'a probe that hangs');
+    ok(Probed::soon(sub { $db->value("SELECT wait_event_type FROM pg_stat_activity WHERE $caller") eq 'Extension' }), 'its caller waits');
+    $db->value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE $caller");
+    ok(Probed::soon(sub { $db->value("SELECT state FROM pg_stat_activity WHERE $caller") eq 'idle' }), 'can be cancelled');
+    $sessions[0]->query('SELECT 1');
+    like($sessions[0]->{stderr}, qr/57014: canceling statement due to user request/, 'with what cancelling says');
+    $sessions[0]->{stderr} = '';
+    like($db->fails("SELECT probe_gateway('$id', '100 ms')", '57014', 'a wait that ends by its timeout'), qr/due to its timeout/, 'and says so');
+    $db->fails("SET statement_timeout = '100 ms'; SELECT probe_gateway('$id', '1 h')", '57014', 'or by the statement timeout');
+    is($hung->count->{accepted}, 1, 'the probe is still the same');
+    $db->value(Probed::probe_sql('asked', 'http', $slow->{target}, %rarely));
+    is($db->now('asked'), 'up', 'and the next one is as any');
+    ok($hung->wait_for(1, 'closed'), 'what was given up is closed');
+    $_->quit foreach @sessions;
+
+    # One who waits for a gateway that is not probed any more.
+    my $waiting = $db->connect;
+    $db->value(Probed::probe_sql('asked', 'http', $hung->{target}, probe_interval => '1 day', timeout => '1 h'));
+    $waiting->query_until(qr/sent/, "\\echo sent\nSELECT probe_gateway('$id', '1 h');\n");
+    ok($hung->wait_for(2, 'requests'), 'a probe that hangs');
+    $db->value("SELECT clear_gateway_probe('$id')");
+    $waiting->query('SELECT 1');
+    like($waiting->{stderr}, qr/55000: gateway \S+ is not probed/, 'ends when the gateway is not probed any more');
+    $waiting->{stderr} = '';
+    $waiting->quit;
+
+    $db->fails("SELECT probe_gateway('$id')", '55000', 'a gateway that is not probed');
+    $db->fails("SELECT probe_gateway(gen_random_uuid())", 'P0002', 'no such gateway');
+    $db->fails("SELECT probe_gateway(NULL)", '22023', 'no gateway');
+    $db->fails("SELECT probe_gateway('$id', $_)", '22023', "a timeout of $_") foreach 'NULL', "'0'", "'-1 s'";
+    $db->value("CREATE ROLE reader; CREATE ROLE prober; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader, prober;"
+          . ' GRANT UPDATE ON gateway_probes TO prober; ' . Probed::probe_sql('asked', 'http', $slow->{target}, %rarely));
+    $db->fails("SET ROLE reader; SELECT probe_gateway('$id')", '42501', 'who may not update probes');
+    is_probed('asked');
+    $db->shows("SET ROLE prober; SELECT verdict FROM probe_gateway('$id', '60 s')", 'up', 'who may');
+}
+
+is($db->worker, $worker, 'it is the same worker all the time');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'and nothing has crashed');
+$node->stop;
+done_testing();
