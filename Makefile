@@ -37,7 +37,9 @@ OBJS = \
 	src/probe_gateway.o \
 	src/probe_request.o \
 	src/probe_rule.o \
+	src/probe_runs.o \
 	src/probe_target.o \
+	src/probe_targets.o \
 	src/probe_trigger.o \
 	src/prober.o \
 	src/publication.o \

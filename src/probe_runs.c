@@ -1,0 +1,207 @@
+/*
+ * probe_runs.c
+ *		The places in which probes run, and the probes that are under way.
+ *
+ * Each place keeps what libcurl needs, for one probe after the other.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "clock.h"
+#include "prober_data.h"
+
+/* runs_free ends all probes and frees their places. */
+void
+runs_free(Prober *prober)
+{
+	for (int i = 0; i < prober->run_count; i++)
+	{
+		Run		   *run = &prober->runs[i];
+
+		if (run->target != NULL)
+		{
+			probe_cancel(run->probe);
+			prober->user.release_descriptor();
+		}
+		probe_destroy(run->probe);
+	}
+	prober->run_count = 0;
+}
+
+static void
+free_run(Prober *prober, Run *run)
+{
+	prober->user.release_descriptor();
+	*(run->dark ? &prober->dark_room : &prober->live_room) += 1;
+	run->target = NULL;
+	dlist_delete(&run->list_node);
+	dlist_push_head(&prober->free_runs, &run->list_node);
+}
+
+/* run_cancel ends the probe of a target, if one is under way, without an outcome. */
+void
+run_cancel(Prober *prober, Target *target)
+{
+	if (target->place != TARGET_RUNNING)
+		return;
+	probe_cancel(target->run->probe);
+	free_run(prober, target->run);
+	target->place = TARGET_NOWHERE;
+}
+
+/*
+ * prober_set_concurrency sets how many probes may run at once.  A quarter of the
+ * places is for gateways that are known to hang: they never keep others waiting.
+ */
+void
+prober_set_concurrency(Prober *prober, int concurrency)
+{
+	HASH_SEQ_STATUS scan;
+	Target	   *target;
+
+	if (concurrency == prober->run_count)
+		return;
+
+	hash_seq_init(&scan, prober->targets);
+	while ((target = hash_seq_search(&scan)) != NULL)
+		if (target->place == TARGET_RUNNING)
+		{
+			run_cancel(prober, target);
+			target_schedule(prober, target, clock_monotonic());
+		}
+	runs_free(prober);
+	if (prober->runs != NULL)
+		pfree(prober->runs);
+	prober->runs = NULL;
+	dlist_init(&prober->free_runs);
+	prober->runs = MemoryContextAllocZero(prober->context, sizeof(Run) * concurrency);
+	for (; prober->run_count < concurrency; prober->run_count++)
+	{
+		Run		   *run = &prober->runs[prober->run_count];
+
+		run->probe = probe_create(prober->multi, prober->user.refusal);
+		if (run->probe == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory")));
+		probe_set_owner(run->probe, run);
+		dlist_push_tail(&prober->free_runs, &run->list_node);
+	}
+	prober->dark_room = Max(concurrency / 4, 1);
+	prober->live_room = Max(concurrency - prober->dark_room, 1);
+}
+
+static void
+finish_run(Prober *prober, Run *run, ProbeResult *result, int64 now)
+{
+	Target	   *target = run->target;
+
+	/* We may have let it wait for longer than it lets us. */
+	if (result->outcome == PROBE_FAILED && prober->stalled - run->stalled_before > target->plan.timeout / 4)
+	{
+		result->outcome = PROBE_INCONCLUSIVE;
+		strlcpy(result->reason, "the prober was late", PROBE_REASON_SIZE);
+	}
+	if (result->outcome != PROBE_SUCCEEDED && !target->plan.spec.target.numeric)
+		resolver_doubt(prober->resolver, target->plan.spec.target.host, (struct sockaddr *) &target->address);
+	free_run(prober, run);
+	target_finish(prober, target, result, run->started_at, now);
+}
+
+/* runs_finish_ended takes the outcome of each probe of which libcurl says that it has ended. */
+void
+runs_finish_ended(Prober *prober)
+{
+	CURLMsg    *message;
+	int			left;
+
+	while ((message = curl_multi_info_read(prober->multi, &left)) != NULL)
+		if (message->msg == CURLMSG_DONE)
+		{
+			Run		   *run = probe_owner(message->easy_handle);
+			ProbeResult result;
+
+			probe_end(run->probe, message->data.result, &result);
+			finish_run(prober, run, &result, clock_monotonic());
+		}
+}
+
+/* runs_expire ends the probes whose time is over. */
+void
+runs_expire(Prober *prober)
+{
+	int64		now = clock_monotonic();
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &prober->running)
+	{
+		Run		   *run = dlist_container(Run, list_node, iter.cur);
+
+		if (run->deadline <= now)
+		{
+			ProbeResult result;
+
+			probe_expire(run->probe, &result);
+			finish_run(prober, run, &result, now);
+		}
+	}
+}
+
+static void
+count_lateness(Prober *prober, int64 late, int64 now)
+{
+	Lateness   *current = &prober->lateness[0];
+
+	if (now - current->since >= LATENESS_SPAN)
+	{
+		prober->lateness[1] = *current;
+		memset(current, 0, sizeof(Lateness));
+		current->since = now;
+	}
+	current->starts++;
+	current->steps[Min(Max(late, 0) / LATENESS_STEP, LATENESS_STEPS)]++;
+}
+
+/* run_start starts the probe of a target that has its address, unless there is no place for it. */
+bool
+run_start(Prober *prober, Target *target, int64 now)
+{
+	int		   *room = target->dark ? &prober->dark_room : &prober->live_room;
+	Run		   *run;
+	ProbeResult result;
+
+	if (*room == 0 || dlist_is_empty(&prober->free_runs) || !prober->user.acquire_descriptor())
+		return false;
+
+	count_lateness(prober, now - target->due, now);
+	run = dlist_container(Run, list_node, dlist_pop_head_node(&prober->free_runs));
+	run->target = target;
+	run->dark = target->dark;
+	run->started_at = now;
+	run->deadline = now + target->plan.timeout;
+	run->stalled_before = prober->stalled;
+	target->run = run;
+	target->place = TARGET_RUNNING;
+	*room -= 1;
+	dlist_push_tail(&prober->running, &run->list_node);
+	if (!probe_start(run->probe, &target->plan.spec, (struct sockaddr *) &target->address, &result))
+		finish_run(prober, run, &result, now);
+	return true;
+}
+
+/* runs_lateness returns the 99th percentile of late starts. */
+int64
+runs_lateness(const Prober *prober)
+{
+	uint32		starts = prober->lateness[0].starts + prober->lateness[1].starts;
+	uint32		seen = 0;
+
+	for (int i = LATENESS_STEPS; i > 0; i--)
+	{
+		seen += prober->lateness[0].steps[i] + prober->lateness[1].steps[i];
+		if (seen > starts / 100)
+			return (i + 1) * LATENESS_STEP;
+	}
+	return starts > 0 ? LATENESS_STEP : 0;
+}

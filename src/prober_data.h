@@ -1,0 +1,111 @@
+/*
+ * prober_data.h
+ *		What a prober consists of: for prober.c, probe_targets.c and probe_runs.c
+ *		alone.
+ */
+#ifndef GATEWAY_POOL_PROBER_DATA_H
+#define GATEWAY_POOL_PROBER_DATA_H
+
+#include "lib/ilist.h"
+#include "lib/pairingheap.h"
+#include "utils/hsearch.h"
+
+#include "prober.h"
+#include "resolver.h"
+
+/* Lateness of starts is counted in steps, over two spans in turn. */
+#define LATENESS_STEP (5 * INT64CONST(1000))
+#define LATENESS_STEPS 200
+#define LATENESS_SPAN (60 * USECS_PER_SEC)
+
+/* Where a target is between two probes. */
+typedef enum TargetPlace
+{
+	TARGET_NOWHERE,				/* yet: it gets its time with its phase */
+	TARGET_SCHEDULED,			/* in the heap */
+	TARGET_RESOLVING,			/* for the address of its name */
+	TARGET_WAITING,				/* for a place to run in */
+	TARGET_RUNNING
+} TargetPlace;
+
+struct Run;
+
+typedef struct Target
+{
+	pg_uuid_t	gateway;		/* the key */
+	ProbePlan	plan;			/* its texts are ours */
+	ProbeRecord record;
+	TargetPlace place;
+	bool		kept;			/* the new plans have it too */
+	bool		asked;			/* somebody waits: no start is too late */
+	bool		dark;			/* it is down, and hangs */
+	int64		phase;
+	int64		due;
+	struct sockaddr_storage address;
+	struct Run *run;			/* valid if running */
+	pairingheap_node heap_node; /* if scheduled */
+	dlist_node	list_node;		/* if resolving or waiting */
+} Target;
+
+/* A place for a probe to run in. */
+typedef struct Run
+{
+	Probe	   *probe;
+	Target	   *target;			/* NULL if free */
+	bool		dark;
+	int64		started_at;
+	int64		deadline;
+	int64		stalled_before; /* of all stalls so far, when it began */
+	dlist_node	list_node;
+} Run;
+
+typedef struct Lateness
+{
+	int64		since;
+	uint32		starts;
+	uint32		steps[LATENESS_STEPS + 1];
+} Lateness;
+
+struct Prober
+{
+	ProberUser	user;
+	MemoryContext context;
+	int			epoll;
+	CURLM	   *multi;
+	Resolver   *resolver;
+	HTAB	   *targets;
+	pairingheap *schedule;
+	dlist_head	resolving;
+	dlist_head	waiting;		/* the longest first */
+	dlist_head	waiting_dark;
+	int			waiting_count;
+	Run		   *runs;
+	int			run_count;
+	dlist_head	free_runs;
+	dlist_head	running;
+	int			live_room;		/* places left for each kind */
+	int			dark_room;
+	int64		timer;			/* libcurl's next, or PG_INT64_MAX */
+	int64		planned;		/* when the next round is to begin */
+	int64		lag;
+	int64		stalled;		/* all stalls together */
+	int64		stalled_at;
+	int64		swept_at;		/* when the resolver last forgot unused names */
+	int64		held_at;		/* when all that wait were held last */
+	uint64		resolved;		/* the resolver's generation when it was last asked */
+	Lateness	lateness[2];	/* the current span and the one before */
+};
+
+extern int	target_compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg);
+extern void target_schedule(Prober *prober, Target *target, int64 due);
+extern void target_unschedule(Prober *prober, Target *target);
+extern void target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started_at, int64 now);
+
+extern void runs_free(Prober *prober);
+extern void run_cancel(Prober *prober, Target *target);
+extern bool run_start(Prober *prober, Target *target, int64 now);
+extern void runs_finish_ended(Prober *prober);
+extern void runs_expire(Prober *prober);
+extern int64 runs_lateness(const Prober *prober);
+
+#endif							/* GATEWAY_POOL_PROBER_DATA_H */
