@@ -53,6 +53,8 @@ OBJS = \
 	src/trigger_row.o \
 	src/utility_hook.o \
 	src/watch.o \
+	src/watch_probes.o \
+	src/watch_tables.o \
 	src/worker.o \
 	src/worker_slots.o \
 	src/worker_status.o \

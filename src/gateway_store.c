@@ -178,6 +178,20 @@ state_of(HeapTuple row)
 	return strcmp(word, "maintenance") == 0 ? GATEWAY_MAINTENANCE : GATEWAY_ACTIVE;
 }
 
+/* Adds what a slot that is made now would be told from before a start: see health_evidence_seed. */
+static void
+add_recorded(const GatewayRow *gateway, const Reading *reading, HealthEvidence *evidence)
+{
+	const RecordedHealth *recorded = &gateway->recorded;
+
+	if (!health_map_exists() || gateway->own || !recorded->known)
+		return;
+	if (recorded->expires && recorded->heartbeat_expires_at > reading->wall_now && !gateway->heartbeat.failed)
+		evidence->heartbeat = HEARTBEAT_FRESH;
+	if (recorded->probe_up && health_evidence_in_startup_grace(reading->now))
+		evidence->probe = PROBE_OVERDUE;
+}
+
 /*
  * Judges a gateway by its slot, as picks do; by its row alone where it has no
  * slot, and for the heartbeat where the transaction itself wrote the row.
@@ -193,7 +207,9 @@ judge(GatewayRow *gateway, const Reading *reading)
 		health_evidence_in_startup_grace(reading->now)
 	};
 
-	if (gateway->slot.number != NO_SLOT)
+	if (gateway->slot.number == NO_SLOT)
+		add_recorded(gateway, reading, &evidence);
+	else
 	{
 		SlotReading read;
 

@@ -4,6 +4,10 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -12,6 +16,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "gateway_store.h"
+#include "owner.h"
 #include "probe_request.h"
 #include "worker_slots.h"
 
@@ -20,6 +25,9 @@ PG_FUNCTION_INFO_V1(gateway_pool_probe_status);
 
 /* The longest that a caller may wait: a day. */
 #define TIMEOUT_MAX USECS_PER_DAY
+
+/* The worker is given so long to read how a gateway is to be probed, before we look again. */
+#define READ_PAUSE_MS 20
 
 static int64
 read_timeout(FunctionCallInfo fcinfo)
@@ -37,18 +45,40 @@ read_timeout(FunctionCallInfo fcinfo)
 	return Min(microseconds, TIMEOUT_MAX);
 }
 
-/* The slot of a gateway that the worker probes; an error for any other. */
-static HealthSlotRef
-probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway)
+static bool
+find_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway, HealthSlotRef *ref)
 {
-	HealthSlotRef ref = {NO_SLOT, 0};
 	ProbeDisplay last_probe;
-	int			count;
 
-	if (health_map_exists())
-		ref = health_map_find(catalog->gateways, gateway);
-	if (ref.number != NO_SLOT && health_evidence_last_probe(ref, &last_probe))
-		return ref;
+	*ref = health_map_find(catalog->gateways, gateway);
+	return ref->number != NO_SLOT && health_evidence_last_probe(*ref, &last_probe);
+}
+
+/*
+ * Whether the worker will probe a gateway as soon as it has read how: not what this
+ * transaction wrote, which nobody else can read.
+ */
+static bool
+will_be_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
+{
+	OwnerScope	scope;
+	bool		will = false;
+	bool		is_null;
+
+	if (!worker_slots_exist() || !worker_slots_has(MyDatabaseId))
+		return false;
+	owner_begin(&scope, catalog->probes);
+	if (owner_query(psprintf("SELECT xmin FROM %s WHERE \"gatewayId\" = $1", catalog_name(catalog->probes)), gateway) > 0)
+		will = !TransactionIdIsCurrentTransactionId(DatumGetTransactionId(SPI_getbinval(SPI_tuptable->vals[0],
+																						 SPI_tuptable->tupdesc, 1, &is_null)));
+	owner_end(&scope);
+	return will;
+}
+
+static void
+refuse_not_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
+{
+	int			count;
 
 	(void) store_gateways(catalog, (StoreFilter) {.id = gateway}, &count);
 	if (count == 0)
@@ -59,7 +89,34 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("gateway %s is not probed", uuid_text(gateway)),
 			 errhint("Call set_gateway_probe(), or see check_gateway_pools() for why the worker does not run.")));
-	return ref;					/* keeps the compiler quiet */
+}
+
+static void
+refuse_to_wait(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 errmsg("canceling the wait for a probe due to its timeout"),
+			 errhint("See gateway_pool_workers for what the worker does.")));
+}
+
+/* The slot of a gateway that is probed, or will be in a moment; an error for any other. */
+static HealthSlotRef
+probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline)
+{
+	HealthSlotRef ref;
+
+	while (!find_probed(catalog, gateway, &ref))
+	{
+		if (!will_be_probed(catalog, gateway))
+			refuse_not_probed(catalog, gateway);
+		if (clock_monotonic() >= deadline)
+			refuse_to_wait();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, READ_PAUSE_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return ref;
 }
 
 static const char *
@@ -93,17 +150,14 @@ gateway_pool_probe_gateway(PG_FUNCTION_ARGS)
 	catalog_require_privilege(catalog.probes, ACL_UPDATE);
 	gateway = argument_uuid(fcinfo, 0, "gateway_id");
 	deadline = clock_monotonic() + read_timeout(fcinfo);
-	ref = probed_slot(&catalog, gateway);
+	ref = probed_slot(&catalog, gateway, deadline);
 
 	request = probe_request_open(ref);
 	worker_slots_wake(MyDatabaseId);
 	if (!probe_request_await(ref, request, deadline))
-		ereport(ERROR,
-				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("canceling the wait for a probe due to its timeout"),
-				 errhint("See gateway_pool_workers for what the worker does.")));
+		refuse_to_wait();
 	if (!health_evidence_last_probe(ref, &last_probe))
-		(void) probed_slot(&catalog, gateway);
+		refuse_not_probed(&catalog, gateway);
 
 	init_materialized_result(fcinfo);
 	result = (ReturnSetInfo *) fcinfo->resultinfo;

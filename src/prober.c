@@ -360,6 +360,13 @@ prober_run(Prober *prober)
 	prober->planned = next_run(prober, clock_monotonic());
 }
 
+/* prober_stalled_at tells when it was last kept from its rounds; 0 if never. */
+int64
+prober_stalled_at(const Prober *prober)
+{
+	return prober->stalled_at;
+}
+
 /* prober_state tells how it goes. */
 void
 prober_state(Prober *prober, ProberState *state)

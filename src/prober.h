@@ -65,6 +65,7 @@ extern const ProbeRecord *prober_record(Prober *prober, const pg_uuid_t *gateway
 extern int	prober_descriptor(const Prober *prober);
 extern int64 prober_next_run(Prober *prober);
 extern void prober_run(Prober *prober);
+extern int64 prober_stalled_at(const Prober *prober);
 extern void prober_state(Prober *prober, ProberState *state);
 
 #endif							/* GATEWAY_POOL_PROBER_H */

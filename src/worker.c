@@ -219,8 +219,9 @@ look(void)
 	if (!OidIsValid(served_schema))
 		watch_start();
 	served_schema = schema;
-	/* Whatever made us look may have changed what there is to watch. */
+	/* Whatever made us look may have changed what there is to watch, or have put it right. */
 	watch_forget();
+	chores[READ].paused_until = 0;
 }
 
 static bool
