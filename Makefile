@@ -10,6 +10,7 @@ OBJS = \
 	src/catalog.o \
 	src/change_triggers.o \
 	src/check.o \
+	src/chores.o \
 	src/clock.o \
 	src/consumer_triggers.o \
 	src/consumers.o \

@@ -25,7 +25,7 @@
 /* The oldest goes when there are more. */
 #define QUEUE_MAX 65536
 
-/* In one transaction: so many are written in some ten milliseconds. */
+/* In one transaction: so many are written in some milliseconds. */
 #define BATCH_MAX 100
 
 /* Rows that are pruned at once. */

@@ -1,0 +1,358 @@
+/*
+ * chores.c
+ *		What a worker does with tables and probes, each for itself.
+ *
+ * Each chore takes at most one short transaction at a time, and waits for no
+ * table: one that is locked is tried again.  One that fails is left alone for a
+ * while, and all else goes on.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "pgstat.h"
+#include "utils/timeout.h"
+
+#include "chores.h"
+#include "clock.h"
+#include "health_record.h"
+#include "watch.h"
+#include "worker_slots.h"
+#include "worker_store.h"
+
+#define TURN_PAUSE USECS_PER_SEC
+
+/* The tables are read anew when something has changed, but not more often than this. */
+#define READ_PAUSE USECS_PER_SEC
+
+/* And in any case after this: some changes are told to nobody. */
+#define READ_INTERVAL (60 * USECS_PER_SEC)
+#define STANDBY_READ_INTERVAL (5 * USECS_PER_SEC)
+
+/* Verdicts may change in quick succession: all gateways are judged at most so often. */
+#define JUDGE_PAUSE (20 * INT64CONST(1000))
+
+/* A table that is locked is tried again after this. */
+#define LOCKED_PAUSE (250 * INT64CONST(1000))
+
+#define PRUNE_INTERVAL (60 * USECS_PER_SEC)
+
+/* A statement that takes longer is given up. */
+#define STATEMENT_MS 5000
+
+/* What is left to be recorded at the end has this time. */
+#define LAST_WORDS USECS_PER_SEC
+
+/* What failed is tried again after this, doubled each time up to the last. */
+#define FIRST_PAUSE USECS_PER_SEC
+#define LAST_PAUSE (60 * USECS_PER_SEC)
+
+#define LOCKED "a table or a row is locked: what happens is recorded when it is not"
+
+/* The schema of the extension; InvalidOid until there is something to serve. */
+static Oid	served_schema;
+
+/* When what was done last, or is to be tried again. */
+static int64 read_at;
+static int64 judged_at;
+static int64 write_after;
+static int64 prune_after;
+
+/* Somebody else has recorded what happened so far: we are a standby, or have been. */
+static bool following;
+
+/* What is wrong with what is to be watched, as of the last read. */
+static char read_problem[WORKER_TEXT_SIZE];
+
+/* How each has gone last: ERRORs in a row, and until when they are waited out. */
+static struct
+{
+	int			failures;
+	int64		paused_until;
+	char		problem[WORKER_TEXT_SIZE];
+}			chores[CHORES];
+
+/* The tables were not there any more. */
+static bool tables_lost;
+
+/* The one that is being done, and that it could not be: somebody has locked a table. */
+static Chore chore;
+static bool locked_out;
+
+/* chore_begin begins a chore, unless it is to be left alone for now. */
+bool
+chore_begin(Chore which, int64 now)
+{
+	if (now < chores[which].paused_until)
+		return false;
+	chore = which;
+	locked_out = false;
+	return true;
+}
+
+/* chore_end ends it, without an ERROR. */
+void
+chore_end(void)
+{
+	chores[chore].failures = 0;
+	strlcpy(chores[chore].problem, locked_out ? LOCKED : "", WORKER_TEXT_SIZE);
+}
+
+/*
+ * Begins a transaction on the tables.  Returns false, without one, if they have
+ * gone, or somebody has locked one.
+ */
+static bool
+begin(PoolCatalog *catalog, bool to_write)
+{
+	bool		there;
+
+	StartTransactionCommand();
+	enable_timeout_after(STATEMENT_TIMEOUT, STATEMENT_MS);
+	there = catalog_find_in_schema(catalog, served_schema);
+	tables_lost = !there;
+	locked_out = there && !worker_store_lock(catalog, to_write);
+	if (there && !locked_out)
+		return true;
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	CommitTransactionCommand();
+	return false;
+}
+
+static void
+commit(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+}
+
+/* Reads what there is to watch. */
+static void
+read_tables(int64 now, bool standby)
+{
+	PoolCatalog catalog;
+	StringInfoData problem;
+
+	read_at = now;
+	watch_forget();
+	if (!begin(&catalog, false))
+		return;
+	worker_slots_report_activity("reading gateways", true);
+	initStringInfo(&problem);
+	watch_read(&catalog, standby || following, &problem);
+	strlcpy(read_problem, problem.data, sizeof(read_problem));
+	commit();
+	following = standby;
+}
+
+/* Whether a heartbeat has run out is for its row to say. */
+static void
+confirm_expiries(void)
+{
+	PoolCatalog catalog;
+
+	if (!begin(&catalog, false))
+		return;
+	watch_confirm(&catalog);
+	commit();
+	watch_judge();
+}
+
+/* Writes some of what has happened; whether it could. */
+static bool
+record_changes(void)
+{
+	PoolCatalog catalog;
+	bool		any;
+
+	if (!begin(&catalog, true))
+		return false;
+	worker_slots_report_activity("recording changes of health", true);
+	any = health_record_write(&catalog);
+	commit();
+	if (any)
+		health_record_written();
+	return true;
+}
+
+static bool
+prune_events(void)
+{
+	PoolCatalog catalog;
+	bool		any;
+
+	if (!begin(&catalog, true))
+		return false;
+	any = health_record_prune(&catalog) > 0;
+	commit();
+	return any;
+}
+
+static void
+report_round(int64 now)
+{
+	ProberState state;
+	WorkerRound round;
+
+	prober_state(watch_prober(), &state);
+	round = (WorkerRound) {
+		.at = now,
+		.lag = state.lag,
+		.lateness = state.lateness,
+		.queue_length = health_record_length(),
+		.queue_dropped = health_record_dropped(),
+		.targets = state.targets,
+		.running_probes = state.running,
+		.waiting_probes = state.waiting,
+		.abstains = state.abstains
+	};
+	worker_slots_report_round(&round);
+}
+
+/*
+ * chore_fail leaves the chore that was begun alone for a while, after an ERROR in
+ * it.  A row that is locked is waited for as a table is, but not as often: that
+ * takes time.
+ */
+void
+chore_fail(const ErrorData *error, int64 now)
+{
+	int			pause = Min(chores[chore].failures, 10);
+
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+	{
+		chores[chore].paused_until = now + FIRST_PAUSE;
+		strlcpy(chores[chore].problem, LOCKED, WORKER_TEXT_SIZE);
+		return;
+	}
+	chores[chore].paused_until = now + Min(FIRST_PAUSE << pause, LAST_PAUSE);
+	chores[chore].failures++;
+	strlcpy(chores[chore].problem, error->message, WORKER_TEXT_SIZE);
+}
+
+/* chores_problem returns what is wrong with what there is to do, "" if nothing is. */
+const char *
+chores_problem(void)
+{
+	for (int i = CHORES - 1; i >= 0; i--)
+		if (chores[i].problem[0] != '\0')
+			return chores[i].problem;
+	return read_problem;
+}
+
+/* chores_begin_service begins, or goes on after something has changed, with the tables of a schema. */
+void
+chores_begin_service(Oid schema)
+{
+	if (!OidIsValid(served_schema))
+		watch_start();
+	served_schema = schema;
+	tables_lost = false;
+	/* Whatever has changed may be what there is to watch, or have put it right. */
+	watch_forget();
+	chores[READ].paused_until = 0;
+}
+
+/* chores_lost_tables tells whether the tables were not there any more when they were to be used. */
+bool
+chores_lost_tables(void)
+{
+	return tables_lost;
+}
+
+/* chores_follow tells whether somebody else records what happens: we are a standby. */
+bool
+chores_follow(void)
+{
+	return following;
+}
+
+/*
+ * chores_probe does what there is to do with probes.  With "up_to_date", nothing
+ * has changed that has not been looked at: who has just changed how a gateway is
+ * probed, and asks for a probe, means the change.
+ */
+void
+chores_probe(bool up_to_date, int64 now)
+{
+	if (!chore_begin(PROBE, now))
+		return;
+	if ((up_to_date && !watch_is_to_read()) || chores[LOOK].problem[0] != '\0' || chores[READ].problem[0] != '\0')
+		watch_take_requests();
+	prober_run(watch_prober());
+	chore_end();
+	report_round(clock_monotonic());
+}
+
+/* chores_serve does what there is to do with tables. */
+void
+chores_serve(int64 now)
+{
+	bool		standby = RecoveryInProgress();
+	int64		read_interval = standby ? STANDBY_READ_INTERVAL : READ_INTERVAL;
+
+	if ((read_at == 0 || now >= read_at + read_interval || (following && !standby) ||
+		 (watch_is_to_read() && now >= read_at + READ_PAUSE)) && chore_begin(READ, now))
+	{
+		read_tables(now, standby);
+		chore_end();
+	}
+	if (standby || following)
+		return;
+
+	if ((watch_has_changed() && now >= judged_at + JUDGE_PAUSE) ||
+		now >= Min(watch_next_change(), judged_at + TURN_PAUSE))
+	{
+		judged_at = now;
+		watch_judge();
+		if (watch_is_to_confirm() && chore_begin(CONFIRM, now))
+		{
+			confirm_expiries();
+			chore_end();
+		}
+	}
+	if (health_record_length() > 0 && now >= write_after && chore_begin(RECORD, now))
+	{
+		write_after = record_changes() ? 0 : now + LOCKED_PAUSE;
+		chore_end();
+	}
+	if (now >= prune_after && chore_begin(PRUNE, now))
+	{
+		prune_after = now + (prune_events() ? TURN_PAUSE : PRUNE_INTERVAL);
+		if (locked_out)
+			prune_after = now + LOCKED_PAUSE;
+		chore_end();
+	}
+}
+
+/* chores_next tells when the next turn is due, if nothing happens before. */
+int64
+chores_next(int64 now)
+{
+	int64		next = now + TURN_PAUSE;
+
+	next = Min(next, Max(prober_next_run(watch_prober()), chores[PROBE].paused_until));
+	if (following)
+		return next;
+	next = Min(next, Max(watch_next_change(), judged_at + JUDGE_PAUSE));
+	if (watch_has_changed())
+		next = Min(next, judged_at + JUDGE_PAUSE);
+	if (health_record_length() > 0)
+		next = Min(next, Max(write_after, chores[RECORD].paused_until));
+	return next;
+}
+
+/* chores_finish keeps what was reported to us for the next start, if that is quickly done. */
+void
+chores_finish(void)
+{
+	int64		give_up_at = clock_monotonic() + LAST_WORDS;
+
+	if (following || read_at == 0)
+		return;
+	chore = RECORD;
+	watch_keep_reports();
+	while (health_record_length() > 0 && clock_monotonic() < give_up_at && record_changes())
+		;
+}
