@@ -21,7 +21,7 @@
 /* A round that begins later than this after its time is a stall. */
 #define STALL (100 * INT64CONST(1000))
 
-/* A start that is later than half its interval, and than this, is left out. */
+/* A start that is later than half its interval, and than this, is left out; not two in a row. */
 #define LATE_START (200 * INT64CONST(1000))
 
 /* What was found of those that are down is held for so long at a time while they wait for a place. */
@@ -281,7 +281,8 @@ start_due(Prober *prober, int64 now)
 		if (target->due > now)
 			break;
 		target_unschedule(prober, target);
-		if (!target->asked && now - target->due > Max(interval / 2, LATE_START))
+		target->left_out = !target->asked && !target->left_out && now - target->due > Max(interval / 2, LATE_START);
+		if (target->left_out)
 			target_schedule(prober, target, probe_grid_time(interval, target->phase, now));
 		else
 			resolve(prober, target, now);

@@ -38,6 +38,7 @@ typedef struct Target
 	TargetPlace place;
 	bool		kept;			/* the new plans have it too */
 	bool		asked;			/* somebody waits: no start is too late */
+	bool		left_out;		/* the last start was */
 	bool		dark;			/* it is down, and hangs */
 	int64		phase;
 	int64		due;

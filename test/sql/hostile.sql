@@ -47,7 +47,7 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ' ' || SQLERRM;
 END
 $$;
-INSERT INTO gateway_probes ("gatewayId", protocol, address) VALUES ('00000000-0000-0000-0000-0000000000a1', 'tcp', 'gateway:1');
+INSERT INTO gateway_probes ("gatewayId", protocol, address) VALUES ('00000000-0000-0000-0000-0000000000a1', 'tcp', 'localhost:1');
 SELECT target, f, delete_with(target::regclass, timing, f) FROM (VALUES
     ('gateway_pools', 'AFTER', 'gateway_pools_enforce()'), ('gateway_pools', 'BEFORE', 'gateway_pools_refuse_move()'),
     ('gateway_pool_memberships', 'AFTER', 'gateway_pool_memberships_enforce()'), ('gateway_probes', 'BEFORE', 'gateway_probes_enforce()'),

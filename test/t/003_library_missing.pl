@@ -81,7 +81,7 @@ $db->value(qq{
     INSERT INTO gateway_pools ("orgId", name) VALUES ('$beta', 'edge');
     INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", weight) VALUES ('$pool', '$gateway', 9);
     INSERT INTO gateway_states ("gatewayId", state) VALUES ('$gateway', 'active');
-    INSERT INTO gateway_probes ("gatewayId", protocol, address) VALUES ('$gateway', 'tcp', 'gw:1');
+    INSERT INTO gateway_probes ("gatewayId", protocol, address) VALUES ('$gateway', 'tcp', 'localhost:1');
     SELECT host_test.add_kubernetes_auth('public', '$acme', 'k', '$auth');
     UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$pool';
     GRANT SELECT ON gateway_pools TO app;
