@@ -83,10 +83,10 @@ DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql
 
 include test/tests.mk
 
-# Called by name, `make demo`, `make test`, `make bench` and `make bench-probes` work
-# before PostgreSQL's build files are on the machine: they install them.
+# Called by name, these work before PostgreSQL's build files are on the machine: they
+# install them.
 PG_CONFIG   ?= pg_config
-ifeq ($(filter bench bench-probes demo test help,$(MAKECMDGOALS)),)
+ifeq ($(filter bench bench-probes demo sanitize test help,$(MAKECMDGOALS)),)
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
@@ -97,7 +97,7 @@ sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS)
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h) gateway_pool.control
 endif
 
-.PHONY: bench bench-probes demo test help
+.PHONY: bench bench-probes demo sanitize test help
 demo: ## show the whole thing on a throw-away server (KEEP=1 leaves it up)
 	test/demo/run
 
@@ -106,6 +106,9 @@ bench: ## measure picks beside their rivals on a throw-away server
 
 bench-probes: ## measure probes beside HAProxy's on a throw-away server
 	test/bench/run-probes
+
+sanitize: ## look for errors in the use of memory, on throw-away servers
+	test/sanitize
 
 test: ## run every test there is on throw-away servers
 	test/run

@@ -8,7 +8,7 @@ use warnings FATAL => 'all';
 use FindBin;
 BEGIN { $FindBin::RealBin .= '/t' }
 use IO::Socket::INET;
-use IPC::Run;
+use IPC::Open2;
 use Peers qw(tls_material nginx s_server);
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -25,33 +25,48 @@ my @protocols = qw(tcp tls http https);
 # Whatever else is set for a server has been forgotten by now.
 @ENV{qw(PGHOST PGUSER)} = ($ENV{SERVER}, 'postgres');
 
-# Runs statements, each by itself, in the database; returns what they print and
-# whether there was an error.
+# One session does all: a start takes long under valgrind.
+my ($from, $to);
+my $asked = 0;
+
+sub begin_session
+{
+    my ($database) = @_;
+    open2($from, $to, 'sh', '-c', "exec psql -XqAt -d $database 2>&1");
+    run_sql('SET client_min_messages = error');
+    return;
+}
+
+# Runs statements, and returns all that is said to them, errors as well.
 sub run_sql
 {
-    my ($database, @statements) = @_;
-    my $out = '';
-    my $err = '';
+    my $said = '';
+    my $end = 'answered ' . ++$asked;
 
-    IPC::Run::run([ 'psql', '-XqAt', '-d', $database ], '<', \join(";\n", @statements, ''), '>', \$out, '2>', \$err);
-    chomp $out;
-    return ($out, $err);
+    print $to join(";\n", @_, 'ROLLBACK', "\\echo $end\n");
+    $to->flush;
+    until ($said =~ s/^$end\n\z//m)
+    {
+        sysread $from, $said, 65536, length $said or die "the session ended at: @_: $said";
+    }
+    chomp $said;
+    return $said;
 }
 
 sub value
 {
-    my ($out, $err) = run_sql('app', @_);
+    my $said = run_sql(@_);
 
-    die "@_: $err" if $err =~ /ERROR|FATAL|connection/;
-    return $out;
+    die "@_: $said" if $said =~ /^(?:ERROR|FATAL|server closed)/m;
+    return $said;
 }
 
 # What an error is no news of: the gateway is gone, the table is locked.
 sub attempt
 {
-    my (undef, $err) = run_sql('app', @_);
+    my $said = run_sql(@_);
 
-    die "@_: $err" if $err =~ /server closed the connection|recovery mode|could not connect|invalid memory/;
+    die "@_: $said" if $said =~ /^(?:FATAL|PANIC|server closed)/m;
     return;
 }
 
@@ -152,7 +167,9 @@ sub probe
 sub gateway { return sprintf '90000000-0000-4000-8000-%012d', $_[0] }
 sub any { return $_[ rand @_ ] }
 
-run_sql('postgres', 'CREATE DATABASE app TEMPLATE template0');
+begin_session('postgres');
+value('CREATE DATABASE app TEMPLATE template0');
+begin_session('app');
 value(slurp_file("$FindBin::RealBin/../host.sql"));
 value("SELECT host_test.make_host('public', 2); CREATE EXTENSION gateway_pool; SELECT host_test.add_org('public', 'acme', '$acme');"
       . qq{INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$pool', '$acme', 'edge')});
@@ -167,7 +184,7 @@ wait_until(q{SELECT count(*) > 0 FROM gateway_pool_workers WHERE database = 'app
 my $first = worker();
 wait_until('SELECT bool_and("lastProbeAt" IS NOT NULL) FROM gateway_probe_status');
 my $failures = value(q{SELECT string_agg(concat_ws(' ', reason, n), ', ' ORDER BY n DESC) FROM (SELECT reason, count(*) n FROM gateway_probe_status GROUP BY 1) s});
-note("at first: $failures");
+note(sprintf '%.1f at first: %s', time - $^T, $failures);
 
 my %act = (
     change => sub { attempt(map { probe(gateway(rand $next), any(@ways)) } 1 .. 10) },
@@ -192,6 +209,7 @@ while (time < $end || grep { !$done{$_} } keys %act)
     my ($act) = sort { ($done{$a} // 0) <=> ($done{$b} // 0) || rand() <=> 0.5 } keys %act;
     $act = any(sort keys %act) if rand() < 0.7 && time < $end;
     $done{$act}++;
+    note(sprintf '%.1f %s', time - $^T, $act);
     $act{$act}->();
     if (worker() != $first)
     {
