@@ -17,7 +17,8 @@ my $edge  = 'b0000000-0000-4000-8000-000000000001';
 my $spare = 'b0000000-0000-4000-8000-000000000002';
 my $auth  = 'c0000000-0000-4000-8000-000000000001';
 
-my $node = start_node('main');
+# Rows stay what they are: nobody records health, or probes what is written here.
+my $node = start_node('main', conf => 'gateway_pool.worker = off');
 my $dumps = PostgreSQL::Test::Utils::tempdir;
 
 $node->safe_psql('postgres', 'CREATE ROLE app_owner LOGIN; CREATE ROLE app LOGIN; CREATE ROLE "Reader" LOGIN');
@@ -152,7 +153,7 @@ sub check_rules
       . " '$gateway[1]' WHERE id = '$auth'";
     my $output;
 
-    $db->shows('SELECT * FROM check_gateway_pools()', '', "$name: nothing to complain of");
+    $db->shows('SELECT * FROM check_gateway_pools() WHERE problem <> \'worker not running\'', '', "$name: nothing to complain of");
     $app->shows(qq{SELECT count(DISTINCT pick_healthy_gateway('$edge')) FROM generate_series(1, 200)}, '2',
         "$name: an application role picks each of the eligible members");
     $app->shows(qq{SET search_path = ''; SELECT "$schema".pick_healthy_gateway('$edge', capabilities => '{"pkcs11": true}')},
@@ -211,7 +212,7 @@ sub check_organization_goes
                        (SELECT count(*) FROM app_connections), (SELECT count(*) FROM gateway_pool_entitlements),
                        (SELECT count(*) FROM gateways_v2)',
         '0|0|0|0|0|0|0|1|1', "$db->{name}: and all that was its own");
-    $db->shows('SELECT * FROM check_gateway_pools()', '', "$db->{name}: nothing to complain of after that");
+    $db->shows('SELECT * FROM check_gateway_pools() WHERE problem <> \'worker not running\'', '', "$db->{name}: nothing to complain of after that");
 }
 
 # Names that need quoting, or mean something to format() and RAISE.
@@ -221,7 +222,7 @@ foreach my $schema ('a.b', 'select', '50% off')
 
     $db->value("SELECT host_test.make_host('$schema', 2, 'app_owner')");
     $db->works("CREATE EXTENSION gateway_pool SCHEMA \"$schema\"", "schema \"$schema\": CREATE EXTENSION")
-      && $db->shows("SELECT * FROM \"$schema\".check_gateway_pools()", '', "schema \"$schema\": nothing to complain of")
+      && $db->shows("SELECT * FROM \"$schema\".check_gateway_pools() WHERE problem <> 'worker not running'", '', "schema \"$schema\": nothing to complain of")
       && $db->shows("SELECT count(*) FROM \"$schema\".gateway_options", '0', "schema \"$schema\": a view");
     $db = PoolDatabase->create($node, "empty $schema");
     $db->works("CREATE SCHEMA \"$schema\"; CREATE EXTENSION gateway_pool SCHEMA \"$schema\"",

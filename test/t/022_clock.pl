@@ -17,7 +17,7 @@ my ($one, $two) = map { "90000000-0000-4000-8000-00000000000$_" } 1, 2;
 
 my $clock = MovedClock->new;
 my $node = $clock->during(sub {
-    start_node('main', conf => "autovacuum = off\ngateway_pool.default_entitlement = on\ngateway_pool.heartbeat_grace = 10s") });
+    start_node('main', conf => "autovacuum = off\ngateway_pool.default_entitlement = on\ngateway_pool.heartbeat_grace = 10s\ngateway_pool.worker = off") });
 my $db = PoolDatabase->create_with_host_functions($node, 'app');
 
 $db->value(qq{

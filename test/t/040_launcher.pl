@@ -20,7 +20,7 @@ my $settings = "gateway_pool.default_entitlement = on\nmax_worker_processes = 16
 # Databases whose workers serve, by name, and then those in which there is one that
 # does not, or not yet.
 my $served = q{
-    SELECT coalesce(string_agg(CASE WHEN query LIKE '%waiting' THEN datname ELSE datname || '?' END, ' ' ORDER BY datname), '-')
+    SELECT coalesce(string_agg(CASE WHEN query LIKE '%probing' THEN datname ELSE datname || '?' END, ' ' ORDER BY datname), '-')
       FROM pg_stat_activity WHERE backend_type = 'gateway_pool worker'};
 
 sub pid_sql { return "SELECT pid FROM pg_stat_activity WHERE backend_type = 'gateway_pool worker' AND datname = '$_[0]'" }
