@@ -45,6 +45,12 @@ SELECT is(pg_get_function_arguments(f.oid) || ' -> ' || pg_get_function_result(f
     ('set_gateway_pool_entitlement', 'org_id uuid, enabled boolean, max_pools integer DEFAULT NULL::integer, '
         'max_gateways_per_pool integer DEFAULT NULL::integer, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone -> void'),
     ('set_gateway_state', 'gateway_id uuid, state text, reason text DEFAULT NULL::text -> void'),
+    ('set_gateway_probe', 'gateway_id uuid, protocol text, address text, path text DEFAULT NULL::text, expected_status text DEFAULT NULL::text, '
+        'server_name text DEFAULT NULL::text, verify_tls boolean DEFAULT true, ca_certificate text DEFAULT NULL::text, '
+        'probe_interval interval DEFAULT NULL::interval, timeout interval DEFAULT NULL::interval, rise integer DEFAULT NULL::integer, '
+        'fall integer DEFAULT NULL::integer, required boolean DEFAULT true -> void'),
+    ('clear_gateway_probe', 'gateway_id uuid -> boolean'),
+    ('probe_gateway', 'gateway_id uuid, timeout interval DEFAULT ''00:00:10''::interval -> TABLE(verdict text, reason text, milliseconds real)'),
     ('install_gateway_pools', 'organizations regclass DEFAULT NULL::regclass, gateways regclass DEFAULT NULL::regclass, '
         'kubernetes_auths regclass DEFAULT NULL::regclass -> void'),
     ('uninstall_gateway_pools', 'keep_data boolean DEFAULT true -> void'),
@@ -93,7 +99,9 @@ SELECT columns_are('app', 'gateway_pool_members', ARRAY['gatewayPoolId', 'weight
     'reservations', 'changedAt']);
 SELECT columns_are('app', 'gateway_pool_stats', ARRAY['gatewayPoolId', 'gatewayId', 'orgId', 'picks', 'degradedPicks', 'refusals', 'since']);
 SELECT columns_are('app', 'gateway_pool_workers', ARRAY['pid', 'databaseId', 'database', 'state', 'activity', 'lastRoundAt', 'lagMs',
-    'queueLength', 'queueDropped', 'targets', 'runningProbes', 'judges', 'problem']);
+    'queueLength', 'queueDropped', 'targets', 'runningProbes', 'waitingProbes', 'p99LatenessMs', 'judges', 'problem']);
+SELECT columns_are('app', 'gateway_probe_status', ARRAY['gatewayId', 'orgId', 'name', 'verdict', 'reason', 'lastProbeAt', 'lastProbeMs',
+    'consecutiveFailures', 'consecutiveSuccesses', 'falls', 'protocol', 'verifyTls', 'certificateExpiresAt']);
 SELECT columns_are('app', 'gateway_options', ARRAY['kind', 'id', 'orgId', 'name', 'health', 'label', 'poolIds']);
 SELECT columns_are('app', 'gateway_pools', ARRAY['id', 'orgId', 'name', 'createdAt', 'updatedAt']);
 SELECT columns_are('app', 'gateway_pool_memberships', ARRAY['id', 'gatewayPoolId', 'gatewayId', 'createdAt', 'updatedAt', 'weight', 'priority']);
@@ -102,6 +110,8 @@ SELECT columns_are('app', 'gateway_pool_entitlements', ARRAY['orgId', 'gatewayPo
 SELECT columns_are('app', 'gateway_states', ARRAY['gatewayId', 'state', 'reason', 'changedAt']);
 SELECT columns_are('app', 'gateway_probes', ARRAY['gatewayId', 'protocol', 'address', 'path', 'expectedStatus', 'serverName', 'verifyTls',
     'caCertificate', 'intervalMs', 'timeoutMs', 'rise', 'fall', 'required', 'createdAt', 'updatedAt']);
+SELECT columns_are('app', 'gateway_health_events', ARRAY['id', 'gatewayId', 'orgId', 'gatewayName', 'oldStatus', 'newStatus', 'reason',
+    'occurredAt']);
 SELECT columns_are('app', 'gateway_health', ARRAY['gatewayId', 'status', 'reason', 'lastHeartbeatAt', 'heartbeatExpiresAt', 'lastProbeAt',
     'lastProbeMs', 'consecutiveFailures', 'consecutiveSuccesses', 'changedAt']);
 SELECT col_is_pk('app', 'gateway_health', 'gatewayId', 'one row of health a gateway');

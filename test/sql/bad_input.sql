@@ -70,11 +70,13 @@ SELECT (SELECT string_agg(e, E'\n') FROM (SELECT e FROM fails(s) e LIMIT 2) f (e
     $$SELECT add_gateway_to_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a1', priority => 40000)$$,
     $$SELECT set_gateway_pool_entitlement('00000000-0000-0000-0000-00000000000a', true, max_pools => -2)$$]) s;
 
--- Addresses of probes: refused when written, and not repeated.
+-- Addresses of probes: refused when written, and not repeated.  None of these is ever probed.
+BEGIN;
 SELECT n, fails(format('INSERT INTO gateway_probes ("gatewayId", protocol, address) VALUES (%L, %L, %L)',
                        '00000000-0000-0000-0000-0000000000a1', 'tcp', a))
   FROM unnest(ARRAY['host', 'host:0', 'host:99999', '[::1', 'a b:1', 'http://x', 'u@h:1', repeat('x', 300) || ':1', '$(id):1', E'a\u0007:1',
-                    E'a\r\nHost: x:1', '', '2130706433:80', '0x7f.1:80']) WITH ORDINALITY u (a, n);
+                    E'a\r\nHost: x:1', '', '2130706433:80', '0x7f.1:80', '127.0.0.1:80', '[::1]:80', '169.254.169.254:80',
+                    '[::ffff:10.0.0.1]:80', '0.0.0.0:80', '224.0.0.1:80']) WITH ORDINALITY u (a, n);
 INSERT INTO gateway_probes ("gatewayId", protocol, address) VALUES ('00000000-0000-0000-0000-0000000000a1', 'tcp', '192.0.2.1:443');
 SELECT fails($$UPDATE gateway_probes SET address = 'host'$$);
 SELECT (SELECT string_agg(e, E'\n') FROM (SELECT e FROM fails(s) e LIMIT 2) f (e)) FROM unnest(ARRAY[
@@ -94,4 +96,23 @@ UPDATE gateway_probes SET address = '[2001:db8::1]:8443', protocol = 'https', pa
 -- Nothing of all this was done.
 SELECT (SELECT string_agg(name, ' ') FROM gateway_pools), (SELECT count(*) FROM gateway_pool_memberships),
        (SELECT count(*) FROM gateway_states), (SELECT string_agg(address, ' ') FROM gateway_probes);
+SELECT fails(s) FROM unnest(ARRAY[
+    $$UPDATE gateway_probes SET "intervalMs" = NULL, "timeoutMs" = 2001$$,
+    $$UPDATE gateway_probes SET "caCertificate" = 'no certificate'$$,
+    $$SELECT set_gateway_probe(NULL, 'tcp', '192.0.2.1:1')$$,
+    $$SELECT set_gateway_probe('00000000-0000-0000-0000-0000000000a1', NULL, '192.0.2.1:1')$$,
+    $$SELECT set_gateway_probe('00000000-0000-0000-0000-0000000000a1', 'tcp', NULL)$$,
+    $$SELECT set_gateway_probe('00000000-0000-0000-0000-0000000000a1', 'udp', '192.0.2.1:1')$$,
+    $$SELECT set_gateway_probe('00000000-0000-0000-0000-0000000000a1', 'tls', '192.0.2.1:1', verify_tls => NULL)$$,
+    $$SELECT set_gateway_probe('00000000-0000-0000-0000-0000000000ff', 'tcp', '192.0.2.1:1')$$,
+    $$SELECT clear_gateway_probe(NULL)$$,
+    $$SELECT probe_gateway(NULL)$$,
+    $$SELECT probe_gateway('00000000-0000-0000-0000-0000000000a1', NULL)$$,
+    $$SELECT probe_gateway('00000000-0000-0000-0000-0000000000a1', '0 s')$$,
+    $$SELECT probe_gateway('00000000-0000-0000-0000-0000000000ff')$$,
+    $$SELECT probe_gateway('00000000-0000-0000-0000-0000000000a1')$$]) s;
+SELECT set_gateway_probe('00000000-0000-0000-0000-0000000000a1', 'tls', '192.0.2.1:8443', probe_interval => '1.5 s', timeout => '200 ms', required => false);
+SELECT address, "intervalMs", "timeoutMs", "verifyTls", required, path FROM gateway_probes;
+SELECT clear_gateway_probe(id) FROM gateways_v2 ORDER BY id;
+ROLLBACK;
 DROP FUNCTION public.all_fail;
