@@ -127,11 +127,10 @@ runs_finish_ended(Prober *prober)
 		}
 }
 
-/* runs_expire ends the probes whose time is over. */
+/* runs_expire ends the probes whose time was over then, before what has come was read. */
 void
-runs_expire(Prober *prober)
+runs_expire(Prober *prober, int64 now)
 {
-	int64		now = clock_monotonic();
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, &prober->running)

@@ -18,7 +18,7 @@
 /* Starts that are due within the same tick go together: one wake-up for all of them. */
 #define TICK (10 * INT64CONST(1000))
 
-/* A round that begins later than this after its time is a stall. */
+/* A round that begins later than this after its time, or takes longer, is a stall. */
 #define STALL (100 * INT64CONST(1000))
 
 /* A start that is later than half its interval, and than this, is left out; not two in a row. */
@@ -323,18 +323,24 @@ prober_next_run(Prober *prober)
 	return prober->planned;
 }
 
+static void
+note_stall(Prober *prober, int64 late, int64 now)
+{
+	if (late <= STALL)
+		return;
+	prober->stalled += late;
+	prober->stalled_at = now;
+}
+
 /* prober_run does all that there is to do by now. */
 void
 prober_run(Prober *prober)
 {
-	int64		now = clock_monotonic();
+	int64		begun_at = clock_monotonic();
+	int64		now = begun_at;
 
 	prober->lag = Max(now - prober->planned, 0);
-	if (prober->lag > STALL)
-	{
-		prober->stalled += prober->lag;
-		prober->stalled_at = now;
-	}
+	note_stall(prober, prober->lag, now);
 
 	serve_events(prober);
 	serve_timer(prober);
@@ -344,7 +350,7 @@ prober_run(Prober *prober)
 		resolver_forget_unused(prober->resolver, now);
 		prober->swept_at = now;
 	}
-	runs_expire(prober);
+	runs_expire(prober, now);
 
 	now = clock_monotonic();
 	start_resolved(prober, now);
@@ -358,7 +364,9 @@ prober_run(Prober *prober)
 	}
 	start_due(prober, now);
 	serve_timer(prober);
-	prober->planned = next_run(prober, clock_monotonic());
+	now = clock_monotonic();
+	note_stall(prober, now - begun_at, now);
+	prober->planned = next_run(prober, now);
 }
 
 /* prober_stalled_at tells when it was last kept from its rounds; 0 if never. */

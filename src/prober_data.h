@@ -106,7 +106,7 @@ extern void runs_free(Prober *prober);
 extern void run_cancel(Prober *prober, Target *target);
 extern bool run_start(Prober *prober, Target *target, int64 now);
 extern void runs_finish_ended(Prober *prober);
-extern void runs_expire(Prober *prober);
+extern void runs_expire(Prober *prober, int64 now);
 extern int64 runs_lateness(const Prober *prober);
 
 #endif							/* GATEWAY_POOL_PROBER_DATA_H */
