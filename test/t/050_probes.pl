@@ -51,7 +51,7 @@ my %by_peer = (
     'tls silent' => [ ['tlssilent'], 'tls', 'timeout in the tls handshake', %hangs ],
     'tls deaf' => [ ['silent'], 'tls', 'timeout in the tls handshake', %hangs ],
     'tls garbage' => [ ['tlsgarbage'], 'tls', 'tls handshake' ],
-    'tls reset' => [ ['reset'], 'tls', qr/^(?:reset while connecting|tls handshake)/ ],
+    'tls reset' => [ ['reset'], 'tls', qr/^(?:reset|tls handshake)$/ ],
     'https silent' => [ ['tlssilent'], 'https', 'timeout in the tls handshake', %hangs ],
     'https garbage' => [ ['tlsgarbage'], 'https', 'tls handshake' ],
     'http 200' => [ [ 'http', 200 ], 'http', undef, path => '/a/../b%2f?x={1}&y=|\\^#z' ],
