@@ -84,7 +84,7 @@ $function$;
 -- after what was found.
 CREATE FUNCTION bench.take_events() RETURNS void LANGUAGE sql AS $function$
     INSERT INTO bench.transitions
-        SELECT 'worker', g.n, CASE e."newStatus" WHEN 'unhealthy' THEN 'down' WHEN 'healthy' THEN 'up' END,
+        SELECT 'worker', g.n, CASE e."newStatus" WHEN 'unhealthy' THEN 'down' WHEN 'healthy' THEN 'up' WHEN 'degraded' THEN 'up' END,
                extract(epoch FROM e."occurredAt")
         FROM app.gateway_health_events AS e JOIN bench.gateways AS g ON g.id = e."gatewayId";
     INSERT INTO bench.figures
