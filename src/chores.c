@@ -133,6 +133,7 @@ read_tables(int64 now, bool standby)
 {
 	PoolCatalog catalog;
 	StringInfoData problem;
+	bool		first = read_at == 0;
 
 	read_at = now;
 	watch_forget();
@@ -140,6 +141,8 @@ read_tables(int64 now, bool standby)
 		return;
 	worker_slots_report_activity("reading gateways", true);
 	initStringInfo(&problem);
+	if (first && !standby)
+		health_record_rehearse(&catalog);
 	watch_read(&catalog, standby || following, &problem);
 	strlcpy(read_problem, problem.data, sizeof(read_problem));
 	commit();

@@ -29,6 +29,7 @@ extern int	health_record_length(void);
 extern int64 health_record_dropped(void);
 extern void health_record_clear(void);
 extern bool health_record_write(const PoolCatalog *catalog);
+extern void health_record_rehearse(const PoolCatalog *catalog);
 extern void health_record_written(void);
 extern int	health_record_prune(const PoolCatalog *catalog);
 

@@ -121,7 +121,10 @@ probe_grid_time(int64 interval, int64 phase, int64 from)
 int64
 probe_next_start(const ProbeRecord *record, const ProbePace *pace, int64 phase, int64 started_at, int64 now)
 {
+	int64		next = probe_grid_time(pace->interval, phase, started_at + pace->interval / 2);
+
 	if (probe_record_in_doubt(record) && pace->retry_interval < pace->interval)
 		return Max(started_at + pace->retry_interval, now);
-	return probe_grid_time(pace->interval, phase, Max(started_at + pace->interval / 2, now));
+	/* Who hangs for the whole interval ends when the next is due, or a little later. */
+	return next >= now - pace->interval / 2 ? next : probe_grid_time(pace->interval, phase, now);
 }

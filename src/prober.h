@@ -50,7 +50,7 @@ typedef struct ProberState
 	int			running;
 	int			waiting;		/* due, and without a place to run in */
 	int64		lag;			/* by how much the last round was late */
-	int64		lateness;		/* 99th percentile of late starts, of the last minute */
+	int64		lateness;		/* 99th percentile of late starts, of the last 10 to 20 s */
 	bool		abstains;		/* a stall of our own makes timeouts no evidence */
 } ProberState;
 

@@ -16,7 +16,7 @@
 /* Lateness of starts is counted in steps, over two spans in turn. */
 #define LATENESS_STEP (5 * INT64CONST(1000))
 #define LATENESS_STEPS 200
-#define LATENESS_SPAN (60 * USECS_PER_SEC)
+#define LATENESS_SPAN (10 * USECS_PER_SEC)
 
 /* Where a target is between two probes. */
 typedef enum TargetPlace

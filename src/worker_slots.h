@@ -25,7 +25,7 @@ typedef struct WorkerRound
 {
 	int64		at;				/* monotonic; 0: there was none */
 	int64		lag;			/* microseconds by which it was late */
-	int64		lateness;		/* microseconds, 99th percentile of the starts of the last minute */
+	int64		lateness;		/* microseconds, 99th percentile of the starts of the last 10 to 20 s */
 	int64		queue_dropped;	/* what was not recorded since the start */
 	int32		queue_length;	/* what is still to be recorded */
 	int32		targets;

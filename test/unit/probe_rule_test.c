@@ -164,6 +164,7 @@ test_next_start(void)
 	add(&doubt, "+++-", START);
 	ok(probe_next_start(&calm, &pace, phase, due, due + 500) == due + SECOND, "from start to start");
 	ok(probe_next_start(&calm, &pace, phase, due, due + SECOND) == due + SECOND, "even if it took the whole interval");
+	ok(probe_next_start(&calm, &pace, phase, due, due + SECOND + 500) == due + SECOND, "or a little more");
 	ok(probe_next_start(&calm, &pace, phase, due + SECOND / 100, due + SECOND / 50) == due + SECOND,
 	   "a late start does not delay the next");
 	ok(probe_next_start(&calm, &pace, phase, due, due + 10 * SECOND + 1) == due + 11 * SECOND,
