@@ -32,8 +32,9 @@
 /* Verdicts may change in quick succession: all gateways are judged at most so often. */
 #define JUDGE_PAUSE (20 * INT64CONST(1000))
 
-/* A table that is locked is tried again after this. */
+/* A table that is locked is tried again after this, and said to be when it has been for so long. */
 #define LOCKED_PAUSE (250 * INT64CONST(1000))
+#define LONG_LOCK (900 * INT64CONST(1000))
 
 #define PRUNE_INTERVAL (60 * USECS_PER_SEC)
 
@@ -69,6 +70,7 @@ static struct
 {
 	int			failures;
 	int64		paused_until;
+	int64		locked_since;	/* 0 if no lock is in the way */
 	char		problem[WORKER_TEXT_SIZE];
 }			chores[CHORES];
 
@@ -90,12 +92,27 @@ chore_begin(Chore which, int64 now)
 	return true;
 }
 
+/* A lock is in the way: no problem unless it stays. */
+static void
+note_lock(int64 now)
+{
+	if (chores[chore].locked_since == 0)
+		chores[chore].locked_since = now;
+	strlcpy(chores[chore].problem, now - chores[chore].locked_since >= LONG_LOCK ? LOCKED : "", WORKER_TEXT_SIZE);
+}
+
 /* chore_end ends it, without an ERROR. */
 void
 chore_end(void)
 {
 	chores[chore].failures = 0;
-	strlcpy(chores[chore].problem, locked_out ? LOCKED : "", WORKER_TEXT_SIZE);
+	if (locked_out)
+		note_lock(clock_monotonic());
+	else
+	{
+		chores[chore].locked_since = 0;
+		chores[chore].problem[0] = '\0';
+	}
 }
 
 /*
@@ -226,7 +243,7 @@ chore_fail(const ErrorData *error, int64 now)
 	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 	{
 		chores[chore].paused_until = now + FIRST_PAUSE;
-		strlcpy(chores[chore].problem, LOCKED, WORKER_TEXT_SIZE);
+		note_lock(now);
 		return;
 	}
 	chores[chore].paused_until = now + Min(FIRST_PAUSE << pause, LAST_PAUSE);
