@@ -216,7 +216,7 @@ watch_judge(void)
 }
 
 /*
- * watch_keep_reports queues, without a change of status, the watch.gateways of which
+ * watch_keep_reports queues, without a change of status, the gateways of which
  * heartbeats were reported to us: for the next start.
  */
 void

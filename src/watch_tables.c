@@ -14,7 +14,7 @@
 #include "watch_data.h"
 
 /*
- * Reads all watch.gateways and sees to their slots.  What committed while a slot was
+ * Reads all gateways and sees to their slots.  What committed while a slot was
  * being made was told to nobody: then all are read once more.
  */
 static GatewayRow *
@@ -35,7 +35,7 @@ read_gateways(const PoolCatalog *catalog, int *count, List **made, StringInfo pr
 				*made = lappend(*made, &rows[i]);
 			any |= created;
 			if (rows[i].slot.number == NO_SLOT && problem->len == 0)
-				appendStringInfoString(problem, "shared memory of gateway_pool is full: some watch.gateways are not watched");
+				appendStringInfoString(problem, "shared memory of gateway_pool is full: some gateways are not watched");
 		}
 		if (!any)
 			return rows;
@@ -148,8 +148,8 @@ watch_pools(const MembershipRow *rows, int count, bool follow)
  * transaction.  With "follow", somebody else records what happens: what he has
  * recorded is believed.  What cannot be watched is told in "problem".
  *
- * All is read before any of it is taken: after an ERROR half-way, watch.pools would have
- * watch.members that are not watched any more.
+ * All is read before any of it is taken: after an ERROR half-way, pools would have
+ * members that are not watched any more.
  */
 void
 watch_read(const PoolCatalog *catalog, bool follow, StringInfo problem)
@@ -170,7 +170,7 @@ watch_read(const PoolCatalog *catalog, bool follow, StringInfo problem)
 }
 
 /*
- * watch_confirm reads the rows of the watch.gateways whose heartbeats have run out, in
+ * watch_confirm reads the rows of the gateways whose heartbeats have run out, in
  * the caller's transaction, which tells their slots what they say.
  */
 void
