@@ -224,7 +224,8 @@ judge(GatewayRow *gateway, const Reading *reading)
 			gateway->slot.number = NO_SLOT;
 	}
 	gateway->health = health_rule(&evidence);
-	if (gateway->slot.number != NO_SLOT)
+	/* Of the healthy ones there is nothing to explain, and picks read many of them. */
+	if (gateway->slot.number != NO_SLOT && gateway->health.status != GATEWAY_HEALTHY)
 	{
 		char	   *reason = palloc(HEALTH_EXPLANATION_SIZE);
 

@@ -25,7 +25,10 @@ watch_start(void)
 	HASHCTL		control = {.keysize = sizeof(pg_uuid_t)};
 	MemoryContext caller;
 
-	watch.context = AllocSetContextCreate(TopMemoryContext, "gateway_pool watch", ALLOCSET_DEFAULT_SIZES);
+	/* There is one already if this failed before. */
+	if (watch.context == NULL)
+		watch.context = AllocSetContextCreate(TopMemoryContext, "gateway_pool watch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(watch.context);
 	control.hcxt = watch.context;
 	control.entrysize = sizeof(WatchedGateway);
 	watch.gateways = hash_create("watched gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);

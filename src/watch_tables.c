@@ -51,6 +51,9 @@ watch_gateway(const GatewayRow *row, bool follow)
 	if (row->slot.number == NO_SLOT)
 		return;
 	watched = hash_search(watch.gateways, &row->id, HASH_ENTER, &found);
+	/* A gateway that was deleted and made again has the id, and another slot. */
+	if (found && (watched->slot.number != row->slot.number || watched->slot.generation != row->slot.generation))
+		found = false;
 	if (!found)
 		memset((char *) watched + sizeof(pg_uuid_t), 0, sizeof(WatchedGateway) - sizeof(pg_uuid_t));
 	if (!found || follow)
