@@ -29,7 +29,7 @@
 #define READ_INTERVAL (60 * USECS_PER_SEC)
 #define STANDBY_READ_INTERVAL (5 * USECS_PER_SEC)
 
-/* Verdicts may change in quick succession: all gateways are judged at most so often. */
+/* Evidence may change in quick succession: all gateways are judged at most so often. */
 #define JUDGE_PAUSE (20 * INT64CONST(1000))
 
 /* A table that is locked is tried again after this, and said to be when it has been for so long. */
@@ -56,6 +56,7 @@ static Oid	served_schema;
 /* When what was done last, or is to be tried again. */
 static int64 read_at;
 static int64 judged_at;
+static int64 confirm_after;
 static int64 write_after;
 static int64 prune_after;
 
@@ -166,17 +167,18 @@ read_tables(int64 now, bool standby)
 	following = standby;
 }
 
-/* Whether a heartbeat has run out is for its row to say. */
-static void
+/* Whether a heartbeat has run out is for its row to say; returns whether that could be asked. */
+static bool
 confirm_expiries(void)
 {
 	PoolCatalog catalog;
 
 	if (!begin(&catalog, false))
-		return;
+		return false;
 	watch_confirm(&catalog);
 	commit();
 	watch_judge();
+	return true;
 }
 
 /* Writes some of what has happened; whether it could. */
@@ -321,16 +323,18 @@ chores_serve(int64 now)
 	if (standby || following)
 		return;
 
-	if ((watch_has_changed() && now >= judged_at + JUDGE_PAUSE) ||
-		now >= Min(watch_next_change(), judged_at + TURN_PAUSE))
+	if (now >= judged_at + JUDGE_PAUSE &&
+		(watch_is_to_judge() || now >= Min(watch_next_change(), judged_at + TURN_PAUSE)))
 	{
 		judged_at = now;
 		watch_judge();
-		if (watch_is_to_confirm() && chore_begin(CONFIRM, now))
-		{
-			confirm_expiries();
-			chore_end();
-		}
+	}
+	else if (watch_has_changed())
+		watch_judge_changed();
+	if (watch_is_to_confirm() && now >= confirm_after && chore_begin(CONFIRM, now))
+	{
+		confirm_after = confirm_expiries() ? 0 : now + LOCKED_PAUSE;
+		chore_end();
 	}
 	if (health_record_length() > 0 && now >= write_after && chore_begin(RECORD, now))
 	{
@@ -356,7 +360,7 @@ chores_next(int64 now)
 	if (following)
 		return next;
 	next = Min(next, Max(watch_next_change(), judged_at + JUDGE_PAUSE));
-	if (watch_has_changed())
+	if (watch_is_to_judge())
 		next = Min(next, judged_at + JUDGE_PAUSE);
 	if (health_record_length() > 0)
 		next = Min(next, Max(write_after, chores[RECORD].paused_until));

@@ -83,14 +83,21 @@ watch_is_to_confirm(void)
 void
 watch_note_change(void)
 {
-	watch.has_changed = true;
+	watch.is_to_judge = true;
 }
 
-/* watch_has_changed tells whether it is time to judge, whatever watch_next_change says. */
+/* watch_is_to_judge tells whether all are to be judged soon, whatever watch_next_change says. */
+bool
+watch_is_to_judge(void)
+{
+	return watch.is_to_judge;
+}
+
+/* watch_has_changed tells whether there is something for watch_judge_changed. */
 bool
 watch_has_changed(void)
 {
-	return watch.has_changed;
+	return watch.changed != NIL;
 }
 
 /* watch_next_change tells when evidence next runs out by itself, as of the last judgement. */
@@ -193,22 +200,12 @@ judge_pool(WatchedPool *pool)
 	});
 }
 
-/* watch_judge judges all gateways and pools, and queues what has changed. */
-void
-watch_judge(void)
+static void
+judge_pools(void)
 {
-	int64		now = clock_monotonic();
 	HASH_SEQ_STATUS scan;
-	WatchedGateway *watched;
 	WatchedPool *pool;
 
-	watch.has_changed = false;
-	list_free_deep(watch.unconfirmed);
-	watch.unconfirmed = NIL;
-	watch.next_change = PG_INT64_MAX;
-	hash_seq_init(&scan, watch.gateways);
-	while ((watched = hash_seq_search(&scan)) != NULL)
-		judge(watched, now);
 	hash_seq_init(&scan, watch.pools);
 	while ((pool = hash_seq_search(&scan)) != NULL)
 	{
@@ -216,6 +213,40 @@ watch_judge(void)
 		if (!pool->kept)
 			(void) hash_search(watch.pools, &pool->id, HASH_REMOVE, NULL);
 	}
+}
+
+/* watch_judge judges all gateways and pools, and queues what has changed. */
+void
+watch_judge(void)
+{
+	int64		now = clock_monotonic();
+	HASH_SEQ_STATUS scan;
+	WatchedGateway *watched;
+
+	watch.is_to_judge = false;
+	list_free(watch.changed);
+	watch.changed = NIL;
+	list_free_deep(watch.unconfirmed);
+	watch.unconfirmed = NIL;
+	watch.next_change = PG_INT64_MAX;
+	hash_seq_init(&scan, watch.gateways);
+	while ((watched = hash_seq_search(&scan)) != NULL)
+		judge(watched, now);
+	judge_pools();
+}
+
+/* watch_judge_changed does that for the gateways of which a probe has shown something new. */
+void
+watch_judge_changed(void)
+{
+	int64		now = clock_monotonic();
+	ListCell   *cell;
+
+	foreach(cell, watch.changed)
+		judge(lfirst(cell), now);
+	list_free(watch.changed);
+	watch.changed = NIL;
+	judge_pools();
 }
 
 /*

@@ -48,7 +48,8 @@ typedef struct Watch
 	WatchedGateway **members;	/* of all pools, those of a pool together */
 	Prober	   *prober;
 	bool		is_to_read;		/* something is not as it was when it was read */
-	bool		has_changed;	/* a probe's verdict has, or somebody says that something has */
+	bool		is_to_judge;	/* somebody says that a gateway fares otherwise */
+	List	   *changed;		/* gateways whose probe has another verdict */
 	List	   *unconfirmed;	/* gateways whose heartbeat ran out: their rows have to say so too */
 	int64		next_change;
 } Watch;

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "storage/fd.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
@@ -67,7 +68,12 @@ tell(const ProbeNews *news)
 		health_evidence_store_probe(watched->slot, &finding);
 	}
 	if (news->changed)
-		watch.has_changed = true;
+	{
+		MemoryContext caller = MemoryContextSwitchTo(watch.context);
+
+		watch.changed = lappend(watch.changed, watched);
+		MemoryContextSwitchTo(caller);
+	}
 	probe_request_answer(watched->slot);
 }
 

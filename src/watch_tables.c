@@ -165,11 +165,14 @@ watch_read(const PoolCatalog *catalog, bool follow, StringInfo problem)
 	MembershipRow *membership_rows = worker_store_memberships(catalog, &membership_count);
 	ProbeRow   *probe_rows = worker_store_probes(catalog, &probe_count, problem);
 
+	/* What they point to may go, and all are judged after this. */
+	list_free(watch.changed);
+	watch.changed = NIL;
 	watch_gateways(gateway_rows, gateway_count, made, follow);
 	watch_pools(membership_rows, membership_count, follow);
 	watch_probes(probe_rows, probe_count);
 	watch.is_to_read = false;
-	watch.has_changed = true;
+	watch.is_to_judge = true;
 }
 
 /*
@@ -191,5 +194,5 @@ watch_confirm(const PoolCatalog *catalog)
 	}, &count);
 	list_free_deep(watch.unconfirmed);
 	watch.unconfirmed = NIL;
-	watch.has_changed = true;
+	watch.is_to_judge = true;
 }
