@@ -336,28 +336,7 @@ shook_hands(Probe *probe)
 	return at > 0;
 }
 
-/* What failed in our own kernel or network says nothing about the gateway. */
-static bool
-is_own_trouble(int error)
-{
-	switch (error)
-	{
-		case EMFILE:
-		case ENFILE:
-		case ENOBUFS:
-		case ENOMEM:
-		case EADDRNOTAVAIL:
-		case EAFNOSUPPORT:
-		case ENETUNREACH:
-		case ENETDOWN:
-		case EPERM:
-		case EACCES:
-		case EINVAL:
-			return true;
-	}
-	return false;
-}
-
+/* What failed in our own kernel or network says nothing about the gateway; NULL if that was not it. */
 static const char *
 own_trouble(int error)
 {
@@ -375,8 +354,14 @@ own_trouble(int error)
 		case EPERM:
 		case EACCES:
 			return "refused by this machine";
+		case EINVAL:
+			return "address not usable";
+		case ENOBUFS:
+		case ENOMEM:
+			return "no memory";
+		default:
+			return NULL;
 	}
-	return "no memory";
 }
 
 /* Libcurl's own time of the connection is not there before the end of a handshake. */
@@ -399,7 +384,7 @@ conclude_not_connected(Probe *probe, ProbeResult *result)
 		error = probe->open_errno;
 	if (probe->refused != NULL)
 		conclude_denied(result, probe->refused);
-	else if (is_own_trouble(error))
+	else if (own_trouble(error) != NULL)
 		conclude(result, PROBE_INCONCLUSIVE, own_trouble(error));
 	else if (error == ECONNREFUSED)
 		conclude(result, PROBE_FAILED, "refused");
@@ -509,6 +494,9 @@ probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 				break;
 			case CURLE_SSL_CONNECT_ERROR:
 				conclude(result, PROBE_FAILED, "tls handshake");
+				break;
+			case CURLE_URL_MALFORMAT:
+				conclude(result, PROBE_INCONCLUSIVE, "serverName is no host");
 				break;
 			case CURLE_SSL_CACERT_BADFILE:
 				conclude(result, PROBE_INCONCLUSIVE, "caCertificate is not readable");
