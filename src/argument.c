@@ -6,6 +6,8 @@
 
 #include "utils/fmgrprotos.h"
 
+#include "utils/timestamp.h"
+
 #include "argument.h"
 
 /* argument_require raises 22023 for NULL. */
@@ -24,6 +26,25 @@ argument_uuid(FunctionCallInfo fcinfo, int argument, const char *name)
 {
 	argument_require(fcinfo, argument, name);
 	return PG_GETARG_UUID_P(argument);
+}
+
+/*
+ * argument_duration reads an interval that is not null, in microseconds, months
+ * being 30 days, and raises 22023 if it is not positive; "longest" is what longer
+ * ones are taken for.
+ */
+int64
+argument_duration(FunctionCallInfo fcinfo, int argument, const char *name, int64 longest)
+{
+	const Interval *interval = PG_GETARG_INTERVAL_P(argument);
+	double		microseconds = ((double) interval->month * DAYS_PER_MONTH + interval->day) * USECS_PER_DAY +
+		interval->time;
+
+	if (microseconds <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be longer than 0", name)));
+	return Min(microseconds, longest);
 }
 
 /* uuid_text writes an id as users read it. */

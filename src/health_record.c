@@ -89,14 +89,6 @@ health_record_dropped(void)
 	return dropped;
 }
 
-/* health_record_clear gives up all that wait. */
-void
-health_record_clear(void)
-{
-	while (queue_length > 0)
-		drop_first();
-}
-
 static void
 put(Column *column, Datum value)
 {

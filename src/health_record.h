@@ -27,7 +27,6 @@ typedef struct HealthChange
 extern void health_record_add(const HealthChange *change);
 extern int	health_record_length(void);
 extern int64 health_record_dropped(void);
-extern void health_record_clear(void);
 extern bool health_record_write(const PoolCatalog *catalog);
 extern void health_record_rehearse(const PoolCatalog *catalog);
 extern void health_record_written(void);

@@ -148,6 +148,24 @@ health_rule(const HealthEvidence *evidence)
 	return judged(GATEWAY_UNKNOWN, "no evidence");
 }
 
+/* probe_verdict_name gives the word for what probes show. */
+const char *
+probe_verdict_name(ProbeEvidence verdict)
+{
+	switch (verdict)
+	{
+		case PROBE_UP:
+			return "up";
+		case PROBE_OVERDUE:
+			return "overdue";
+		case PROBE_DOWN:
+			return "down";
+		case PROBE_NONE:
+			break;
+	}
+	return "none";
+}
+
 /* gateway_status_name gives the word for a status. */
 const char *
 gateway_status_name(GatewayStatus status)

@@ -84,6 +84,7 @@ extern int64 heartbeat_expires_at(const Heartbeat *heartbeat, int64 now);
 extern HeartbeatEvidence heartbeat_evidence(const Heartbeat *heartbeat, int64 now);
 extern HeartbeatEvidence heartbeat_later(HeartbeatEvidence table, HeartbeatEvidence reported);
 extern GatewayHealth health_rule(const HealthEvidence *evidence);
+extern const char *probe_verdict_name(ProbeEvidence verdict);
 extern const char *gateway_status_name(GatewayStatus status);
 extern GatewayStatus gateway_status_of(const char *name);
 

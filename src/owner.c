@@ -63,13 +63,13 @@ owner_prepare_generic(const char *sql, int argument_count, Oid *types)
 }
 
 static uint64
-execute(SPIPlanPtr plan, Datum *values, bool read_only)
+execute(SPIPlanPtr plan, Datum *values, bool read_only, bool fire_triggers)
 {
 	int			result;
 
 	CommandCounterIncrement();
 	result = SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(), InvalidSnapshot,
-								  read_only, false, 0);
+								  read_only, fire_triggers, 0);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
 	return SPI_processed;
@@ -85,23 +85,7 @@ execute(SPIPlanPtr plan, Datum *values, bool read_only)
 uint64
 owner_execute(SPIPlanPtr plan, Datum *values)
 {
-	return execute(plan, values, true);
-}
-
-/*
- * owner_write runs one statement that writes, with all the triggers that this
- * fires, and returns the number of rows.
- */
-uint64
-owner_write(SPIPlanPtr plan, Datum *values)
-{
-	int			result;
-
-	CommandCounterIncrement();
-	result = SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(), InvalidSnapshot, false, true, 0);
-	if (result < 0)
-		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
-	return SPI_processed;
+	return execute(plan, values, true, false);
 }
 
 /* The same for SQL text with an id as its $1, or NULL and no argument. */
@@ -110,7 +94,7 @@ owner_query(const char *sql, const pg_uuid_t *id)
 {
 	Datum		value = UUIDPGetDatum(id);
 
-	return execute(owner_prepare(sql, id == NULL ? 0 : 1, (Oid[]) {UUIDOID}), &value, true);
+	return execute(owner_prepare(sql, id == NULL ? 0 : 1, (Oid[]) {UUIDOID}), &value, true, false);
 }
 
 /*
@@ -122,7 +106,17 @@ owner_lock(const char *sql, const pg_uuid_t *id)
 {
 	Datum		value = UUIDPGetDatum(id);
 
-	return execute(owner_prepare(sql, 1, (Oid[]) {UUIDOID}), &value, false);
+	return execute(owner_prepare(sql, 1, (Oid[]) {UUIDOID}), &value, false, false);
+}
+
+/*
+ * owner_write runs one statement that writes, with all the triggers that this
+ * fires, and returns the number of rows.
+ */
+uint64
+owner_write(SPIPlanPtr plan, Datum *values)
+{
+	return execute(plan, values, false, true);
 }
 
 /* owner_end ends what owner_begin began. */

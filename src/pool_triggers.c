@@ -55,12 +55,6 @@ new_uuid(TriggerData *call, const char *column)
 	return trigger_uuid(call, trigger_new_row(call), trigger_required_column(call, column));
 }
 
-static bool
-changes(TriggerData *call, const char *column)
-{
-	return trigger_changes(call, trigger_required_column(call, column));
-}
-
 /*
  * Raises the error of a limit of what is below "owner".  The owner's row has to
  * be locked by then, and the limit read after that.
@@ -99,8 +93,8 @@ gateway_pools_enforce(PG_FUNCTION_ARGS)
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	trigger_require_table(call, catalog.pools);
-	moved = changes(call, "orgId");
-	renamed = changes(call, "name");
+	moved = trigger_changes_required(call, "orgId");
+	renamed = trigger_changes_required(call, "name");
 	if (!moved && !renamed)
 		return PointerGetDatum(NULL);
 
@@ -140,7 +134,7 @@ gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	trigger_require_table(call, catalog.memberships);
-	if (!changes(call, "gatewayPoolId") && !changes(call, "gatewayId"))
+	if (!trigger_changes_required(call, "gatewayPoolId") && !trigger_changes_required(call, "gatewayId"))
 		return PointerGetDatum(NULL);
 
 	pool = new_uuid(call, "gatewayPoolId");
@@ -148,10 +142,10 @@ gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
 	same_org_require(call->tg_relation, org,
 					 same_org_lock(catalog.gateways, new_uuid(call, "gatewayId")),
 					 "The pool and the gateway must exist and belong to the same organization.");
-	if (changes(call, "gatewayPoolId"))
+	if (trigger_changes_required(call, "gatewayPoolId"))
 		owner_lock_row(catalog.pools, pool, "NO KEY UPDATE");
 	entitlement = entitlement_require(&catalog, org);
-	if (changes(call, "gatewayPoolId"))
+	if (trigger_changes_required(call, "gatewayPoolId"))
 		enforce_limit(catalog.memberships, "gatewayPoolId", pool, entitlement.max_gateways_per_pool,
 					  "the gateway pool has reached its limit of gateways",
 					  "gateway_pool_memberships_max_per_pool");
@@ -204,7 +198,7 @@ gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 	char	   *held_by = NULL;
 	bool		is_pool;
 
-	if (trigger_column(call, "orgId") == InvalidAttrNumber || !changes(call, "orgId"))
+	if (trigger_column(call, "orgId") == InvalidAttrNumber || !trigger_changes_required(call, "orgId"))
 		return result;
 
 	/* The host may have taken its tables, and with them the feature, back. */

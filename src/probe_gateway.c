@@ -1,6 +1,6 @@
 /*
  * probe_gateway.c
- *		SQL functions about probes: one now, and how they went.
+ *		A probe of a gateway, now.
  */
 #include "postgres.h"
 
@@ -21,29 +21,12 @@
 #include "worker_slots.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_probe_gateway);
-PG_FUNCTION_INFO_V1(gateway_pool_probe_status);
 
 /* The longest that a caller may wait: a day. */
 #define TIMEOUT_MAX USECS_PER_DAY
 
 /* The worker is given so long to read how a gateway is to be probed, before we look again. */
 #define READ_PAUSE_MS 20
-
-static int64
-read_timeout(FunctionCallInfo fcinfo)
-{
-	const Interval *timeout;
-	double		microseconds;
-
-	argument_require(fcinfo, 1, "timeout");
-	timeout = PG_GETARG_INTERVAL_P(1);
-	microseconds = ((double) timeout->month * DAYS_PER_MONTH + timeout->day) * USECS_PER_DAY + timeout->time;
-	if (microseconds <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("timeout must be longer than 0")));
-	return Min(microseconds, TIMEOUT_MAX);
-}
 
 static bool
 find_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway, HealthSlotRef *ref)
@@ -119,12 +102,6 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
 	return ref;
 }
 
-static const char *
-verdict_name(ProbeEvidence verdict)
-{
-	return verdict == PROBE_UP ? "up" : verdict == PROBE_DOWN ? "down" : "none";
-}
-
 /*
  * probe_gateway(gateway_id uuid, timeout interval) returns (verdict, reason, milliseconds)
  *
@@ -149,7 +126,8 @@ gateway_pool_probe_gateway(PG_FUNCTION_ARGS)
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	catalog_require_privilege(catalog.probes, ACL_UPDATE);
 	gateway = argument_uuid(fcinfo, 0, "gateway_id");
-	deadline = clock_monotonic() + read_timeout(fcinfo);
+	argument_require(fcinfo, 1, "timeout");
+	deadline = clock_monotonic() + argument_duration(fcinfo, 1, "timeout", TIMEOUT_MAX);
 	ref = probed_slot(&catalog, gateway, deadline);
 
 	request = probe_request_open(ref);
@@ -161,67 +139,10 @@ gateway_pool_probe_gateway(PG_FUNCTION_ARGS)
 
 	init_materialized_result(fcinfo);
 	result = (ReturnSetInfo *) fcinfo->resultinfo;
-	values[0] = CStringGetTextDatum(verdict_name(last_probe.verdict));
+	values[0] = CStringGetTextDatum(probe_verdict_name(last_probe.verdict));
 	values[1] = CStringGetTextDatum(last_probe.reason);
 	nulls[1] = last_probe.reason[0] == '\0';
 	values[2] = Float4GetDatum(last_probe.milliseconds);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	return (Datum) 0;
-}
-
-/*
- * gateway_probe_status(org_id uuid, gateway_id uuid): one row a gateway that is
- * probed, see the view.  Needs SELECT on gateway_pools.
- */
-Datum
-gateway_pool_probe_status(PG_FUNCTION_ARGS)
-{
-	PoolCatalog catalog;
-	StoreFilter filter = {0};
-	GatewayRow *gateways;
-	int			count;
-	ReturnSetInfo *result;
-	int64		wall_offset = clock_wall_offset();
-
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.pools, ACL_SELECT);
-	if (!PG_ARGISNULL(0))
-		filter.org_id = PG_GETARG_UUID_P(0);
-	if (!PG_ARGISNULL(1))
-		filter.id = PG_GETARG_UUID_P(1);
-	gateways = store_gateways(&catalog, filter, &count);
-
-	init_materialized_result(fcinfo);
-	result = (ReturnSetInfo *) fcinfo->resultinfo;
-	for (int i = 0; i < count; i++)
-	{
-		const GatewayRow *gateway = &gateways[i];
-		ProbeDisplay probe;
-		Datum		values[13];
-		bool		nulls[13] = {0};
-		bool		by_tls;
-
-		if (gateway->slot.number == NO_SLOT || !health_evidence_last_probe(gateway->slot, &probe))
-			continue;
-		values[0] = UUIDPGetDatum(&gateway->id);
-		values[1] = UUIDPGetDatum(&gateway->org_id);
-		values[2] = CStringGetTextDatum(gateway->name);
-		values[3] = CStringGetTextDatum(verdict_name(probe.verdict));
-		values[4] = CStringGetTextDatum(probe.reason);
-		nulls[4] = probe.reason[0] == '\0';
-		values[5] = TimestampTzGetDatum(probe.started_at + wall_offset);
-		values[6] = Float4GetDatum(probe.milliseconds);
-		nulls[5] = nulls[6] = !probe.probed;
-		values[7] = Int32GetDatum(probe.failures);
-		values[8] = Int32GetDatum(probe.successes);
-		values[9] = Int32GetDatum(probe.falls);
-		values[10] = CStringGetTextDatum(probe_protocol_name(probe.protocol));
-		values[11] = BoolGetDatum(probe.verify_tls);
-		values[12] = TimestampTzGetDatum(probe.certificate_expires_at);
-		by_tls = probe.protocol == PROBE_TLS || probe.protocol == PROBE_HTTPS;
-		nulls[11] = !by_tls;
-		nulls[12] = !probe.certificate_known;
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
 	return (Datum) 0;
 }

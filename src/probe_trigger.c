@@ -78,12 +78,6 @@ check_certificate(TriggerData *call)
 				 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_probes_caCertificate_check")));
 }
 
-static bool
-changes(TriggerData *call, const char *column)
-{
-	return trigger_changes(call, trigger_required_column(call, column));
-}
-
 /*
  * gateway_probes_enforce: BEFORE INSERT OR UPDATE, row, of gateway_probes
  *
@@ -103,11 +97,11 @@ gateway_probes_enforce(PG_FUNCTION_ARGS)
 
 	/* NOT NULL is checked only after this. */
 	address = text_of(call, "address");
-	if (address != NULL && changes(call, "address"))
+	if (address != NULL && trigger_changes_required(call, "address"))
 		check_address(call, address);
-	if (changes(call, "intervalMs") || changes(call, "timeoutMs"))
+	if (trigger_changes_required(call, "intervalMs") || trigger_changes_required(call, "timeoutMs"))
 		check_timeout(call);
-	if (changes(call, "caCertificate"))
+	if (trigger_changes_required(call, "caCertificate"))
 		check_certificate(call);
 	return PointerGetDatum(trigger_new_row(call));
 }

@@ -138,18 +138,9 @@ slot_of(const Report *report)
 static int64
 read_ttl(FunctionCallInfo fcinfo)
 {
-	const Interval *ttl;
-	double		microseconds;
-
 	if (PG_ARGISNULL(1))
 		return setting_heartbeat_timeout * USECS_PER_SEC;
-	ttl = PG_GETARG_INTERVAL_P(1);
-	microseconds = ((double) ttl->month * DAYS_PER_MONTH + ttl->day) * USECS_PER_DAY + ttl->time;
-	if (microseconds <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("ttl must be longer than 0")));
-	return Min(microseconds, TTL_MAX);
+	return argument_duration(fcinfo, 1, "ttl", TTL_MAX);
 }
 
 /*

@@ -30,6 +30,7 @@
 #include "reservation.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_gateway_status);
+PG_FUNCTION_INFO_V1(gateway_pool_probe_status);
 PG_FUNCTION_INFO_V1(gateway_pool_members);
 PG_FUNCTION_INFO_V1(gateway_pool_status);
 PG_FUNCTION_INFO_V1(gateway_pool_resources);
@@ -71,6 +72,24 @@ put_time_if(OutputRow *row, bool known, TimestampTz value)
 {
 	if (known)
 		put(row, TimestampTzGetDatum(value));
+	else
+		put_null(row);
+}
+
+static void
+put_text_if(OutputRow *row, bool known, const char *value)
+{
+	if (known)
+		put_text(row, value);
+	else
+		put_null(row);
+}
+
+static void
+put_real_if(OutputRow *row, bool known, float4 value)
+{
+	if (known)
+		put(row, Float4GetDatum(value));
 	else
 		put_null(row);
 }
@@ -128,10 +147,7 @@ put_gateway(OutputRow *row, const GatewayRow *gateway)
 	put_time_if(row, display.expires, display.expires_at);
 	put_time_if(row, display.suspect, display.suspect_until);
 	put_time_if(row, display.probed, display.probed_at);
-	if (display.probed)
-		put(row, Float4GetDatum(display.probe_milliseconds));
-	else
-		put_null(row);
+	put_real_if(row, display.probed, display.probe_milliseconds);
 	put_int_if(row, load.reported, load.connections);
 	put_int_if(row, gateway->slot.number != NO_SLOT, load.reservations);
 	put_time_if(row, gateway->recorded.known, gateway->recorded.changed_at);
@@ -152,6 +168,50 @@ gateway_pool_gateway_status(PG_FUNCTION_ARGS)
 		OutputRow	row = {0};
 
 		put_gateway(&row, &gateways[i]);
+		emit(fcinfo, &row);
+	}
+	return (Datum) 0;
+}
+
+static void
+put_probe(OutputRow *row, const GatewayRow *gateway, const ProbeDisplay *probe)
+{
+	put(row, UUIDPGetDatum(&gateway->id));
+	put(row, UUIDPGetDatum(&gateway->org_id));
+	put_text(row, gateway->name);
+	put_text(row, probe_verdict_name(probe->verdict));
+	put_text_if(row, probe->reason[0] != '\0', probe->reason);
+	put_time_if(row, probe->probed, probe->started_at + clock_wall_offset());
+	put_real_if(row, probe->probed, probe->milliseconds);
+	put(row, Int32GetDatum(probe->failures));
+	put(row, Int32GetDatum(probe->successes));
+	put(row, Int32GetDatum(probe->falls));
+	put_text(row, probe_protocol_name(probe->protocol));
+	if (probe->protocol == PROBE_TLS || probe->protocol == PROBE_HTTPS)
+		put(row, BoolGetDatum(probe->verify_tls));
+	else
+		put_null(row);
+	put_time_if(row, probe->certificate_known, probe->certificate_expires_at);
+}
+
+/* gateway_probe_status(org_id uuid, gateway_id uuid): one row a gateway that is probed, see the view. */
+Datum
+gateway_pool_probe_status(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	StoreFilter filter = begin_listing(fcinfo, &catalog);
+	int			count;
+	GatewayRow *gateways = store_gateways(&catalog, filter, &count);
+
+	init_materialized_result(fcinfo);
+	for (int i = 0; i < count; i++)
+	{
+		ProbeDisplay probe;
+		OutputRow	row = {0};
+
+		if (gateways[i].slot.number == NO_SLOT || !health_evidence_last_probe(gateways[i].slot, &probe))
+			continue;
+		put_probe(&row, &gateways[i], &probe);
 		emit(fcinfo, &row);
 	}
 	return (Datum) 0;

@@ -123,3 +123,10 @@ trigger_changes(TriggerData *call, AttrNumber column)
 		return before_null != after_null;
 	return !datum_image_eq(before, after, attribute->attbyval, attribute->attlen);
 }
+
+/* trigger_changes_required is the same for a column that has to be there. */
+bool
+trigger_changes_required(TriggerData *call, const char *name)
+{
+	return trigger_changes(call, trigger_required_column(call, name));
+}

@@ -23,5 +23,6 @@ extern AttrNumber trigger_column(TriggerData *call, const char *name);
 extern AttrNumber trigger_required_column(TriggerData *call, const char *name);
 extern const pg_uuid_t *trigger_uuid(TriggerData *call, HeapTuple row, AttrNumber column);
 extern bool trigger_changes(TriggerData *call, AttrNumber column);
+extern bool trigger_changes_required(TriggerData *call, const char *name);
 
 #endif							/* GATEWAY_POOL_TRIGGER_ROW_H */
