@@ -47,6 +47,7 @@ OBJS = \
 	src/report.o \
 	src/reservation.o \
 	src/resolver.o \
+	src/resolver_hosts.o \
 	src/same_org.o \
 	src/selection.o \
 	src/settings.o \

@@ -67,9 +67,27 @@ set_timer(CURLM *multi, long milliseconds, void *arg)
 	return 0;
 }
 
+/* Closes what is open, be it all or what could be had. */
+static void
+close_all(Prober *prober)
+{
+	if (prober->multi != NULL)
+	{
+		(void) curl_multi_cleanup(prober->multi);
+		curl_global_cleanup();
+	}
+	if (prober->resolver != NULL)
+		resolver_destroy(prober->resolver);
+	if (prober->epoll >= 0)
+	{
+		close(prober->epoll);
+		prober->user.release_descriptor();
+	}
+}
+
 /*
  * prober_create makes a prober without targets in the current memory context.
- * Errors: out of memory, or of descriptors (53000).
+ * Errors: out of memory, or of descriptors (53000); then nothing is left open.
  */
 Prober *
 prober_create(const ProberUser *user)
@@ -93,11 +111,20 @@ prober_create(const ProberUser *user)
 	dlist_init(&prober->free_runs);
 	dlist_init(&prober->running);
 
-	prober->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (prober->epoll >= 0)
-		prober->resolver = resolver_create(NULL);
+	prober->epoll = -1;
+	if (user->acquire_descriptor())
+	{
+		prober->epoll = epoll_create1(EPOLL_CLOEXEC);
+		if (prober->epoll < 0)
+			user->release_descriptor();
+	}
+	prober->resolver = resolver_create(NULL, user->acquire_descriptor, user->release_descriptor);
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+	{
 		prober->multi = curl_multi_init();
+		if (prober->multi == NULL)
+			curl_global_cleanup();
+	}
 	if (prober->epoll < 0 || prober->resolver == NULL || prober->multi == NULL ||
 		epoll_ctl(prober->epoll, EPOLL_CTL_ADD, resolver_descriptor(prober->resolver), &resolver_event) != 0 ||
 		curl_multi_setopt(prober->multi, CURLMOPT_SOCKETFUNCTION, watch_socket) != CURLM_OK ||
@@ -105,9 +132,12 @@ prober_create(const ProberUser *user)
 		curl_multi_setopt(prober->multi, CURLMOPT_TIMERFUNCTION, set_timer) != CURLM_OK ||
 		curl_multi_setopt(prober->multi, CURLMOPT_TIMERDATA, prober) != CURLM_OK ||
 		curl_multi_setopt(prober->multi, CURLMOPT_MAXCONNECTS, 1L) != CURLM_OK)
+	{
+		close_all(prober);
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not set up probes")));
+	}
 	return prober;
 }
 
@@ -116,10 +146,7 @@ void
 prober_destroy(Prober *prober)
 {
 	runs_free(prober);
-	curl_multi_cleanup(prober->multi);
-	resolver_destroy(prober->resolver);
-	close(prober->epoll);
-	curl_global_cleanup();
+	close_all(prober);
 }
 
 /* prober_descriptor returns what becomes readable when there is something to do. */

@@ -28,7 +28,7 @@ typedef enum ResolverAnswer
 	RESOLVER_FAILED				/* the resolver's own trouble, says nothing about the name */
 } ResolverAnswer;
 
-extern Resolver *resolver_create(const char *servers);
+extern Resolver *resolver_create(const char *servers, bool (*acquire) (void), void (*release) (void));
 extern void resolver_destroy(Resolver *resolver);
 extern int	resolver_descriptor(const Resolver *resolver);
 extern int64 resolver_timeout(Resolver *resolver, int64 now);

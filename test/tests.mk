@@ -30,6 +30,7 @@ unit: $(UNIT_TESTS) ## build and run the tests that need no server
 
 # NAME_test.c tests src/NAME.c, alone but for these.
 test/unit/network_list_test: src/probe_target.c
+test/unit/resolver_test: src/resolver_hosts.c
 test/unit/resolver_test: UNIT_LIBS = -lcares
 
 test/unit/%_test: test/unit/%_test.c src/%.c $(wildcard src/*.h test/unit/*.h)

@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 
 #include "clock.h"
@@ -56,6 +57,11 @@ static DnsServer server;
 static Resolver *resolver;
 static int64 now = 1000 * SECOND;
 static char answer[200];
+
+/* Of the resolver's descriptors, as it says. */
+static int	acquired = 0;
+static int	least_acquired = 0;
+static int	most_allowed = INT_MAX;
 
 static DnsRecord *
 record_of(const char *name)
@@ -180,6 +186,22 @@ open_descriptors(void)
 	}
 	closedir(directory);
 	return count;
+}
+
+static bool
+acquire(void)
+{
+	if (acquired >= most_allowed)
+		return false;
+	acquired++;
+	return true;
+}
+
+static void
+release(void)
+{
+	acquired--;
+	least_acquired = Min(least_acquired, acquired);
 }
 
 static void
@@ -460,12 +482,15 @@ test_many(void)
 {
 	int			before = open_descriptors();
 	int			most = 0;
+	int			acquired_before = acquired;
 	bool		right = true;
+	bool		counted = true;
 
 	ok(count_with("numbers.test", 0, 500, "pending") == 500, "500 names at once");
 	for (int i = 0; i < 2000 && resolver_timeout(resolver, now) != -1; i++)
 	{
 		most = Max(most, open_descriptors() - before);
+		counted = counted && acquired - acquired_before == open_descriptors() - before;
 		pump(100 * 1000);
 	}
 	for (int i = 0; i < 500; i++)
@@ -479,7 +504,8 @@ test_many(void)
 	}
 	ok(right, "each has its own address");
 	ok(most == 64, "with 64 queries at a time, close-on-exec: %d", most);
-	ok(open_descriptors() == before, "whose sockets are closed again");
+	ok(counted, "each of which was acquired");
+	ok(open_descriptors() == before && acquired == acquired_before, "whose sockets are closed again");
 }
 
 /* Names that nobody answers do not hold up the others. */
@@ -623,7 +649,7 @@ test_silent_servers(void)
 	snprintf(servers, sizeof(servers), "%s,%s,%s", names[0], names[1], server.name);
 
 	before = open_descriptors();
-	resolver = resolver_create(servers);
+	resolver = resolver_create(servers, acquire, release);
 	(void) peek("a.test");
 	while (strcmp(peek("a.test"), "pending") == 0 && clock_monotonic() < began + 3 * SECOND)
 		pump(SECOND);
@@ -636,8 +662,9 @@ test_silent_servers(void)
 		most = Max(most, open_descriptors() - before);
 	}
 	ok(most > 65 && most <= RESOLVER_DESCRIPTORS_MAX, "sockets are bounded: %d", most);
+	ok(acquired == open_descriptors() - before, "and acquired: %d", acquired);
 	resolver_destroy(resolver);
-	ok(open_descriptors() == before, "and closed");
+	ok(open_descriptors() == before && acquired == 0, "and closed");
 	for (int i = 0; i < 2; i++)
 		close(silent[i]);
 }
@@ -651,33 +678,70 @@ test_destroyed(int before)
 	(void) count_with("numbers.test", 30000, 30100, "pending");
 	pump(0);
 	ok(open_descriptors() > before + 60, "queries in flight");
+	ok(acquired == open_descriptors() - before, "each with what was acquired: %d", acquired);
 	resolver_destroy(resolver);
-	ok(open_descriptors() == before, "all is closed");
+	ok(open_descriptors() == before && acquired == 0, "all is closed");
 
 	/* Between the connection and the answer. */
-	resolver = resolver_create(server.name);
+	resolver = resolver_create(server.name, acquire, release);
 	(void) peek("many.test");
 	while (server.connection_count == 0)
 		pump(SECOND);
+	ok(acquired == open_descriptors() - before - server.connection_count, "by TCP: %d", acquired);
 	resolver_destroy(resolver);
 	while (server.connection_count > 0)
 		dns_serve(&server);
-	ok(open_descriptors() == before, "by TCP too");
+	ok(open_descriptors() == before && acquired == 0, "all is closed");
 
 	close(silent_server(closed, sizeof(closed)));
-	resolver = resolver_create(closed);
+	resolver = resolver_create(closed, acquire, release);
 	ok(strncmp(resolve("a.test"), "failed: dns: ", 13) == 0, "nobody listens: %s", answer);
+	ok(acquired == 1, "nothing is open any more: %d", acquired);
 	resolver_destroy(resolver);
 
-	resolver = resolver_create("not a server");
+	resolver = resolver_create("not a server", acquire, release);
 	is(peek("a.test"), "failed: dns: out of memory", "servers that are none");
 	resolver_destroy(resolver);
 
-	resolver = resolver_create(NULL);
+	resolver = resolver_create(NULL, NULL, NULL);
 	ok(strchr(peek("localhost"), '1') != NULL, "with the system's servers: %s", answer);
 	resolver_destroy(resolver);
-	resolver_destroy(resolver_create(NULL));
-	ok(open_descriptors() == before, "all is closed");
+	resolver_destroy(resolver_create(NULL, NULL, NULL));
+	ok(open_descriptors() == before && acquired == 0, "all is closed");
+}
+
+/* When others have the descriptors, queries fail; they do not hang. */
+static void
+test_refused_descriptors(int before)
+{
+	most_allowed = 0;
+	ok(resolver_create(server.name, acquire, release) == NULL, "no resolver without a descriptor");
+	most_allowed = 1;
+	resolver = resolver_create(server.name, acquire, release);
+	(void) peek("a.test");
+	pump_dry();
+	ok(strncmp(peek("a.test"), "failed: dns: ", 13) == 0, "a query without one fails at once: %s", answer);
+	ok(resolver_timeout(resolver, now) == -1, "nothing is left of it");
+	ok(acquired == 1 && open_descriptors() == before + 1, "its socket is closed");
+
+	most_allowed = 6;
+	ok(count_with("numbers.test", 60000, 60020, "") == 20, "20 names with 5 sockets");
+	pump_dry();
+	ok(count_with("numbers.test", 60000, 60020, "10.") == 5, "5 are resolved");
+	ok(count_with("numbers.test", 60000, 60020, "failed: dns: ") == 15, "15 fail");
+
+	most_allowed = 2;
+	(void) peek("many.test");
+	pump_dry();
+	ok(strncmp(peek("many.test"), "failed: dns: ", 13) == 0, "one that cannot go on by TCP too: %s", answer);
+	ok(acquired == 1, "nothing is open any more: %d", acquired);
+
+	most_allowed = INT_MAX;
+	now += SECOND;
+	is(resolve("a.test"), "10.0.0.1", "then it may again");
+	resolver_destroy(resolver);
+	ok(open_descriptors() == before && acquired == 0, "all is closed");
+	ok(least_acquired == 0, "nothing was released that had not been acquired");
 }
 
 int
@@ -690,7 +754,7 @@ main(void)
 	setenv("RES_OPTIONS", "ndots:1", 1);
 	dns_start(&server, records, lengthof(records));
 	before = open_descriptors();
-	resolver = resolver_create(server.name);
+	resolver = resolver_create(server.name, acquire, release);
 
 	test_kinds();
 	test_hosts_file();
@@ -709,6 +773,7 @@ main(void)
 		pump(100 * 1000);
 	test_destroyed(before);
 	test_silent_servers();
+	test_refused_descriptors(before);
 	dns_stop(&server);
 	return done();
 }
