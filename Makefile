@@ -58,6 +58,7 @@ OBJS = \
 	src/watch_probes.o \
 	src/watch_tables.o \
 	src/worker.o \
+	src/worker_self.o \
 	src/worker_slots.o \
 	src/worker_status.o \
 	src/worker_store.o

@@ -17,7 +17,7 @@
 #include "clock.h"
 #include "health_record.h"
 #include "watch.h"
-#include "worker_slots.h"
+#include "worker_self.h"
 #include "worker_store.h"
 
 #define TURN_PAUSE USECS_PER_SEC
@@ -157,7 +157,7 @@ read_tables(int64 now, bool standby)
 	watch_forget();
 	if (!begin(&catalog, false))
 		return;
-	worker_slots_report_activity("reading gateways", true);
+	worker_self_report_activity("reading gateways", true);
 	initStringInfo(&problem);
 	if (first && !standby)
 		health_record_rehearse(&catalog);
@@ -190,7 +190,7 @@ record_changes(void)
 
 	if (!begin(&catalog, true))
 		return false;
-	worker_slots_report_activity("recording changes of health", true);
+	worker_self_report_activity("recording changes of health", true);
 	any = health_record_write(&catalog);
 	commit();
 	if (any)
@@ -229,7 +229,7 @@ report_round(int64 now)
 		.waiting_probes = state.waiting,
 		.abstains = state.abstains
 	};
-	worker_slots_report_round(&round);
+	worker_self_report_round(&round);
 }
 
 /*

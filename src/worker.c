@@ -39,7 +39,7 @@
 #include "compat.h"
 #include "watch.h"
 #include "worker.h"
-#include "worker_slots.h"
+#include "worker_self.h"
 
 PGDLLEXPORT void gateway_pool_worker_main(Datum arg);
 
@@ -60,7 +60,7 @@ static const char *const pinned_settings[][2] = {
 	{"zero_damaged_pages", "off"},
 };
 
-/* What catalog_changes and worker_slots_wants said before the last look; none if not looked. */
+/* What catalog_changes and worker_self_wants said before the last look; none if not looked. */
 static struct
 {
 	bool		done;
@@ -115,7 +115,7 @@ look(void)
 
 	looked.done = false;
 	looked.changes = catalog_changes();
-	looked.wants = worker_slots_wants();
+	looked.wants = worker_self_wants();
 
 	StartTransactionCommand();
 	schema = catalog_schema();
@@ -126,11 +126,11 @@ look(void)
 
 	if (!serves)
 	{
-		worker_slots_resign(looked.wants);
+		worker_self_resign(looked.wants);
 		leaving = true;
 		return;
 	}
-	worker_slots_run();
+	worker_self_run();
 	chores_begin_service(schema);
 	serving = true;
 }
@@ -139,7 +139,7 @@ static bool
 is_to_look(void)
 {
 	return !looked.done || chores_lost_tables() ||
-		looked.changes != catalog_changes() || looked.wants != worker_slots_wants();
+		looked.changes != catalog_changes() || looked.wants != worker_self_wants();
 }
 
 /* Whether a message has not been logged for some time. */
@@ -174,7 +174,7 @@ report_problem(int64 now)
 	if (problem[0] != '\0' && is_to_log(problem, now))
 		ereport(LOG,
 				(errmsg("gateway_pool: %s", problem)));
-	worker_slots_report_problem(problem);
+	worker_self_report_problem(problem);
 }
 
 static void
@@ -205,7 +205,7 @@ turn(void)
 	if (serving)
 		chores_serve(now);
 	report_problem(now);
-	worker_slots_report_activity(chores_follow() ? "standby: probing" : "probing", false);
+	worker_self_report_activity(chores_follow() ? "standby: probing" : "probing", false);
 }
 
 /* Cleans up after an ERROR, as autovacuum does, and says what it was. */
@@ -299,7 +299,7 @@ gateway_pool_worker_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 
-	if (!worker_slots_claim(&ticket))
+	if (!worker_self_claim(&ticket))
 		proc_exit(0);
 	pin_settings();
 	BackgroundWorkerInitializeConnectionByOid(ticket.database, InvalidOid, 0);

@@ -13,10 +13,9 @@
  *		 ▲     ◄─── FREE or HELD                      │                   │
  *		 └──────── the worker has ended: WANTED, or, if it resigned ──────┘
  *
- * All of it changes under one lock; only what a worker says of itself has a
- * spinlock, so that saying it costs next to nothing.  Nothing in a slot is of one
- * process alone.  A worker is known by slot and generation: one that comes late,
- * when the launcher has given it up, finds another generation and leaves.
+ * What a worker does with its own slot is in worker_self.c: run, and its end.  A
+ * worker is known by slot and generation: one that comes late, when the launcher
+ * has given it up, finds another generation and leaves.
  */
 #include "postgres.h"
 
@@ -25,18 +24,13 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "storage/condition_variable.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
-#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
-#include "storage/spin.h"
 
 #include "clock.h"
 #include "compat.h"
-#include "shared_memory.h"
-#include "worker_slots.h"
+#include "worker_slot.h"
 
 /* A worker that ends in error is started again after the first, doubled each time up to the last. */
 #define FIRST_PAUSE USECS_PER_SEC
@@ -45,43 +39,7 @@
 /* One that has run for so long has nothing to do with errors before. */
 #define RECOVERED_AFTER (60 * USECS_PER_SEC)
 
-typedef struct WorkerSlot
-{
-	Oid			database;
-	WorkerState state;
-	uint32		generation;
-	pid_t		pid;
-	Latch	   *latch;			/* of the process, in shared memory; NULL if none */
-	int			holds;
-	uint32		wants;			/* counts how often it was wanted */
-	int			failures;		/* ends in error in a row */
-	int64		since;
-	int64		start_at;
-
-	slock_t		mutex;			/* protects what follows */
-	WorkerRound round;
-	char		activity[WORKER_TEXT_SIZE];
-	char		problem[WORKER_TEXT_SIZE];
-} WorkerSlot;
-
-typedef struct WorkerTable
-{
-	pid_t		launcher;		/* 0: none at the moment */
-	Latch	   *launcher_latch;
-	bool		scan_wanted;	/* there may be databases that had no room here */
-	ConditionVariable changed;	/* a worker has ended */
-	WorkerSlot	slots[WORKER_SLOTS];
-} WorkerTable;
-
-static WorkerTable *table;
-
-/* The worker's own slot, if this process is one. */
-static WorkerSlot *mine;
-static uint32 my_generation;
-
-/* It found nothing to serve when it had been wanted so often. */
-static bool resigned;
-static uint32 resigned_wants;
+WorkerTable *worker_table;
 
 /* worker_slots_size returns what the table takes of shared memory. */
 Size
@@ -96,39 +54,28 @@ worker_slots_startup(void)
 {
 	bool		found;
 
-	table = ShmemInitStruct("gateway_pool workers", sizeof(WorkerTable), &found);
+	worker_table = ShmemInitStruct("gateway_pool workers", sizeof(WorkerTable), &found);
 	if (found)
 		return;
-	memset(table, 0, sizeof(WorkerTable));
-	ConditionVariableInit(&table->changed);
+	memset(worker_table, 0, sizeof(WorkerTable));
+	ConditionVariableInit(&worker_table->changed);
 	for (int i = 0; i < WORKER_SLOTS; i++)
-		SpinLockInit(&table->slots[i].mutex);
+		SpinLockInit(&worker_table->slots[i].mutex);
 }
 
 /* worker_slots_exist tells whether the library was preloaded. */
 bool
 worker_slots_exist(void)
 {
-	return table != NULL;
+	return worker_table != NULL;
 }
 
-static void
-lock(LWLockMode mode)
+/* worker_table_wake_launcher has the launcher, if there is one, look at all slots. */
+void
+worker_table_wake_launcher(void)
 {
-	LWLockAcquire(&shared_memory_locks(SHARED_WORKERS_LOCK)->lock, mode);
-}
-
-static void
-unlock(void)
-{
-	LWLockRelease(&shared_memory_locks(SHARED_WORKERS_LOCK)->lock);
-}
-
-static void
-wake_launcher(void)
-{
-	if (table->launcher_latch != NULL)
-		SetLatch(table->launcher_latch);
+	if (worker_table->launcher_latch != NULL)
+		SetLatch(worker_table->launcher_latch);
 }
 
 /* The slot of a database, or NULL. */
@@ -136,20 +83,22 @@ static WorkerSlot *
 find(Oid database)
 {
 	for (int i = 0; i < WORKER_SLOTS; i++)
-		if (table->slots[i].state != WORKER_FREE && table->slots[i].database == database)
-			return &table->slots[i];
+		if (worker_table->slots[i].state != WORKER_FREE && worker_table->slots[i].database == database)
+			return &worker_table->slots[i];
 	return NULL;
 }
 
-static void
-enter(WorkerSlot *slot, WorkerState state)
+/* worker_slot_enter changes the state, and since when it is that. */
+void
+worker_slot_enter(WorkerSlot *slot, WorkerState state)
 {
 	slot->state = state;
 	slot->since = clock_monotonic();
 }
 
-static void
-set_text(WorkerSlot *slot, char *text, const char *value)
+/* worker_slot_set_text sets one of a slot's texts, as much of it as has room. */
+void
+worker_slot_set_text(WorkerSlot *slot, char *text, const char *value)
 {
 	char		cut[WORKER_TEXT_SIZE];
 
@@ -168,7 +117,7 @@ forget_report(WorkerSlot *slot)
 	SpinLockAcquire(&slot->mutex);
 	slot->round = none;
 	SpinLockRelease(&slot->mutex);
-	set_text(slot, slot->activity, "");
+	worker_slot_set_text(slot, slot->activity, "");
 }
 
 /* FREE to HELD: the slot of a database that had none, or NULL if all are in use. */
@@ -177,15 +126,15 @@ take(Oid database)
 {
 	for (int i = 0; i < WORKER_SLOTS; i++)
 	{
-		WorkerSlot *slot = &table->slots[i];
+		WorkerSlot *slot = &worker_table->slots[i];
 
 		if (slot->state != WORKER_FREE)
 			continue;
 		slot->database = database;
 		slot->failures = 0;
 		forget_report(slot);
-		set_text(slot, slot->problem, "");
-		enter(slot, WORKER_HELD);
+		worker_slot_set_text(slot, slot->problem, "");
+		worker_slot_enter(slot, WORKER_HELD);
 		return slot;
 	}
 	return NULL;
@@ -198,30 +147,41 @@ give_up(WorkerSlot *slot)
 	Assert(slot->state == WORKER_HELD);
 	if (slot->holds > 0)
 		return;
-	enter(slot, WORKER_FREE);
-	wake_launcher();
+	worker_slot_enter(slot, WORKER_FREE);
+	worker_table_wake_launcher();
 }
 
-/* To WANTED, to be started at some time, 0 for at once. */
-static void
-enter_wanted(WorkerSlot *slot, int64 start_at)
+/* worker_slot_vacate, to HELD or FREE: the database has no worker and wants none. */
+void
+worker_slot_vacate(WorkerSlot *slot)
+{
+	worker_slot_enter(slot, WORKER_HELD);
+	give_up(slot);
+}
+
+/* worker_slot_enter_wanted, to WANTED, has a worker started at some time, 0 for at once. */
+void
+worker_slot_enter_wanted(WorkerSlot *slot, int64 start_at)
 {
 	Assert(slot->pid == 0);
 	slot->start_at = start_at;
 	forget_report(slot);
-	enter(slot, WORKER_WANTED);
-	wake_launcher();
+	worker_slot_enter(slot, WORKER_WANTED);
+	worker_table_wake_launcher();
 }
 
-/* To WANTED after an end that nobody asked for. */
-static void
-enter_wanted_again(WorkerSlot *slot)
+/*
+ * worker_slot_enter_wanted_again, to WANTED after an end that nobody asked for, has
+ * a worker started after a pause.
+ */
+void
+worker_slot_enter_wanted_again(WorkerSlot *slot)
 {
 	int64		now = clock_monotonic();
 
 	if (slot->state == WORKER_RUNNING && now - slot->since >= RECOVERED_AFTER)
 		slot->failures = 0;
-	enter_wanted(slot, now + Min(FIRST_PAUSE << Min(slot->failures, 10), LAST_PAUSE));
+	worker_slot_enter_wanted(slot, now + Min(FIRST_PAUSE << Min(slot->failures, 10), LAST_PAUSE));
 	slot->failures++;
 }
 
@@ -230,7 +190,7 @@ static void
 stop(WorkerSlot *slot)
 {
 	Assert(slot->state == WORKER_STARTING || slot->state == WORKER_RUNNING);
-	enter(slot, WORKER_STOPPING);
+	worker_slot_enter(slot, WORKER_STOPPING);
 	/* A process takes its pid out of here before it ends: nobody else has it. */
 	if (slot->pid != 0)
 		(void) kill(slot->pid, SIGTERM);
@@ -254,20 +214,20 @@ worker_slots_has(Oid database)
 	const WorkerSlot *slot;
 	bool		has;
 
-	if (table == NULL)
+	if (worker_table == NULL)
 		return true;
 
 	/* Without the lock: should it go at this moment, the next call will see. */
-	slot = &table->slots[last];
+	slot = &worker_table->slots[last];
 	if (slot->database == database && slot->state >= WORKER_WANTED)
 		return true;
 
-	lock(LW_SHARED);
+	worker_table_lock(LW_SHARED);
 	slot = find(database);
 	has = slot != NULL && slot->state >= WORKER_WANTED;
 	if (has)
-		last = slot - table->slots;
-	unlock();
+		last = slot - worker_table->slots;
+	worker_table_unlock();
 	return has;
 }
 
@@ -281,7 +241,7 @@ worker_slots_want(Oid database)
 {
 	WorkerSlot *slot;
 
-	lock(LW_EXCLUSIVE);
+	worker_table_lock(LW_EXCLUSIVE);
 	slot = find(database);
 	if (slot == NULL)
 		slot = take(database);
@@ -289,11 +249,11 @@ worker_slots_want(Oid database)
 	{
 		slot->wants++;
 		if (slot->state == WORKER_HELD)
-			enter_wanted(slot, 0);
+			worker_slot_enter_wanted(slot, 0);
 		else if (slot->latch != NULL)
 			SetLatch(slot->latch);
 	}
-	unlock();
+	worker_table_unlock();
 	return slot != NULL;
 }
 
@@ -303,23 +263,23 @@ worker_slots_wake(Oid database)
 {
 	const WorkerSlot *slot;
 
-	if (table == NULL)
+	if (worker_table == NULL)
 		return;
-	lock(LW_SHARED);
+	worker_table_lock(LW_SHARED);
 	slot = find(database);
 	if (slot != NULL && slot->latch != NULL)
 		SetLatch(slot->latch);
-	unlock();
+	worker_table_unlock();
 }
 
 /* worker_slots_want_scan has the launcher look through all databases; no ERROR. */
 void
 worker_slots_want_scan(void)
 {
-	lock(LW_EXCLUSIVE);
-	table->scan_wanted = true;
-	wake_launcher();
-	unlock();
+	worker_table_lock(LW_EXCLUSIVE);
+	worker_table->scan_wanted = true;
+	worker_table_wake_launcher();
+	worker_table_unlock();
 }
 
 /*
@@ -332,7 +292,7 @@ worker_slots_hold(Oid database)
 {
 	WorkerSlot *slot;
 
-	lock(LW_EXCLUSIVE);
+	worker_table_lock(LW_EXCLUSIVE);
 	slot = find(database);
 	if (slot == NULL)
 		slot = take(database);
@@ -342,7 +302,7 @@ worker_slots_hold(Oid database)
 		if (slot->state == WORKER_STARTING || slot->state == WORKER_RUNNING)
 			stop(slot);
 	}
-	unlock();
+	worker_table_unlock();
 	return slot != NULL;
 }
 
@@ -352,14 +312,14 @@ worker_slots_release(Oid database)
 {
 	WorkerSlot *slot;
 
-	lock(LW_EXCLUSIVE);
+	worker_table_lock(LW_EXCLUSIVE);
 	slot = find(database);
 	Assert(slot != NULL && slot->holds > 0);
 	slot->holds--;
 	if (slot->state == WORKER_HELD)
 		give_up(slot);
-	wake_launcher();
-	unlock();
+	worker_table_wake_launcher();
+	worker_table_unlock();
 }
 
 /* worker_slots_await_end waits until the worker of a held database has ended, but not for ever. */
@@ -368,20 +328,20 @@ worker_slots_await_end(Oid database, int timeout_ms)
 {
 	int64		end = clock_monotonic() + timeout_ms * INT64CONST(1000);
 
-	ConditionVariablePrepareToSleep(&table->changed);
+	ConditionVariablePrepareToSleep(&worker_table->changed);
 	for (;;)
 	{
 		int64		left = end - clock_monotonic();
 		const WorkerSlot *slot;
 		bool		ended;
 
-		lock(LW_SHARED);
+		worker_table_lock(LW_SHARED);
 		slot = find(database);
 		ended = slot == NULL || !has_worker(slot);
-		unlock();
+		worker_table_unlock();
 		if (ended || left <= 0)
 			break;
-		(void) ConditionVariableTimedSleep(&table->changed, left / 1000 + 1, PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&worker_table->changed, left / 1000 + 1, PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
 }
@@ -393,12 +353,12 @@ worker_slots_list(int *count)
 	WorkerInfo *list = palloc(sizeof(WorkerInfo) * WORKER_SLOTS);
 
 	*count = 0;
-	if (table == NULL)
+	if (worker_table == NULL)
 		return list;
-	lock(LW_SHARED);
+	worker_table_lock(LW_SHARED);
 	for (int i = 0; i < WORKER_SLOTS; i++)
 	{
-		WorkerSlot *slot = &table->slots[i];
+		WorkerSlot *slot = &worker_table->slots[i];
 		WorkerInfo *info = &list[*count];
 
 		if (slot->state == WORKER_FREE)
@@ -419,7 +379,7 @@ worker_slots_list(int *count)
 		memcpy(info->problem, slot->problem, WORKER_TEXT_SIZE);
 		SpinLockRelease(&slot->mutex);
 	}
-	unlock();
+	worker_table_unlock();
 	return list;
 }
 
@@ -429,22 +389,22 @@ worker_slots_launcher(void)
 {
 	pid_t		launcher;
 
-	lock(LW_SHARED);
-	launcher = table->launcher;
-	unlock();
+	worker_table_lock(LW_SHARED);
+	launcher = worker_table->launcher;
+	worker_table_unlock();
 	return launcher;
 }
 
 static void
 end_launcher(int code, Datum arg)
 {
-	lock(LW_EXCLUSIVE);
-	if (table->launcher == MyProcPid)
+	worker_table_lock(LW_EXCLUSIVE);
+	if (worker_table->launcher == MyProcPid)
 	{
-		table->launcher = 0;
-		table->launcher_latch = NULL;
+		worker_table->launcher = 0;
+		worker_table->launcher_latch = NULL;
 	}
-	unlock();
+	worker_table_unlock();
 }
 
 /* worker_slots_become_launcher makes this process the one that is woken. */
@@ -452,10 +412,10 @@ void
 worker_slots_become_launcher(void)
 {
 	on_shmem_exit(end_launcher, 0);
-	lock(LW_EXCLUSIVE);
-	table->launcher = MyProcPid;
-	table->launcher_latch = &MyProc->procLatch;
-	unlock();
+	worker_table_lock(LW_EXCLUSIVE);
+	worker_table->launcher = MyProcPid;
+	worker_table->launcher_latch = &MyProc->procLatch;
+	worker_table_unlock();
 }
 
 /* worker_slots_take_scan tells whether all databases are to be looked through, once. */
@@ -464,10 +424,10 @@ worker_slots_take_scan(void)
 {
 	bool		wanted;
 
-	lock(LW_EXCLUSIVE);
-	wanted = table->scan_wanted;
-	table->scan_wanted = false;
-	unlock();
+	worker_table_lock(LW_EXCLUSIVE);
+	wanted = worker_table->scan_wanted;
+	worker_table->scan_wanted = false;
+	worker_table_unlock();
 	return wanted;
 }
 
@@ -478,19 +438,19 @@ worker_slots_take_scan(void)
 bool
 worker_slots_begin_start(const WorkerInfo *info, WorkerTicket *ticket)
 {
-	WorkerSlot *slot = &table->slots[info->number];
+	WorkerSlot *slot = &worker_table->slots[info->number];
 	bool		begun;
 
-	lock(LW_EXCLUSIVE);
+	worker_table_lock(LW_EXCLUSIVE);
 	begun = slot->state == WORKER_WANTED && slot->database == info->database && slot->holds == 0;
 	if (begun)
 	{
 		ticket->number = info->number;
 		ticket->generation = ++slot->generation;
 		ticket->database = slot->database;
-		enter(slot, WORKER_STARTING);
+		worker_slot_enter(slot, WORKER_STARTING);
 	}
-	unlock();
+	worker_table_unlock();
 	return begun;
 }
 
@@ -498,15 +458,15 @@ worker_slots_begin_start(const WorkerInfo *info, WorkerTicket *ticket)
 void
 worker_slots_postpone(const WorkerTicket *ticket, int64 start_at, const char *problem)
 {
-	WorkerSlot *slot = &table->slots[ticket->number];
+	WorkerSlot *slot = &worker_table->slots[ticket->number];
 
-	lock(LW_EXCLUSIVE);
+	worker_table_lock(LW_EXCLUSIVE);
 	Assert(slot->generation == ticket->generation);
 	Assert(slot->state == WORKER_STARTING || slot->state == WORKER_STOPPING);
-	enter_wanted(slot, start_at);
-	set_text(slot, slot->problem, problem);
-	ConditionVariableBroadcast(&table->changed);
-	unlock();
+	worker_slot_enter_wanted(slot, start_at);
+	worker_slot_set_text(slot, slot->problem, problem);
+	ConditionVariableBroadcast(&worker_table->changed);
+	worker_table_unlock();
 }
 
 /*
@@ -516,17 +476,17 @@ worker_slots_postpone(const WorkerTicket *ticket, int64 start_at, const char *pr
 void
 worker_slots_lose(const WorkerInfo *info)
 {
-	WorkerSlot *slot = &table->slots[info->number];
+	WorkerSlot *slot = &worker_table->slots[info->number];
 
-	lock(LW_EXCLUSIVE);
+	worker_table_lock(LW_EXCLUSIVE);
 	if (slot->generation == info->generation && slot->pid == 0 &&
 		(slot->state == WORKER_STARTING || slot->state == WORKER_STOPPING))
 	{
-		enter_wanted_again(slot);
-		set_text(slot, slot->problem, "the process did not start");
-		ConditionVariableBroadcast(&table->changed);
+		worker_slot_enter_wanted_again(slot);
+		worker_slot_set_text(slot, slot->problem, "the process did not start");
+		ConditionVariableBroadcast(&worker_table->changed);
 	}
-	unlock();
+	worker_table_unlock();
 }
 
 /*
@@ -536,152 +496,25 @@ worker_slots_lose(const WorkerInfo *info)
 void
 worker_slots_forget(const WorkerInfo *info)
 {
-	WorkerSlot *slot = &table->slots[info->number];
+	WorkerSlot *slot = &worker_table->slots[info->number];
 
-	lock(LW_EXCLUSIVE);
+	worker_table_lock(LW_EXCLUSIVE);
 	if (slot->state == WORKER_WANTED && slot->database == info->database && slot->wants == info->wants)
 	{
-		enter(slot, WORKER_HELD);
-		give_up(slot);
+		worker_slot_vacate(slot);
 	}
-	unlock();
+	worker_table_unlock();
 }
 
 /* worker_slots_stop asks a worker to end. */
 void
 worker_slots_stop(const WorkerInfo *info)
 {
-	WorkerSlot *slot = &table->slots[info->number];
+	WorkerSlot *slot = &worker_table->slots[info->number];
 
-	lock(LW_EXCLUSIVE);
+	worker_table_lock(LW_EXCLUSIVE);
 	if (slot->generation == info->generation &&
 		(slot->state == WORKER_STARTING || slot->state == WORKER_RUNNING))
 		stop(slot);
-	unlock();
-}
-
-/*
- * The worker ends, for whatever reason.  It was registered before a connection
- * was made, so it is called after the process has left the database: who waits
- * for that need not wait any longer.
- */
-static void
-end_worker(int code, Datum arg)
-{
-	WorkerSlot *slot = mine;
-
-	mine = NULL;
-	lock(LW_EXCLUSIVE);
-	if (slot->pid == MyProcPid && slot->generation == my_generation)
-	{
-		slot->pid = 0;
-		slot->latch = NULL;
-		if (resigned && slot->wants == resigned_wants)
-		{
-			enter(slot, WORKER_HELD);
-			give_up(slot);
-		}
-		else if (resigned || slot->state == WORKER_STOPPING)
-			enter_wanted(slot, 0);
-		else
-		{
-			enter_wanted_again(slot);
-			if (code != 0)
-				set_text(slot, slot->problem, "the process ended in error: see the server's log");
-		}
-		ConditionVariableBroadcast(&table->changed);
-	}
-	unlock();
-}
-
-/*
- * worker_slots_claim makes this process the worker that a ticket is for.  Returns
- * false if it is not wanted any more.
- */
-bool
-worker_slots_claim(const WorkerTicket *ticket)
-{
-	WorkerSlot *slot = &table->slots[ticket->number];
-	bool		claimed = false;
-
-	mine = slot;
-	my_generation = ticket->generation;
-	on_shmem_exit(end_worker, 0);
-
-	lock(LW_EXCLUSIVE);
-	if (slot->generation == ticket->generation && slot->pid == 0 &&
-		(slot->state == WORKER_STARTING || slot->state == WORKER_STOPPING))
-	{
-		slot->pid = MyProcPid;
-		slot->latch = &MyProc->procLatch;
-		claimed = slot->state == WORKER_STARTING;
-	}
-	unlock();
-	return claimed;
-}
-
-/* worker_slots_wants returns how often this worker has been wanted by now. */
-uint32
-worker_slots_wants(void)
-{
-	uint32		wants;
-
-	lock(LW_SHARED);
-	wants = mine->wants;
-	unlock();
-	return wants;
-}
-
-/* worker_slots_run, STARTING to RUNNING: there is something to serve. */
-void
-worker_slots_run(void)
-{
-	lock(LW_EXCLUSIVE);
-	Assert(mine->state != WORKER_WANTED && mine->pid == MyProcPid);
-	if (mine->state == WORKER_STARTING)
-	{
-		enter(mine, WORKER_RUNNING);
-		/* There may be others whose turn it is. */
-		wake_launcher();
-	}
-	unlock();
-}
-
-/*
- * worker_slots_resign says that there was nothing to serve when the worker had
- * been wanted so often: the slot goes with the process, unless it is wanted anew.
- */
-void
-worker_slots_resign(uint32 wants)
-{
-	resigned = true;
-	resigned_wants = wants;
-}
-
-/* worker_slots_report_activity says what the worker does; "busy" is for pg_stat_activity. */
-void
-worker_slots_report_activity(const char *activity, bool busy)
-{
-	/* Nobody else writes it while this process has the slot. */
-	if (strncmp(mine->activity, activity, WORKER_TEXT_SIZE - 1) == 0)
-		return;
-	set_text(mine, mine->activity, activity);
-	pgstat_report_activity(busy ? STATE_RUNNING : STATE_IDLE, activity);
-}
-
-/* worker_slots_report_problem says what is wrong, "" for nothing. */
-void
-worker_slots_report_problem(const char *problem)
-{
-	if (strncmp(mine->problem, problem, WORKER_TEXT_SIZE - 1) != 0)
-		set_text(mine, mine->problem, problem);
-}
-
-/* worker_slots_report_round says how the last round went. */
-void
-worker_slots_report_round(const WorkerRound *round)
-{
-	SpinLockAcquire(&mine->mutex);
-	mine->round = *round;
-	SpinLockRelease(&mine->mutex);
+	worker_table_unlock();
 }

@@ -81,12 +81,4 @@ extern void worker_slots_lose(const WorkerInfo *info);
 extern void worker_slots_forget(const WorkerInfo *info);
 extern void worker_slots_stop(const WorkerInfo *info);
 
-extern bool worker_slots_claim(const WorkerTicket *ticket);
-extern uint32 worker_slots_wants(void);
-extern void worker_slots_run(void);
-extern void worker_slots_resign(uint32 wants);
-extern void worker_slots_report_activity(const char *activity, bool busy);
-extern void worker_slots_report_problem(const char *problem);
-extern void worker_slots_report_round(const WorkerRound *round);
-
 #endif							/* GATEWAY_POOL_WORKER_SLOTS_H */

@@ -1,0 +1,18 @@
+/*
+ * worker_self.h
+ *		What a worker does with the slot that is its own.
+ */
+#ifndef GATEWAY_POOL_WORKER_SELF_H
+#define GATEWAY_POOL_WORKER_SELF_H
+
+#include "worker_slots.h"
+
+extern bool worker_self_claim(const WorkerTicket *ticket);
+extern uint32 worker_self_wants(void);
+extern void worker_self_run(void);
+extern void worker_self_resign(uint32 wants);
+extern void worker_self_report_activity(const char *activity, bool busy);
+extern void worker_self_report_problem(const char *problem);
+extern void worker_self_report_round(const WorkerRound *round);
+
+#endif							/* GATEWAY_POOL_WORKER_SELF_H */
