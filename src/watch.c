@@ -18,7 +18,7 @@
 
 Watch		watch;
 
-/* watch_start sets up a watch of nothing so far; once a process. */
+/* watch_start sets up a watch of nothing so far; once a process, or again after an ERROR of it. */
 void
 watch_start(void)
 {

@@ -122,7 +122,6 @@ look(void)
 	serves = worker_may_serve(MyDatabaseId, name) && OidIsValid(schema) &&
 		catalog_find_in_schema(&catalog, schema) && catalog_has_triggers(&catalog);
 	CommitTransactionCommand();
-	looked.done = true;
 
 	if (!serves)
 	{
@@ -133,6 +132,7 @@ look(void)
 	worker_self_run();
 	chores_begin_service(schema);
 	serving = true;
+	looked.done = true;
 }
 
 static bool
