@@ -74,7 +74,11 @@ sub psql_params
 sub connect
 {
     my ($self) = @_;
-    return $self->{node}->background_psql($self->{name}, on_error_stop => 0, extra_params => $self->psql_params);
+    my $session = $self->{node}->background_psql($self->{name}, on_error_stop => 0, extra_params => $self->psql_params);
+
+    # A session may last long, a statement may not.
+    $session->set_query_timer_restart;
+    return $session;
 }
 
 # The same database in one session, which lasts until end().
