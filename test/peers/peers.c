@@ -1098,6 +1098,15 @@ command_fleet(int argc, char **argv)
 	answer("%s", "");
 }
 
+static void
+arrange_and_answer(Peer *peer)
+{
+	if (arrange_listener(peer))
+		answer("ok");
+	else
+		answer("error cannot listen: %s", strerror(errno));
+}
+
 /* Those whom the old kind let in are accepted as such, though not looked at yet. */
 static void
 command_kind(int argc, char **argv)
@@ -1111,10 +1120,7 @@ command_kind(int argc, char **argv)
 		accept_connections(peer);
 	release_script(peer->script);
 	peer->script = script;
-	if (arrange_listener(peer))
-		answer("ok");
-	else
-		answer("error cannot listen: %s", strerror(errno));
+	arrange_and_answer(peer);
 }
 
 static void
@@ -1138,10 +1144,7 @@ command_restart(int argc, char **argv)
 	if (peer == NULL)
 		return;
 	peer->stopped = false;
-	if (arrange_listener(peer))
-		answer("ok");
-	else
-		answer("error cannot listen: %s", strerror(errno));
+	arrange_and_answer(peer);
 }
 
 static void
