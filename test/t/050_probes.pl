@@ -172,7 +172,8 @@ sub is_probed
     is_probed('thresholds');
 
     my $step = sub {
-        my ($number, $verdict, $label) = @_;
+        my ($answer, $number, $verdict, $label) = @_;
+        $peer->kind('http', $answer);
         my $before = $peer->count->{accepted};
         my @verdicts = map { $db->now('thresholds') =~ s/:.*//r } 1 .. $number;
         is_deeply(\@verdicts, $verdict, $label);
@@ -180,26 +181,18 @@ sub is_probed
     };
     my $status = sub { my ($status) = @_; return $db->comes_to(thresholds => [ qr/./, $status ]) };
 
-    $step->(1, ['up'], 'of a new gateway, one success is enough');
+    $step->(200, 1, ['up'], 'of a new gateway, one success is enough');
     $status->('healthy: probe up');
-    $peer->kind('http', 500);
-    $step->(3, [ ('up') x 3 ], 'three failures are not four');
-    $peer->kind('http', 200);
-    $step->(1, ['up'], 'a success between them');
-    $peer->kind('http', 500);
-    $step->(4, [ ('up') x 3, 'down' ], 'has them begin anew');
+    $step->(500, 3, [ ('up') x 3 ], 'three failures are not four');
+    $step->(200, 1, ['up'], 'a success between them');
+    $step->(500, 4, [ ('up') x 3, 'down' ], 'has them begin anew');
     $status->('unhealthy: probe down: status 500');
-    $peer->kind('http', 200);
-    $step->(2, [ ('down') x 2 ], 'two successes are not three');
-    $peer->kind('http', 500);
-    $step->(1, ['down'], 'a failure between them');
-    $peer->kind('http', 200);
-    $step->(3, [ ('down') x 2, 'up' ], 'has them begin anew');
+    $step->(200, 2, [ ('down') x 2 ], 'two successes are not three');
+    $step->(500, 1, ['down'], 'a failure between them');
+    $step->(200, 3, [ ('down') x 2, 'up' ], 'has them begin anew');
     $status->('healthy: probe up');
-    $peer->kind('http', 500);
-    $step->(4, [ ('up') x 3, 'down' ], 'it falls again');
-    $peer->kind('http', 200);
-    $step->(3, [ ('down') x 2, 'up' ], 'and comes back');
+    $step->(500, 4, [ ('up') x 3, 'down' ], 'it falls again');
+    $step->(200, 3, [ ('down') x 2, 'up' ], 'and comes back');
     $status->('degraded: keeps falling');
     is({ $db->known }->{thresholds}[2], 2, 'two falls');
     $db->shows(q{SELECT string_agg("newStatus", ' ' ORDER BY id) FROM gateway_health_events WHERE "gatewayName" = 'thresholds'},
