@@ -10,10 +10,10 @@ use warnings FATAL => 'all';
 use File::Spec::Functions qw(rel2abs);
 use FindBin;
 use lib $FindBin::RealBin;
+use Patience qw(soon);
 use PoolDatabase qw(start_node);
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $acme = 'a0000000-0000-4000-8000-000000000001';
 my $pool = 'b0000000-0000-4000-8000-000000000001';
@@ -623,7 +623,8 @@ subtest 'the columns of the host change' => sub {
 subtest 'a heartbeat that nobody published' => sub {
     start_case();
 
-    # 1 has a short time to live, and is heard of again without a trigger.
+    # 1 has a short time to live, and is heard of again without a trigger: it takes
+    # that time until the former heartbeat has ended.
     $writer->value(qq{
         UPDATE gateways_v2 SET heartbeat = clock_timestamp(), "heartbeatTTL" = 2 WHERE id = '$gateway{1}';
         CREATE TEMPORARY TABLE ends AS SELECT heartbeat + interval '2 s' AS at FROM gateways_v2 WHERE id = '$gateway{1}'});
@@ -767,11 +768,7 @@ subtest 'crash and restart' => sub {
     # Each session reads settings when it gets to it.
     foreach my $session ($reader, $other, $writer)
     {
-        foreach (1 .. 100)
-        {
-            last if $session->value('SHOW gateway_pool.startup_grace') eq '0';
-            usleep(100_000);
-        }
+        soon(sub { $session->value('SHOW gateway_pool.startup_grace') eq '0' });
         sees($session, 'none', 'without grace, what expired is unhealthy');
     }
     start_case();

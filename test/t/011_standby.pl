@@ -6,11 +6,11 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
+use Patience qw(soon);
 use PoolDatabase qw(start_node);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
 
 my $acme = 'a0000000-0000-4000-8000-000000000001';
 my $pool = 'b0000000-0000-4000-8000-000000000001';
@@ -64,28 +64,17 @@ sub sees
 sub sees_within
 {
     my ($seconds, $session, $expected, $label) = @_;
-    my $end = time + $seconds;
-    my $seen = $session->value($picks);
 
-    while ($seen ne $expected && time < $end)
-    {
-        usleep(100_000);
-        $seen = $session->value($picks);
-    }
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return is($seen, $expected, $label);
+    return $session->shows_within($seconds, $picks, $expected, $label);
 }
 
 sub wait_until
 {
     my ($session, $condition) = @_;
 
-    foreach (1 .. 600)
-    {
-        return if $session->value("SELECT $condition") eq 't';
-        usleep(50_000);
-    }
-    die "never: $condition";
+    soon(sub { $session->value("SELECT $condition") eq 't' }) or die "never: $condition";
+    return;
 }
 
 sub join_sql { return qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$gateway{$_[0]}')} }

@@ -7,10 +7,10 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
+use Patience qw(soon);
 use PoolDatabase qw(start_node);
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
 
 my $acme = 'a0000000-0000-4000-8000-000000000001';
 my $pool = 'b0000000-0000-4000-8000-000000000001';
@@ -178,15 +178,10 @@ subtest 'more gateways than slots' => sub {
     my $db = make_database($node, 'crowded', 25);
     my ($reader, $writer) = map { $db->session } 1, 2;
     my $all = join ' ', 1 .. 25;
-    my (@refused, $end);
+    my @refused;
 
     # The slots of the databases before may still be to be found.
-    $end = time + $sweep_pause + 10;
-    do
-    {
-        usleep(200_000) if @refused;
-        @refused = grep { $db->run(report_sql($_))->{state} =~ /^53400/ } 1 .. 25;
-    } while (@refused > 5 && time < $end);
+    soon(sub { @refused = grep { $db->run(report_sql($_))->{state} =~ /^53400/ } 1 .. 25; return @refused <= 5 }, $sweep_pause + 10);
     is(@refused, 5, 'as many have slots as there are');
     foreach my $report ('record_gateway_heartbeat(%s)', 'report_gateway_failure(%s)', 'report_gateway_load(%s, 1)', 'release_gateway(%s)')
     {

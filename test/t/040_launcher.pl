@@ -7,11 +7,12 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
+use Patience qw(freeze soon);
 use PoolDatabase qw(start_node);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 
 my $acme = 'a0000000-0000-4000-8000-000000000001';
 my $pool = 'b0000000-0000-4000-8000-000000000001';
@@ -25,23 +26,6 @@ my $served = q{
 
 sub pid_sql { return "SELECT pid FROM pg_stat_activity WHERE backend_type = 'gateway_pool worker' AND datname = '$_[0]'" }
 my $launcher = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'gateway_pool launcher'};
-
-# Waits until a statement prints what is expected, and asserts that it does before
-# so many seconds have gone.
-sub within
-{
-    my ($seconds, $db, $sql, $expected, $label) = @_;
-    my $end = time + $seconds;
-    my $seen = $db->value($sql);
-
-    while ($seen !~ /^$expected$/ && time < $end)
-    {
-        usleep(20_000);
-        $seen = $db->value($sql);
-    }
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return like($seen, qr/^$expected$/, $label);
-}
 
 # Asserts that statements run, and are done before two seconds have gone.
 sub works_soon
@@ -60,18 +44,16 @@ sub serves
     my ($db, $expected, $label) = @_;
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return within(2, $db, $served, $expected, $label);
+    return $db->shows_within(2, $served, $expected, $label);
 }
 
 # Asserts that processes are gone before so many seconds have passed.
 sub gone
 {
     my ($seconds, $label, @pids) = @_;
-    my $end = time + $seconds;
 
-    usleep(20_000) while time < $end && grep { kill 0, $_ } @pids;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return ok(!(grep { kill 0, $_ } @pids), $label);
+    return ok(soon(sub { !grep { kill 0, $_ } @pids }, $seconds), $label);
 }
 
 sub make_host
@@ -92,7 +74,7 @@ my $node = start_node('main', conf => $settings);
 my $main = PoolDatabase->new($node, 'postgres')->session;
 my $app;
 
-within(5, $main, $launcher, '\d+', 'the launcher is there');
+$main->shows_within(5, $launcher, qr/\d+/, 'the launcher is there');
 
 subtest 'installed, or not' => sub {
     $app = make_host($node, 'app');
@@ -109,7 +91,7 @@ subtest 'installed, or not' => sub {
     $app->value('BEGIN; DROP EXTENSION gateway_pool CASCADE; CREATE EXTENSION gateway_pool; COMMIT');
     # A round after it was told.
     my $round = $app->value('SELECT now()');
-    within(3, $app, qq{SELECT "lastRoundAt" > '$round' FROM gateway_pool_workers WHERE database = 'app'}, 't', 'it goes on');
+    $app->shows_within(3, qq{SELECT "lastRoundAt" > '$round' FROM gateway_pool_workers WHERE database = 'app'}, 't', 'it goes on');
     $main->shows(pid_sql('app'), $pid, 'the same one after a DROP EXTENSION that was rolled back, or followed by its return');
 
     $app->value(qq{SELECT host_test.add_org('public', 'acme', '$acme'); SELECT host_test.add_gateway('public', '$acme', 'g1', '0s');
@@ -121,7 +103,7 @@ subtest 'installed, or not' => sub {
     serves($main, 'app', 'there, however often it is uninstalled and installed');
     $app->value('SELECT uninstall_gateway_pools()');
     serves($main, '-', 'gone when uninstalled');
-    within(2, $app, q{SELECT count(*) FROM gateway_pool_workers WHERE database = 'app'}, '0', 'with all that was known of it');
+    $app->shows_within(2, q{SELECT count(*) FROM gateway_pool_workers WHERE database = 'app'}, '0', 'with all that was known of it');
     $app->shows(qq{SELECT g IS NOT NULL, (SELECT count(*) FROM gateway_pool_workers WHERE database = 'app')
         FROM pick_healthy_gateway('$pool') AS g}, 't|0', 'picks that go on ask for none');
     $app->value('SELECT install_gateway_pools()');
@@ -217,7 +199,7 @@ subtest 'commands on databases' => sub {
 
     # Its worker does not move: the command waits, and says as ever what is in its way.
     $pid = $main->value(pid_sql('app'));
-    kill 'STOP', $pid;
+    freeze($pid);
     my $begin = time;
     $main->fails('ALTER DATABASE app RENAME TO mine', '55006', 'a worker that hangs');
     my $taken = time - $begin;
@@ -227,12 +209,12 @@ subtest 'commands on databases' => sub {
     serves($main, 'app', 'served after that');
 
     # One who waits for it is ended: nothing holds the database any more.
-    kill 'STOP', $pid = $main->value(pid_sql('app'));
+    freeze($pid = $main->value(pid_sql('app')));
     my $waiter = PoolDatabase->new($node, 'postgres')->session;
     my $backend = $waiter->value('SELECT pg_backend_pid()');
     $waiter->{session}->query_until(qr/begun/, "\\echo begun\nALTER DATABASE app RENAME TO mine;\n");
-    within(5, $main, "SELECT state FROM pg_stat_activity WHERE pid = $backend", 'active', 'a command waits');
-    within(5, $main, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $backend", 'Extension', 'for the worker');
+    $main->shows_within(5, "SELECT state FROM pg_stat_activity WHERE pid = $backend", 'active', 'a command waits');
+    $main->shows_within(5, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $backend", 'Extension', 'for the worker');
     $main->value("SELECT pg_terminate_backend($backend)");
     gone(5, 'ended', $backend);
     kill 'CONT', $pid;
@@ -244,7 +226,7 @@ subtest 'commands on databases' => sub {
 subtest 'what may end them' => sub {
     my $pid = $main->value(pid_sql('app'));
     $main->value("SELECT pg_terminate_backend($pid)");
-    within(5, $main, pid_sql('app') . " AND pid <> $pid AND query = 'probing'", '\d+', 'a worker that was terminated is back');
+    $main->shows_within(5, pid_sql('app') . " AND pid <> $pid AND query = 'probing'", qr/\d+/, 'a worker that was terminated is back');
 
     my $doctor = $app->session;
     my $old = $main->value($launcher);
@@ -253,25 +235,25 @@ subtest 'what may end them' => sub {
     $doctor->shows('SELECT problem, detail FROM check_gateway_pools()', 'worker not running|The launcher does not run.', 'the doctor says so');
     $doctor->end;
     works_soon($main, 'CREATE DATABASE copy TEMPLATE app', 'commands go on meanwhile');
-    within(5, $main, "$launcher AND pid <> $old", '\d+', 'the launcher is back');
+    $main->shows_within(5, "$launcher AND pid <> $old", qr/\d+/, 'the launcher is back');
     serves($main, 'app copy', 'both are served');
     $pid = $main->value(pid_sql('app'));
     $old = $main->value($launcher);
     $main->value("SELECT pg_terminate_backend($old)");
-    within(5, $main, "$launcher AND pid <> $old", '\d+', 'the launcher is back again');
+    $main->shows_within(5, "$launcher AND pid <> $old", qr/\d+/, 'the launcher is back again');
     serves($main, 'app copy', 'both are served');
     $main->shows(pid_sql('app'), $pid, 'by the worker that was there');
 
     my @pids = all_pids($main);
     $main->value("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'gateway_pool %'");
     gone(2, 'all at once: all are gone', @pids);
-    within(6, $main, $served, 'app copy', 'all at once: all are back');
+    $main->shows_within(6, $served, 'app copy', 'all at once: all are back');
 
     $pid = $main->value(pid_sql('app'));
     $main->value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'gateway_pool %'");
     my $now = $app->value('SELECT now()');
-    within(3, $app, q{SELECT problem FROM gateway_pool_workers WHERE database = 'app'}, '(canceling.*)?', 'cancelled');
-    within(5, $app, qq{SELECT "lastRoundAt" > '$now' AND problem IS NULL FROM gateway_pool_workers WHERE database = 'app'}, 't', 'goes on');
+    $app->shows_within(3, q{SELECT problem FROM gateway_pool_workers WHERE database = 'app'}, qr/(canceling.*)?/, 'cancelled');
+    $app->shows_within(5, qq{SELECT "lastRoundAt" > '$now' AND problem IS NULL FROM gateway_pool_workers WHERE database = 'app'}, 't', 'goes on');
     $main->shows(pid_sql('app'), $pid, 'the same one');
 
     my $offset = -s $node->logfile;
@@ -281,7 +263,7 @@ subtest 'what may end them' => sub {
     eval { $main->end };
     $main = PoolDatabase->new($node, 'postgres')->session;
     gone(5, 'a crash ends all', @pids);
-    within(6, $main, $served, 'app copy', 'all are back after it');
+    $main->shows_within(6, $served, 'app copy', 'all are back after it');
     works_soon($main, 'DROP DATABASE copy', 'DROP DATABASE');
 };
 
@@ -303,7 +285,7 @@ subtest 'switched off' => sub {
     $main->end;
     $node->restart;
     $main = PoolDatabase->new($node, 'postgres')->session;
-    within(5, $main, $launcher, '\d+', 'off at the start: there is a launcher');
+    $main->shows_within(5, $launcher, qr/\d+/, 'off at the start: there is a launcher');
     $app->shows('SELECT problem, detail FROM check_gateway_pools()', $off, 'and no worker');
     serves($main, '-', 'anywhere');
     $node->append_conf('postgresql.conf', 'gateway_pool.worker = on');
@@ -328,12 +310,13 @@ subtest 'at rest' => sub {
     my $switches = sub { slurp_file("/proc/$_[0]/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m; return $1 };
 
     # What the subtest before has left to do, is done.
-    within(2, $app, q{SELECT string_agg(coalesce(database, 'launcher'), ' ' ORDER BY database) FROM gateway_pool_workers}, 'app launcher', 'nothing else');
+    $app->shows_within(2, q{SELECT string_agg(coalesce(database, 'launcher'), ' ' ORDER BY database) FROM gateway_pool_workers}, 'app launcher', 'nothing else');
     $main->shows(qq{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'gateway_pool %'
         AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL OR state <> 'idle')}, '0', 'no transaction');
     $main->shows("SELECT count(*) FROM pg_locks WHERE pid IN ($pid{worker}, $pid{launcher})", '0', 'no lock');
 
     my %before = map { ($_ => $switches->($pid{$_})) } keys %pid;
+    # The time that is looked at.
     $main->value('SELECT pg_sleep(3)');
     my %woken = map { ($_ => $switches->($pid{$_}) - $before{$_}) } keys %pid;
     ok($woken{worker} >= 2 && $woken{worker} <= 6, 'the worker wakes up twice a second at most') || diag($woken{worker});
@@ -349,13 +332,13 @@ subtest 'errors' => sub {
     $blocker->value('BEGIN; LOCK TABLE gateways_v2 IN ACCESS EXCLUSIVE MODE');
     # It looks again at what it serves, and finds a table locked.
     $app->value('ALTER TABLE gateway_health SET (fillfactor = 100)');
-    within(5, $blocker, $problem, 'a table or a row is locked: .*', 'the view says that a table is locked');
+    $blocker->shows_within(5, $problem, qr/a table or a row is locked: .*/, 'the view says that a table is locked');
     $blocker->shows(q{SELECT string_agg(problem, ' ') FROM check_gateway_pools()}, 'worker fails', 'the doctor, too');
     $main->shows(qq{SELECT count(*) FROM pg_locks WHERE pid = $pid}, '0', 'it holds nothing');
-    # It tries again each second.
+    # It tries again each second, and nothing could tell of that but the log, which must not.
     $main->value('SELECT pg_sleep(3)');
     $blocker->value('COMMIT');
-    within(10, $app, $problem, 'none', 'it goes on');
+    $app->shows_within(10, $problem, 'none', 'it goes on');
     $main->shows(pid_sql('app'), $pid, 'the same one');
     my @logged = slurp_file($node->logfile, $offset) =~ /LOG:  gateway_pool: a table or a row is locked/g;
     is(scalar @logged, 1, 'logged once');
@@ -404,10 +387,10 @@ subtest 'too few processes' => sub {
     my ($one, $two) = map { make_host($few, $_) } qw(one two);
     $_->value('CREATE EXTENSION gateway_pool') foreach $one, $two;
     serves($session, 'one', 'one of two is served');
-    within(5, $two, 'SELECT problem, detail FROM check_gateway_pools()',
-        'worker not running\|It is wanted: no background worker is free: raise max_worker_processes.', 'the doctor says why not the other');
+    $two->shows_within(5, 'SELECT problem, detail FROM check_gateway_pools()',
+        'worker not running|It is wanted: no background worker is free: raise max_worker_processes.', 'the doctor says why not the other');
     works_soon($session, 'DROP DATABASE one', 'DROP DATABASE');
-    within(7, $session, $served, 'two', 'the other is when a process is free');
+    $session->shows_within(7, $served, 'two', 'the other is when a process is free');
     $two->shows('SELECT * FROM check_gateway_pools()', '', 'all is well');
     my @warnings = slurp_file($few->logfile) =~ /WARNING:  no background worker is free/g;
     is(scalar @warnings, 1, 'logged once');
@@ -431,7 +414,7 @@ subtest 'standby' => sub {
     $standby->init_from_backup($primary, 'backup', has_streaming => 1);
     $standby->start;
     my $reader = PoolDatabase->new($standby, 'postgres')->session;
-    within(5, $reader, $served, 'app', 'served on the standby');
+    $reader->shows_within(5, $served, 'app', 'served on the standby');
     $reader->shows("SELECT query FROM pg_stat_activity WHERE backend_type = 'gateway_pool worker'", 'standby: probing', 'as one');
 
     $session->value('CREATE DATABASE copy TEMPLATE app');
@@ -443,7 +426,7 @@ subtest 'standby' => sub {
     $session->value('DROP DATABASE copy');
     $replayed->($standby);
     serves($reader, 'app', 'DROP DATABASE is replayed');
-    within(3, $reader, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'gateway_pool launcher'}, '1', 'the launcher goes on');
+    $reader->shows_within(3, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'gateway_pool launcher'}, '1', 'the launcher goes on');
     $there->value('SELECT uninstall_gateway_pools()');
     $replayed->($standby);
     serves($reader, '-', 'gone when uninstalled on the primary');
@@ -454,7 +437,7 @@ subtest 'standby' => sub {
 
     my $pid = $reader->value(pid_sql('app'));
     $standby->promote;
-    within(5, $reader, "SELECT query FROM pg_stat_activity WHERE pid = $pid", 'probing', 'promoted: the same goes on');
+    $reader->shows_within(5, "SELECT query FROM pg_stat_activity WHERE pid = $pid", 'probing', 'promoted: the same goes on');
     works_soon($reader, 'CREATE DATABASE copy TEMPLATE app', 'CREATE DATABASE');
     serves($reader, 'app copy', 'both are served');
     $_->end foreach $session, $reader;

@@ -6,10 +6,11 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
+use Patience qw(soon);
 use Peers;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 use WatchedDatabase qw(start_watching_node gateway_id pool_id $acme);
 
 my $peers = Peers->new;
@@ -32,14 +33,9 @@ sub short
 sub hear
 {
     my ($listener, $number) = @_;
-    my $end = time + 60;
-    my @heard = $listener->hears;
+    my @heard;
 
-    while (@heard < $number && time < $end)
-    {
-        usleep(10_000);
-        push @heard, $listener->hears;
-    }
+    soon(sub { push @heard, $listener->hears; return @heard >= $number });
     return @heard;
 }
 

@@ -5,6 +5,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
+use Patience qw(soon);
 use Peers qw(tls_material nginx s_server);
 use PoolDatabase qw(start_node);
 use PostgreSQL::Test::Utils;
@@ -152,7 +153,7 @@ $db->shows(q{SELECT bool_and(("verifyTls" IS NULL) = (protocol IN ('tcp', 'http'
 $db->shows(q{SELECT count(*) FROM gateway_health_events WHERE "oldStatus" NOT IN ('unknown')}, '0', 'nobody has changed its mind');
 is($db->worker, $worker, 'and the worker has stayed');
 $db->value('DELETE FROM gateway_probes');
-ok(Probed::soon(sub { $db->value('SELECT count(*) FROM gateway_probe_status') eq '0' }), 'no probes any more');
+ok(soon(sub { $db->value('SELECT count(*) FROM gateway_probe_status') eq '0' }), 'no probes any more');
 
 # From here on, a gateway is probed when we say so, and once each time.
 $node->append_conf('postgresql.conf', "gateway_pool.probe_retry_interval = 1d\ngateway_pool.probe_interval = 1d");
@@ -163,7 +164,7 @@ my %rarely = (probe_interval => '1 day', timeout => '20 s');
 sub is_probed
 {
     my ($label) = @_;
-    return Probed::soon(sub { my %known = $db->known; return $known{$label}[0] ne 'not probed' });
+    return soon(sub { my %known = $db->known; return $known{$label}[0] ne 'not probed' });
 }
 
 {
@@ -303,9 +304,9 @@ sub is_probed
     $db->value(Probed::probe_sql('asked', 'http', $hung->{target}, probe_interval => '1 day', timeout => '1 h'));
     $sessions[0]->query_until(qr/sent/, "\\echo sent\nSELECT probe_gateway('$id', '1 h');\n");
     ok($hung->wait_for(1, 'requests'), 'a probe that hangs');
-    ok(Probed::soon(sub { $db->value("SELECT wait_event_type FROM pg_stat_activity WHERE $caller") eq 'Extension' }), 'its caller waits');
+    ok(soon(sub { $db->value("SELECT wait_event_type FROM pg_stat_activity WHERE $caller") eq 'Extension' }), 'its caller waits');
     $db->value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE $caller");
-    ok(Probed::soon(sub { $db->value("SELECT state FROM pg_stat_activity WHERE $caller") eq 'idle' }), 'can be cancelled');
+    ok(soon(sub { $db->value("SELECT state FROM pg_stat_activity WHERE $caller") eq 'idle' }), 'can be cancelled');
     $sessions[0]->query('SELECT 1');
     like($sessions[0]->{stderr}, qr/57014: canceling statement due to user request/, 'with what cancelling says');
     $sessions[0]->{stderr} = '';

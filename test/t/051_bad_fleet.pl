@@ -6,6 +6,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
 use List::Util qw(sum);
+use Patience qw(soon);
 use Peers;
 use PoolDatabase qw(start_node);
 use Probed;
@@ -44,12 +45,12 @@ sub deaths
     my $begun = time;
 
     $good{$_}->stop foreach @mortal;
-    Probed::soon(sub { return $db->value($seen) >= $before + @mortal }) or return;
+    soon(sub { return $db->value($seen) >= $before + @mortal }) or return;
     my $mean = $db->value(qq{SELECT avg(extract(epoch FROM "occurredAt") - $begun) FROM (
         SELECT "occurredAt" FROM gateway_health_events WHERE "newStatus" = 'unhealthy' AND "gatewayName" LIKE 'good %'
          ORDER BY id DESC LIMIT } . @mortal . ') e');
     $good{$_}->restart foreach @mortal;
-    Probed::soon(sub { return $db->value(q{SELECT count(*) FROM gateway_status WHERE name LIKE 'good %' AND status IN ('healthy', 'degraded')}) == 20 })
+    soon(sub { return $db->value(q{SELECT count(*) FROM gateway_status WHERE name LIKE 'good %' AND status IN ('healthy', 'degraded')}) == 20 })
       or return;
     return $mean;
 }
@@ -106,9 +107,9 @@ $db->shows(q{SELECT count(*) FROM gateway_health_events WHERE "gatewayName" NOT 
 is($db->worker, $worker, 'the same worker');
 cmp_ok(memory(), '<', $memory + 4096, 'it has not grown');
 $db->value('DELETE FROM gateway_probes');
-ok(Probed::soon(sub { $db->value('SELECT targets FROM gateway_pool_workers WHERE database = current_database()') eq '0' }), 'no probes any more') || diag($db->value('SELECT * FROM gateway_pool_workers'));
+ok(soon(sub { $db->value('SELECT targets FROM gateway_pool_workers WHERE database = current_database()') eq '0' }), 'no probes any more') || diag($db->value('SELECT * FROM gateway_pool_workers'));
 # Of the resolver and of files of the server, it may have some more.
-ok(Probed::soon(sub { descriptors() <= $descriptors + 8 }), 'all connections are closed') || diag(descriptors() . " descriptors, $descriptors at first");
+ok(soon(sub { descriptors() <= $descriptors + 8 }), 'all connections are closed') || diag(descriptors() . " descriptors, $descriptors at first");
 
 $node->stop;
 done_testing();

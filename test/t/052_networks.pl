@@ -6,6 +6,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
 use NameServer;
+use Patience qw(soon);
 use Peers;
 use PoolDatabase qw(start_node);
 use PostgreSQL::Test::Utils;
@@ -153,7 +154,7 @@ foreach my $how ('silent', 'servfail', 'absent')
     my $asked = $dns->count('held.test');
 
     $dns->set('held.test', $how);
-    ok(Probed::soon(sub { $dns->count('held.test') >= $asked + 4 }), "a name of before, $how: asked for again");
+    ok(soon(sub { $dns->count('held.test') >= $asked + 4 }), "a name of before, $how: asked for again");
     my $connections = accepted('127.0.1.2');
     is($db->now('held'), 'up', 'its last good address is held');
     cmp_ok(accepted('127.0.1.2'), '>', $connections, 'and probed');
@@ -176,7 +177,7 @@ $db->value(q{DELETE FROM gateway_probes WHERE "gatewayId" = '} . Probed::id('ste
 
 my $offset = -s $node->logfile;
 reload("gateway_pool.probe_denied_networks = '127.0.0.1/8'", "gateway_pool.probe_allowed_networks = '127.0.1.0/24, nowhere'");
-ok(Probed::soon(sub { () = slurp_file($node->logfile, $offset) =~ /invalid value for parameter "gateway_pool.probe_(?:denied|allowed)_networks"/g; }), 'a bad list is refused');
+ok(soon(sub { () = slurp_file($node->logfile, $offset) =~ /invalid value for parameter "gateway_pool.probe_(?:denied|allowed)_networks"/g; }), 'a bad list is refused');
 stays_away('at 127.0.1.1', '127.0.1.1');
 is($db->now('at 127.0.2.1'), 'up', 'the old one is kept');
 $db->shows("SELECT current_setting('gateway_pool.probe_allowed_networks')", '127.0.2.0/24, 10.0.0.0/8', 'and shown');

@@ -12,12 +12,10 @@ use IO::Select;
 use IPC::Open2;
 use IPC::Open3;
 use POSIX qw(strftime);
+use Patience qw($patience soon);
 use PostgreSQL::Test::Utils;
 
 our @EXPORT_OK = qw(tls_material nginx s_server);
-
-# For how long we wait, in seconds, for what should come at once.
-my $patience = 60;
 
 # Builds the fake ones and starts their process, which ends with the object.
 sub new
@@ -232,6 +230,8 @@ sub s_server
 # A fake gateway: its id, its address, its port and target, which is the two.
 package Peers::Peer;
 
+use Patience qw($patience);
+
 sub new
 {
     my ($class, $peers, $id, $address, $port) = @_;
@@ -292,6 +292,7 @@ package Peers::Server;
 use IO::Socket::INET;
 use IPC::Open3;
 use POSIX qw(WNOHANG);
+use Patience qw(soon);
 
 # Returns a socket that does not listen, but lets nobody else have the port who
 # does not ask for this very one.
@@ -312,21 +313,17 @@ sub new
 sub run
 {
     my ($self, $log, @command) = @_;
-    my $deadline = time + $patience;
 
     open my $output, '>', $log or die "open: $!";
     $self->{pid} = open3($self->{input}, '>&' . fileno $output, undef, @command);
-    until (IO::Socket::INET->new(PeerAddr => $self->{address}, PeerPort => $self->{port}))
-    {
+    my $listens = sub {
+        return 1 if IO::Socket::INET->new(PeerAddr => $self->{address}, PeerPort => $self->{port});
         local $?;
-        if (waitpid($self->{pid}, WNOHANG) != 0)
-        {
-            delete $self->{pid};
-            die "@command ended: " . PostgreSQL::Test::Utils::slurp_file($log);
-        }
-        die "@command does not listen" if time > $deadline;
-        select undef, undef, undef, 0.01;
-    }
+        return 0 if waitpid($self->{pid}, WNOHANG) == 0;
+        delete $self->{pid};
+        die "@command ended: " . PostgreSQL::Test::Utils::slurp_file($log);
+    };
+    soon($listens) or die "@command does not listen";
     return;
 }
 

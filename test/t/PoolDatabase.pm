@@ -8,6 +8,7 @@ use warnings FATAL => 'all';
 
 use Exporter 'import';
 use FindBin;
+use Patience qw(soon);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -171,6 +172,18 @@ sub shows
     my $ok = $result->{state} eq '' ? is($result->{out}, $expected, $label) : fail($label);
     diag($result->{err}) unless $ok;
     return $ok;
+}
+
+# The same before so many seconds have gone; what is expected may be a pattern.
+sub shows_within
+{
+    my ($self, $seconds, $sql, $expected, $label) = @_;
+    my $pattern = ref $expected ? qr/^$expected$/ : qr/^\Q$expected\E\z/;
+    my $seen;
+
+    soon(sub { $seen = $self->value($sql); return $seen =~ $pattern }, $seconds);
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return like($seen, $pattern, $label);
 }
 
 # Asserts that statements run.

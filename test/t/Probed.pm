@@ -7,16 +7,13 @@ use strict;
 use warnings FATAL => 'all';
 
 use Digest::MD5 qw(md5_hex);
+use Patience qw(soon);
 use PoolDatabase;
 use Test::More;
-use Time::HiRes qw(sleep time);
 
 use parent -norequire, 'PoolDatabase';
 
 my $acme = 'a0000000-0000-4000-8000-000000000001';
-
-# For how long we wait, in seconds, for what should come soon.
-my $patience = 60;
 
 # Returns a new database with one organization, which has no gateways yet.
 sub of_acme
@@ -80,20 +77,6 @@ sub known
         SELECT concat_ws(E'\t', s.name, concat_ws(': ', coalesce(p.verdict, 'not probed'), p.reason), s.status || ': ' || s.reason, p.falls)
           FROM gateway_status s LEFT JOIN gateway_probe_status p USING ("gatewayId")});
     return map { my ($label, @known) = split /\t/; $label => \@known } split /\n/, $rows;
-}
-
-# Waits until something is true; returns whether it became so.
-sub soon
-{
-    my ($code) = @_;
-    my $deadline = time + $patience;
-
-    until ($code->())
-    {
-        return 0 if time > $deadline;
-        sleep 0.05;
-    }
-    return 1;
 }
 
 # Asserts what comes to be known of gateways: label => [ probe, status ], each of

@@ -9,17 +9,14 @@ use warnings FATAL => 'all';
 use Exporter 'import';
 use FindBin;
 use lib $FindBin::RealBin;
+use Patience qw(soon);
 use PoolDatabase qw(start_node);
 use Test::More;
-use Time::HiRes qw(time usleep);
 
 our @ISA = ('PoolDatabase');
 our @EXPORT_OK = qw(start_watching_node gateway_id pool_id $acme);
 
 our $acme = 'a0000000-0000-4000-8000-000000000001';
-
-# For how long we wait, in seconds, for what should come at once.
-my $patience = 60;
 
 sub gateway_id { return sprintf '90000000-0000-4000-8000-%012d', $_[0] }
 sub pool_id { return sprintf 'b0000000-0000-4000-8000-%012d', $_[0] }
@@ -123,13 +120,8 @@ sub last_event { return $_[0]->value('SELECT coalesce(max(id), 0) FROM gateway_h
 sub waits_for
 {
     my ($self, $condition, $label) = @_;
-    my $end = time + $patience;
-    my $holds;
+    my $holds = soon(sub { $self->value("SELECT $condition") eq 't' });
 
-    until (($holds = $self->value("SELECT $condition") eq 't') || time > $end)
-    {
-        usleep(10_000);
-    }
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     ok($holds, $label) || diag($self->state);
     return $holds;
