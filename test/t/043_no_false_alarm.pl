@@ -8,10 +8,11 @@ use FindBin;
 use IPC::Run qw(start);
 use lib $FindBin::RealBin;
 use MovedClock;
+use Patience qw(freeze soon);
 use Peers;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep sleep);
+use Time::HiRes qw(time sleep);
 use WatchedDatabase qw(start_watching_node gateway_id pool_id $acme);
 
 my $peers = Peers->new;
@@ -44,15 +45,9 @@ sub connections
 # The same, once peers have come to all that the kernel has for them.
 sub all_connections
 {
-    my $sum = connections();
+    my ($sum, $before) = (connections(), -1);
 
-    foreach (1 .. 20)
-    {
-        my $before = $sum;
-        usleep(300_000);
-        $sum = connections();
-        last if $sum == $before;
-    }
+    soon(sub { ($before, $sum) = ($sum, connections()); return $sum == $before });
     return $sum;
 }
 
@@ -66,13 +61,23 @@ sub bunch
 
     while ($since < $end)
     {
-        usleep(90_000);
+        # The tenth of a second, but for the time that counting takes.
+        sleep 0.09;
         my ($now, $count) = (time, connections());
         my $part = ($count - $before) / 200 * 0.1 / ($now - $since < 0.1 ? 0.1 : $now - $since);
         $most = $part if $part > $most;
         ($since, $before) = ($now, $count);
     }
     return $most;
+}
+
+# Whether the worker takes failures for evidence: not for a second after it was late.
+sub comes_to_judge
+{
+    my ($judges, $label) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return $db->waits_for('(SELECT ' . ($judges ? '' : 'NOT ') . 'judges FROM gateway_pool_workers WHERE database = current_database())', $label);
 }
 
 sub is_quiet
@@ -95,16 +100,22 @@ sub probes_go_on
 cmp_ok(bunch(2), '<', 0.4, 'probes are spread');
 
 subtest 'a worker that is frozen' => sub {
-    my ($before, $after);
+    my ($before, $after, $begun, $taken);
 
-    kill 'STOP', $pid;
+    comes_to_judge(1, 'judges before');
+    freeze($pid);
     $before = all_connections();
+    # Ten times the interval, and the time that a probe may take.
     sleep 10;
     cmp_ok(connections() - $before, '<', 200, 'is frozen');
+    $begun = time;
     kill 'CONT', $pid;
-    sleep 1;
+    comes_to_judge(0, 'does not judge when it goes on');
+    comes_to_judge(1, 'and does after a while');
     $after = connections() - $before;
-    cmp_ok($after, '<', 400, "does not make up for it: $after probes");
+    $taken = time - $begun;
+    cmp_ok($after, '<', 200 * (1 + $taken), sprintf 'does not make up for it: %d probes in %.1f s', $after, $taken);
+    cmp_ok($taken, '>=', 1, 'which is long enough to see it');
     cmp_ok(bunch(2), '<', 0.4, 'then they are as spread as before');
     probes_go_on();
     is_quiet('frozen');
@@ -112,12 +123,16 @@ subtest 'a worker that is frozen' => sub {
 
 # The answers to probes that run come when their time is long over.
 subtest 'a machine that is frozen' => sub {
-    kill 'STOP', $peers->{pid};
-    usleep(400_000);
-    kill 'STOP', $pid;
+    my $frozen;
+
+    freeze($peers->{pid});
+    $db->waits_for('(SELECT "runningProbes" >= 10 FROM gateway_pool_workers WHERE database = current_database())', 'probes run');
+    freeze($pid);
+    $frozen = $db->value('SELECT clock_timestamp()');
+    # Three times as much.
     sleep 3;
     kill 'CONT', $pid;
-    usleep(50_000);
+    $db->waits_for(qq{(SELECT "lastRoundAt" > '$frozen' FROM gateway_pool_workers WHERE database = current_database())}, 'the worker goes on first');
     kill 'CONT', $peers->{pid};
     probes_go_on();
     is_quiet('frozen');
