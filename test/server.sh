@@ -152,16 +152,24 @@ in_own_group() {
 	return "$status"
 }
 
-# Ends that process group.
+# Waits until COMMAND... succeeds; fails if it does not within SECONDS:
+# SECONDS COMMAND...
+within() {
+	local deadline=$((SECONDS + $1))
+	until "${@:2}"; do
+		[ "$SECONDS" -lt "$deadline" ] || return
+		sleep 0.1
+	done
+}
+
+# Whether that process group has ended; ends it.
+group_has_ended() { ! kill -0 -- "-$group" 2> /dev/null; }
 end_group() {
-	local signal tries
+	local signal
 	[ -n "$group" ] || return 0
 	for signal in TERM KILL; do
 		kill -s "$signal" -- "-$group" 2> /dev/null || return 0
-		for ((tries = 0; tries < 50; tries++)); do
-			kill -0 -- "-$group" 2> /dev/null || return 0
-			sleep 0.1
-		done
+		! within 5 group_has_ended || return 0
 	done
 }
 
