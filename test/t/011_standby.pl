@@ -199,9 +199,11 @@ subtest 'standby: reports' => sub {
 subtest 'standby: promotion' => sub {
     my $grace = 6;
 
-    # 5 has ended long ago, and nobody reported anything else.
-    $db->value(qq{UPDATE gateways_v2 SET heartbeat = now() - interval '1 hour' WHERE id = '$gateway{5}';}
-          . join(';', heard_sql(1, 180), heard_sql(2, 180), join_sql(5)));
+    # 5 has ended long ago, and nobody reported anything else: as the primary has recorded
+    # by the time at which the standby hears of it.
+    $db->value(qq{UPDATE gateways_v2 SET heartbeat = now() - interval '1 hour' WHERE id = '$gateway{5}'});
+    wait_until($db, qq{'unhealthy' = (SELECT status FROM gateway_health WHERE "gatewayId" = '$gateway{5}')});
+    $db->value(join ';', heard_sql(1, 180), heard_sql(2, 180), join_sql(5));
     replay();
     sees($reader, '12', 'the pool');
     $standby->append_conf('postgresql.conf', "gateway_pool.startup_grace = $grace");
