@@ -100,10 +100,7 @@ sub migrate
 sub make_host
 {
     my ($name, $stage) = @_;
-    my $db = PoolDatabase->create_with_host_functions($node, $name);
-
-    $db->value("SELECT host_test.make_host('public', $stage, 'app_owner')");
-    return $db;
+    return PoolDatabase->create_with_host($node, $name, $stage, 'app_owner');
 }
 
 sub add_rows

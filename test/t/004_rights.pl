@@ -107,10 +107,7 @@ my $traps = q[
 sub make_host
 {
     my ($name) = @_;
-    my $db = PoolDatabase->create_with_host_functions($node, $name);
-
-    $db->value("SELECT host_test.make_host('public', 2, 'app_owner')");
-    return $db;
+    return PoolDatabase->create_with_host($node, $name, 2, 'app_owner');
 }
 
 sub add_rows

@@ -56,15 +56,6 @@ sub gone
     return ok(soon(sub { !grep { kill 0, $_ } @pids }, $seconds), $label);
 }
 
-sub make_host
-{
-    my ($node, $name) = @_;
-    my $db = PoolDatabase->create_with_host_functions($node, $name);
-
-    $db->value("SELECT host_test.make_host('public', 2)");
-    return $db;
-}
-
 sub all_pids
 {
     return split /\n/, $_[0]->value(q{SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'gateway_pool %'});
@@ -77,7 +68,7 @@ my $app;
 $main->shows_within(5, $launcher, qr/\d+/, 'the launcher is there');
 
 subtest 'installed, or not' => sub {
-    $app = make_host($node, 'app');
+    $app = PoolDatabase->create_with_host($node, 'app');
     $app->value('BEGIN; CREATE EXTENSION gateway_pool; ROLLBACK');
     $app->value('BEGIN; SAVEPOINT s; CREATE EXTENSION gateway_pool; ROLLBACK TO s; COMMIT');
     serves($main, '-', 'none for an installation that was rolled back');
@@ -384,7 +375,7 @@ subtest 'too few processes' => sub {
     # Beside the launcher there is that of logical replication.
     my $few = start_node('few', conf => "gateway_pool.default_entitlement = on\nmax_worker_processes = 3");
     my $session = PoolDatabase->new($few, 'postgres')->session;
-    my ($one, $two) = map { make_host($few, $_) } qw(one two);
+    my ($one, $two) = map { PoolDatabase->create_with_host($few, $_) } qw(one two);
     $_->value('CREATE EXTENSION gateway_pool') foreach $one, $two;
     serves($session, 'one', 'one of two is served');
     $two->shows_within(5, 'SELECT problem, detail FROM check_gateway_pools()',
@@ -405,7 +396,7 @@ subtest 'standby' => sub {
     $primary->start;
     my $session = PoolDatabase->new($primary, 'postgres')->session;
     my $replayed = sub { $primary->wait_for_catchup($_[0], 'replay', $primary->lsn('insert')) };
-    my $there = make_host($primary, 'app');
+    my $there = PoolDatabase->create_with_host($primary, 'app');
     $there->value('CREATE EXTENSION gateway_pool');
     serves($session, 'app', 'served on the primary');
     $primary->backup('backup');

@@ -59,6 +59,18 @@ sub create_with_host_functions
     return $self;
 }
 
+# A new database with a host at some stage, the last one if none is said, whose
+# tables are a role's.
+sub create_with_host
+{
+    my ($class, $node, $name, $stage, $owner) = @_;
+    my $self = $class->create_with_host_functions($node, $name);
+
+    $stage //= 2;
+    $self->value("SELECT host_test.make_host('public', $stage, " . (defined $owner ? "'$owner'" : 'NULL') . ')');
+    return $self;
+}
+
 # The same database seen by another role.
 sub as
 {
