@@ -37,6 +37,18 @@
 /* What the epoll set says of the resolver; of libcurl's sockets, the descriptor. */
 #define RESOLVER_EVENT PG_UINT64_MAX
 
+/* A socket that cannot be watched keeps all probes that run from being seen, for longer than any may take. */
+#define BLIND (3600 * USECS_PER_SEC)
+
+static void
+note_stall(Prober *prober, int64 late, int64 now)
+{
+	if (late <= STALL)
+		return;
+	prober->stalled += late;
+	prober->stalled_at = now;
+}
+
 /* Libcurl tells which descriptors it waits for, and for what; "known" is what we gave it for one. */
 static int
 watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
@@ -53,7 +65,10 @@ watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
 		return 0;
 	}
 	if (epoll_ctl(prober->epoll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, item, &event) != 0)
+	{
+		note_stall(prober, BLIND, clock_monotonic());
 		return -1;
+	}
 	(void) curl_multi_assign(prober->multi, item, prober);
 	return 0;
 }
@@ -348,15 +363,6 @@ int64
 prober_next_run(Prober *prober)
 {
 	return prober->planned;
-}
-
-static void
-note_stall(Prober *prober, int64 late, int64 now)
-{
-	if (late <= STALL)
-		return;
-	prober->stalled += late;
-	prober->stalled_at = now;
 }
 
 /* prober_run does all that there is to do by now. */

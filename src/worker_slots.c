@@ -500,9 +500,7 @@ worker_slots_forget(const WorkerInfo *info)
 
 	worker_table_lock(LW_EXCLUSIVE);
 	if (slot->state == WORKER_WANTED && slot->database == info->database && slot->wants == info->wants)
-	{
 		worker_slot_vacate(slot);
-	}
 	worker_table_unlock();
 }
 
