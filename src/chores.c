@@ -151,7 +151,6 @@ read_tables(int64 now, bool standby)
 {
 	PoolCatalog catalog;
 	StringInfoData problem;
-	bool		first = read_at == 0;
 
 	read_at = now;
 	watch_forget();
@@ -159,8 +158,6 @@ read_tables(int64 now, bool standby)
 		return;
 	worker_self_report_activity("reading gateways", true);
 	initStringInfo(&problem);
-	if (first && !standby)
-		health_record_rehearse(&catalog);
 	watch_read(&catalog, standby || following, &problem);
 	strlcpy(read_problem, problem.data, sizeof(read_problem));
 	commit();

@@ -156,7 +156,7 @@ write_events(const PoolCatalog *catalog, HealthChange **changes, int count)
 		put(&columns[REASON], CStringGetTextDatum(change->reason));
 		put(&columns[OCCURRED_AT], TimestampTzGetDatum(change->occurred_at));
 	}
-	if (columns[GATEWAY].count == 0 && count > 0)
+	if (columns[GATEWAY].count == 0)
 		return;
 	owner_begin(&scope, catalog->events);
 	write_columns(psprintf("INSERT INTO %s (\"gatewayId\", \"orgId\", \"gatewayName\", \"oldStatus\", \"newStatus\""
@@ -198,7 +198,7 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 		put(&columns[SUCCESSES], Int32GetDatum(probe->successes));
 		put(&columns[CHANGED_AT], TimestampTzGetDatum(change->occurred_at));
 	}
-	if (columns[GATEWAY].count == 0 && count > 0)
+	if (columns[GATEWAY].count == 0)
 		return;
 	owner_begin(&scope, catalog->health);
 	write_columns(psprintf("INSERT INTO %s AS o (\"gatewayId\", status, reason, \"lastHeartbeatAt\", \"heartbeatExpiresAt\""
@@ -255,17 +255,6 @@ health_record_write(const PoolCatalog *catalog)
 		if (changes[i]->old_status != changes[i]->new_status)
 			notify(changes[i]);
 	return true;
-}
-
-/*
- * health_record_rehearse writes nothing, as health_record_write would write something:
- * the server's caches are warm by then, and no probe waits for that.
- */
-void
-health_record_rehearse(const PoolCatalog *catalog)
-{
-	write_events(catalog, NULL, 0);
-	write_health(catalog, NULL, 0);
 }
 
 /* health_record_written: the transaction that wrote has committed. */

@@ -28,7 +28,6 @@ extern void health_record_add(const HealthChange *change);
 extern int	health_record_length(void);
 extern int64 health_record_dropped(void);
 extern bool health_record_write(const PoolCatalog *catalog);
-extern void health_record_rehearse(const PoolCatalog *catalog);
 extern void health_record_written(void);
 extern int	health_record_prune(const PoolCatalog *catalog);
 

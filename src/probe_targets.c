@@ -171,8 +171,12 @@ compare_phase(const void *a, const void *b)
 	return hash_first < hash_second ? -1 : hash_first > hash_second;
 }
 
-static void
-set_phases(Prober *prober, int64 now)
+/*
+ * targets_schedule gives all targets their phases, and those that are nowhere yet
+ * their times, the first one after now.
+ */
+void
+targets_schedule(Prober *prober, int64 now)
 {
 	int			count = hash_get_num_entries(prober->targets);
 	Target	  **sorted = palloc(sizeof(Target *) * Max(count, 1));
@@ -196,15 +200,19 @@ set_phases(Prober *prober, int64 now)
 			target = sorted[i];
 			target->phase = probe_phase(interval, i - from, to - from);
 			if (target->place == TARGET_NOWHERE)
-				target_schedule(prober, target, probe_grid_time(interval, target->phase, now));
+				target_schedule(prober, target,
+								target->asked ? now : probe_grid_time(interval, target->phase, now));
 		}
 	}
 	pfree(sorted);
+	prober->to_schedule = false;
 }
 
 /*
  * prober_set_plans replaces the plans by others.  Gateways that are probed as
- * before keep what has been found; those whose target is another begin anew.
+ * before keep what has been found; those whose target is another begin anew, at
+ * the times that the next prober_run gives them: what the caller does before, it
+ * would have to catch up with by a bunch of starts.
  */
 void
 prober_set_plans(Prober *prober, const ProbePlan *plans, int count, int64 now)
@@ -222,7 +230,8 @@ prober_set_plans(Prober *prober, const ProbePlan *plans, int count, int64 now)
 	while ((target = hash_seq_search(&scan)) != NULL)
 		if (!target->kept)
 			remove_target(prober, target);
-	set_phases(prober, now);
+	prober->to_schedule = true;
+	prober->planned = Min(prober->planned, now);
 }
 
 /*

@@ -386,6 +386,8 @@ prober_run(Prober *prober)
 	runs_expire(prober, now);
 
 	now = clock_monotonic();
+	if (prober->to_schedule)
+		targets_schedule(prober, now);
 	start_resolved(prober, now);
 	start_waiting(prober, &prober->waiting, now);
 	start_waiting(prober, &prober->waiting_dark, now);

@@ -86,6 +86,7 @@ struct Prober
 	dlist_head	running;
 	int			live_room;		/* places left for each kind */
 	int			dark_room;
+	bool		to_schedule;	/* the plans are others than the times are for */
 	int64		timer;			/* libcurl's next, or PG_INT64_MAX */
 	int64		planned;		/* when the next round is to begin */
 	int64		lag;
@@ -99,6 +100,7 @@ struct Prober
 
 extern int	target_compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg);
 extern void target_schedule(Prober *prober, Target *target, int64 due);
+extern void targets_schedule(Prober *prober, int64 now);
 extern void target_unschedule(Prober *prober, Target *target);
 extern void target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started_at, int64 now);
 
