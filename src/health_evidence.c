@@ -217,28 +217,48 @@ replace_word(pg_atomic_uint64 *target, uint16 generation, int kind, int64 time, 
 	return true;
 }
 
+static HeartbeatEvidence
+reported_evidence(uint64 word, int64 now)
+{
+	if (word_kind(word) == WORD_EMPTY)
+		return HEARTBEAT_NEVER;
+	return word_time(word) > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
+}
+
+static bool
+is_suspect(uint64 failure, int64 now)
+{
+	return (word_kind(failure) & WORD_KNOWN) != 0 &&
+		word_time(failure) + setting_suspect_ttl * USECS_PER_SEC > now;
+}
+
 /*
  * health_evidence_report_heartbeat stores a heartbeat that was reported to us; the
- * last report counts.  Returns false if the slot is gone.
+ * last report counts.  Tells whether it is news, there being no fresh one.  Returns
+ * false if the slot is gone.
  */
 bool
-health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at)
+health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *is_news)
 {
 	HealthSlot *slot = health_slot(ref);
 
+	*is_news = reported_evidence(pg_atomic_read_u64(&slot->reported), now) != HEARTBEAT_FRESH &&
+		table_evidence(pg_atomic_read_u64(&slot->table), now) != HEARTBEAT_FRESH;
 	return replace_word(&slot->reported_at, ref.generation, WORD_KNOWN, now, 0) &&
 		replace_word(&slot->reported, ref.generation, WORD_KNOWN, expires_at, 0);
 }
 
 /*
  * health_evidence_report_failure stores that a caller could not get through, and
- * why, "" if he does not say.  Returns false if the slot is gone.
+ * why, "" if he does not say.  Tells whether it is news, the gateway being no
+ * suspect.  Returns false if the slot is gone.
  */
 bool
-health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason)
+health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *is_news)
 {
 	HealthSlot *slot = health_slot(ref);
 
+	*is_news = !is_suspect(pg_atomic_read_u64(&slot->failure), now);
 	SpinLockAcquire(&slot->mutex);
 	if (slot->generation == ref.generation)
 		strlcpy(slot->failure_reason, reason, HEALTH_REASON_SIZE);
@@ -273,14 +293,6 @@ is_failure_known(uint64 failure)
 		 word_time(failure) >= (int64) pg_atomic_read_u64(&health_state()->grace_from));
 }
 
-static HeartbeatEvidence
-reported_evidence(uint64 word, int64 now)
-{
-	if (word_kind(word) == WORD_EMPTY)
-		return HEARTBEAT_NEVER;
-	return word_time(word) > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
-}
-
 /*
  * What probes found, as of now.  Up that nobody has confirmed for too long is
  * overdue for as long as the grace of a start, and then says nothing.
@@ -307,13 +319,6 @@ read_probe(uint64 word, uint64 damped, int64 now, HealthEvidence *evidence)
 	}
 	evidence->probe_required = word_kind(word) == PROBE_WORD_REQUIRED;
 	evidence->damped = word_kind(damped) == WORD_KNOWN && word_time(damped) > now;
-}
-
-static bool
-is_suspect(uint64 failure, int64 now)
-{
-	return (word_kind(failure) & WORD_KNOWN) != 0 &&
-		word_time(failure) + setting_suspect_ttl * USECS_PER_SEC > now;
 }
 
 /*

@@ -85,8 +85,8 @@ extern uint64 health_evidence_sequence(void);
 extern void health_evidence_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequence);
 extern bool health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartbeat *heartbeat,
 									  XLogRecPtr commit);
-extern bool health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at);
-extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason);
+extern bool health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *is_news);
+extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *is_news);
 
 extern void health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const Heartbeat *heartbeat);
 extern void health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding);

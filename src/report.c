@@ -159,14 +159,11 @@ gateway_pool_record_heartbeat(PG_FUNCTION_ARGS)
 
 	for (int i = 0; i < ATTEMPTS_MAX; i++)
 	{
-		HealthSlotRef ref = slot_of(&report);
-		HealthEvidence before;
-		bool		returns = health_evidence_read(ref, report.now, &before) != SLOT_GONE &&
-			before.heartbeat != HEARTBEAT_FRESH;
+		bool		is_news;
 
-		if (health_evidence_report_heartbeat(ref, report.now, expires_at))
+		if (health_evidence_report_heartbeat(slot_of(&report), report.now, expires_at, &is_news))
 		{
-			if (returns)
+			if (is_news)
 				worker_slots_wake(MyDatabaseId);
 			PG_RETURN_VOID();
 		}
@@ -216,13 +213,11 @@ gateway_pool_report_failure(PG_FUNCTION_ARGS)
 	read_reason(fcinfo, reason);
 	for (int i = 0; i < ATTEMPTS_MAX; i++)
 	{
-		HealthSlotRef ref = slot_of(&report);
-		HealthEvidence before;
-		bool		falls = health_evidence_read(ref, report.now, &before) != SLOT_GONE && !before.suspect;
+		bool		is_news;
 
-		if (health_evidence_report_failure(ref, report.now, reason))
+		if (health_evidence_report_failure(slot_of(&report), report.now, reason, &is_news))
 		{
-			if (falls)
+			if (is_news)
 				worker_slots_wake(MyDatabaseId);
 			PG_RETURN_VOID();
 		}
