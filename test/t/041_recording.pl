@@ -235,7 +235,7 @@ sub wal_since
     # Makes sure that there is some, and that it can be read.
     $node->safe_psql('postgres', q{SELECT pg_logical_emit_message(false, 'test', ''); SELECT pg_switch_wal()});
     return $node->safe_psql('postgres', qq{SELECT count(*) FILTER (WHERE block_ref ~ '/$database/(} . files() . qq{)\\M'),
-        count(*) FILTER (WHERE record_type = 'COMMIT') FROM pg_get_wal_records_info_till_end_of_wal('$from')});
+        count(*) FILTER (WHERE record_type = 'COMMIT') FROM pg_get_wal_records_info('$from', pg_current_wal_flush_lsn())});
 }
 
 subtest 'nothing is written while nothing changes' => sub {
