@@ -3,8 +3,9 @@
  *		Gives a test server another name server: a library for LD_PRELOAD.
  *
  * Who opens /etc/resolv.conf gets the file named by GATEWAY_POOL_TEST_RESOLV,
- * and who connects to port 53 comes to the one of GATEWAY_POOL_TEST_DNS_PORT: a
- * test may not listen on the former, nor the file name the latter.
+ * and who connects to port 53 comes to the one of GATEWAY_POOL_TEST_DNS_PORT, from
+ * which answers come as from the former: a test may not listen on that one, nor
+ * can the file name another for every c-ares.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -37,4 +38,17 @@ connect(int fd, const struct sockaddr *address, socklen_t length)
 	other = *(const struct sockaddr_in *) address;
 	other.sin_port = htons(atoi(port));
 	return real(fd, (struct sockaddr *) &other, sizeof(other));
+}
+
+ssize_t
+recvfrom(int fd, void *data, size_t size, int flags, struct sockaddr *address, socklen_t *length)
+{
+	ssize_t		(*real) (int, void *, size_t, int, struct sockaddr *, socklen_t *) = dlsym(RTLD_NEXT, "recvfrom");
+	const char *port = getenv("GATEWAY_POOL_TEST_DNS_PORT");
+	ssize_t		got = real(fd, data, size, flags, address, length);
+
+	if (port != NULL && got >= 0 && address != NULL && address->sa_family == AF_INET &&
+		((struct sockaddr_in *) address)->sin_port == htons(atoi(port)))
+		((struct sockaddr_in *) address)->sin_port = htons(53);
+	return got;
 }

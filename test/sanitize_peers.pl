@@ -181,6 +181,10 @@ my $first = worker();
 wait_until('SELECT bool_and("lastProbeAt" IS NOT NULL) FROM gateway_probe_status');
 my $failures = value(q{SELECT string_agg(concat_ws(' ', reason, n), ', ' ORDER BY n DESC) FROM (SELECT reason, count(*) n FROM gateway_probe_status GROUP BY 1) s});
 note(sprintf '%.1f at first: %s', time - $^T, $failures);
+# The name server is asked, and answers.
+wait_until(qq{SELECT bool_and(s.reason = 'dns: ' || w.says) FROM (VALUES ('silent', 'timed out'), ('empty', 'no address'), ('absent', 'no such name')) AS w (name, says)
+    JOIN gateway_probes p ON p.address LIKE w.name || '.test:%' JOIN gateway_probe_status s USING ("gatewayId")});
+wait_until(q{SELECT bool_and(s.reason NOT LIKE 'dns: %') FROM gateway_probes p JOIN gateway_probe_status s USING ("gatewayId") WHERE p.address LIKE 'live.test:%'});
 
 my $stopped;
 
