@@ -38,6 +38,7 @@ enum
 	GATEWAY_XMIN,
 	GATEWAY_RECORDED_STATUS,
 	GATEWAY_RECORDED_CHANGED_AT,
+	GATEWAY_RECORDED_HEARD_AT,
 	GATEWAY_RECORDED_EXPIRES_AT,
 	GATEWAY_RECORDED_PROBE_UP,
 	GATEWAY_HOST_COLUMNS,		/* HOST_COLUMN_COUNT of them */
@@ -99,7 +100,8 @@ append_gateway_columns(StringInfo sql, HostColumns columns)
 {
 	appendStringInfoString(sql,
 						   "SELECT g.id::uuid, g.\"orgId\"::uuid, coalesce(g.name::text, ''), s.state::text"
-						   ", g.xmin, h.status::text, h.\"changedAt\"::timestamptz, h.\"heartbeatExpiresAt\"::timestamptz"
+						   ", g.xmin, h.status::text, h.\"changedAt\"::timestamptz"
+						   ", h.\"lastHeartbeatAt\"::timestamptz, h.\"heartbeatExpiresAt\"::timestamptz"
 						   ", coalesce(h.\"consecutiveSuccesses\" > 0 AND h.status::text IN ('healthy', 'degraded'), false)");
 	host_columns_append(sql, columns);
 }
@@ -186,7 +188,7 @@ add_recorded(const GatewayRow *gateway, const Reading *reading, HealthEvidence *
 
 	if (!health_map_exists() || gateway->own || !recorded->known)
 		return;
-	if (recorded->expires && recorded->heartbeat_expires_at > reading->wall_now && !gateway->heartbeat.failed)
+	if (recorded->heartbeat_expires_at > reading->wall_now && health_evidence_was_reported(recorded, &gateway->heartbeat))
 		evidence->heartbeat = HEARTBEAT_FRESH;
 	if (recorded->probe_up && health_evidence_in_startup_grace(reading->now))
 		evidence->probe = PROBE_OVERDUE;
@@ -238,8 +240,10 @@ static RecordedHealth
 recorded_of(HeapTuple row)
 {
 	bool		no_row;
+	bool		unheard;
 	bool		no_expiry;
 	Datum		status = column_of(row, GATEWAY_RECORDED_STATUS, &no_row);
+	Datum		heard_at = column_of(row, GATEWAY_RECORDED_HEARD_AT, &unheard);
 	Datum		expires_at = column_of(row, GATEWAY_RECORDED_EXPIRES_AT, &no_expiry);
 	RecordedHealth recorded = {0};
 
@@ -248,8 +252,12 @@ recorded_of(HeapTuple row)
 	recorded.known = true;
 	recorded.status = gateway_status_of(TextDatumGetCString(status));
 	recorded.changed_at = DatumGetTimestampTz(column_of(row, GATEWAY_RECORDED_CHANGED_AT, NULL));
-	recorded.expires = !no_expiry;
-	recorded.heartbeat_expires_at = no_expiry ? 0 : DatumGetTimestampTz(expires_at);
+	recorded.heard = !unheard && !no_expiry;
+	if (recorded.heard)
+	{
+		recorded.heard_at = DatumGetTimestampTz(heard_at);
+		recorded.heartbeat_expires_at = DatumGetTimestampTz(expires_at);
+	}
 	recorded.probe_up = DatumGetBool(column_of(row, GATEWAY_RECORDED_PROBE_UP, NULL));
 	return recorded;
 }

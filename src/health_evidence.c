@@ -21,6 +21,9 @@
 #include "health_slot.h"
 #include "settings.h"
 
+/* By how much the row's heartbeat may differ from what is recorded of it. */
+#define RECORDED_TOLERANCE USECS_PER_SEC
+
 /*
  * A promotion is noticed by whoever next asks or publishes; from then on, the
  * grace of a start counts.
@@ -381,6 +384,19 @@ health_evidence_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own, Hea
 }
 
 /*
+ * health_evidence_was_reported tells whether the heartbeat that gateway_health has
+ * was reported to us: it is later than what the host's row says, which did not turn
+ * away since.  The row's own, recorded and read back, may differ by a little: times
+ * in a slot are rounded, and the clock is set while they are there.
+ */
+bool
+health_evidence_was_reported(const RecordedHealth *recorded, const Heartbeat *heartbeat)
+{
+	return recorded->heard && !heartbeat->failed &&
+		(!heartbeat->heard || recorded->heard_at > heartbeat->heard_at + RECORDED_TOLERANCE);
+}
+
+/*
  * health_evidence_seed tells a new slot what gateway_health says from before a
  * start: the heartbeat that was reported to us then, which no table of the host's
  * knows, and that the gateway was up by its probe, which is overdue by now.
@@ -395,11 +411,10 @@ health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const He
 
 	if (!recorded->known)
 		return;
-	if (recorded->expires && !heartbeat->failed &&
-		(!heartbeat->heard || recorded->heartbeat_expires_at > heartbeat_expires_at(heartbeat, wall_now)))
+	if (health_evidence_was_reported(recorded, heartbeat))
 	{
 		(void) replace_word(&slot->reported_at, ref.generation, WORD_KNOWN,
-							recorded->changed_at - wall_now + now, 0);
+							recorded->heard_at - wall_now + now, 0);
 		(void) replace_word(&slot->reported, ref.generation, WORD_KNOWN,
 							recorded->heartbeat_expires_at - wall_now + now, 0);
 	}

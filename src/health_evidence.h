@@ -60,8 +60,9 @@ typedef struct RecordedHealth
 	bool		known;			/* there is a row */
 	GatewayStatus status;
 	TimestampTz changed_at;
-	bool		expires;
-	TimestampTz heartbeat_expires_at;	/* valid if expires */
+	bool		heard;
+	TimestampTz heard_at;		/* these two valid if heard */
+	TimestampTz heartbeat_expires_at;
 	bool		probe_up;		/* the gateway was up by its probe */
 } RecordedHealth;
 
@@ -88,6 +89,7 @@ extern bool health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, 
 extern bool health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *is_news);
 extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *is_news);
 
+extern bool health_evidence_was_reported(const RecordedHealth *recorded, const Heartbeat *heartbeat);
 extern void health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const Heartbeat *heartbeat);
 extern void health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding);
 extern void health_evidence_show_probe(HealthSlotRef ref, const ProbeDisplay *last_probe);

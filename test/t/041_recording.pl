@@ -339,6 +339,14 @@ subtest 'restarts' => sub {
         $db->waits_for(q{2 = (SELECT count(*) FROM gateway_status WHERE name IN ('g202', 'g204') AND reason LIKE 'probe %' AND reason <> 'probe overdue')}, 'probed');
         is($db->events($last), '', 'nothing happened');
     }
+
+    # Of what is recorded, only what was reported outlives a start: the row speaks for itself.
+    $node->append_conf('postgresql.conf', 'gateway_pool.startup_grace = 0');
+    $node->reload;
+    $db->waits_for(q{current_setting('gateway_pool.startup_grace') = '0'}, 'no grace any more');
+    $db->value(q{UPDATE gateways_v2 SET heartbeat = heartbeat - interval '2 hours' WHERE name = 'g203'});
+    is($pick->(), 'g201 g202', 'one whose row was set back is not picked');
+    $db->waits_for_event(203, 'healthy unhealthy heartbeat expired');
 };
 
 # A session that does nothing but look: through the worker's end and the next one's first probes.
