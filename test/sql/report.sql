@@ -14,7 +14,7 @@ SELECT count(host_test.add_gateway('app', :acme, 'g' || i, '0s', ('00000000-0000
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, :g1), (:pool, :g2);
 CREATE FUNCTION public.said() RETURNS SETOF text LANGUAGE sql AS $$
     SELECT concat_ws(' | ', e.name, e.status, e.reason, e.verdict, round(e.share::numeric, 3),
-                     CASE WHEN s."suspectUntil" > clock_timestamp() THEN 'suspect' END, s."activeConnections", s.reservations)
+                     CASE WHEN s."suspectUntil" > clock_timestamp() THEN 'suspect' END, s."activeConnections", nullif(s.reservations, 0))
       FROM app.explain_gateway_pick('00000000-0000-0000-0000-000000000001') e
       JOIN app.gateway_status s ON s."gatewayId" = e."gatewayId" ORDER BY e.name
 $$;
