@@ -86,6 +86,16 @@ ROLLBACK;
 SELECT reason LIKE 'suspect%' FROM gateway_status WHERE name = 'g1';
 CREATE TEMP TABLE deleted AS SELECT * FROM gateways_v2 WHERE id IN (:g1, :g2);
 DELETE FROM gateways_v2 WHERE id IN (:g1, :g2);
+-- A worker that read the row just before makes a slot once more, and frees it when it reads again.
+DO $$
+BEGIN
+    FOR i IN 1 .. 1000 LOOP
+        PERFORM report_gateway_failure('00000000-0000-0000-0000-0000000000a1');
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+EXCEPTION WHEN no_data_found THEN NULL;
+END
+$$;
 SELECT fails($$SELECT report_gateway_failure('00000000-0000-0000-0000-0000000000a1')$$);
 INSERT INTO gateways_v2 SELECT * FROM deleted;
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, :g1), (:pool, :g2);
