@@ -58,6 +58,7 @@ typedef struct Reading
 	Oid			table;
 	HostColumns columns;
 	uint64		sequence;		/* of publications, from before the query */
+	uint64		deletions;		/* the same */
 	bool		own;			/* by columns that this transaction may have altered */
 	int64		now;			/* monotonic */
 	TimestampTz wall_now;
@@ -78,6 +79,7 @@ begin_reading(const PoolCatalog *catalog)
 		.table = catalog->gateways,
 		.columns = host_columns_find(RelationGetDescr(gateways)),
 		.sequence = health_evidence_sequence(),
+		.deletions = health_map_deletions(),
 		.own = CheckRelationLockedByMe(gateways, AccessExclusiveLock, true),
 		.now = clock_monotonic(),
 		.wall_now = GetCurrentTimestamp()
@@ -286,6 +288,7 @@ gateway_of(HeapTuple row, const Reading *reading)
 	gateway.heartbeat = store_heartbeat_of(&host);
 
 	gateway.slot = health_map_find(reading->table, &gateway.id);
+	gateway.deletions = reading->deletions;
 	judge(&gateway, reading);
 	return gateway;
 }
@@ -505,22 +508,23 @@ sweep_slots(const PoolCatalog *catalog)
 }
 
 /*
- * store_make_slot returns the slot of a gateway that was read, made now if there was none.
- * Where none is free, it first looks for slots of gateways that are gone, now
- * and then; NO_SLOT if none is free after that.
+ * store_make_slot returns the slot of a gateway that was read, made now if there
+ * was none.  Where none is free, it first looks for slots of gateways that are
+ * gone, now and then.  NO_SLOT if none is free after that, or if the row may be
+ * gone: "making" tells.
  */
 HealthSlotRef
-store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, bool *created)
+store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, SlotMaking *making)
 {
 	bool		recorded_unhealthy = gateway->recorded.known && gateway->recorded.status == GATEWAY_UNHEALTHY;
-	HealthSlotRef ref = health_map_create(catalog->gateways, &gateway->id, recorded_unhealthy, created);
+	HealthSlotRef ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, recorded_unhealthy, making);
 
-	if (ref.number == NO_SLOT && health_map_begin_sweep(clock_monotonic()))
+	if (*making == SLOT_NOT_FREE && health_map_begin_sweep(clock_monotonic()))
 	{
 		sweep_slots(catalog);
-		ref = health_map_create(catalog->gateways, &gateway->id, recorded_unhealthy, created);
+		ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, recorded_unhealthy, making);
 	}
-	if (*created)
+	if (*making == SLOT_MADE)
 		health_evidence_seed(ref, &gateway->recorded, &gateway->heartbeat);
 	return ref;
 }

@@ -24,6 +24,7 @@ typedef struct GatewayRow
 	RecordedHealth recorded;	/* what gateway_health says */
 	bool		own;			/* written or read so by this transaction alone */
 	HealthSlotRef slot;
+	uint64		deletions;		/* health_map_deletions from before the row was read */
 	Heartbeat	heartbeat;		/* as the row says, in wall time */
 	GatewayHealth health;
 } GatewayRow;
@@ -57,7 +58,7 @@ typedef struct StoreFilter
 extern PoolRow *store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count);
 extern GatewayRow *store_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count);
 extern Heartbeat store_heartbeat_of(const HostHeartbeat *host);
-extern HealthSlotRef store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, bool *created);
+extern HealthSlotRef store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, SlotMaking *making);
 extern bool gateway_is_eligible(const GatewayRow *gateway);
 extern void gateway_display(const GatewayRow *gateway, HealthDisplay *display);
 

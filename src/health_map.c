@@ -42,6 +42,7 @@ typedef struct HealthMap
 {
 	HealthState state;
 	pg_atomic_uint32 full;		/* the last attempt to make a slot found none free */
+	pg_atomic_uint64 deletions; /* of rows: none was missed by who makes a slot */
 	pg_atomic_uint64 swept_at;
 	int32		first_free;		/* of a list in which the longest free comes first */
 	int32		last_free;
@@ -89,6 +90,7 @@ initialize(void)
 	pg_atomic_init_u64(&map->state.grace_from, clock_monotonic());
 	pg_atomic_init_u32(&map->state.standby, 0);
 	pg_atomic_init_u32(&map->full, 0);
+	pg_atomic_init_u64(&map->deletions, 0);
 	pg_atomic_init_u64(&map->swept_at, 0);
 	map->first_free = 0;
 	map->last_free = setting_max_gateways - 1;
@@ -251,49 +253,70 @@ give_free_slot(int32 number)
 	pg_atomic_write_u32(&map->full, 0);
 }
 
+/* health_map_deletions is to be read before the snapshot of rows for which slots will be made. */
+uint64
+health_map_deletions(void)
+{
+	return map == NULL ? 0 : pg_atomic_read_u64(&map->deletions);
+}
+
+/* Makes a free slot that of a gateway, the lock of its partition held. */
+static HealthSlotRef
+assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealthy)
+{
+	HealthSlot *slot = &health_slots[number].slot;
+	SlotEntry  *entry = hash_search_with_hash_value(entries, key, hash, HASH_ENTER_NULL, NULL);
+	HealthSlotRef ref = {.number = number};
+
+	Assert(entry != NULL);
+	entry->number = number;
+	SpinLockAcquire(&slot->mutex);
+	slot->generation++;
+	slot->used = true;
+	slot->published = false;
+	slot->database = key->database;
+	slot->relation = key->table;
+	slot->gateway = key->gateway;
+	slot->sequence = 0;
+	slot->commit = InvalidXLogRecPtr;
+	slot->failure_reason[0] = '\0';
+	memset(&slot->last_probe, 0, sizeof(ProbeDisplay));
+	reset_words(slot);
+	if (recorded_unhealthy)
+		pg_atomic_write_u64(&slot->failure, make_word(slot->generation, FAILURE_RECORDED, 0));
+	ref.generation = slot->generation;
+	SpinLockRelease(&slot->mutex);
+	return ref;
+}
+
 /*
  * health_map_create returns the slot of a gateway of a table, made now if there
- * was none, and NO_SLOT if none is free.  "recorded_unhealthy" is what
- * gateway_health says of the gateway.
+ * was none; NO_SLOT if none is free, or if any row was deleted since "deletions"
+ * was read.  "recorded_unhealthy" is what gateway_health says of the gateway.
+ *
+ * Whoever deletes a row counts that first, when it has committed, and then looks
+ * for the slot under the lock that is held here: he finds the slot, or is seen.
  */
 HealthSlotRef
-health_map_create(Oid table, const pg_uuid_t *gateway, bool recorded_unhealthy, bool *created)
+health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, bool recorded_unhealthy, SlotMaking *making)
 {
 	SlotKey		key = key_of(MyDatabaseId, table, gateway);
 	uint32		hash = get_hash_value(entries, &key);
 	HealthSlotRef ref;
 
-	*created = false;
 	LWLockAcquire(partition_lock(hash), LW_EXCLUSIVE);
 	ref = look_up(&key, hash);
-	if (ref.number == NO_SLOT)
+	if (ref.number != NO_SLOT)
+		*making = SLOT_THERE;
+	else if (pg_atomic_read_u64(&map->deletions) != deletions)
+		*making = SLOT_REFUSED;
+	else
 	{
-		ref.number = take_free_slot();
-		if (ref.number != NO_SLOT)
-		{
-			HealthSlot *slot = &health_slots[ref.number].slot;
-			SlotEntry  *entry = hash_search_with_hash_value(entries, &key, hash, HASH_ENTER_NULL, NULL);
+		int32		number = take_free_slot();
 
-			Assert(entry != NULL);
-			entry->number = ref.number;
-			SpinLockAcquire(&slot->mutex);
-			slot->generation++;
-			slot->used = true;
-			slot->published = false;
-			slot->database = key.database;
-			slot->relation = key.table;
-			slot->gateway = key.gateway;
-			slot->sequence = 0;
-			slot->commit = InvalidXLogRecPtr;
-			slot->failure_reason[0] = '\0';
-			memset(&slot->last_probe, 0, sizeof(ProbeDisplay));
-			reset_words(slot);
-			if (recorded_unhealthy)
-				pg_atomic_write_u64(&slot->failure, make_word(slot->generation, FAILURE_RECORDED, 0));
-			ref.generation = slot->generation;
-			SpinLockRelease(&slot->mutex);
-			*created = true;
-		}
+		*making = number == NO_SLOT ? SLOT_NOT_FREE : SLOT_MADE;
+		if (number != NO_SLOT)
+			ref = assign_slot(number, &key, hash, recorded_unhealthy);
 	}
 	LWLockRelease(partition_lock(hash));
 	return ref;
@@ -329,6 +352,23 @@ health_map_free(HealthSlotRef ref)
 		give_free_slot(ref.number);
 }
 
+/*
+ * health_map_free_gateway frees the slot of a gateway, if there is one: its row is
+ * gone, for everybody who looks from now on.  No ERROR.
+ */
+void
+health_map_free_gateway(Oid table, const pg_uuid_t *gateway)
+{
+	HealthSlotRef ref;
+
+	if (map == NULL)
+		return;
+	(void) pg_atomic_fetch_add_u64(&map->deletions, 1);
+	ref = health_map_find(table, gateway);
+	if (ref.number != NO_SLOT)
+		health_map_free(ref);
+}
+
 /* Whose slot it is by now; false if nobody's. */
 static bool
 read_entry(int number, HealthSlotEntry *entry)
@@ -346,13 +386,22 @@ read_entry(int number, HealthSlotEntry *entry)
 	return used;
 }
 
-/* health_map_free_table frees the slots of the gateways of a table; no ERROR. */
+/* health_map_free_table does that for all gateways of a table; no ERROR. */
 void
 health_map_free_table(Oid table)
 {
 	HealthSlotEntry entry;
 
-	for (int i = 0; map != NULL && i < setting_max_gateways; i++)
+	if (map == NULL)
+		return;
+	(void) pg_atomic_fetch_add_u64(&map->deletions, 1);
+	/* Who looked before that has made his slot when he lets the lock go. */
+	for (int i = 0; i < PARTITIONS; i++)
+	{
+		LWLockAcquire(&locks[i].lock, LW_SHARED);
+		LWLockRelease(&locks[i].lock);
+	}
+	for (int i = 0; i < setting_max_gateways; i++)
 		if (read_entry(i, &entry) && entry.database == MyDatabaseId && entry.table == table)
 			health_map_free(entry.ref);
 }

@@ -16,6 +16,15 @@ typedef struct HealthSlotRef
 
 #define NO_SLOT (-1)
 
+/* What became of an attempt to make a slot. */
+typedef enum SlotMaking
+{
+	SLOT_THERE,					/* by now, made by somebody else */
+	SLOT_MADE,
+	SLOT_NOT_FREE,				/* the map is full */
+	SLOT_REFUSED				/* the row may be gone: read it again */
+} SlotMaking;
+
 /* One slot in a list of all. */
 typedef struct HealthSlotEntry
 {
@@ -31,9 +40,11 @@ extern bool health_map_exists(void);
 
 extern HealthSlotRef health_map_find(Oid table, const pg_uuid_t *gateway);
 extern bool health_map_is(HealthSlotRef ref, Oid table, const pg_uuid_t *gateway);
-extern HealthSlotRef health_map_create(Oid table, const pg_uuid_t *gateway, bool recorded_unhealthy,
-									   bool *created);
+extern uint64 health_map_deletions(void);
+extern HealthSlotRef health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions,
+									   bool recorded_unhealthy, SlotMaking *making);
 extern void health_map_free(HealthSlotRef ref);
+extern void health_map_free_gateway(Oid table, const pg_uuid_t *gateway);
 extern void health_map_free_table(Oid table);
 extern HealthSlotEntry *health_map_list(int *count);
 extern bool health_map_is_full(void);

@@ -123,85 +123,47 @@ start_anew(uint64 version)
 	stale = false;
 }
 
-/* A slot that was made for a member, to be freed if the gateway proves gone. */
-typedef struct MadeSlot
-{
-	pg_uuid_t	gateway;
-	HealthSlotRef ref;
-} MadeSlot;
-
 /*
  * Sees to slots for the members that lack one, unless none is free.  Returns
- * whether there is one for any of them by now, ours or made by somebody else.
+ * whether to read them again.
  *
- * Nobody publishes to a slot that is not there: a row that changed while its
- * slot was being made has to be read once more.
+ * Nobody publishes to a slot that is not there: what a row came to say while its
+ * slot was being made has to be read.
  */
 static bool
-make_slots(const PoolCatalog *catalog, const PoolRow *row, List **made)
+make_slots(const PoolCatalog *catalog, const PoolRow *row)
 {
 	bool		any = false;
 
 	for (int i = 0; i < row->member_count; i++)
 	{
 		const GatewayRow *gateway = &row->members[i].gateway;
-		HealthSlotRef ref;
-		bool		created;
+		SlotMaking	making;
 
 		/* A gateway that this transaction made is nobody else's business. */
 		if (gateway->slot.number != NO_SLOT || gateway->own)
 			continue;
-		ref = store_make_slot(catalog, gateway, &created);
-		if (ref.number == NO_SLOT)
+		(void) store_make_slot(catalog, gateway, &making);
+		if (making == SLOT_NOT_FREE)
 			break;
 		any = true;
-		if (created)
-		{
-			MadeSlot   *slot = palloc(sizeof(MadeSlot));
-
-			*slot = (MadeSlot) {gateway->id, ref};
-			*made = lappend(*made, slot);
-		}
 	}
 	return any;
-}
-
-/* Frees slots of gateways that are not among the members any more. */
-static void
-free_unused_slots(List *made, const PoolRow *row)
-{
-	ListCell   *cell;
-
-	foreach(cell, made)
-	{
-		const MadeSlot *slot = lfirst(cell);
-		bool		used = false;
-
-		for (int i = 0; row != NULL && i < row->member_count && !used; i++)
-			used = memcmp(&row->members[i].gateway.id, &slot->gateway, sizeof(pg_uuid_t)) == 0;
-		if (!used)
-			health_map_free(slot->ref);
-	}
 }
 
 /* Reads a pool, with a slot for each member as far as there are any. */
 static PoolRow *
 read_pool(const PoolCatalog *catalog, const pg_uuid_t *id)
 {
-	List	   *made = NIL;
-
 	for (;;)
 	{
 		int			count;
 		PoolRow    *row = store_pools(catalog, (StoreFilter) {.id = id}, &count);
 
 		if (count == 0)
-			row = NULL;
-		if (row == NULL || !health_map_exists() || !make_slots(catalog, row, &made))
-		{
-			free_unused_slots(made, row);
+			return NULL;
+		if (!health_map_exists() || !make_slots(catalog, row))
 			return row;
-		}
 		CHECK_FOR_INTERRUPTS();
 	}
 }

@@ -120,15 +120,6 @@ publication_is_pending(void)
 	return heartbeats_queued;
 }
 
-static void
-free_slot(const pg_uuid_t *gateway)
-{
-	HealthSlotRef ref = health_map_find(queue_table, gateway);
-
-	if (ref.number != NO_SLOT)
-		health_map_free(ref);
-}
-
 /* Only what a row said last was ever committed. */
 static bool
 is_overtaken(int i)
@@ -157,7 +148,7 @@ publish_all(void)
 																	   &publication->heartbeat, XactLastCommitEnd);
 				break;
 			case PUBLISH_DELETION:
-				free_slot(&publication->gateway);
+				health_map_free_gateway(queue_table, &publication->gateway);
 				gateways_changed = true;
 				break;
 			case PUBLISH_TRUNCATION:
@@ -183,7 +174,7 @@ abandon(int nest_level)
 		overflow_level = 0;
 	while (queue_length > 0 && queue[queue_length - 1].nest_level >= nest_level)
 		if (queue[--queue_length].kind == ABANDON_SLOT)
-			free_slot(&queue[queue_length].gateway);
+			health_map_free_gateway(queue_table, &queue[queue_length].gateway);
 }
 
 static void

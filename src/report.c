@@ -90,35 +90,27 @@ find_row(const Report *report)
 	return count > 0 ? row : NULL;
 }
 
-/*
- * The slot of the gateway, which exists as long as its row does.  Where one is
- * made, the row is looked for once more: whoever deletes it from then on finds
- * the slot, and frees it.
- */
+/* The slot of the gateway, which exists as long as its row does. */
 static HealthSlotRef
 find_or_make_slot(const Report *report)
 {
 	HealthSlotRef ref = health_map_find(report->catalog.gateways, report->gateway);
-	bool		created;
-	GatewayRow *row;
+	SlotMaking	making = ref.number == NO_SLOT ? SLOT_REFUSED : SLOT_THERE;
 
-	if (ref.number != NO_SLOT)
-		return ref;
+	while (making == SLOT_REFUSED)
+	{
+		GatewayRow *row = find_row(report);
 
-	row = find_row(report);
-	if (row == NULL)
-		refuse_unknown(report);
-	ref = store_make_slot(&report->catalog, row, &created);
-	if (ref.number == NO_SLOT)
+		if (row == NULL)
+			refuse_unknown(report);
+		ref = store_make_slot(&report->catalog, row, &making);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (making == SLOT_NOT_FREE)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("shared memory of gateway_pool is full"),
 				 errhint("Raise gateway_pool.max_gateways and restart the server.")));
-	if (created && find_row(report) == NULL)
-	{
-		health_map_free(ref);
-		refuse_unknown(report);
-	}
 	return ref;
 }
 

@@ -13,33 +13,36 @@
 #include "probe_request.h"
 #include "watch_data.h"
 
+/* Reads in a row for slots to be made. */
+#define READS_MAX 5
+
 /*
  * Reads all gateways and sees to their slots.  What committed while a slot was
- * being made was told to nobody: then all are read once more.
+ * being made was told to nobody: then all are to be read once more, if not here,
+ * where gateways are made or deleted all the time, then soon.
  */
 static GatewayRow *
-read_gateways(const PoolCatalog *catalog, int *count, List **made, StringInfo problem)
+read_gateways(const PoolCatalog *catalog, int *count, bool *again, StringInfo problem)
 {
-	for (;;)
+	GatewayRow *rows = NULL;
+
+	*again = true;
+	for (int i = 0; *again && i < READS_MAX; i++)
 	{
-		GatewayRow *rows = store_gateways(catalog, (StoreFilter) {0}, count);
-		bool		any = false;
-
-		for (int i = 0; i < *count; i++)
+		rows = store_gateways(catalog, (StoreFilter) {0}, count);
+		*again = false;
+		for (int j = 0; j < *count; j++)
 		{
-			bool		created = false;
+			SlotMaking	making = SLOT_THERE;
 
-			if (rows[i].slot.number == NO_SLOT)
-				rows[i].slot = store_make_slot(catalog, &rows[i], &created);
-			if (created)
-				*made = lappend(*made, &rows[i]);
-			any |= created;
-			if (rows[i].slot.number == NO_SLOT && problem->len == 0)
+			if (rows[j].slot.number == NO_SLOT)
+				rows[j].slot = store_make_slot(catalog, &rows[j], &making);
+			*again |= making == SLOT_MADE || making == SLOT_REFUSED;
+			if (making == SLOT_NOT_FREE && problem->len == 0)
 				appendStringInfoString(problem, "shared memory of gateway_pool is full: some gateways are not watched");
 		}
-		if (!any)
-			return rows;
 	}
+	return rows;
 }
 
 static void
@@ -69,11 +72,10 @@ watch_gateway(const GatewayRow *row, bool follow)
 }
 
 static void
-watch_gateways(const GatewayRow *rows, int count, const List *made, bool follow)
+watch_gateways(const GatewayRow *rows, int count, bool follow)
 {
 	HASH_SEQ_STATUS scan;
 	WatchedGateway *watched;
-	ListCell   *cell;
 
 	hash_seq_init(&scan, watch.gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
@@ -87,15 +89,6 @@ watch_gateways(const GatewayRow *rows, int count, const List *made, bool follow)
 			probe_request_answer(watched->slot);
 			(void) hash_search(watch.gateways, &watched->id, HASH_REMOVE, NULL);
 		}
-
-	/* Who deleted his row before its slot was there could not free it. */
-	foreach(cell, made)
-	{
-		const GatewayRow *row = lfirst(cell);
-
-		if (hash_search(watch.gateways, &row->id, HASH_FIND, NULL) == NULL)
-			health_map_free(row->slot);
-	}
 }
 
 /* Pools whose loss or return somebody else tells are taken for new ones: as they are now. */
@@ -157,21 +150,21 @@ watch_pools(const MembershipRow *rows, int count, bool follow)
 void
 watch_read(const PoolCatalog *catalog, bool follow, StringInfo problem)
 {
+	bool		again;
 	int			gateway_count;
 	int			membership_count;
 	int			probe_count;
-	List	   *made = NIL;
-	GatewayRow *gateway_rows = read_gateways(catalog, &gateway_count, &made, problem);
+	GatewayRow *gateway_rows = read_gateways(catalog, &gateway_count, &again, problem);
 	MembershipRow *membership_rows = worker_store_memberships(catalog, &membership_count);
 	ProbeRow   *probe_rows = worker_store_probes(catalog, &probe_count, problem);
 
 	/* What they point to may go, and all are judged after this. */
 	list_free(watch.changed);
 	watch.changed = NIL;
-	watch_gateways(gateway_rows, gateway_count, made, follow);
+	watch_gateways(gateway_rows, gateway_count, follow);
 	watch_pools(membership_rows, membership_count, follow);
 	watch_probes(probe_rows, probe_count);
-	watch.is_to_read = false;
+	watch.is_to_read = again;
 	watch.is_to_judge = true;
 }
 
