@@ -14,6 +14,7 @@ typedef struct HealthChange
 	bool		of_pool;		/* it lost its last eligible member, or has one again */
 	pg_uuid_t	id;
 	pg_uuid_t	org_id;
+	HealthSlotRef slot;			/* of a gateway */
 	GatewayStatus old_status;	/* of a pool, healthy or unhealthy; the same where only heartbeats
 								 * are to be kept */
 	GatewayStatus new_status;

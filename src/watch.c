@@ -114,6 +114,7 @@ fill_change(const WatchedGateway *watched, const HealthEvidence *evidence, const
 	memset(change, 0, sizeof(HealthChange));
 	change->id = watched->id;
 	change->org_id = watched->org_id;
+	change->slot = watched->slot;
 	change->old_status = watched->recorded;
 	change->new_status = health->status;
 	change->occurred_at = GetCurrentTimestamp();
