@@ -68,37 +68,10 @@ put_text(OutputRow *row, const char *value)
 }
 
 static void
-put_time_if(OutputRow *row, bool known, TimestampTz value)
+put_if(OutputRow *row, bool known, Datum value)
 {
 	if (known)
-		put(row, TimestampTzGetDatum(value));
-	else
-		put_null(row);
-}
-
-static void
-put_text_if(OutputRow *row, bool known, const char *value)
-{
-	if (known)
-		put_text(row, value);
-	else
-		put_null(row);
-}
-
-static void
-put_real_if(OutputRow *row, bool known, float4 value)
-{
-	if (known)
-		put(row, Float4GetDatum(value));
-	else
-		put_null(row);
-}
-
-static void
-put_int_if(OutputRow *row, bool known, int32 value)
-{
-	if (known)
-		put(row, Int32GetDatum(value));
+		put(row, value);
 	else
 		put_null(row);
 }
@@ -143,14 +116,14 @@ put_gateway(OutputRow *row, const GatewayRow *gateway)
 	put_text(row, gateway_status_name(gateway->health.status));
 	put_text(row, gateway_state_name(gateway->state));
 	put_text(row, gateway->health.reason);
-	put_time_if(row, display.heard, display.heard_at);
-	put_time_if(row, display.expires, display.expires_at);
-	put_time_if(row, display.suspect, display.suspect_until);
-	put_time_if(row, display.probed, display.probed_at);
-	put_real_if(row, display.probed, display.probe_milliseconds);
-	put_int_if(row, load.reported, load.connections);
-	put_int_if(row, gateway->slot.number != NO_SLOT, load.reservations);
-	put_time_if(row, gateway->recorded.known, gateway->recorded.changed_at);
+	put_if(row, display.heard, TimestampTzGetDatum(display.heard_at));
+	put_if(row, display.expires, TimestampTzGetDatum(display.expires_at));
+	put_if(row, display.suspect, TimestampTzGetDatum(display.suspect_until));
+	put_if(row, display.probed, TimestampTzGetDatum(display.probed_at));
+	put_if(row, display.probed, Float4GetDatum(display.probe_milliseconds));
+	put_if(row, load.reported, Int32GetDatum(load.connections));
+	put_if(row, gateway->slot.number != NO_SLOT, Int32GetDatum(load.reservations));
+	put_if(row, gateway->recorded.known, TimestampTzGetDatum(gateway->recorded.changed_at));
 }
 
 /* gateway_status(org_id uuid, gateway_id uuid): one row a gateway, see the view. */
@@ -180,9 +153,9 @@ put_probe(OutputRow *row, const GatewayRow *gateway, const ProbeDisplay *probe)
 	put(row, UUIDPGetDatum(&gateway->org_id));
 	put_text(row, gateway->name);
 	put_text(row, probe_verdict_name(probe->verdict));
-	put_text_if(row, probe->reason[0] != '\0', probe->reason);
-	put_time_if(row, probe->probed, probe->started_at + clock_wall_offset());
-	put_real_if(row, probe->probed, probe->milliseconds);
+	put_if(row, probe->reason[0] != '\0', CStringGetTextDatum(probe->reason));
+	put_if(row, probe->probed, TimestampTzGetDatum(probe->started_at + clock_wall_offset()));
+	put_if(row, probe->probed, Float4GetDatum(probe->milliseconds));
 	put(row, Int32GetDatum(probe->failures));
 	put(row, Int32GetDatum(probe->successes));
 	put(row, Int32GetDatum(probe->falls));
@@ -191,7 +164,7 @@ put_probe(OutputRow *row, const GatewayRow *gateway, const ProbeDisplay *probe)
 		put(row, BoolGetDatum(probe->verify_tls));
 	else
 		put_null(row);
-	put_time_if(row, probe->certificate_known, probe->certificate_expires_at);
+	put_if(row, probe->certificate_known, TimestampTzGetDatum(probe->certificate_expires_at));
 }
 
 /* gateway_probe_status(org_id uuid, gateway_id uuid): one row a gateway that is probed, see the view. */
