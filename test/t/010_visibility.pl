@@ -671,6 +671,9 @@ subtest 'heartbeats flush no cache' => sub {
     my $pick_often = "SELECT count(*) FROM generate_series(1, 50) WHERE pick_healthy_gateway('$pool') IS NOT NULL";
     my ($before, $after);
 
+    # Who reads members, too.
+    $node->safe_psql('postgres', q{ALTER SYSTEM SET gateway_pool.worker = off; SELECT pg_reload_conf()});
+    ok(soon(sub { $db->value(q{SELECT count(*) FROM gateway_pool_workers WHERE database = current_database() AND pid IS NOT NULL}) eq '0' }), 'no worker');
     start_case();
     reads_after($_) foreach $writer, $other;
     $reader->value($pick_often);
@@ -711,6 +714,7 @@ subtest 'heartbeats flush no cache' => sub {
         $reader->value($pick_often);
     }
     cmp_ok(reads_after($reader) - $before, '>=', 20, '20 changes of members: each time');
+    $node->safe_psql('postgres', q{ALTER SYSTEM RESET gateway_pool.worker; SELECT pg_reload_conf()});
 };
 
 subtest 'crash and restart' => sub {
