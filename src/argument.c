@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "utils/fmgrprotos.h"
-
 #include "utils/timestamp.h"
 
 #include "argument.h"

@@ -58,7 +58,7 @@ typedef struct Reading
 	Oid			table;
 	HostColumns columns;
 	uint64		sequence;		/* of publications, from before the query */
-	uint64		deletions;		/* the same */
+	uint64		deletions;		/* of rows, likewise */
 	bool		own;			/* by columns that this transaction may have altered */
 	int64		now;			/* monotonic */
 	TimestampTz wall_now;

@@ -87,6 +87,8 @@ watch_gateways(const GatewayRow *rows, int count, bool follow)
 		if (!watched->kept)
 		{
 			probe_request_answer(watched->slot);
+			/* Who deleted the row has done so, unless he could not. */
+			health_map_free(watched->slot);
 			(void) hash_search(watch.gateways, &watched->id, HASH_REMOVE, NULL);
 		}
 }

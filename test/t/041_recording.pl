@@ -14,7 +14,7 @@ use Time::HiRes qw(time);
 use WatchedDatabase qw(start_watching_node gateway_id pool_id $acme);
 
 my $peers = Peers->new;
-my $node = start_watching_node('main', conf => 'gateway_pool.suspect_ttl = 2s');
+my $node = start_watching_node('main', conf => "gateway_pool.suspect_ttl = 2s\nmax_prepared_transactions = 5");
 my $db = WatchedDatabase->create($node);
 
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_walinspect');
@@ -347,6 +347,26 @@ subtest 'restarts' => sub {
     $db->value(q{UPDATE gateways_v2 SET heartbeat = heartbeat - interval '2 hours' WHERE name = 'g203'});
     is($pick->(), 'g201 g202', 'one whose row was set back is not picked');
     $db->waits_for_event(203, 'healthy unhealthy heartbeat expired');
+};
+
+# What their transaction cannot tell, the worker finds out.
+subtest 'gateways that go untold' => sub {
+    my %deletion = (
+        'many at once' => [ [ 1001 .. 2100 ], '%s' ],
+        'by COMMIT PREPARED' => [ [2201], q{BEGIN; %s; PREPARE TRANSACTION 'deletion'; COMMIT PREPARED 'deletion'} ]);
+
+    foreach my $how (sort keys %deletion)
+    {
+        my ($numbers, $transaction) = @{ $deletion{$how} };
+        my ($first, $last) = @$numbers[ 0, -1 ];
+        my $report = qq{SELECT record_gateway_heartbeat('} . gateway_id($last) . q{')};
+
+        $db->add_gateways(@$numbers);
+        $db->value($report);
+        $db->waits_for_event($last, 'unknown healthy heartbeat fresh');
+        $db->value(sprintf $transaction, qq{DELETE FROM gateways_v2 WHERE id BETWEEN '} . gateway_id($first) . q{' AND '} . gateway_id($last) . q{'});
+        ok(soon(sub { $db->run($report)->{state} eq 'P0002' }), $how);
+    }
 };
 
 # A session that does nothing but look: through the worker's end and the next one's first probes.
