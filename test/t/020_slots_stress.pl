@@ -153,7 +153,7 @@ $db->shows('SELECT DISTINCT left(what, 300) FROM violations ORDER BY 1 LIMIT 10'
 $db->shows(q{SELECT string_agg(what, ' ' ORDER BY what) FROM (SELECT what FROM counts GROUP BY what HAVING sum(n) > 1000) c},
     'gateways picks', 'slots were reused many times, and picks made');
 note($db->value(q{SELECT what || ': ' || sum(n) FROM counts GROUP BY what ORDER BY 1}));
-$db->shows("SELECT count(*) FROM check_gateway_pools()", 0, 'nothing is wrong after that, and the map is not full');
+$db->shows('SELECT * FROM check_gateway_pools()', '', 'nothing is wrong after that, and the map is not full');
 
 # Four sessions claim at once: no reservation is lost or counted twice, and loads
 # stay level.  (A single claim that went wrong would be levelled out by the next.)

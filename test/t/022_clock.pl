@@ -211,4 +211,32 @@ foreach my $size (2, 400)
 $session->end;
 
 $node->stop;
+# On a machine that started a minute ago, what happened before that is as long ago
+# as it is, also where its time-to-live becomes another.
+{
+    my $up = clock_gettime(CLOCK_MONOTONIC);
+    my $young_clock = MovedClock->new;
+
+    $young_clock->advance(60 - $up);
+    $young_clock->set_wall($up - 60);
+    my $young_node = $young_clock->during(sub { start_node('young', conf => 'gateway_pool.heartbeat_grace = 0') });
+    my $young = PoolDatabase->create_with_host($young_node, 'app');
+
+    $young->value(qq{
+        CREATE EXTENSION gateway_pool;
+        SELECT host_test.add_org('public', 'acme', '$acme');
+        SELECT host_test.add_gateway('public', '$acme', 'one', '2 hours', '$one');
+        SELECT set_gateway_pool_entitlement('$acme', true);
+        INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$pool', '$acme', 'edge');
+        INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$one')});
+    foreach ([ 60, 'unhealthy' ], [ 3600, 'unhealthy' ], [ 7100, 'unhealthy' ], [ 7300, 'healthy' ], [ 60, 'unhealthy' ])
+    {
+        my ($ttl, $status) = @$_;
+
+        $young->shows(qq{UPDATE gateways_v2 SET "heartbeatTTL" = $ttl; SELECT status FROM gateway_pool_members}, $status,
+            "a heartbeat from before the machine's start that lives for $ttl s");
+    }
+    $young_node->stop;
+}
+
 done_testing();
