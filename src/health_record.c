@@ -167,7 +167,11 @@ write_events(const PoolCatalog *catalog, HealthChange **changes, int count)
 	owner_end(&scope);
 }
 
-/* The last change of each gateway that is still there, in the order of their ids. */
+/*
+ * The last change of each gateway that is still there, in the order of their ids.
+ * They are locked first, as the foreign key will: one that is being deleted is
+ * waited for, and left out when it is gone.
+ */
 static void
 write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 {
@@ -206,7 +210,8 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 						   ", \"lastProbeAt\", \"lastProbeMs\", \"consecutiveFailures\", \"consecutiveSuccesses\", \"changedAt\")"
 						   " SELECT DISTINCT ON (u.g) u.g, u.s, u.r, u.h, u.e, u.p, u.m, u.f, u.t, u.c"
 						   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-						   " WITH ORDINALITY u (g, s, r, h, e, p, m, f, t, c, i) JOIN %s g ON g.id = u.g"
+						   " WITH ORDINALITY u (g, s, r, h, e, p, m, f, t, c, i)"
+						   " JOIN (SELECT id FROM %s WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE) g ON g.id = u.g"
 						   " ORDER BY u.g, u.i DESC"
 						   " ON CONFLICT (\"gatewayId\") DO UPDATE SET status = excluded.status, reason = excluded.reason"
 						   ", \"lastHeartbeatAt\" = excluded.\"lastHeartbeatAt\""
