@@ -7,6 +7,8 @@ EXTVERSION  := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" gateway_p
 MODULE_big   = gateway_pool
 OBJS = \
 	src/argument.o \
+	src/audit.o \
+	src/audit_triggers.o \
 	src/catalog.o \
 	src/change_triggers.o \
 	src/check.o \
@@ -26,6 +28,7 @@ OBJS = \
 	src/launcher.o \
 	src/module.o \
 	src/network_list.o \
+	src/org_query.o \
 	src/owner.o \
 	src/pick.o \
 	src/pick_field.o \
@@ -78,6 +81,7 @@ SQL_PARTS = \
 	sql/parts/45_report.sql \
 	sql/parts/50_management.sql \
 	sql/parts/60_administration.sql \
+	sql/parts/65_consumers.sql \
 	sql/parts/70_install.sql \
 	sql/parts/80_check.sql \
 	sql/parts/90_finish.sql

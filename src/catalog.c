@@ -103,7 +103,7 @@ catalog_forget(Oid relation)
 		return true;
 	}
 	if (relation == catalog->entitlements || relation == catalog->health ||
-		relation == catalog->events || relation == catalog->probes ||
+		relation == catalog->events || relation == catalog->probes || relation == catalog->audit_logs ||
 		relation == catalog->organizations || relation == catalog->gateways)
 	{
 		found.valid = false;
@@ -223,12 +223,13 @@ look_up(PoolCatalog *catalog, Oid schema)
 	catalog->health = find_table(schema, "gateway_health");
 	catalog->events = find_table(schema, "gateway_health_events");
 	catalog->probes = find_table(schema, "gateway_probes");
+	catalog->audit_logs = find_table(schema, "gateway_pool_audit_logs");
 	/* A view, which nothing reads often, is a relation like others. */
 	catalog->marker = get_relname_relid("gateway_pool_stats", schema);
 	if (!OidIsValid(catalog->pools) || !OidIsValid(catalog->memberships) ||
 		!OidIsValid(catalog->entitlements) || !OidIsValid(catalog->states) ||
 		!OidIsValid(catalog->health) || !OidIsValid(catalog->events) ||
-		!OidIsValid(catalog->probes) || !OidIsValid(catalog->marker))
+		!OidIsValid(catalog->probes) || !OidIsValid(catalog->audit_logs) || !OidIsValid(catalog->marker))
 		return false;
 
 	catalog->organizations = host_table(catalog->pools, "orgId");

@@ -21,6 +21,7 @@ typedef struct PoolCatalog
 	Oid			health;
 	Oid			events;			/* gateway_health_events */
 	Oid			probes;
+	Oid			audit_logs;		/* gateway_pool_audit_logs */
 	Oid			marker;			/* invalidated when what picks depend on changes */
 	Oid			organizations;	/* the host's: what our foreign keys reference */
 	Oid			gateways;

@@ -8,8 +8,10 @@
 #include "postgres.h"
 
 #include "commands/trigger.h"
+#include "executor/spi.h"
 #include "utils/rel.h"
 
+#include "audit.h"
 #include "catalog.h"
 #include "gateway_store.h"
 #include "host_columns.h"
@@ -92,6 +94,18 @@ tell_update(TriggerData *call, const PoolCatalog *catalog)
 		catalog_invalidate(catalog->marker);
 }
 
+/* A row that was deleted: its slot goes, and the cascade to its memberships is still to come. */
+static void
+tell_delete(TriggerData *call, const PoolCatalog *catalog)
+{
+	TupleDesc	columns = RelationGetDescr(call->tg_relation);
+
+	publication_deletion(catalog, id_of(call, call->tg_trigtuple));
+	audit_remember_deleted(id_of(call, call->tg_trigtuple),
+						   trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "orgId")),
+						   SPI_getvalue(call->tg_trigtuple, columns, trigger_required_column(call, "name")));
+}
+
 /*
  * gateway_pool_gateways_tell(): AFTER INSERT OR UPDATE OR DELETE, row, and AFTER
  * TRUNCATE, statement, of the host's gateways table
@@ -114,7 +128,7 @@ gateway_pool_gateways_tell(PG_FUNCTION_ARGS)
 	else if (TRIGGER_FIRED_BY_UPDATE(call->tg_event))
 		tell_update(call, &catalog);
 	else if (TRIGGER_FIRED_BY_DELETE(call->tg_event))
-		publication_deletion(&catalog, id_of(call, call->tg_trigtuple));
+		tell_delete(call, &catalog);
 	else
 		publication_truncation(&catalog);
 	return PointerGetDatum(NULL);

@@ -5,11 +5,8 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
-#include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 
 #include "argument.h"
 #include "catalog.h"
@@ -17,22 +14,13 @@
 #include "consumers.h"
 #include "entitlement.h"
 #include "health_map.h"
-#include "owner.h"
+#include "org_query.h"
 #include "pool_name.h"
-#include "same_org.h"
 #include "settings.h"
 #include "worker_status.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_row_problems);
-
-/* How a consumer's triggers were attached. */
-typedef struct Registration
-{
-	bool		routed;
-	bool		enforced;
-	char	   *gateway_column; /* or "" */
-	char	   *org_query;		/* or "" */
-} Registration;
+PG_FUNCTION_INFO_V1(gateway_pool_consumer_problems);
 
 static void
 report(FunctionCallInfo fcinfo, const char *problem, const char *object, const char *detail,
@@ -202,43 +190,6 @@ check_member_counts(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 	}
 }
 
-/* Whether a trigger calls the function of ours that has this name. */
-static bool
-calls(const PoolCatalog *catalog, const Trigger *trigger, const char *function)
-{
-	char	   *name = get_func_name(trigger->tgfoid);
-
-	return name != NULL && strcmp(name, function) == 0 &&
-		get_func_namespace(trigger->tgfoid) == catalog->schema;
-}
-
-static Registration
-registration_of(const PoolCatalog *catalog, const PoolConsumer *consumer)
-{
-	Registration registration = {0};
-	Relation	relation = relation_open(consumer->relation, AccessShareLock);
-	/* A copy: looking up functions may rebuild the relcache's entry. */
-	TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-
-		if (trigger->tgnargs != 3 || strcmp(trigger->tgargs[0], consumer->column_name) != 0)
-			continue;
-		if (calls(catalog, trigger, "pool_consumer_route"))
-			registration.routed = true;
-		if (calls(catalog, trigger, "pool_consumer_enforce"))
-		{
-			registration.enforced = true;
-			registration.gateway_column = trigger->tgargs[1];
-			registration.org_query = trigger->tgargs[2];
-		}
-	}
-	relation_close(relation, AccessShareLock);
-	return registration;
-}
-
 /* How many rows of a consumer reference a pool of another organization. */
 static int64
 count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const char *org_query)
@@ -250,7 +201,7 @@ count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const 
 	int64		strangers = 0;
 
 	owner_begin(&scope, consumer->relation);
-	plan = same_org_plan(consumer->relation, org_query);
+	plan = org_query_plan(consumer->relation, org_query);
 	row_count = owner_query(psprintf("SELECT c, p.\"orgId\"::uuid FROM %s c JOIN %s p ON p.id = c.%s",
 									 catalog_name(consumer->relation), catalog_name(catalog->pools),
 									 quote_identifier(consumer->column_name)), NULL);
@@ -260,7 +211,7 @@ count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const 
 		bool		is_null;
 		Datum		row = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &is_null);
 		Datum		pool_org = SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &is_null);
-		pg_uuid_t  *org = same_org_of_row(plan, row, CurrentMemoryContext);
+		pg_uuid_t  *org = org_query_run(plan, row, CurrentMemoryContext);
 
 		CHECK_FOR_INTERRUPTS();
 		if (org == NULL || is_null || memcmp(org, DatumGetUUIDP(pool_org), sizeof(pg_uuid_t)) != 0)
@@ -273,7 +224,7 @@ count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const 
 static void
 check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolConsumer *consumer)
 {
-	Registration registration = registration_of(catalog, consumer);
+	Registration registration = consumers_registration(catalog, consumer);
 	const char *table = catalog_name(consumer->relation);
 	const char *column = quote_identifier(consumer->column_name);
 	char	   *object = psprintf("%s.%s", table, column);
@@ -283,7 +234,7 @@ check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolCo
 	{
 		report(fcinfo, "consumer not registered", object,
 			   "Its rows are listed and keep pools from being deleted, but nothing checks what they reference.",
-			   "Attach pool_consumer_route() BEFORE and pool_consumer_enforce() AFTER INSERT OR UPDATE to it.");
+			   psprintf("Call register_pool_consumer('%s', '%s', ...).", table, consumer->column_name));
 		return;
 	}
 
@@ -312,13 +263,13 @@ check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolCo
 /*
  * gateway_pool_row_problems() returns (problem, object, detail, remedy)
  *
- * One row a problem with what is in the tables.  Needs SELECT on gateway_pools.
+ * One row a problem with what is in our tables, with shared memory and with the
+ * worker.  Needs SELECT on gateway_pools.
  */
 Datum
 gateway_pool_row_problems(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	ListCell   *cell;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	catalog_require_privilege(catalog.pools, ACL_SELECT);
@@ -330,7 +281,37 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
 	check_members(fcinfo, &catalog);
 	check_plans(fcinfo, &catalog);
 	check_member_counts(fcinfo, &catalog);
+	return (Datum) 0;
+}
+
+/*
+ * gateway_pool_consumer_problems(consumer regclass, pool_column name) returns
+ * (problem, object, detail, remedy)
+ *
+ * The same for the rows of one consumer; whatever its query raises is an error.
+ * Needs SELECT on gateway_pools.
+ */
+Datum
+gateway_pool_consumer_problems(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	Oid			relation;
+	const char *column;
+	ListCell   *cell;
+
+	argument_require(fcinfo, 0, "consumer");
+	argument_require(fcinfo, 1, "pool_column");
+	relation = PG_GETARG_OID(0);
+	column = NameStr(*PG_GETARG_NAME(1));
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_require_privilege(catalog.pools, ACL_SELECT);
+	init_materialized_result(fcinfo);
 	foreach(cell, consumers_list(&catalog))
-		check_consumer(fcinfo, &catalog, lfirst(cell));
+	{
+		const PoolConsumer *consumer = lfirst(cell);
+
+		if (consumer->relation == relation && strcmp(consumer->column_name, column) == 0)
+			check_consumer(fcinfo, &catalog, consumer);
+	}
 	return (Datum) 0;
 }

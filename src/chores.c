@@ -13,6 +13,7 @@
 #include "pgstat.h"
 #include "utils/timeout.h"
 
+#include "audit.h"
 #include "chores.h"
 #include "clock.h"
 #include "health_record.h"
@@ -195,8 +196,9 @@ record_changes(void)
 	return true;
 }
 
+/* Deletes some of what has been kept for long enough; whether there may be more. */
 static bool
-prune_events(void)
+prune(void)
 {
 	PoolCatalog catalog;
 	bool		any;
@@ -204,6 +206,7 @@ prune_events(void)
 	if (!begin(&catalog, true))
 		return false;
 	any = health_record_prune(&catalog) > 0;
+	any |= audit_prune(&catalog) > 0;
 	commit();
 	return any;
 }
@@ -340,7 +343,7 @@ chores_serve(int64 now)
 	}
 	if (now >= prune_after && chore_begin(PRUNE, now))
 	{
-		prune_after = now + (prune_events() ? TURN_PAUSE : PRUNE_INTERVAL);
+		prune_after = now + (prune() ? TURN_PAUSE : PRUNE_INTERVAL);
 		if (locked_out)
 			prune_after = now + LOCKED_PAUSE;
 		chore_end();

@@ -12,6 +12,7 @@
 #include "catalog/pg_database.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "parser/analyze.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
@@ -22,6 +23,10 @@
 #include "common/pg_prng.h"
 #else
 #include "port.h"
+#endif
+
+#if PG_VERSION_NUM >= 150000
+#include "utils/ruleutils.h"
 #endif
 
 #if PG_VERSION_NUM >= 160000
@@ -128,6 +133,31 @@ owns_database(Oid database, Oid role)
 	return object_ownercheck(DatabaseRelationId, database, role);
 #else
 	return pg_database_ownercheck(database, role);
+#endif
+}
+
+/* Analyzes a statement whose parameters have these types. */
+static inline Query *
+analyze_with_types(RawStmt *statement, const char *sql, const Oid *types, int count)
+{
+#if PG_VERSION_NUM >= 150000
+	return parse_analyze_fixedparams(statement, sql, types, count, NULL);
+#else
+	return parse_analyze(statement, sql, types, count, NULL);
+#endif
+}
+
+/*
+ * The text of a query, its names qualified where the search path does not find
+ * them.  14 does not tell it: what was written there has to be qualified.
+ */
+static inline char *
+deparse_query(Query *query, const char *sql)
+{
+#if PG_VERSION_NUM >= 150000
+	return pg_get_querydef(query, false);
+#else
+	return pstrdup(sql);
 #endif
 }
 

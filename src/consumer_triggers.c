@@ -19,7 +19,7 @@
 #include "consumers.h"
 #include "entitlement.h"
 #include "gateway_store.h"
-#include "owner.h"
+#include "org_query.h"
 #include "same_org.h"
 #include "trigger_row.h"
 
@@ -28,6 +28,8 @@ PG_FUNCTION_INFO_V1(gateway_pool_consumer_enforce);
 
 /* The direct gateways of the first generation; nothing is reached through them. */
 #define RETIRED_GATEWAY_COLUMN "gatewayId"
+
+#define SAME_ORG_DETAIL "The pool must exist and belong to the organization of the row."
 
 /* How the row of one consumer is reached, and what of that the call sets. */
 typedef struct Route
@@ -140,20 +142,52 @@ gateway_pool_consumer_route(PG_FUNCTION_ARGS)
 	return PointerGetDatum(without(call, row, route.retired_column));
 }
 
-/* The organization of the row, found as the consumer's owner; NULL if it has none. */
+/* The organization of a row, found as the consumer's owner; NULL if it has none. */
 static pg_uuid_t *
-org_of_row(TriggerData *call, const Route *route)
+org_of_row(TriggerData *call, const Route *route, HeapTuple tuple)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Oid			relation = RelationGetRelid(call->tg_relation);
-	Datum		row = heap_copy_tuple_as_datum(trigger_new_row(call), RelationGetDescr(call->tg_relation));
+	Datum		row = heap_copy_tuple_as_datum(tuple, RelationGetDescr(call->tg_relation));
 	OwnerScope	scope;
 	pg_uuid_t  *org;
 
 	owner_begin(&scope, relation);
-	org = same_org_of_row(same_org_plan(relation, route->org_query), row, context);
+	org = org_query_run(org_query_plan(relation, route->org_query), row, context);
 	owner_end(&scope);
 	return org;
+}
+
+/*
+ * Whether an UPDATE that leaves the pool may take the row to another organization:
+ * by any column but those that say how it is reached, and those that tell times,
+ * which every UPDATE changes.
+ */
+static bool
+may_change_org(TriggerData *call, const Route *route)
+{
+	TupleDesc	columns = RelationGetDescr(call->tg_relation);
+
+	if (!TRIGGER_FIRED_BY_UPDATE(call->tg_event) || route->pool == NULL)
+		return false;
+	for (AttrNumber column = 1; column <= columns->natts; column++)
+		if (!TupleDescAttr(columns, column - 1)->attisdropped &&
+			column != route->pool_column && column != route->gateway_column && column != route->retired_column &&
+			SPI_gettypeid(columns, column) != TIMESTAMPTZOID && trigger_changes(call, column))
+			return true;
+	return false;
+}
+
+/* A row that gets to another organization takes no pool along; one that is there already stays. */
+static void
+require_same_org_kept(TriggerData *call, const Route *route, const PoolCatalog *catalog)
+{
+	pg_uuid_t  *before = org_of_row(call, route, call->tg_trigtuple);
+	pg_uuid_t  *after = org_of_row(call, route, call->tg_newtuple);
+
+	if (before == NULL ? after == NULL : after != NULL && memcmp(before, after, sizeof(pg_uuid_t)) == 0)
+		return;
+	same_org_require(call->tg_relation, after, same_org_lock(catalog->pools, route->pool), SAME_ORG_DETAIL);
 }
 
 /* The host's policy that a row must not newly be reached through one gateway. */
@@ -162,10 +196,7 @@ enforce_pools_policy(TriggerData *call, const PoolCatalog *catalog, const pg_uui
 {
 	const char *table = RelationGetRelationName(call->tg_relation);
 
-	if (org == NULL || get_attnum(catalog->organizations, "requireGatewayPools") == InvalidAttrNumber ||
-		!owner_exists(catalog->organizations,
-					  psprintf("SELECT FROM %s WHERE id = $1 AND \"requireGatewayPools\"",
-							   catalog_name(catalog->organizations)), org))
+	if (org == NULL || !policy_requires_pools(catalog, org))
 		return;
 
 	ereport(ERROR,
@@ -200,7 +231,8 @@ warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
  * UPDATE, row, of a consumer
  *
  * A newly set pool belongs to the organization of the row, whose plan has
- * gateway pools; a newly set gateway is not against the organization's policy.
+ * gateway pools; a newly set gateway is not against the organization's policy.  A
+ * row with a pool does not move to another organization.
  */
 Datum
 gateway_pool_consumer_enforce(PG_FUNCTION_ARGS)
@@ -210,20 +242,26 @@ gateway_pool_consumer_enforce(PG_FUNCTION_ARGS)
 	Route		route;
 	pg_uuid_t  *org;
 
-	if (!read_route(call, &route))
+	if (!read_route(call, &route) && !may_change_org(call, &route))
 		return PointerGetDatum(NULL);
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	require_consumer(call, &route, &catalog);
+
+	if (!route.sets_pool && !route.sets_gateway)
+	{
+		require_same_org_kept(call, &route, &catalog);
+		return PointerGetDatum(NULL);
+	}
 
 	/* Another trigger may have set the other one after ours had cleared it. */
 	if (route.pool != NULL && route.gateway != NULL)
 		refuse_both(call);
 
-	org = org_of_row(call, &route);
+	org = org_of_row(call, &route, trigger_new_row(call));
 	if (route.sets_pool)
 	{
 		same_org_require(call->tg_relation, org, same_org_lock(catalog.pools, route.pool),
-						 "The pool must exist and belong to the organization of the row.");
+						 SAME_ORG_DETAIL);
 		entitlement_require(&catalog, org);
 		warn_if_none_eligible(&catalog, route.pool);
 	}

@@ -1,21 +1,27 @@
 /*
  * consumers.c
- *		The columns that reference gateway_pools.
+ *		The columns that reference gateway_pools, and how they are registered.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/table.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "consumers.h"
+
+PG_FUNCTION_INFO_V1(gateway_pool_consumers);
 
 /* By name, so that a message reads the same in every database. */
 static int
@@ -152,4 +158,109 @@ consumers_include(const PoolCatalog *catalog, Relation relation, AttrNumber colu
 				return true;
 	}
 	return false;
+}
+
+/* Whether a trigger calls the function of ours that has this name. */
+static bool
+calls(const PoolCatalog *catalog, Oid function, const char *name)
+{
+	char	   *called = get_func_name(function);
+
+	return called != NULL && strcmp(called, name) == 0 && get_func_namespace(function) == catalog->schema;
+}
+
+/* consumers_registration tells what triggers of ours are on a consumer, and with what arguments. */
+Registration
+consumers_registration(const PoolCatalog *catalog, const PoolConsumer *consumer)
+{
+	Registration registration = {0};
+	Relation	relation = relation_open(consumer->relation, AccessShareLock);
+	/* A copy: looking up functions may rebuild the relcache's entry. */
+	TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (trigger->tgnargs != 3 || strcmp(trigger->tgargs[0], consumer->column_name) != 0)
+			continue;
+		if (calls(catalog, trigger->tgfoid, "pool_consumer_route"))
+			registration.routed = true;
+		if (calls(catalog, trigger->tgfoid, "pool_consumer_enforce"))
+		{
+			registration.enforced = true;
+			registration.gateway_column = trigger->tgargs[1];
+			registration.org_query = trigger->tgargs[2];
+		}
+	}
+	relation_close(relation, AccessShareLock);
+	return registration;
+}
+
+/* The next of the arguments of a trigger, which pg_trigger holds each with its end; NULL after the last. */
+static const char *
+next_argument(const char *argument, const bytea *arguments)
+{
+	const char *end = VARDATA_ANY(arguments) + VARSIZE_ANY_EXHDR(arguments);
+
+	argument = argument == NULL ? VARDATA_ANY(arguments) : argument + strlen(argument) + 1;
+	return argument < end ? argument : NULL;
+}
+
+static void
+emit_registration(FunctionCallInfo fcinfo, HeapTuple trigger, TupleDesc columns)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		is_null;
+	Datum		stored = heap_getattr(trigger, Anum_pg_trigger_tgargs, columns, &is_null);
+	const bytea *arguments = is_null ? NULL : DatumGetByteaPP(stored);
+	const char *argument = NULL;
+	Datum		values[4];
+	bool		nulls[4] = {0};
+
+	if (arguments == NULL || ((Form_pg_trigger) GETSTRUCT(trigger))->tgnargs != 3)
+		return;
+	values[0] = ObjectIdGetDatum(((Form_pg_trigger) GETSTRUCT(trigger))->tgrelid);
+	for (int i = 1; i < 4; i++)
+	{
+		argument = next_argument(argument, arguments);
+		if (argument == NULL)
+			return;
+		nulls[i] = argument[0] == '\0';
+		values[i] = i < 3 ? DirectFunctionCall1(namein, CStringGetDatum(argument)) : CStringGetTextDatum(argument);
+	}
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/*
+ * gateway_pool_consumers() returns (consumer regclass, pool_column name,
+ * gateway_column name, org_query text)
+ *
+ * What is registered: the triggers that enforce the rules on consumers, whether
+ * or not the columns are still there.
+ */
+Datum
+gateway_pool_consumers(PG_FUNCTION_ARGS)
+{
+	Relation	triggers;
+	SysScanDesc scan;
+	HeapTuple	trigger;
+	PoolCatalog catalog;
+
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	init_materialized_result(fcinfo);
+	triggers = table_open(TriggerRelationId, AccessShareLock);
+	scan = systable_beginscan(triggers, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(trigger = systable_getnext(scan)))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(trigger);
+
+		/* Those of a partition are its parent's. */
+		if (!form->tgisinternal && !OidIsValid(form->tgparentid) &&
+			calls(&catalog, form->tgfoid, "pool_consumer_enforce"))
+			emit_registration(fcinfo, trigger, RelationGetDescr(triggers));
+	}
+	systable_endscan(scan);
+	table_close(triggers, AccessShareLock);
+	return (Datum) 0;
 }

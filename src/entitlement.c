@@ -1,11 +1,12 @@
 /*
  * entitlement.c
- *		What an organization's plan allows.
+ *		What an organization's plan allows, and what its policy demands.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "executor/spi.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "argument.h"
@@ -15,6 +16,7 @@
 #include "settings.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_plan);
+PG_FUNCTION_INFO_V1(gateway_pool_requires_pools);
 
 /* A column of the row read last, or "absent" where it is null. */
 static int32
@@ -82,6 +84,33 @@ entitlement_require(const PoolCatalog *catalog, const pg_uuid_t *org)
 					 catalog_name(catalog->pools)),
 			 catalog_error_constraint(catalog->pools, "gateway_pools_entitlement")));
 	return entitlement;			/* keeps the compiler quiet */
+}
+
+/*
+ * policy_requires_pools tells whether an organization requires gateway pools in
+ * place of single gateways; where the host has no such policy, none does.
+ */
+bool
+policy_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org)
+{
+	return get_attnum(catalog->organizations, "requireGatewayPools") != InvalidAttrNumber &&
+		owner_exists(catalog->organizations,
+					 psprintf("SELECT FROM %s WHERE id = $1 AND \"requireGatewayPools\"",
+							  catalog_name(catalog->organizations)), org);
+}
+
+/*
+ * organization_requires_gateway_pools(org_id uuid) returns boolean: that policy.
+ * Needs SELECT on gateway_pools.
+ */
+Datum
+gateway_pool_requires_pools(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+
+	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_require_privilege(catalog.pools, ACL_SELECT);
+	PG_RETURN_BOOL(policy_requires_pools(&catalog, argument_uuid(fcinfo, 0, "org_id")));
 }
 
 /*

@@ -19,6 +19,7 @@ typedef struct Entitlement
 } Entitlement;
 
 extern Entitlement entitlement_read(const PoolCatalog *catalog, const pg_uuid_t *org);
+extern bool policy_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org);
 extern Entitlement entitlement_require(const PoolCatalog *catalog, const pg_uuid_t *org);
 
 #endif							/* GATEWAY_POOL_ENTITLEMENT_H */

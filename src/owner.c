@@ -119,6 +119,24 @@ owner_write(SPIPlanPtr plan, Datum *values)
 	return execute(plan, values, false, true);
 }
 
+/* owner_first_id returns the id in the first column of the first row of the query before, or NULL. */
+pg_uuid_t *
+owner_first_id(MemoryContext context)
+{
+	pg_uuid_t  *id = NULL;
+	bool		is_null = true;
+	Datum		value = 0;
+
+	if (SPI_processed > 0)
+		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
+	if (!is_null)
+	{
+		id = MemoryContextAlloc(context, sizeof(pg_uuid_t));
+		*id = *DatumGetUUIDP(value);
+	}
+	return id;
+}
+
 /* owner_end ends what owner_begin began. */
 void
 owner_end(const OwnerScope *scope)

@@ -1,15 +1,12 @@
 /*
  * same_org.h
- *		Which organization a row belongs to, held while it is compared.
+ *		Which organization a pool or gateway belongs to, held while it is compared.
  */
 #ifndef GATEWAY_POOL_SAME_ORG_H
 #define GATEWAY_POOL_SAME_ORG_H
 
 #include "catalog.h"
-#include "owner.h"
 
-extern SPIPlanPtr same_org_plan(Oid relation, const char *org_query);
-extern pg_uuid_t *same_org_of_row(SPIPlanPtr plan, Datum row, MemoryContext context);
 extern pg_uuid_t *same_org_lock(Oid relation, const pg_uuid_t *id);
 extern void same_org_require(Relation relation, const pg_uuid_t *left, const pg_uuid_t *right,
 							 const char *detail);

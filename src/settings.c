@@ -7,11 +7,17 @@
 #include <limits.h>
 
 #include "datatype/timestamp.h"
+#include "mb/pg_wchar.h"
 
 #include "compat.h"
 #include "network_list.h"
 #include "settings.h"
 
+/* More than that no actor has, its end included. */
+#define ACTOR_SIZE 257
+
+char	   *setting_actor = "";
+int			setting_audit_retention = -1;
 bool		setting_default_entitlement = false;
 int			setting_event_retention = 30 * SECS_PER_DAY;
 int			setting_heartbeat_grace = 30;
@@ -74,10 +80,45 @@ assign_denied_networks(const char *value, void *extra)
 	denied_networks = extra;
 }
 
+/* What everybody may set, and others read, has no character that is not printed, and is short. */
+static bool
+check_actor(char **value, void **extra, GucSource source)
+{
+	if (strlen(*value) >= ACTOR_SIZE)
+	{
+		GUC_check_errdetail("An actor has at most %d bytes.", ACTOR_SIZE - 1);
+		return false;
+	}
+	for (const unsigned char *c = (const unsigned char *) *value; *c != '\0'; c++)
+		/* U+0080 to U+009F, too, which some terminals obey. */
+		if (*c < ' ' || *c == 0x7f || (GetDatabaseEncoding() == PG_UTF8 && c[0] == 0xc2 && c[1] < 0xa0))
+		{
+			GUC_check_errdetail("An actor has no control characters.");
+			return false;
+		}
+	return true;
+}
+
 /* Defines every setting and reserves the prefix; called once a process. */
 void
 settings_init(void)
 {
+	DefineCustomStringVariable("gateway_pool.actor",
+							   "Who is behind the session, as gateway_pool_audit_logs tells it.",
+							   "Not verified: any user may set it to anything.",
+							   &setting_actor,
+							   "",
+							   PGC_USERSET, 0,
+							   check_actor, NULL, NULL);
+
+	DefineCustomIntVariable("gateway_pool.audit_retention",
+							"Time for which rows of gateway_pool_audit_logs are kept; -1 is for ever.",
+							NULL,
+							&setting_audit_retention,
+							-1, -1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
 	DefineCustomBoolVariable("gateway_pool.default_entitlement",
 							 "Lets organizations without a row in gateway_pool_entitlements use gateway pools.",
 							 NULL,

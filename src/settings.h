@@ -10,6 +10,8 @@
 
 struct sockaddr;
 
+extern char *setting_actor;
+extern int	setting_audit_retention;	/* seconds, or -1 for ever */
 extern bool setting_default_entitlement;
 extern int	setting_event_retention;	/* seconds */
 extern int	setting_heartbeat_grace;	/* seconds */

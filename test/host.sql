@@ -495,9 +495,9 @@ BEGIN
 END
 $function$;
 
--- Makes two more tables that can refer to a pool, in ways that identity_kubernetes_auths does not:
--- app_connections by a key that restricts, resource_kubernetes_auths by one that is checked at commit.
--- The latter belongs to a gateway by way of resource_auth_methods. Needs gateway_pools. The host has no
+-- Makes more tables that can refer to a pool, in ways that identity_kubernetes_auths does not:
+-- app_connections by a key that restricts, resource_kubernetes_auths by one that is checked at commit,
+-- identity_auth_templates by one that sets NULL, dynamic_secrets not yet. The second belongs to a gateway by way of resource_auth_methods. Needs gateway_pools. The host has no
 -- foreign key on app_connections."gatewayId", although gateways_v2 is meant; gateway_key adds one.
 CREATE OR REPLACE FUNCTION host_test.make_other_consumers(
     target name DEFAULT 'app', gateway_key boolean DEFAULT false)
@@ -578,6 +578,46 @@ BEGIN
             ON %1$I.resource_kubernetes_auths ("gatewayPoolId") WHERE "gatewayPoolId" IS NOT NULL;
     $sql$, target);
     PERFORM host_test.create_on_update_trigger(target, 'resource_kubernetes_auths');
+
+    -- Its organization is two joins away; "gatewayId" is of the retired generation.
+    EXECUTE format($sql$
+        CREATE TABLE %1$I.projects (
+            id varchar(36) PRIMARY KEY DEFAULT gen_random_uuid(),
+            name varchar(255) NOT NULL,
+            "orgId" uuid NOT NULL REFERENCES %1$I.organizations (id) ON DELETE CASCADE);
+        CREATE TABLE %1$I.secret_folders (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            name varchar(255) NOT NULL,
+            "projectId" varchar(36) NOT NULL REFERENCES %1$I.projects (id) ON DELETE CASCADE);
+        CREATE TABLE %1$I.dynamic_secrets (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            name varchar(255) NOT NULL,
+            type varchar(255) NOT NULL,
+            "folderId" uuid NOT NULL REFERENCES %1$I.secret_folders (id) ON DELETE CASCADE,
+            "gatewayId" uuid NULL REFERENCES %1$I.gateways (id) ON DELETE SET NULL,
+            "gatewayV2Id" uuid NULL REFERENCES %1$I.gateways_v2 (id) ON DELETE SET NULL,
+            "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP);
+    $sql$, target);
+    PERFORM host_test.create_on_update_trigger(target, 'dynamic_secrets');
+
+    -- Three gateway columns, whose keys and indexes are the host's.
+    EXECUTE format($sql$
+        CREATE TABLE %1$I.identity_auth_templates (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            name varchar(64) NOT NULL,
+            "orgId" uuid NOT NULL REFERENCES %1$I.organizations (id) ON DELETE CASCADE,
+            "authMethod" varchar(255) NOT NULL,
+            "gatewayId" uuid NULL REFERENCES %1$I.gateways (id) ON DELETE SET NULL,
+            "gatewayV2Id" uuid NULL REFERENCES %1$I.gateways_v2 (id) ON DELETE SET NULL,
+            "gatewayPoolId" uuid NULL,
+            "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP);
+        ALTER TABLE %1$I.identity_auth_templates ADD CONSTRAINT identity_auth_templates_gatewaypoolid_foreign
+            FOREIGN KEY ("gatewayPoolId") REFERENCES %1$I.gateway_pools (id) ON DELETE SET NULL;
+        CREATE INDEX identity_auth_templates_gatewaypoolid_index ON %1$I.identity_auth_templates ("gatewayPoolId");
+    $sql$, target);
+    PERFORM host_test.create_on_update_trigger(target, 'identity_auth_templates');
     PERFORM host_test.end_role(before);
 END
 $function$;

@@ -38,6 +38,21 @@ COMMENT ON FUNCTION pool_consumer_enforce() IS
     'trigger on a consumer: same organization and plan of a newly set pool, policy of a newly set gateway; '
     'arguments as of pool_consumer_route()';
 
+CREATE FUNCTION pool_consumer_audit() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_consumer_audit';
+COMMENT ON FUNCTION pool_consumer_audit() IS
+    'trigger on a consumer: records in gateway_pool_audit_logs which row got or lost its pool; argument: pool column';
+
+CREATE FUNCTION gateway_pools_audit() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pools_audit';
+COMMENT ON FUNCTION gateway_pools_audit() IS
+    'trigger on gateway_pools, gateway_pool_memberships and gateway_states: records changes in gateway_pool_audit_logs';
+
+CREATE FUNCTION gateway_pool_audit_logs_refuse() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_audit_refuse';
+COMMENT ON FUNCTION gateway_pool_audit_logs_refuse() IS
+    'trigger on gateway_pool_audit_logs: rows are written by triggers and pruned by the worker, and not changed otherwise';
+
 CREATE FUNCTION gateway_pools_tell() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pools_tell';
 COMMENT ON FUNCTION gateway_pools_tell() IS

@@ -12,6 +12,11 @@ CREATE FUNCTION get_gateway_pool_plan(
 COMMENT ON FUNCTION get_gateway_pool_plan(uuid) IS
     'what an organization''s plan allows by now and how many pools it has; a limit of -1 is none';
 
+CREATE FUNCTION organization_requires_gateway_pools(org_id uuid) RETURNS boolean
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_requires_pools';
+COMMENT ON FUNCTION organization_requires_gateway_pools(uuid) IS
+    'whether the policy of an organization, "requireGatewayPools", forbids to set a single gateway newly';
+
 CREATE FUNCTION require_gateway_pool_plan(org_id uuid, of_members boolean, privilege text) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_plan';
 COMMENT ON FUNCTION require_gateway_pool_plan(uuid, boolean, text) IS

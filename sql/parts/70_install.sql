@@ -120,6 +120,18 @@ AS $$
     ('gateway_health_events', 'reason', 'text', '', NULL),
     ('gateway_health_events', 'occurredAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
+    ('gateway_pool_audit_logs', NULL, NULL, NULL,
+        'who changed what of pools, members, states, consumers and privileges; append-only, kept for gateway_pool.audit_retention'),
+    ('gateway_pool_audit_logs', 'id', 'bigint',
+        'GENERATED ALWAYS AS IDENTITY CONSTRAINT gateway_pool_audit_logs_pkey PRIMARY KEY', NULL),
+    ('gateway_pool_audit_logs', 'orgId', 'uuid', '', 'no foreign key: the record outlives the organization; NULL is nobody''s'),
+    ('gateway_pool_audit_logs', 'eventType', 'text', 'NOT NULL', 'what was done, such as gateway-pool-create'),
+    ('gateway_pool_audit_logs', 'actor', 'text', '', 'the setting gateway_pool.actor, as the session said: not verified'),
+    ('gateway_pool_audit_logs', 'sessionUser', 'text', '', 'the role that had logged in'),
+    ('gateway_pool_audit_logs', 'currentUser', 'text', '', 'the role that the session was in, by SET ROLE'),
+    ('gateway_pool_audit_logs', 'eventMetadata', 'jsonb', 'NOT NULL', 'ids and names as they were'),
+    ('gateway_pool_audit_logs', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
+
     ('gateway_probes', NULL, NULL, NULL, 'how to connect to a gateway to see whether it is up; NULL is the setting''s'),
     ('gateway_probes', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_probes_pkey PRIMARY KEY', NULL),
     ('gateway_probes', 'protocol', 'text',
@@ -174,7 +186,6 @@ AS $$
                '@extschema@'::regnamespace AS namespace,
                to_regprocedure('@extschema@.on_update_timestamp()') AS touch,
                (SELECT c.relname::text FROM pg_class c WHERE c.oid = gateways) AS gateways_name,
-               (SELECT c.relname::text FROM pg_class c WHERE c.oid = kubernetes_auths) AS kubernetes_name,
                (SELECT k.confrelid::regclass
                   FROM pg_constraint k
                   JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
@@ -191,31 +202,25 @@ AS $$
                format('COMMENT ON %s %s.%I%s IS %L', CASE WHEN c.attribute IS NULL THEN 'TABLE' ELSE 'COLUMN' END,
                       h.schema, c.relation, '.' || quote_ident(c.attribute), c.comment) AS comment_command
           FROM host h
-         CROSS JOIN (SELECT * FROM @extschema@.gateway_pool_columns()
-                      UNION ALL
-                     SELECT 1000, h.kubernetes_name, 'gatewayPoolId', 'uuid', '',
-                            'the pool through which the cluster is reached, in place of one gateway'
-                       FROM host h WHERE h.kubernetes_name IS NOT NULL) c
+         CROSS JOIN @extschema@.gateway_pool_columns() c
           LEFT JOIN pg_class t ON t.relnamespace = h.namespace AND t.relname = c.relation AND t.relkind = 'r'
     ),
     -- Their names are those that the host's migrations give.
     keys (place, kind, relation, attributes, referenced, action) AS (
-        SELECT k.* FROM host h CROSS JOIN LATERAL (VALUES
+        SELECT k.* FROM (VALUES
         (1, 'unique key', 'gateway_pools', ARRAY['orgId', 'name'], NULL::regclass, NULL),
         (2, 'unique key', 'gateway_pool_memberships', ARRAY['gatewayPoolId', 'gatewayId'], NULL, NULL),
         (3, 'index', 'gateway_pool_memberships', ARRAY['gatewayId'], NULL, NULL),
-        (4, 'index', h.kubernetes_name, ARRAY['gatewayPoolId'], NULL, NULL),
         (4, 'index', 'gateway_health_events', ARRAY['gatewayId'], NULL, NULL),
+        (4, 'index', 'gateway_pool_audit_logs', ARRAY['orgId'], NULL, NULL),
         (5, 'foreign key', 'gateway_pools', ARRAY['orgId'], organizations, 'CASCADE'),
         (6, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayPoolId'], NULL, 'CASCADE'),
         (7, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayId'], gateways, 'CASCADE'),
         (8, 'foreign key', 'gateway_pool_entitlements', ARRAY['orgId'], organizations, 'CASCADE'),
         (9, 'foreign key', 'gateway_states', ARRAY['gatewayId'], gateways, 'CASCADE'),
         (10, 'foreign key', 'gateway_probes', ARRAY['gatewayId'], gateways, 'CASCADE'),
-        (11, 'foreign key', 'gateway_health', ARRAY['gatewayId'], gateways, 'CASCADE'),
-        (12, 'foreign key', h.kubernetes_name, ARRAY['gatewayPoolId'], NULL, 'SET NULL')
+        (11, 'foreign key', 'gateway_health', ARRAY['gatewayId'], gateways, 'CASCADE')
         ) k (place, kind, relation, attributes, referenced, action)
-         WHERE k.relation IS NOT NULL
     ),
     named_keys AS (
         SELECT k.*, format('%s.%I', h.schema, k.relation) AS table_name, t.oid AS table_oid,
@@ -241,8 +246,6 @@ AS $$
             'gateway_pool_memberships_enforce()'),
         (6, 'gateway_probes', 'GatewayPools_enforce', 'BEFORE INSERT OR UPDATE', 'ROW', 'gateway_probes_enforce()'),
         (7, h.gateways_name, 'GatewayPools_refuse_move', 'BEFORE UPDATE', 'ROW', 'gateway_pools_refuse_move()'),
-        (8, h.kubernetes_name, 'GatewayPools_route', 'BEFORE INSERT OR UPDATE', 'ROW', 'pool_consumer_route(%s)'),
-        (9, h.kubernetes_name, 'GatewayPools_enforce', 'AFTER INSERT OR UPDATE', 'ROW', 'pool_consumer_enforce(%s)'),
         (10, 'gateway_states', 'gateway_states_changedAt', 'BEFORE UPDATE', 'ROW', 'gateway_pool_set_timestamp(''changedAt'')'),
         (11, 'gateway_pools', 'gateway_pools_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
         (12, 'gateway_pool_memberships', 'gateway_pool_memberships_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
@@ -257,7 +260,17 @@ AS $$
         (21, 'gateway_probes', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
         (22, 'gateway_probes', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
         (23, h.gateways_name, 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pool_gateways_tell()'),
-        (24, h.gateways_name, 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pool_gateways_tell()')
+        (24, h.gateways_name, 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pool_gateways_tell()'),
+        (25, 'gateway_pools', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_audit()'),
+        (26, 'gateway_pools', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'gateway_pools_audit()'),
+        (27, 'gateway_pool_memberships', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_audit()'),
+        (28, 'gateway_pool_memberships', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'gateway_pools_audit()'),
+        (29, 'gateway_states', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_audit()'),
+        (30, 'gateway_states', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'gateway_pools_audit()'),
+        (31, 'gateway_pool_audit_logs', 'GatewayPools_refuse', 'BEFORE INSERT OR DELETE OR UPDATE', 'ROW',
+            'gateway_pool_audit_logs_refuse()'),
+        (32, 'gateway_pool_audit_logs', 'GatewayPools_refuse_truncate', 'BEFORE TRUNCATE', 'STATEMENT',
+            'gateway_pool_audit_logs_refuse()')
         ) t (place, relation, name, fires, level, function)
          WHERE t.relation IS NOT NULL
     ),
@@ -265,10 +278,7 @@ AS $$
         SELECT t.*, format('%s.%I', h.schema, t.relation) AS table_name,
                format('CREATE TRIGGER %I %s ON %s.%I FOR EACH %s EXECUTE FUNCTION %s.%s', t.name, t.fires, h.schema,
                       t.relation, t.level, h.schema,
-                      CASE WHEN t.function IS NOT NULL THEN
-                               replace(t.function, '%s', format('%L, %L, %L', 'gatewayPoolId', 'gatewayV2Id',
-                                   CASE WHEN h.identities IS NULL THEN ''
-                                        ELSE format('SELECT i."orgId" FROM %s i WHERE i.id = ($1)."identityId"', h.identities) END))
+                      CASE WHEN t.function IS NOT NULL THEN t.function
                            -- "updatedAt" by the host's function where it has one, never by two.
                            WHEN h.touch IS NOT NULL THEN 'on_update_timestamp()'
                            ELSE 'gateway_pool_set_timestamp(''updatedAt'')' END) AS definition,
@@ -326,6 +336,13 @@ AS $$
                CASE WHEN t.name_taken THEN format('DROP TRIGGER %I ON %s; ', t.name, t.table_name) ELSE '' END || t.definition ||
                CASE WHEN t.always THEN format('; ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.table_name, t.name) ELSE '' END
           FROM defined_triggers t
+         UNION ALL
+        SELECT CASE c.kind WHEN 'column' THEN 2 WHEN 'trigger' THEN 4 ELSE 3 END, 1000, c.kind, c.relation, c.name, c.present,
+               c.command
+          FROM host h
+         CROSS JOIN LATERAL @extschema@.gateway_pool_consumer_parts(kubernetes_auths, 'gatewayPoolId', 'gatewayV2Id',
+                   format('SELECT i."orgId" FROM %s i WHERE i.id = ($1)."identityId"', h.identities)) c
+         WHERE kubernetes_auths IS NOT NULL
       ) p
      ORDER BY p.stage, p.place
 $$;
@@ -333,17 +350,30 @@ COMMENT ON FUNCTION gateway_pool_parts(regclass, regclass, regclass) IS
     'used by install_gateway_pools() and check_gateway_pools(): every table, column, key, index and trigger '
     'that gateway pools consist of, whether it is there, and the command that makes it';
 
-CREATE FUNCTION lock_gateway_pool_tables(organizations regclass, gateways regclass, kubernetes_auths regclass)
+CREATE FUNCTION gateway_pool_tables() RETURNS regclass[]
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(array_agg(c.oid::regclass ORDER BY c.relname), '{}')
+      FROM pg_class c
+     WHERE c.relnamespace = '@extschema@'::regnamespace AND c.relkind = 'r'
+       AND c.relname IN (SELECT p.relation FROM @extschema@.gateway_pool_columns() p)
+$$;
+COMMENT ON FUNCTION gateway_pool_tables() IS
+    'used by functions that change tables: those of gateway pools that are there';
+
+CREATE FUNCTION lock_gateway_pool_tables(changed regclass[], referenced regclass[])
     RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    ours CONSTANT text :=
-        (SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname)
-           FROM pg_class c
-          WHERE c.relnamespace = '@extschema@'::regnamespace AND c.relkind = 'r'
-            AND c.relname IN (SELECT p.relation FROM @extschema@.gateway_pool_columns() p));
+    commands CONSTANT text[] :=
+        (SELECT array_agg(format('LOCK TABLE %s IN %s MODE', l.relations, l.mode) ORDER BY l.place)
+           FROM (VALUES (1, array_to_string(changed, ', '), 'ACCESS EXCLUSIVE'),
+                        (2, array_to_string(referenced, ', '), 'SHARE ROW EXCLUSIVE')) l (place, relations, mode)
+          WHERE l.relations <> '');
+    command text;
     give_up_at CONSTANT timestamptz :=
         clock_timestamp() + current_setting('lock_timeout')::interval;
 BEGIN
@@ -355,11 +385,10 @@ BEGIN
     END IF;
     LOOP
         BEGIN
-            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', kubernetes_auths);
-            EXECUTE format('LOCK TABLE %s, %s IN SHARE ROW EXCLUSIVE MODE', gateways, organizations);
-            IF ours IS NOT NULL THEN
-                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', ours);
-            END IF;
+            FOREACH command IN ARRAY commands
+            LOOP
+                EXECUTE command;
+            END LOOP;
             RETURN;
         EXCEPTION
             WHEN lock_not_available THEN
@@ -371,8 +400,9 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION lock_gateway_pool_tables(regclass, regclass, regclass) IS
-    'used by install_gateway_pools(): locks all tables that it changes, within lock_timeout and without deadlocks';
+COMMENT ON FUNCTION lock_gateway_pool_tables(regclass[], regclass[]) IS
+    'used by functions that change tables: locks those that they change, and those that these will reference, within '
+    'lock_timeout and without deadlocks';
 
 CREATE FUNCTION install_gateway_pools(
     organizations regclass DEFAULT NULL,
@@ -445,7 +475,8 @@ BEGIN
         IF (SELECT s.setting::int NOT BETWEEN 1 AND 5000 FROM pg_settings s WHERE s.name = 'lock_timeout') THEN
             PERFORM set_config('lock_timeout', '5s', true);
         END IF;
-        PERFORM @extschema@.lock_gateway_pool_tables(organizations, gateways, kubernetes_auths);
+        PERFORM @extschema@.lock_gateway_pool_tables(kubernetes_auths || @extschema@.gateway_pool_tables(),
+                                                     ARRAY[gateways, organizations]);
 
         -- A superuser must not evaluate what an owner defined: every column that
         -- a key or an index will be on is of exactly the server's own type.
@@ -573,6 +604,7 @@ BEGIN
         @extschema@.gateway_probes,
         @extschema@.gateway_health,
         @extschema@.gateway_health_events,
+        @extschema@.gateway_pool_audit_logs,
         @extschema@.gateway_states,
         @extschema@.gateway_pool_entitlements,
         @extschema@.gateway_pool_memberships,

@@ -5,7 +5,13 @@ CREATE FUNCTION gateway_pool_row_problems()
     RETURNS TABLE (problem text, object text, detail text, remedy text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_row_problems';
 COMMENT ON FUNCTION gateway_pool_row_problems() IS
-    'used by check_gateway_pools(): what is wrong with the rows, read as the owners of the tables';
+    'used by check_gateway_pools(): what is wrong with the rows of gateway pools, read as the owners of the tables';
+
+CREATE FUNCTION gateway_pool_consumer_problems(consumer regclass, pool_column name)
+    RETURNS TABLE (problem text, object text, detail text, remedy text)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_consumer_problems';
+COMMENT ON FUNCTION gateway_pool_consumer_problems(regclass, name) IS
+    'used by check_gateway_pools(): what is wrong with the rows of a consumer, read as its owner';
 
 CREATE FUNCTION check_gateway_pools()
     RETURNS TABLE (problem text, object text, detail text, remedy text)
@@ -15,6 +21,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     install CONSTANT text := 'Call @extschema@.install_gateway_pools().';
+    consumer record;
 BEGIN
     IF to_regclass('@extschema@.gateway_pools') IS NULL
        AND to_regclass('@extschema@.gateway_pool_memberships') IS NULL THEN
@@ -59,19 +66,42 @@ BEGIN
         WHEN object_not_in_prerequisite_state THEN
             RETURN;
     END;
-    BEGIN
-        RETURN QUERY SELECT * FROM @extschema@.gateway_pool_row_problems();
-    EXCEPTION
-        WHEN insufficient_privilege THEN
-            RAISE;
-        -- Such as a consumer's query that names a table by a former name.
-        WHEN OTHERS THEN
-            problem := 'rows not checked';
-            object := 'schema @extschema@';
-            detail := SQLERRM;
-            remedy := install;
-            RETURN NEXT;
-    END;
+
+    RETURN QUERY
+        SELECT p.kind || ' missing', p.relation, p.name,
+               format('Call %s.register_pool_consumer(%L, %L, %s, %s).', '@extschema@', c.consumer, c.pool_column,
+                      quote_nullable(c.gateway_column), quote_nullable(c.org_query))
+          FROM @extschema@.gateway_pool_host_tables() h
+         CROSS JOIN @extschema@.gateway_pool_consumers() c
+         CROSS JOIN LATERAL @extschema@.gateway_pool_consumer_parts(c.consumer, c.pool_column, c.gateway_column, c.org_query) p
+         WHERE NOT p.present AND c.consumer IS DISTINCT FROM h.kubernetes_auths
+         ORDER BY 2, 1, 3;
+
+    RETURN QUERY SELECT * FROM @extschema@.gateway_pool_row_problems();
+
+    FOR consumer IN
+        SELECT k.conrelid::regclass AS relation, a.attname, k.conrelid = h.kubernetes_auths AS is_kubernetes
+          FROM @extschema@.gateway_pool_host_tables() h
+         CROSS JOIN pg_constraint k
+          JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
+         WHERE k.contype = 'f' AND k.conparentid = 0
+           AND k.confrelid = '@extschema@.gateway_pools'::regclass
+           AND k.conrelid <> '@extschema@.gateway_pool_memberships'::regclass
+         ORDER BY k.conrelid::regclass::text, a.attname
+    LOOP
+        BEGIN
+            RETURN QUERY SELECT * FROM @extschema@.gateway_pool_consumer_problems(consumer.relation, consumer.attname);
+        EXCEPTION
+            -- Such as a query that names a table by a former name.
+            WHEN OTHERS THEN
+                problem := 'rows not checked';
+                object := format('%s.%I', consumer.relation, consumer.attname);
+                detail := SQLERRM;
+                remedy := CASE WHEN consumer.is_kubernetes THEN install
+                               ELSE 'Call @extschema@.register_pool_consumer() with an org_query that works.' END;
+                RETURN NEXT;
+        END;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION check_gateway_pools() IS

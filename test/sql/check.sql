@@ -58,13 +58,16 @@ DROP TABLE gateway_states;
 SELECT problem, object, detail FROM check_gateway_pools();
 ROLLBACK;
 
--- A consumer without triggers; with them, it is none.
+-- A consumer that is not registered; registered, it is none; one whose query fails hides nothing of the others.
 BEGIN;
 SELECT host_test.make_other_consumers('app');
 SELECT * FROM check_gateway_pools();
-CREATE TRIGGER route BEFORE INSERT OR UPDATE ON app_connections FOR EACH ROW EXECUTE FUNCTION pool_consumer_route('gatewayPoolId', 'gatewayId', '');
-CREATE TRIGGER "Enforce" AFTER INSERT OR UPDATE ON app_connections FOR EACH ROW EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', 'gatewayId', '');
+SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId');
 SELECT problem, object FROM check_gateway_pools();
+SELECT register_pool_consumer('identity_auth_templates', 'gatewayPoolId', 'gatewayV2Id', 'SELECT t."orgId" FROM identity_auth_templates t WHERE t.id = ($1).id');
+INSERT INTO identity_auth_templates (name, "orgId", "authMethod", "gatewayPoolId") SELECT 't', "orgId", 'k', id FROM gateway_pools LIMIT 1;
+ALTER TABLE identity_auth_templates RENAME TO templates;
+SELECT * FROM check_gateway_pools();
 ROLLBACK;
 
 -- Not everybody may look.

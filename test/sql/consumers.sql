@@ -130,10 +130,7 @@ SELECT written('- - -', 'y', NULL);
 -- Another table as a consumer: its triggers name its columns and its organization
 --
 SELECT host_test.make_other_consumers('app');
-CREATE TRIGGER "GatewayPools_route" BEFORE INSERT OR UPDATE ON app_connections FOR EACH ROW
-    EXECUTE FUNCTION pool_consumer_route('gatewayPoolId', 'gatewayId', '');
-CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON app_connections FOR EACH ROW
-    EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', 'gatewayId', '');
+SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId');
 SET client_min_messages = error;
 SELECT host_test.add_app_connection('app', :acme, 'db', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000f1');
 RESET client_min_messages;

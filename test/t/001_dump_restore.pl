@@ -35,18 +35,12 @@ sub make_original
         SELECT host_test.make_other_consumers('$schema', true);
         ALTER DATABASE "$name" SET search_path = "$schema", host_test});
     $db->as('app_owner')->value(qq{
-        CREATE TRIGGER "GatewayPools_route" BEFORE INSERT OR UPDATE ON app_connections
-            FOR EACH ROW EXECUTE FUNCTION pool_consumer_route('gatewayPoolId', 'gatewayId', '');
-        CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON app_connections
-            FOR EACH ROW EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', 'gatewayId', '');
-        CREATE TRIGGER "GatewayPools_route" BEFORE INSERT OR UPDATE ON resource_kubernetes_auths
-            FOR EACH ROW EXECUTE FUNCTION pool_consumer_route('gatewayPoolId', 'gatewayV2Id',
-                'SELECT g."orgId" FROM "$schema".resource_auth_methods m
-                   JOIN "$schema".gateways_v2 g ON g.id = m."gatewayId" WHERE m.id = (\$1)."authMethodId"');
-        CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON resource_kubernetes_auths
-            FOR EACH ROW EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', 'gatewayV2Id',
-                'SELECT g."orgId" FROM "$schema".resource_auth_methods m
-                   JOIN "$schema".gateways_v2 g ON g.id = m."gatewayId" WHERE m.id = (\$1)."authMethodId"')});
+        SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId'),
+               register_pool_consumer('identity_auth_templates', gateway_column => 'gatewayV2Id'),
+               register_pool_consumer('dynamic_secrets', 'gatewayPoolId', 'gatewayV2Id', 'SELECT p."orgId" FROM secret_folders f
+                   JOIN projects p ON p.id = f."projectId" WHERE f.id = (\$1)."folderId"'),
+               register_pool_consumer('resource_kubernetes_auths', 'gatewayPoolId', 'gatewayV2Id', 'SELECT g."orgId"
+                   FROM resource_auth_methods m JOIN gateways_v2 g ON g.id = m."gatewayId" WHERE m.id = (\$1)."authMethodId"')});
 
     # Rows.  Gateways live as long as the test may take.
     $db->value(qq{

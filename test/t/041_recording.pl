@@ -203,16 +203,27 @@ subtest 'gateways that come and go' => sub {
     is($db->events($last), "g7 unknown healthy probe up\ng7 healthy unhealthy probe down: refused", 'nothing else happened');
 };
 
-subtest 'old events' => sub {
+subtest 'old events, and old rows of the audit log' => sub {
     my $last = $db->last_event;
+    my $logged = $db->value('SELECT count(*) FROM gateway_pool_audit_logs');
 
     $db->value(qq{INSERT INTO gateway_health_events (id, "gatewayId", "orgId", "gatewayName", "oldStatus", "newStatus", reason, "occurredAt")
         OVERRIDING SYSTEM VALUE SELECT -n, gen_random_uuid(), '$acme', 'old', 'healthy', 'unhealthy', 'long ago', now() - interval '40 days'
         FROM generate_series(1, 1700) n});
+    $db->value(qq{SET session_replication_role = replica;
+        INSERT INTO gateway_pool_audit_logs (id, "orgId", "eventType", "eventMetadata", "createdAt") OVERRIDING SYSTEM VALUE
+        SELECT -n, '$acme', 'gateway-pool-create', '{}', now() - interval '40 days' FROM generate_series(1, 1700) n;
+        RESET session_replication_role});
     $node->restart;
     $db->reconnect;
     $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_health_events WHERE id < 0)}, 'are pruned');
     $db->shows(qq{SELECT min(id), max(id) FROM gateway_health_events WHERE id <= $last}, "1|$last", 'those that are not old stay');
+    $db->shows('SELECT count(*) FROM gateway_pool_audit_logs', $logged + 1700, 'the audit log is kept for ever');
+    $node->append_conf('postgresql.conf', 'gateway_pool.audit_retention = 30d');
+    $node->restart;
+    $db->reconnect;
+    $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_pool_audit_logs WHERE id < 0)}, 'unless told otherwise');
+    $db->shows('SELECT count(*) > 0, count(*) FROM gateway_pool_audit_logs', "t|$logged", 'and what is not old stays');
 };
 
 # What the tables, their indexes and the sequence are in files, and what was written to them.

@@ -1,0 +1,257 @@
+/*
+ * audit.c
+ *		The record of who changed what: rows of gateway_pool_audit_logs.
+ *
+ * They are written here alone, in the transaction of the change, as the owner of
+ * the table; its trigger refuses every other change of it.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "argument.h"
+#include "audit.h"
+#include "owner.h"
+#include "settings.h"
+#include "trigger_row.h"
+
+PG_FUNCTION_INFO_V1(gateway_pool_audit_refuse);
+
+/* Rows that are pruned at once. */
+#define PRUNE_MAX 1000
+
+/* This process is writing the table, by the statement that runs. */
+static bool writing = false;
+
+/*
+ * What was deleted by this transaction, and how it was called: a cascade that
+ * ends what hung on it comes after its row has gone.
+ */
+typedef struct DeletedRow
+{
+	pg_uuid_t	id;				/* the key */
+	pg_uuid_t	org_id;
+	char	   *name;
+} DeletedRow;
+
+static HTAB *deleted = NULL;
+
+/* The memory of the transaction, and with it the table, goes. */
+static void
+forget_deleted(void *arg)
+{
+	deleted = NULL;
+}
+
+/*
+ * audit_remember_deleted notes how a pool or gateway that is being deleted was
+ * called, until the end of the transaction.
+ */
+void
+audit_remember_deleted(const pg_uuid_t *id, const pg_uuid_t *org_id, const char *name)
+{
+	DeletedRow *row;
+
+	if (id == NULL || org_id == NULL)
+		return;
+	if (deleted == NULL)
+	{
+		HASHCTL		control = {
+			.keysize = sizeof(pg_uuid_t),
+			.entrysize = sizeof(DeletedRow),
+			.hcxt = TopTransactionContext
+		};
+		MemoryContextCallback *callback = MemoryContextAllocZero(TopTransactionContext, sizeof(MemoryContextCallback));
+
+		callback->func = forget_deleted;
+		deleted = hash_create("deleted pools and gateways", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		MemoryContextRegisterResetCallback(TopTransactionContext, callback);
+	}
+	row = hash_search(deleted, id, HASH_ENTER, NULL);
+	row->org_id = *org_id;
+	row->name = MemoryContextStrdup(TopTransactionContext, name == NULL ? "" : name);
+}
+
+/*
+ * audit_name tells how a pool or a gateway is called by now, or was when this
+ * transaction deleted it.
+ */
+AuditName
+audit_name(Oid relation, const pg_uuid_t *id)
+{
+	MemoryContext context = CurrentMemoryContext;
+	AuditName	name = {NULL, NULL};
+	OwnerScope	scope;
+
+	if (id == NULL)
+		return name;
+	owner_begin(&scope, relation);
+	if (owner_query(psprintf("SELECT \"orgId\"::uuid, name::text FROM %s WHERE id = $1", catalog_name(relation)), id) > 0)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+
+		name.name = value == NULL ? NULL : MemoryContextStrdup(context, value);
+		name.org_id = owner_first_id(context);
+	}
+	owner_end(&scope);
+	if (name.org_id == NULL && deleted != NULL)
+	{
+		const DeletedRow *row = hash_search(deleted, id, HASH_FIND, NULL);
+
+		if (row != NULL)
+			name = (AuditName) {row->name, &row->org_id};
+	}
+	return name;
+}
+
+/* audit_begin begins the metadata of a row: a JSON object. */
+void
+audit_begin(StringInfo metadata)
+{
+	initStringInfo(metadata);
+	appendStringInfoChar(metadata, '{');
+}
+
+static void
+put_key(StringInfo metadata, const char *key)
+{
+	if (metadata->len > 1)
+		appendStringInfoChar(metadata, ',');
+	escape_json(metadata, key);
+	appendStringInfoChar(metadata, ':');
+}
+
+/* audit_put adds a string, null for NULL. */
+void
+audit_put(StringInfo metadata, const char *key, const char *value)
+{
+	put_key(metadata, key);
+	if (value == NULL)
+		appendStringInfoString(metadata, "null");
+	else
+		escape_json(metadata, value);
+}
+
+/* audit_put_number adds a number. */
+void
+audit_put_number(StringInfo metadata, const char *key, int64 value)
+{
+	put_key(metadata, key);
+	appendStringInfo(metadata, INT64_FORMAT, value);
+}
+
+static Datum
+text_or_empty(const char *value)
+{
+	return CStringGetTextDatum(value == NULL ? "" : value);
+}
+
+/* Runs a statement on the table, past its trigger. */
+static uint64
+write_table(const char *sql, int count, Oid *types, Datum *values)
+{
+	uint64		rows = 0;
+
+	PG_TRY();
+	{
+		writing = true;
+		rows = owner_write(owner_prepare(sql, count, types), values);
+	}
+	PG_FINALLY();
+	{
+		writing = false;
+	}
+	PG_END_TRY();
+	return rows;
+}
+
+/*
+ * audit_write writes a row; the organization may be NULL, for what is nobody's.
+ *
+ * The current user is the role that the session is in: a cascade, and a function
+ * of ours, change tables as their owners.
+ */
+void
+audit_write(const PoolCatalog *catalog, const char *event_type, const pg_uuid_t *org_id, StringInfo metadata)
+{
+	Datum		values[6];
+	Oid			types[6] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	OwnerScope	scope;
+
+	appendStringInfoChar(metadata, '}');
+	values[0] = text_or_empty(org_id == NULL ? NULL : uuid_text(org_id));
+	values[1] = CStringGetTextDatum(event_type);
+	values[2] = CStringGetTextDatum(setting_actor);
+	values[3] = text_or_empty(GetUserNameFromId(GetSessionUserId(), true));
+	values[4] = text_or_empty(GetUserNameFromId(GetOuterUserId(), true));
+	values[5] = CStringGetTextDatum(metadata->data);
+
+	owner_begin(&scope, catalog->audit_logs);
+	(void) write_table(psprintf("INSERT INTO %s (\"orgId\", \"eventType\", actor, \"sessionUser\", \"currentUser\", \"eventMetadata\")"
+								" VALUES (nullif($1, '')::uuid, $2, nullif($3, ''), nullif($4, ''), nullif($5, ''), $6::jsonb)",
+								catalog_name(catalog->audit_logs)), lengthof(values), types, values);
+	owner_end(&scope);
+}
+
+/*
+ * audit_prune deletes some of the rows that are older than audit_retention, if it
+ * is set and there are any; only the oldest rows are looked at.  Waits for no lock
+ * of the table.  Returns how many.
+ */
+int
+audit_prune(const PoolCatalog *catalog)
+{
+	OwnerScope	scope;
+	Datum		before;
+	Oid			type = TIMESTAMPTZOID;
+	const char *table;
+	uint64		rows;
+
+	if (setting_audit_retention < 0 || !ConditionalLockRelationOid(catalog->audit_logs, RowExclusiveLock))
+		return 0;
+	before = TimestampTzGetDatum(GetCurrentTimestamp() - setting_audit_retention * USECS_PER_SEC);
+	owner_begin(&scope, catalog->audit_logs);
+	table = catalog_name(catalog->audit_logs);
+	rows = owner_execute(owner_prepare(psprintf("SELECT FROM (SELECT \"createdAt\" FROM %s ORDER BY id LIMIT 1) o"
+												" WHERE o.\"createdAt\" < $1", table), 1, &type), &before);
+	if (rows > 0)
+		rows = write_table(psprintf("DELETE FROM %s WHERE id IN (SELECT id FROM"
+									" (SELECT id, \"createdAt\" FROM %s ORDER BY id LIMIT %d) o"
+									" WHERE \"createdAt\" < $1)", table, table, PRUNE_MAX), 1, &type, &before);
+	owner_end(&scope);
+	return rows;
+}
+
+/*
+ * gateway_pool_audit_refuse(): BEFORE INSERT OR UPDATE OR DELETE, row, and BEFORE
+ * TRUNCATE, statement, of gateway_pool_audit_logs
+ *
+ * The table is append-only: rows are written by the triggers of other tables, and
+ * pruned by the worker.
+ */
+Datum
+gateway_pool_audit_refuse(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_INSERT | ON_UPDATE | ON_DELETE | ON_TRUNCATE);
+	PoolCatalog catalog;
+
+	if (catalog_find(&catalog, fcinfo->flinfo->fn_oid))
+		trigger_require_table(call, catalog.audit_logs);
+	if (!writing)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("gateway_pool_audit_logs is append-only"),
+				 errdetail("Its rows are written by triggers, and deleted after gateway_pool.audit_retention."),
+				 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pool_audit_logs_append_only")));
+	if (TRIGGER_FIRED_BY_UPDATE(call->tg_event))
+		return PointerGetDatum(call->tg_newtuple);
+	return PointerGetDatum(TRIGGER_FIRED_FOR_ROW(call->tg_event) ? call->tg_trigtuple : NULL);
+}

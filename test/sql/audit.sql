@@ -1,0 +1,237 @@
+\i test/setup.sql
+-- Who changed what: one row a change, whatever made it, none for what was rolled back.
+SELECT host_test.make_host('app', 2);
+CREATE EXTENSION gateway_pool SCHEMA app;
+SELECT host_test.make_other_consumers('app');
+SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId');
+SELECT host_test.add_org('app', 'acme', '00000000-0000-0000-0000-00000000000a'),
+       host_test.add_org('app', 'bolt', '00000000-0000-0000-0000-00000000000b');
+SELECT host_test.add_gateway('app', '00000000-0000-0000-0000-00000000000a', 'g' || i, '0s', ('00000000-0000-0000-0000-0000000000a' || i)::uuid)
+  FROM generate_series(1, 3) i;
+SELECT set_gateway_pool_entitlement(id, true) FROM organizations;
+SELECT host_test.add_kubernetes_auth('app', '00000000-0000-0000-0000-00000000000a', 'k', '00000000-0000-0000-0000-0000000000c1');
+SELECT host_test.add_app_connection('app', '00000000-0000-0000-0000-00000000000a', 'db', NULL, '00000000-0000-0000-0000-0000000000f1');
+
+-- What has been logged since this was last called; ids by their last digits.
+CREATE TABLE public.seen AS SELECT coalesce(max(id), 0) AS id FROM gateway_pool_audit_logs;
+CREATE FUNCTION public.logged() RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY
+        SELECT concat_ws(' ', coalesce(right("orgId"::text, 1), '-'), "eventType",
+                         (SELECT string_agg(m.key || '=' || coalesce(regexp_replace(m.value, '^[-0]+(?=.)', ''), 'null'), ' ' ORDER BY m.place)
+                            FROM jsonb_each_text("eventMetadata") WITH ORDINALITY m (key, value, place)))
+          FROM gateway_pool_audit_logs l WHERE l.id > (SELECT s.id FROM public.seen s) ORDER BY l."eventType", l."eventMetadata"::text;
+    UPDATE public.seen s SET id = (SELECT max(l.id) FROM gateway_pool_audit_logs l);
+END
+$$;
+
+--
+-- By the functions
+--
+SELECT name FROM create_gateway_pool('00000000-0000-0000-0000-00000000000a', ' X ');
+UPDATE gateway_pools SET id = '00000000-0000-0000-0000-000000000001';
+SELECT regexp_replace(l, '\w{8}-\S+', '...', 'g') FROM logged() l;
+SELECT name FROM update_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', 'y');
+SELECT * FROM logged();
+SELECT name FROM update_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', 'y');
+SELECT name FROM update_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', NULL);
+SELECT * FROM logged();
+SELECT weight FROM add_gateway_to_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a1', 3);
+SELECT * FROM logged();
+SELECT "gatewayId" FROM remove_gateway_from_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a1');
+SELECT * FROM logged();
+SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a1', 'active');
+SELECT * FROM logged();
+SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a1', 'draining', 'new kernel');
+SELECT * FROM logged();
+SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a1', 'draining', 'new kernel');
+SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a1', 'active');
+SELECT * FROM logged();
+SELECT name FROM delete_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001');
+SELECT * FROM logged();
+
+--
+-- By plain statements: INSERT, ON CONFLICT, UPDATE, DELETE, COPY, MERGE
+--
+INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-00000000000a', 'x'),
+    ('00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-00000000000a', 'y');
+SELECT * FROM logged();
+INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-00000000000a', 'x') ON CONFLICT DO NOTHING;
+INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-00000000000a', 'x')
+    ON CONFLICT (id) DO UPDATE SET name = 'x-2';
+SELECT * FROM logged();
+COPY gateway_pool_memberships ("gatewayPoolId", "gatewayId") FROM stdin;
+00000000-0000-0000-0000-000000000001	00000000-0000-0000-0000-0000000000a1
+00000000-0000-0000-0000-000000000001	00000000-0000-0000-0000-0000000000a2
+\.
+SELECT * FROM logged();
+UPDATE gateway_pool_memberships SET weight = 5, priority = 1 WHERE "gatewayId" = '00000000-0000-0000-0000-0000000000a1';
+UPDATE gateway_pool_memberships SET weight = weight, "updatedAt" = now();
+SELECT * FROM logged();
+UPDATE gateway_pool_memberships SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000002' WHERE "gatewayId" = '00000000-0000-0000-0000-0000000000a2';
+UPDATE gateway_pool_memberships SET "gatewayId" = '00000000-0000-0000-0000-0000000000a3' WHERE "gatewayId" = '00000000-0000-0000-0000-0000000000a2';
+SELECT * FROM logged();
+SELECT current_setting('server_version_num')::int >= 150000 AS has_merge \gset
+\if :has_merge
+MERGE INTO gateway_pool_memberships m USING (VALUES ('00000000-0000-0000-0000-0000000000a1'::uuid, 7), ('00000000-0000-0000-0000-0000000000a2', 8)) v (g, w)
+    ON m."gatewayId" = v.g WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT ("gatewayPoolId", "gatewayId", weight)
+    VALUES ('00000000-0000-0000-0000-000000000001', v.g, v.w);
+\endif
+SELECT * FROM logged();
+UPDATE gateway_pools SET "orgId" = '00000000-0000-0000-0000-00000000000b' WHERE false;
+-- A pool without members moves; the row is the new organization's.
+INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000003', '00000000-0000-0000-0000-00000000000a', 'mover');
+UPDATE gateway_pools SET "orgId" = '00000000-0000-0000-0000-00000000000b', name = 'moved' WHERE name = 'mover';
+SELECT * FROM logged();
+DELETE FROM gateway_states;
+INSERT INTO gateway_states VALUES ('00000000-0000-0000-0000-0000000000a2', 'maintenance', NULL);
+DELETE FROM gateway_states;
+SELECT * FROM logged();
+
+--
+-- Consumers
+--
+UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000001';
+SELECT * FROM logged();
+UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000002', "allowedNames" = 'a';
+UPDATE identity_kubernetes_auths SET "allowedNames" = 'b', "gatewayPoolId" = "gatewayPoolId";
+SELECT * FROM logged();
+UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '00000000-0000-0000-0000-0000000000a1';
+SELECT * FROM logged();
+UPDATE app_connections SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000001';
+DELETE FROM app_connections;
+SELECT host_test.add_app_connection('app', '00000000-0000-0000-0000-00000000000a', 'db', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000f1');
+SELECT * FROM logged();
+
+--
+-- Nothing of what is refused, or rolled back, wholly or in part
+--
+SELECT fails($$DELETE FROM gateway_pools WHERE id = '00000000-0000-0000-0000-000000000001'$$);
+SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-0000-0000-00000000000a', 'Bad Name')$$);
+BEGIN;
+UPDATE gateway_pools SET name = name || '-r';
+ROLLBACK;
+BEGIN;
+INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000004', '00000000-0000-0000-0000-00000000000a', 'kept');
+SAVEPOINT s;
+UPDATE gateway_pools SET name = 'not-kept' WHERE name = 'kept';
+ROLLBACK TO s;
+COMMIT;
+SELECT * FROM logged();
+
+--
+-- Cascades, with the names that went: of a gateway, a pool, an organization
+--
+DELETE FROM gateways_v2 WHERE name = 'g3';
+SELECT * FROM logged();
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT '00000000-0000-0000-0000-000000000004', id FROM gateways_v2;
+SELECT count(*) FROM logged();
+DELETE FROM gateway_pools WHERE name = 'kept';
+SELECT * FROM logged();
+-- With the guard off, the foreign key's own action is told, too.
+UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000002';
+SELECT count(*) FROM logged();
+ALTER TABLE gateway_pools DISABLE TRIGGER "GatewayPools_refuse_delete";
+DELETE FROM gateway_pools WHERE name = 'y';
+ALTER TABLE gateway_pools ENABLE TRIGGER "GatewayPools_refuse_delete";
+SELECT * FROM logged();
+UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000001';
+SELECT count(*) FROM logged();
+SELECT "gatewayId", name FROM gateway_pool_members ORDER BY name;
+SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a1', 'draining');
+SELECT * FROM logged();
+DELETE FROM organizations WHERE name = 'acme';
+SELECT * FROM logged();
+
+--
+-- TRUNCATE, row by row
+--
+SELECT host_test.add_org('app', 'acme', '00000000-0000-0000-0000-00000000000a');
+SELECT set_gateway_pool_entitlement('00000000-0000-0000-0000-00000000000a', true);
+SELECT host_test.add_gateway('app', '00000000-0000-0000-0000-00000000000a', 'g1', '0s', '00000000-0000-0000-0000-0000000000a1');
+SELECT host_test.add_kubernetes_auth('app', '00000000-0000-0000-0000-00000000000a', 'k', '00000000-0000-0000-0000-0000000000c1');
+INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-00000000000a', 'x');
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT '00000000-0000-0000-0000-000000000001', id FROM gateways_v2;
+UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000001';
+INSERT INTO gateway_states SELECT id, 'draining' FROM gateways_v2;
+SELECT count(*) FROM logged();
+BEGIN;
+TRUNCATE gateway_pool_memberships, gateway_states;
+SELECT * FROM logged();
+ROLLBACK;
+TRUNCATE identity_kubernetes_auths;
+SELECT * FROM logged();
+SET client_min_messages = warning;
+TRUNCATE gateway_pools CASCADE;
+RESET client_min_messages;
+SELECT * FROM logged();
+
+--
+-- Who it was
+--
+CREATE ROLE regress_editor;
+GRANT regress_editor TO CURRENT_USER;
+GRANT USAGE ON SCHEMA app TO regress_editor;
+GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_pools TO regress_editor;
+SET gateway_pool.actor = 'user 4711 "O''Brien" \ ☃';
+SET ROLE regress_editor;
+INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-00000000000a', 'x');
+DELETE FROM gateway_pools;
+RESET ROLE;
+RESET gateway_pool.actor;
+INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-00000000000a', 'x');
+SELECT "eventType", actor, "sessionUser" = session_user AS session, "currentUser" = session_user AS myself, "createdAt" > now() - interval '1 minute' AS now
+  FROM gateway_pool_audit_logs ORDER BY id DESC LIMIT 3;
+SELECT "currentUser" FROM gateway_pool_audit_logs WHERE actor IS NOT NULL GROUP BY 1;
+-- An actor is short, and has no control characters.
+SELECT fails($$SET gateway_pool.actor = E'a\nb'$$);
+SELECT fails($$SET gateway_pool.actor = E'a\u009bb'$$);
+SELECT right(fails($$SELECT set_config('gateway_pool.actor', repeat('a', 257), false)$$), 60);
+SELECT length(set_config('gateway_pool.actor', repeat('a', 256), false));
+RESET gateway_pool.actor;
+
+--
+-- Append-only, for the owner and for a superuser
+--
+SELECT count(*) > 0 FROM gateway_pool_audit_logs;
+SELECT s, fails(s) FROM unnest(ARRAY[
+    $$INSERT INTO gateway_pool_audit_logs ("orgId", "eventType", "eventMetadata") VALUES (NULL, 'gateway-pool-create', '{}')$$,
+    $$UPDATE gateway_pool_audit_logs SET actor = 'somebody else'$$, $$DELETE FROM gateway_pool_audit_logs$$,
+    $$TRUNCATE gateway_pool_audit_logs$$]) s;
+-- Nor within a change that is logged.
+CREATE FUNCTION public.forge() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO app.gateway_pool_audit_logs ("eventType", "eventMetadata") VALUES ('forged', '{}');
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER forge BEFORE UPDATE ON gateway_pools FOR EACH ROW EXECUTE FUNCTION public.forge();
+SELECT fails($$UPDATE gateway_pools SET name = 'z'$$);
+DROP TRIGGER forge ON gateway_pools;
+-- The functions are for their own tables.
+CREATE TABLE public.stray (id uuid, "orgId" uuid, name text, "gatewayPoolId" uuid);
+CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pools_audit();
+SELECT fails($$INSERT INTO public.stray VALUES (gen_random_uuid())$$);
+DROP TRIGGER t ON public.stray;
+CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION pool_consumer_audit('gatewayPoolId');
+SELECT fails($$INSERT INTO public.stray VALUES (gen_random_uuid())$$);
+DROP TRIGGER t ON public.stray;
+CREATE TRIGGER t BEFORE INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION pool_consumer_audit('gatewayPoolId');
+SELECT fails($$INSERT INTO public.stray VALUES (gen_random_uuid())$$);
+DROP TABLE public.stray;
+SELECT fails('SELECT gateway_pools_audit()'), fails('SELECT gateway_pool_audit_logs_refuse()');
+-- The rows outlive the extension, and go on after it.
+SELECT count(*) AS rows FROM gateway_pool_audit_logs \gset
+SET client_min_messages = warning;
+DROP EXTENSION gateway_pool CASCADE;
+CREATE EXTENSION gateway_pool SCHEMA app;
+RESET client_min_messages;
+SELECT count(*) = :rows FROM gateway_pool_audit_logs;
+UPDATE gateway_pools SET name = 'again';
+SELECT * FROM logged();
+SELECT fails('DELETE FROM gateway_pool_audit_logs');
+
+DROP OWNED BY regress_editor;
+DROP ROLE regress_editor;
+DROP TABLE public.seen;
+DROP FUNCTION public.logged, public.forge;
