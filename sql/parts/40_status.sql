@@ -82,32 +82,45 @@ CREATE FUNCTION gateway_options(org_id uuid DEFAULT NULL)
         name text,
         health text,
         label text,
-        "poolIds" uuid[])
+        "poolIds" uuid[],
+        selectable boolean)
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT 'pool', p.id, p."orgId", p.name, p.health, p.label, NULL::uuid[]
-      FROM @extschema@.gateway_pool_status(org_id, NULL::uuid) p
-    UNION ALL
-    SELECT 'gateway', g."gatewayId", g."orgId", g.name,
-           CASE WHEN g.state <> 'active' THEN 'red'
-                WHEN g.status = 'healthy' THEN 'green'
-                WHEN g.status = 'degraded' THEN 'yellow'
-                ELSE 'red' END,
-           CASE WHEN g.state = 'active' AND g.status IN ('healthy', 'degraded')
-                THEN 'Online' ELSE 'Offline' END,
-           coalesce(m.pools, '{}')
-      FROM @extschema@.gateway_status(org_id, NULL::uuid) g
-      LEFT JOIN (SELECT m."gatewayId", array_agg(m."gatewayPoolId" ORDER BY m."gatewayPoolId") AS pools
-                   FROM @extschema@.gateway_pool_members(org_id, NULL::uuid) m
-                  GROUP BY m."gatewayId") m USING ("gatewayId")
+    WITH option AS (
+        SELECT 'pool' AS kind, p.id, p."orgId", p.name, p.health, p.label, NULL::uuid[] AS "poolIds"
+          FROM @extschema@.gateway_pool_status(org_id, NULL::uuid) p
+         UNION ALL
+        SELECT 'gateway', g."gatewayId", g."orgId", g.name,
+               CASE WHEN g.state <> 'active' THEN 'red'
+                    WHEN g.status = 'healthy' THEN 'green'
+                    WHEN g.status = 'degraded' THEN 'yellow'
+                    ELSE 'red' END,
+               CASE WHEN g.state = 'active' AND g.status IN ('healthy', 'degraded')
+                    THEN 'Online' ELSE 'Offline' END,
+               coalesce(m.pools, '{}')
+          FROM @extschema@.gateway_status(org_id, NULL::uuid) g
+          LEFT JOIN (SELECT m."gatewayId", array_agg(m."gatewayPoolId" ORDER BY m."gatewayPoolId") AS pools
+                       FROM @extschema@.gateway_pool_members(org_id, NULL::uuid) m
+                      GROUP BY m."gatewayId") m USING ("gatewayId")
+    ),
+    rule AS MATERIALIZED (
+        SELECT o."orgId", (SELECT p."gatewayPool" FROM @extschema@.get_gateway_pool_plan(o."orgId") p) AS pools,
+               NOT @extschema@.organization_requires_gateway_pools(o."orgId") AS gateways
+          FROM (SELECT DISTINCT o."orgId" FROM option o) o
+    )
+    SELECT o.kind, o.id, o."orgId", o.name, o.health, o.label, o."poolIds",
+           CASE o.kind WHEN 'pool' THEN r.pools ELSE r.gateways END
+      FROM option o
+      JOIN rule r USING ("orgId")
 $$;
 COMMENT ON FUNCTION gateway_options(uuid) IS
     'the rows of view gateway_options, of all organizations or one';
 
 CREATE VIEW gateway_options AS SELECT * FROM gateway_options(NULL::uuid);
 COMMENT ON VIEW gateway_options IS
-    'what a picker shows: pools and single gateways with their health; "poolIds" are the pools of a gateway';
+    'what a picker shows: pools and single gateways with their health; selectable is whether plan (of a pool) and '
+    'policy (of a gateway) allow to set one newly; "poolIds" are the pools of a gateway';
 
 CREATE FUNCTION gateway_probe_status(org_id uuid DEFAULT NULL, gateway_id uuid DEFAULT NULL)
     RETURNS TABLE (

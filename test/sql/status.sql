@@ -98,6 +98,17 @@ SELECT kind, name, health, label, cardinality("poolIds") FROM gateway_options WH
 -- The "add gateway" list of a pool.
 SELECT name FROM gateway_options WHERE "orgId" = :acme AND kind = 'gateway'
    AND NOT "poolIds" @> ARRAY['00000000-0000-0000-0000-000000000002'::uuid] ORDER BY name;
+-- Plan and policy: what may be set newly.
+SELECT kind, bool_and(selectable) FROM gateway_options GROUP BY 1 ORDER BY 1;
+UPDATE gateway_pool_entitlements SET "expiresAt" = now() WHERE "orgId" = :bolt;
+UPDATE organizations SET "requireGatewayPools" = true WHERE id = :acme;
+SELECT o.name, kind, bool_and(selectable), bool_or(selectable) FROM gateway_options g JOIN organizations o ON o.id = g."orgId" GROUP BY 1, 2 ORDER BY 1, 2;
+BEGIN;
+ALTER TABLE organizations DROP COLUMN "requireGatewayPools";
+SELECT bool_and(selectable) FROM gateway_options WHERE kind = 'gateway';
+ROLLBACK;
+UPDATE gateway_pool_entitlements SET "expiresAt" = NULL;
+UPDATE organizations SET "requireGatewayPools" = false;
 -- The functions behind them read one organization, or one row.
 SELECT (SELECT count(*) FROM gateway_pool_status(:bolt)), (SELECT count(*) FROM gateway_pool_status(:acme, '00000000-0000-0000-0000-000000000005')),
        (SELECT count(*) FROM gateway_pool_members(NULL, '00000000-0000-0000-0000-000000000002')),
