@@ -351,7 +351,7 @@ COMMENT ON FUNCTION gateway_pool_parts(regclass, regclass, regclass) IS
     'that gateway pools consist of, whether it is there, and the command that makes it';
 
 CREATE FUNCTION gateway_pool_tables() RETURNS regclass[]
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(array_agg(c.oid::regclass ORDER BY c.relname), '{}')

@@ -54,6 +54,10 @@ SELECT is(pg_get_function_arguments(f.oid) || ' -> ' || pg_get_function_result(f
     ('install_gateway_pools', 'organizations regclass DEFAULT NULL::regclass, gateways regclass DEFAULT NULL::regclass, '
         'kubernetes_auths regclass DEFAULT NULL::regclass -> void'),
     ('uninstall_gateway_pools', 'keep_data boolean DEFAULT true -> void'),
+    ('register_pool_consumer', 'consumer regclass, pool_column name DEFAULT ''gatewayPoolId''::name, gateway_column name DEFAULT NULL::name, '
+        'org_query text DEFAULT NULL::text -> void'),
+    ('unregister_pool_consumer', 'consumer regclass, pool_column name DEFAULT ''gatewayPoolId''::name, keep_data boolean DEFAULT true -> void'),
+    ('gateway_pool_consumers', ' -> TABLE(consumer regclass, pool_column name, gateway_column name, org_query text)'),
     ('check_gateway_pools', ' -> TABLE(problem text, object text, detail text, remedy text)')
   ) e (name, signature)
   LEFT JOIN pg_proc f ON f.proname = e.name AND f.pronamespace = 'app'::regnamespace;
@@ -74,11 +78,11 @@ SELECT is(string_agg(concat_ws(' ', p.provolatile, p.proparallel, p.proisstrict,
                 reset_gateway_pool_stats}'::text[]) f
   LEFT JOIN pg_proc p ON p.proname = f AND p.pronamespace = 'app'::regnamespace
  GROUP BY f ORDER BY f;
--- What is not C cannot be led elsewhere by the caller's path.
+-- What is not C cannot be led elsewhere by the caller's path; what reads a query with that path qualifies all else.
 SELECT is_empty($$
     SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
      WHERE p.pronamespace = 'app'::regnamespace AND l.lanname <> 'c'
-       AND p.proname <> 'on_update_timestamp'
+       AND p.proname NOT IN ('on_update_timestamp', 'register_pool_consumer')
        AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)$$,
     'functions fix their search_path');
 SELECT is_empty($$
@@ -102,7 +106,10 @@ SELECT columns_are('app', 'gateway_pool_workers', ARRAY['pid', 'databaseId', 'da
     'queueLength', 'queueDropped', 'targets', 'runningProbes', 'waitingProbes', 'p99LatenessMs', 'judges', 'problem']);
 SELECT columns_are('app', 'gateway_probe_status', ARRAY['gatewayId', 'orgId', 'name', 'verdict', 'reason', 'lastProbeAt', 'lastProbeMs',
     'consecutiveFailures', 'consecutiveSuccesses', 'falls', 'protocol', 'verifyTls', 'certificateExpiresAt']);
-SELECT columns_are('app', 'gateway_options', ARRAY['kind', 'id', 'orgId', 'name', 'health', 'label', 'poolIds']);
+SELECT columns_are('app', 'gateway_options', ARRAY['kind', 'id', 'orgId', 'name', 'health', 'label', 'poolIds', 'selectable']);
+SELECT columns_are('app', 'gateway_pool_audit_logs', ARRAY['id', 'orgId', 'eventType', 'actor', 'sessionUser', 'currentUser', 'eventMetadata',
+    'createdAt']);
+SELECT col_type_is('app', 'gateway_pool_audit_logs', 'eventMetadata', 'jsonb', 'metadata is jsonb');
 SELECT columns_are('app', 'gateway_pools', ARRAY['id', 'orgId', 'name', 'createdAt', 'updatedAt']);
 SELECT columns_are('app', 'gateway_pool_memberships', ARRAY['id', 'gatewayPoolId', 'gatewayId', 'createdAt', 'updatedAt', 'weight', 'priority']);
 SELECT columns_are('app', 'gateway_pool_entitlements', ARRAY['orgId', 'gatewayPool', 'maxPools', 'maxGatewaysPerPool', 'expiresAt',
@@ -166,7 +173,7 @@ SELECT ok(has_table_privilege('pg_monitor', 'app.' || v, 'SELECT'), v || ' is op
 SELECT is(concat_ws(' ', s.boot_val, s.unit, s.context), e.setting, e.name)
   FROM (VALUES ('default_entitlement', 'off superuser'), ('max_pools_per_org', '50 superuser'), ('max_gateways_per_pool', '-1 superuser'),
                ('heartbeat_timeout', '3600 s sighup'), ('heartbeat_grace', '30 s sighup'), ('startup_grace', '180 s sighup'),
-               ('suspect_ttl', '60 s sighup'), ('worker', 'on sighup'), ('max_gateways', '16384 postmaster')) e (name, setting)
+               ('suspect_ttl', '60 s sighup'), ('actor', 'user'), ('audit_retention', '-1 s sighup'), ('worker', 'on sighup'), ('max_gateways', '16384 postmaster')) e (name, setting)
   LEFT JOIN pg_settings s ON s.name = 'gateway_pool.' || e.name;
 SELECT throws_ok(format('SET gateway_pool.%I = 1', name), '55P02', NULL, name || ' is not for sessions to set')
   FROM unnest('{heartbeat_timeout,heartbeat_grace,startup_grace,suspect_ttl,worker,max_gateways}'::text[]) name;
