@@ -6,6 +6,7 @@ EXTVERSION  := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" gateway_p
 
 MODULE_big   = gateway_pool
 OBJS = \
+	src/access.o \
 	src/argument.o \
 	src/catalog.o \
 	src/change_triggers.o \
@@ -14,7 +15,6 @@ OBJS = \
 	src/clock.o \
 	src/consumer_triggers.o \
 	src/consumers.o \
-	src/endpoint.o \
 	src/entitlement.o \
 	src/explain.o \
 	src/gateway_store.o \
@@ -24,6 +24,7 @@ OBJS = \
 	src/health_rule.o \
 	src/host_columns.o \
 	src/launcher.o \
+	src/management.o \
 	src/module.o \
 	src/network_list.o \
 	src/owner.o \
@@ -77,6 +78,7 @@ SQL_PARTS = \
 	sql/parts/40_status.sql \
 	sql/parts/45_report.sql \
 	sql/parts/50_management.sql \
+	sql/parts/55_access.sql \
 	sql/parts/60_administration.sql \
 	sql/parts/70_install.sql \
 	sql/parts/80_check.sql \

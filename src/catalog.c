@@ -48,35 +48,17 @@ static uint64 forgotten;
 /* Counts changes of what was found, and of databases. */
 static uint64 changes;
 
-/* A privilege that was found to be there, and whose; other fields 0 if none. */
-typedef struct KnownPrivilege
-{
-	Oid			role;
-	Oid			relation;
-	AclMode		privileges;
-} KnownPrivilege;
-
-/* Those that the calls of one session alternate between. */
-static KnownPrivilege known_privileges[4];
-static int	next_known_privilege;
-
 static void
-forget_privileges(Datum arg, int cache_id, uint32 hash_value)
+database_changed(Datum arg, int cache_id, uint32 hash_value)
 {
-	forgotten++;
-	if (cache_id == DATABASEOID)
-		changes++;
-	memset(known_privileges, 0, sizeof(known_privileges));
+	changes++;
 }
 
-/* catalog_init registers what forgets privileges; called once a process. */
+/* catalog_init registers what tells of changed databases; called once a process. */
 void
 catalog_init(void)
 {
-	/* On these depends of which roles a role has the privileges. */
-	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_privileges, 0);
-	CacheRegisterSyscacheCallback(AUTHOID, forget_privileges, 0);
-	CacheRegisterSyscacheCallback(DATABASEOID, forget_privileges, 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, database_changed, 0);
 }
 
 /*
@@ -91,10 +73,6 @@ catalog_forget(Oid relation)
 	const PoolCatalog *catalog = &found.catalog;
 
 	forgotten++;
-	for (int i = 0; i < lengthof(known_privileges); i++)
-		if (!OidIsValid(relation) || relation == known_privileges[i].relation)
-			memset(&known_privileges[i], 0, sizeof(KnownPrivilege));
-
 	if (!OidIsValid(relation) || relation == catalog->pools || relation == catalog->memberships ||
 		relation == catalog->states || relation == catalog->marker)
 	{
@@ -372,31 +350,6 @@ void
 catalog_invalidate(Oid relation)
 {
 	CacheInvalidateRelcacheByRelid(relation);
-}
-
-/*
- * catalog_require_privilege raises the server's own error unless the current
- * role has the privileges on a table.
- */
-void
-catalog_require_privilege(Oid relation, AclMode privileges)
-{
-	Oid			role = GetUserId();
-	uint64		before = forgotten;
-	AclResult	result;
-
-	for (int i = 0; i < lengthof(known_privileges); i++)
-		if (known_privileges[i].role == role && known_privileges[i].relation == relation &&
-			known_privileges[i].privileges == privileges)
-			return;
-
-	result = pg_class_aclcheck(relation, role, privileges);
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_TABLE, get_rel_name(relation));
-	if (forgotten != before)
-		return;
-	known_privileges[next_known_privilege] = (KnownPrivilege) {role, relation, privileges};
-	next_known_privilege = (next_known_privilege + 1) % lengthof(known_privileges);
 }
 
 /* catalog_owner gives a table's owner. */

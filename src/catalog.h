@@ -7,7 +7,6 @@
 
 #include "access/attnum.h"
 #include "fmgr.h"
-#include "utils/acl.h"
 #include "utils/relcache.h"
 #include "utils/uuid.h"
 
@@ -37,7 +36,6 @@ extern void catalog_open(PoolCatalog *catalog, Oid function);
 extern Oid	catalog_schema(void);
 extern bool catalog_has_triggers(const PoolCatalog *catalog);
 extern void catalog_invalidate(Oid relation);
-extern void catalog_require_privilege(Oid relation, AclMode privileges);
 extern Oid	catalog_referenced_table(Relation relation, AttrNumber column);
 extern Oid	catalog_owner(Oid relation);
 extern const char *catalog_name(Oid relation);

@@ -5,12 +5,10 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
-#include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 
+#include "access.h"
 #include "argument.h"
 #include "catalog.h"
 #include "compat.h"
@@ -24,15 +22,6 @@
 #include "worker_status.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_row_problems);
-
-/* How a consumer's triggers were attached. */
-typedef struct Registration
-{
-	bool		routed;
-	bool		enforced;
-	char	   *gateway_column; /* or "" */
-	char	   *org_query;		/* or "" */
-} Registration;
 
 static void
 report(FunctionCallInfo fcinfo, const char *problem, const char *object, const char *detail,
@@ -202,43 +191,6 @@ check_member_counts(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 	}
 }
 
-/* Whether a trigger calls the function of ours that has this name. */
-static bool
-calls(const PoolCatalog *catalog, const Trigger *trigger, const char *function)
-{
-	char	   *name = get_func_name(trigger->tgfoid);
-
-	return name != NULL && strcmp(name, function) == 0 &&
-		get_func_namespace(trigger->tgfoid) == catalog->schema;
-}
-
-static Registration
-registration_of(const PoolCatalog *catalog, const PoolConsumer *consumer)
-{
-	Registration registration = {0};
-	Relation	relation = relation_open(consumer->relation, AccessShareLock);
-	/* A copy: looking up functions may rebuild the relcache's entry. */
-	TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-
-		if (trigger->tgnargs != 3 || strcmp(trigger->tgargs[0], consumer->column_name) != 0)
-			continue;
-		if (calls(catalog, trigger, "pool_consumer_route"))
-			registration.routed = true;
-		if (calls(catalog, trigger, "pool_consumer_enforce"))
-		{
-			registration.enforced = true;
-			registration.gateway_column = trigger->tgargs[1];
-			registration.org_query = trigger->tgargs[2];
-		}
-	}
-	relation_close(relation, AccessShareLock);
-	return registration;
-}
-
 /* How many rows of a consumer reference a pool of another organization. */
 static int64
 count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const char *org_query)
@@ -273,7 +225,7 @@ count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const 
 static void
 check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolConsumer *consumer)
 {
-	Registration registration = registration_of(catalog, consumer);
+	Registration registration = consumers_registration(catalog, consumer);
 	const char *table = catalog_name(consumer->relation);
 	const char *column = quote_identifier(consumer->column_name);
 	char	   *object = psprintf("%s.%s", table, column);
@@ -321,7 +273,7 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.pools, ACL_SELECT);
+	access_require(&catalog, RIGHT_LIST);
 	init_materialized_result(fcinfo);
 
 	check_memory(fcinfo);

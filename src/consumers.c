@@ -1,6 +1,6 @@
 /*
  * consumers.c
- *		The columns that reference gateway_pools.
+ *		The columns that reference gateway_pools, and how they are registered.
  */
 #include "postgres.h"
 
@@ -152,4 +152,41 @@ consumers_include(const PoolCatalog *catalog, Relation relation, AttrNumber colu
 				return true;
 	}
 	return false;
+}
+
+/* Whether a trigger calls the function of ours that has this name. */
+static bool
+calls(const PoolCatalog *catalog, Oid function, const char *name)
+{
+	char	   *called = get_func_name(function);
+
+	return called != NULL && strcmp(called, name) == 0 && get_func_namespace(function) == catalog->schema;
+}
+
+/* consumers_registration tells what triggers of ours are on a consumer, and with what arguments. */
+Registration
+consumers_registration(const PoolCatalog *catalog, const PoolConsumer *consumer)
+{
+	Registration registration = {0};
+	Relation	relation = relation_open(consumer->relation, AccessShareLock);
+	/* A copy: looking up functions may rebuild the relcache's entry. */
+	TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (trigger->tgnargs != 3 || strcmp(trigger->tgargs[0], consumer->column_name) != 0)
+			continue;
+		if (calls(catalog, trigger->tgfoid, "pool_consumer_route"))
+			registration.routed = true;
+		if (calls(catalog, trigger->tgfoid, "pool_consumer_enforce"))
+		{
+			registration.enforced = true;
+			registration.gateway_column = trigger->tgargs[1];
+			registration.org_query = trigger->tgargs[2];
+		}
+	}
+	relation_close(relation, AccessShareLock);
+	return registration;
 }

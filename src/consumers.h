@@ -1,6 +1,6 @@
 /*
  * consumers.h
- *		The columns that reference gateway_pools.
+ *		The columns that reference gateway_pools, and how they are registered.
  */
 #ifndef GATEWAY_POOL_CONSUMERS_H
 #define GATEWAY_POOL_CONSUMERS_H
@@ -19,7 +19,17 @@ typedef struct PoolConsumer
 	char	   *column_name;
 } PoolConsumer;
 
+/* How the triggers of a consumer were attached. */
+typedef struct Registration
+{
+	bool		routed;			/* by pool_consumer_route() */
+	bool		enforced;		/* by pool_consumer_enforce() */
+	char	   *gateway_column; /* or "" */
+	char	   *org_query;		/* or "" */
+} Registration;
+
 extern List *consumers_list(const PoolCatalog *catalog);
 extern bool consumers_include(const PoolCatalog *catalog, Relation relation, AttrNumber column);
+extern Registration consumers_registration(const PoolCatalog *catalog, const PoolConsumer *consumer);
 
 #endif							/* GATEWAY_POOL_CONSUMERS_H */

@@ -8,6 +8,7 @@
 #include "executor/spi.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "argument.h"
 #include "compat.h"
 #include "entitlement.h"
@@ -99,7 +100,7 @@ gateway_pool_plan(PG_FUNCTION_ARGS)
 	bool		nulls[5] = {0};
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.pools, ACL_SELECT);
+	access_require(&catalog, RIGHT_LIST);
 	org = argument_uuid(fcinfo, 0, "org_id");
 	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");

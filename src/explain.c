@@ -122,7 +122,7 @@ explain_refusal(const PickRequest *request)
 /*
  * explain_gateway_pick(...the arguments of pick_healthy_gateway) returns one
  * row a member: whether it is a candidate, or the one reason why not, and the
- * share of picks that it gets.  Reserves nothing.
+ * share of picks that it gets.  Reserves nothing.  Needs SELECT on gateway_pools.
  */
 Datum
 gateway_pool_explain(PG_FUNCTION_ARGS)
@@ -131,7 +131,7 @@ gateway_pool_explain(PG_FUNCTION_ARGS)
 	PickRequest request;
 	Explanation explanation;
 
-	pick_request_read(fcinfo, 1, &request);
+	pick_request_read(fcinfo, 1, RIGHT_LIST, &request);
 	explanation = explain(&request);
 	init_materialized_result(fcinfo);
 	for (int i = 0; i < explanation.pool->member_count; i++)

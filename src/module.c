@@ -10,6 +10,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
+#include "access.h"
 #include "catalog.h"
 #include "compat.h"
 #include "health_map.h"
@@ -62,6 +63,7 @@ _PG_init(void)
 {
 	settings_init();
 	catalog_init();
+	access_init();
 	pool_cache_init();
 	publication_init();
 	reservation_init();

@@ -19,6 +19,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "catalog.h"
 #include "compat.h"
 #include "gateway_store.h"
@@ -299,7 +300,7 @@ gateway_pool_pick_stats(PG_FUNCTION_ARGS)
 	int			pool_count;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.pools, ACL_SELECT);
+	access_require(&catalog, RIGHT_LIST);
 	init_materialized_result(fcinfo);
 	if (entries == NULL)
 		return (Datum) 0;

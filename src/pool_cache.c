@@ -25,6 +25,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
+#include "access.h"
 #include "clock.h"
 #include "pool_cache.h"
 #include "publication.h"
@@ -66,11 +67,12 @@ static bool uncommitted_kept;
 
 /*
  * The one relcache callback of this library.  Marker or table, dropped or
- * altered: pools are read anew.
+ * altered: pools are read anew, and rights on it are asked for anew.
  */
 static void
 relation_changed(Datum arg, Oid relation)
 {
+	access_forget(relation);
 	if (catalog_forget(relation))
 		stale = true;
 }

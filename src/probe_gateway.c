@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "argument.h"
 #include "catalog.h"
 #include "clock.h"
@@ -124,7 +125,7 @@ gateway_pool_probe_gateway(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.probes, ACL_UPDATE);
+	access_require(&catalog, RIGHT_PROBE);
 	gateway = argument_uuid(fcinfo, 0, "gateway_id");
 	argument_require(fcinfo, 1, "timeout");
 	deadline = clock_monotonic() + argument_duration(fcinfo, 1, "timeout", TIMEOUT_MAX);

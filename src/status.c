@@ -21,6 +21,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "catalog.h"
 #include "clock.h"
 #include "compat.h"
@@ -92,7 +93,7 @@ begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 	StoreFilter filter = {0};
 
 	catalog_open(catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog->pools, ACL_SELECT);
+	access_require(catalog, RIGHT_LIST);
 	if (!PG_ARGISNULL(0))
 		filter.org_id = PG_GETARG_UUID_P(0);
 	if (!PG_ARGISNULL(1))
@@ -390,7 +391,7 @@ gateway_pool_resources(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.pools, ACL_SELECT);
+	access_require(&catalog, RIGHT_LIST);
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
