@@ -23,6 +23,7 @@ OBJS = \
 	src/health_record.o \
 	src/health_rule.o \
 	src/host_columns.o \
+	src/isolation.o \
 	src/launcher.o \
 	src/management.o \
 	src/module.o \
@@ -81,6 +82,7 @@ SQL_PARTS = \
 	sql/parts/55_access.sql \
 	sql/parts/60_administration.sql \
 	sql/parts/70_install.sql \
+	sql/parts/75_isolation.sql \
 	sql/parts/80_check.sql \
 	sql/parts/90_finish.sql
 DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql

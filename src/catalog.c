@@ -82,7 +82,8 @@ catalog_forget(Oid relation)
 	}
 	if (relation == catalog->entitlements || relation == catalog->health ||
 		relation == catalog->events || relation == catalog->probes ||
-		relation == catalog->organizations || relation == catalog->gateways)
+		relation == catalog->tenants || relation == catalog->organizations ||
+		relation == catalog->gateways)
 	{
 		found.valid = false;
 		changes++;
@@ -117,6 +118,19 @@ find_table(Oid schema, const char *name)
 	if (!OidIsValid(relation) || get_rel_relkind(relation) != RELKIND_RELATION)
 		return InvalidOid;
 	return relation;
+}
+
+static bool
+has_row_security(Oid relation)
+{
+	HeapTuple	row = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	bool		has;
+
+	if (!HeapTupleIsValid(row))
+		refuse_dropped();
+	has = ((Form_pg_class) GETSTRUCT(row))->relrowsecurity;
+	ReleaseSysCache(row);
+	return has;
 }
 
 /* The table that the foreign key of one column references, or InvalidOid. */
@@ -201,12 +215,14 @@ look_up(PoolCatalog *catalog, Oid schema)
 	catalog->health = find_table(schema, "gateway_health");
 	catalog->events = find_table(schema, "gateway_health_events");
 	catalog->probes = find_table(schema, "gateway_probes");
+	catalog->tenants = find_table(schema, "gateway_pool_tenants");
 	/* A view, which nothing reads often, is a relation like others. */
 	catalog->marker = get_relname_relid("gateway_pool_stats", schema);
 	if (!OidIsValid(catalog->pools) || !OidIsValid(catalog->memberships) ||
 		!OidIsValid(catalog->entitlements) || !OidIsValid(catalog->states) ||
 		!OidIsValid(catalog->health) || !OidIsValid(catalog->events) ||
-		!OidIsValid(catalog->probes) || !OidIsValid(catalog->marker))
+		!OidIsValid(catalog->probes) || !OidIsValid(catalog->tenants) ||
+		!OidIsValid(catalog->marker))
 		return false;
 
 	catalog->organizations = host_table(catalog->pools, "orgId");
@@ -217,6 +233,7 @@ look_up(PoolCatalog *catalog, Oid schema)
 	catalog->version = hash_columns(catalog->gateways);
 	for (const Oid *oid = &catalog->schema; oid <= &catalog->gateways; oid++)
 		catalog->version = hash_combine64(catalog->version, *oid);
+	catalog->isolated = has_row_security(catalog->pools);
 	return true;
 }
 

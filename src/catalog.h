@@ -20,11 +20,13 @@ typedef struct PoolCatalog
 	Oid			health;
 	Oid			events;			/* gateway_health_events */
 	Oid			probes;
+	Oid			tenants;		/* gateway_pool_tenants */
 	Oid			marker;			/* invalidated when what picks depend on changes */
 	Oid			organizations;	/* the host's: what our foreign keys reference */
 	Oid			gateways;
 	uint64		version;		/* another one when anything above or the gateways
 								 * table's columns are others */
+	bool		isolated;		/* gateway_pools has row-level security */
 } PoolCatalog;
 
 extern void catalog_init(void);

@@ -15,6 +15,7 @@
 #include "consumers.h"
 #include "entitlement.h"
 #include "health_map.h"
+#include "isolation.h"
 #include "owner.h"
 #include "pool_name.h"
 #include "same_org.h"
@@ -191,6 +192,23 @@ check_member_counts(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 	}
 }
 
+static void
+check_tenants(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+{
+	OwnerScope	scope;
+	uint64		rows;
+
+	owner_begin(&scope, catalog->tenants);
+	rows = owner_query(psprintf("SELECT \"roleName\"::text, count(*)::text FROM %s"
+								" WHERE \"roleName\"::text NOT IN (SELECT rolname FROM pg_roles) GROUP BY 1 ORDER BY 1",
+								catalog_name(catalog->tenants)), NULL);
+	for (uint64 i = 0; i < rows; i++)
+		report(fcinfo, "tenant role missing", psprintf("role %s", text_of(i, 1)),
+			   psprintf("organizations: %s", text_of(i, 2)),
+			   psprintf("Create the role, or delete its rows in %s.", catalog_name(catalog->tenants)));
+	owner_end(&scope);
+}
+
 /* How many rows of a consumer reference a pool of another organization. */
 static int64
 count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const char *org_query)
@@ -274,6 +292,11 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	access_require(&catalog, RIGHT_LIST);
+	if (isolation_applies(&catalog))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to check the gateway pools of all organizations"),
+				 errdetail("Roles are isolated by organization; their owner and roles with BYPASSRLS may check them.")));
 	init_materialized_result(fcinfo);
 
 	check_memory(fcinfo);
@@ -282,6 +305,7 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
 	check_members(fcinfo, &catalog);
 	check_plans(fcinfo, &catalog);
 	check_member_counts(fcinfo, &catalog);
+	check_tenants(fcinfo, &catalog);
 	foreach(cell, consumers_list(&catalog))
 		check_consumer(fcinfo, &catalog, lfirst(cell));
 	return (Datum) 0;

@@ -12,6 +12,7 @@
 #include "argument.h"
 #include "compat.h"
 #include "entitlement.h"
+#include "isolation.h"
 #include "owner.h"
 #include "settings.h"
 
@@ -29,22 +30,24 @@ limit_column(int column, int32 absent)
 
 /*
  * entitlement_read tells what an organization may do by now: its row in
- * gateway_pool_entitlements, the settings where that says nothing.
+ * gateway_pool_entitlements, the settings where that says nothing, or where the
+ * organization is NULL: one that nobody knows of.
  */
 Entitlement
 entitlement_read(const PoolCatalog *catalog, const pg_uuid_t *org)
 {
 	OwnerScope	scope;
-	char	   *sql = psprintf("SELECT \"gatewayPool\"::bool, \"expiresAt\"::timestamptz, \"maxPools\"::int4,"
-							   " \"maxGatewaysPerPool\"::int4 FROM %s WHERE \"orgId\" = $1", catalog_name(catalog->entitlements));
 	Entitlement entitlement = {
 		.gateway_pool = setting_default_entitlement,
 		.max_pools = setting_max_pools_per_org,
 		.max_gateways_per_pool = setting_max_gateways_per_pool
 	};
 
+	if (org == NULL)
+		return entitlement;
 	owner_begin(&scope, catalog->entitlements);
-	if (owner_query(sql, org) > 0)
+	if (owner_query(psprintf("SELECT \"gatewayPool\"::bool, \"expiresAt\"::timestamptz, \"maxPools\"::int4,"
+							 " \"maxGatewaysPerPool\"::int4 FROM %s WHERE \"orgId\" = $1", catalog_name(catalog->entitlements)), org) > 0)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];
 		TupleDesc	columns = SPI_tuptable->tupdesc;
@@ -94,7 +97,8 @@ gateway_pool_plan(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	Entitlement entitlement;
-	pg_uuid_t  *org;
+	const pg_uuid_t *org;
+	int64		pool_count = 0;
 	TupleDesc	columns;
 	Datum		values[5];
 	bool		nulls[5] = {0};
@@ -105,14 +109,17 @@ gateway_pool_plan(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
+	if (isolation_hides(&catalog, org))
+		org = NULL;
 	entitlement = entitlement_read(&catalog, org);
+	if (org != NULL)
+		pool_count = owner_count(catalog.pools,
+								 psprintf("SELECT count(*) FROM %s WHERE \"orgId\" = $1", catalog_name(catalog.pools)), org);
 	values[0] = BoolGetDatum(entitlement.gateway_pool);
 	values[1] = TimestampTzGetDatum(entitlement.expires_at);
 	nulls[1] = !entitlement.expires;
 	values[2] = Int32GetDatum(entitlement.max_pools);
-	values[3] = Int64GetDatum(owner_count(catalog.pools,
-										   psprintf("SELECT count(*) FROM %s WHERE \"orgId\" = $1",
-													catalog_name(catalog.pools)), org));
+	values[3] = Int64GetDatum(pool_count);
 	values[4] = Int32GetDatum(entitlement.max_gateways_per_pool);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
 }

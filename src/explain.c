@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "explain.h"
+#include "isolation.h"
 #include "pick_field.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_explain);
@@ -63,7 +64,7 @@ explain(const PickRequest *request)
 	PickField  *field;
 
 	explanation.pool = store_pools(&request->catalog, (StoreFilter) {.id = request->pool_id}, &count);
-	if (count == 0)
+	if (count == 0 || isolation_hides(&request->catalog, &explanation.pool->org_id))
 		pick_request_refuse_pool(request);
 	known = pool_cache_of_row(explanation.pool);
 	field = pick_field_read(known, request, clock_monotonic());

@@ -11,12 +11,14 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "access.h"
 #include "argument.h"
 #include "catalog.h"
 #include "compat.h"
 #include "entitlement.h"
+#include "isolation.h"
 #include "owner.h"
 #include "pool_name.h"
 
@@ -93,14 +95,16 @@ refuse_missing(const char *kind, const pg_uuid_t *id)
 
 /* Returns an id, an argument, and raises P0002 unless the organization has a row of that id. */
 static const pg_uuid_t *
-require_in_org(FunctionCallInfo fcinfo, Oid relation, const pg_uuid_t *org, const char *kind,
-			   int argument, const char *name)
+require_in_org(FunctionCallInfo fcinfo, const PoolCatalog *catalog, Oid relation, const pg_uuid_t *org,
+			   const char *kind, int argument, const char *name)
 {
 	const pg_uuid_t *id = argument_uuid(fcinfo, argument, name);
 	Datum		values[2] = {UUIDPGetDatum(id), UUIDPGetDatum(org)};
 	OwnerScope	scope;
 	bool		found;
 
+	if (isolation_hides(catalog, org))
+		refuse_missing(kind, id);
 	owner_begin(&scope, relation);
 	found = owner_execute(owner_prepare(psprintf("SELECT FROM %s WHERE id = $1 AND \"orgId\" = $2",
 												 catalog_name(relation)),
@@ -114,26 +118,41 @@ require_in_org(FunctionCallInfo fcinfo, Oid relation, const pg_uuid_t *org, cons
 static const pg_uuid_t *
 require_pool(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const pg_uuid_t *org)
 {
-	return require_in_org(fcinfo, catalog->pools, org, "gateway pool", 1, "pool_id");
+	return require_in_org(fcinfo, catalog, catalog->pools, org, "gateway pool", 1, "pool_id");
 }
 
 static const pg_uuid_t *
 require_gateway(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const pg_uuid_t *org)
 {
-	return require_in_org(fcinfo, catalog->gateways, org, "gateway", 2, "gateway_id");
+	return require_in_org(fcinfo, catalog, catalog->gateways, org, "gateway", 2, "gateway_id");
 }
 
-/* What each function begins with: the right, and the organization, its first argument, with a plan. */
+/* What each function begins with: the right, and the organization, its first argument. */
+static const pg_uuid_t *
+begin_in_org(FunctionCallInfo fcinfo, PoolCatalog *catalog, AccessRight right)
+{
+	catalog_open(catalog, fcinfo->flinfo->fn_oid);
+	access_require(catalog, right);
+	return argument_uuid(fcinfo, 0, "org_id");
+}
+
+/* The same, and that the organization has a plan. */
 static const pg_uuid_t *
 begin(FunctionCallInfo fcinfo, PoolCatalog *catalog, AccessRight right)
 {
-	const pg_uuid_t *org;
+	const pg_uuid_t *org = begin_in_org(fcinfo, catalog, right);
 
-	catalog_open(catalog, fcinfo->flinfo->fn_oid);
-	access_require(catalog, right);
-	org = argument_uuid(fcinfo, 0, "org_id");
-	(void) entitlement_require(catalog, org);
+	(void) entitlement_require(catalog, isolation_hides(catalog, org) ? NULL : org);
 	return org;
+}
+
+/* As the policy would: before the plan and the limits could tell anything about the organization. */
+static void
+refuse_foreign(const PoolCatalog *catalog)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("new row violates row-level security policy for table \"%s\"", get_rel_name(catalog->pools))));
 }
 
 /* require_gateway_pools_installed(): 55000 unless the tables are there */
@@ -182,10 +201,13 @@ Datum
 gateway_pool_create(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	const pg_uuid_t *org = begin(fcinfo, &catalog, RIGHT_CREATE);
+	const pg_uuid_t *org = begin_in_org(fcinfo, &catalog, RIGHT_CREATE);
 	Change		change = {.relation = catalog.pools};
 	HeapTuple	pool;
 
+	if (isolation_hides(&catalog, org))
+		refuse_foreign(&catalog);
+	(void) entitlement_require(&catalog, org);
 	argument_require(fcinfo, 1, "name");
 	change.sql = psprintf("INSERT INTO %s (\"orgId\", name) VALUES ($1, $2) RETURNING " POOL_COLUMNS,
 						  catalog_name(catalog.pools));

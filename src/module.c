@@ -14,6 +14,7 @@
 #include "catalog.h"
 #include "compat.h"
 #include "health_map.h"
+#include "isolation.h"
 #include "launcher.h"
 #include "pick_stats.h"
 #include "pool_cache.h"
@@ -64,6 +65,7 @@ _PG_init(void)
 	settings_init();
 	catalog_init();
 	access_init();
+	isolation_init();
 	pool_cache_init();
 	publication_init();
 	reservation_init();

@@ -17,6 +17,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "gateway_store.h"
+#include "isolation.h"
 #include "owner.h"
 #include "probe_request.h"
 #include "worker_slots.h"
@@ -60,15 +61,21 @@ will_be_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 }
 
 static void
+refuse_unknown(const pg_uuid_t *gateway)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("gateway %s does not exist", uuid_text(gateway))));
+}
+
+static void
 refuse_not_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
 	int			count;
 
 	(void) store_gateways(catalog, (StoreFilter) {.id = gateway}, &count);
 	if (count == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("gateway %s does not exist", uuid_text(gateway))));
+		refuse_unknown(gateway);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("gateway %s is not probed", uuid_text(gateway)),
@@ -90,6 +97,8 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
 {
 	HealthSlotRef ref;
 
+	if (isolation_hides_gateway(catalog, gateway))
+		refuse_unknown(gateway);
 	while (!find_probed(catalog, gateway, &ref))
 	{
 		if (!will_be_probed(catalog, gateway))

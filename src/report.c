@@ -19,6 +19,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "gateway_store.h"
+#include "isolation.h"
 #include "reservation.h"
 #include "settings.h"
 #include "worker_slots.h"
@@ -118,6 +119,8 @@ slot_of(const Report *report)
 {
 	HealthSlotRef ref = *report->known;
 
+	if (isolation_hides_gateway(&report->catalog, report->gateway))
+		refuse_unknown(report);
 	/* No slot in use has generation 0. */
 	if (ref.generation == 0 || !health_map_is(ref, report->catalog.gateways, report->gateway))
 		ref = *report->known = find_or_make_slot(report);

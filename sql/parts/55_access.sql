@@ -21,3 +21,20 @@ CREATE FUNCTION has_gateway_pool_access(role regrole, action text) RETURNS boole
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_has_access';
 COMMENT ON FUNCTION has_gateway_pool_access(regrole, text) IS
     'whether a role has all the privileges that an action takes, however it came by them';
+
+-- Isolation of roles by organization: row-level security, off until it is enabled.
+
+CREATE FUNCTION is_gateway_pool_tenant(org uuid) RETURNS boolean
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_is_tenant';
+COMMENT ON FUNCTION is_gateway_pool_tenant(uuid) IS
+    'used by policies: whether the current role may know of an organization while isolation is on';
+
+CREATE FUNCTION is_gateway_pool_tenant_of_pool(pool uuid) RETURNS boolean
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_is_tenant_of_pool';
+COMMENT ON FUNCTION is_gateway_pool_tenant_of_pool(uuid) IS
+    'used by policies: the same for the organization of a pool';
+
+CREATE FUNCTION is_gateway_pool_tenant_of_gateway(gateway uuid) RETURNS boolean
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_is_tenant_of_gateway';
+COMMENT ON FUNCTION is_gateway_pool_tenant_of_gateway(uuid) IS
+    'used by policies: the same for the organization of a gateway';

@@ -53,6 +53,15 @@ BEGIN
            AND NOT t.tgisinternal AND t.tgenabled IN ('D', 'R')
          ORDER BY 2, 3;
 
+    RETURN QUERY
+        SELECT 'row-level security enabled', t.oid::regclass::text, 'It is on for this table, but not for gateway_pools: isolation is off.'::text,
+               'Call @extschema@.enable_gateway_pool_isolation() or @extschema@.disable_gateway_pool_isolation().'::text
+          FROM pg_class t
+          JOIN pg_class pools ON pools.oid = to_regclass('@extschema@.gateway_pools') AND NOT pools.relrowsecurity
+         WHERE t.relnamespace = '@extschema@'::regnamespace AND t.relkind = 'r' AND t.relrowsecurity
+           AND t.relname IN (SELECT c.relation FROM @extschema@.gateway_pool_columns() c)
+         ORDER BY 2;
+
     BEGIN
         PERFORM @extschema@.require_gateway_pools_installed();
     EXCEPTION

@@ -45,6 +45,8 @@ SELECT is(pg_get_function_arguments(f.oid) || ' -> ' || pg_get_function_result(f
     ('grant_gateway_pool_access', 'role regrole, actions text[] -> void'),
     ('revoke_gateway_pool_access', 'role regrole, actions text[] -> void'),
     ('has_gateway_pool_access', 'role regrole, action text -> boolean'),
+    ('enable_gateway_pool_isolation', ' -> void'),
+    ('disable_gateway_pool_isolation', ' -> void'),
     ('set_gateway_pool_entitlement', 'org_id uuid, enabled boolean, max_pools integer DEFAULT NULL::integer, '
         'max_gateways_per_pool integer DEFAULT NULL::integer, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone -> void'),
     ('set_gateway_state', 'gateway_id uuid, state text, reason text DEFAULT NULL::text -> void'),
