@@ -173,12 +173,14 @@ read_role(const PoolCatalog *catalog, Oid role)
 static KnownRole *
 keep(const KnownRole *read)
 {
+	pg_uuid_t  *orgs = MemoryContextAlloc(context, sizeof(pg_uuid_t) * Max(read->count, 1));
 	bool		found;
 	KnownRole  *known = hash_search(known_roles, &read->role, HASH_ENTER, &found);
 
+	if (read->count > 0)
+		memcpy(orgs, read->orgs, sizeof(pg_uuid_t) * read->count);
 	*known = *read;
-	known->orgs = MemoryContextAlloc(context, sizeof(pg_uuid_t) * Max(read->count, 1));
-	memcpy(known->orgs, read->orgs, sizeof(pg_uuid_t) * read->count);
+	known->orgs = orgs;
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		uncommitted_kept = true;
 	return known;

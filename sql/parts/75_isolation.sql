@@ -69,18 +69,20 @@ BEGIN
         PERFORM set_config('lock_timeout', '5s', true);
     END IF;
     ALTER TABLE @extschema@.gateway_pools DISABLE ROW LEVEL SECURITY;
+    PERFORM @extschema@.drop_gateway_pool_policies();
+    -- But where the owner has policies of his own.
     FOR target IN
         SELECT t.oid::regclass AS relation
           FROM pg_class t
          WHERE t.relnamespace = '@extschema@'::regnamespace AND t.relkind = 'r' AND t.relrowsecurity
            AND t.relname IN (SELECT c.relation FROM @extschema@.gateway_pool_columns() c)
+           AND NOT EXISTS (SELECT FROM pg_policy l WHERE l.polrelid = t.oid)
          ORDER BY t.relname
     LOOP
         EXECUTE format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY', target.relation);
     END LOOP;
-    PERFORM @extschema@.drop_gateway_pool_policies();
     PERFORM set_config('lock_timeout', old_lock_timeout, true);
 END
 $$;
 COMMENT ON FUNCTION disable_gateway_pool_isolation() IS
-    'for the owner of the tables: ends isolation, and with it all row-level security of the tables of gateway pools; idempotent';
+    'for the owner of the tables: ends isolation; row-level security goes where no policy of the owner''s own is left; idempotent';

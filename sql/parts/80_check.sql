@@ -54,12 +54,12 @@ BEGIN
          ORDER BY 2, 3;
 
     RETURN QUERY
-        SELECT 'row-level security enabled', t.oid::regclass::text, 'It is on for this table, but not for gateway_pools: isolation is off.'::text,
-               'Call @extschema@.enable_gateway_pool_isolation() or @extschema@.disable_gateway_pool_isolation().'::text
-          FROM pg_class t
+        SELECT 'isolated alone', t.oid::regclass::text, 'Row-level security is on for it, but not for gateway_pools: isolation is off.',
+               'Call @extschema@.enable_gateway_pool_isolation() or @extschema@.disable_gateway_pool_isolation().'
+          FROM pg_policy l
+          JOIN pg_class t ON t.oid = l.polrelid AND t.relrowsecurity AND t.relnamespace = '@extschema@'::regnamespace
           JOIN pg_class pools ON pools.oid = to_regclass('@extschema@.gateway_pools') AND NOT pools.relrowsecurity
-         WHERE t.relnamespace = '@extschema@'::regnamespace AND t.relkind = 'r' AND t.relrowsecurity
-           AND t.relname IN (SELECT c.relation FROM @extschema@.gateway_pool_columns() c)
+         WHERE l.polname = 'GatewayPools_isolation'
          ORDER BY 2;
 
     BEGIN

@@ -322,6 +322,14 @@ SELECT problem, object, detail FROM check_gateway_pools();
 SELECT ends('regress_a', 'SELECT count(*) FROM gateway_pools'), ends('regress_a', 'SELECT count(*) FROM gateway_pool_memberships'), ends('regress_none', 'SELECT count(*) FROM gateway_states');
 SELECT disable_gateway_pool_isolation();
 SELECT * FROM check_gateway_pools();
+-- What the owner isolates by policies of his own stays so.
+ALTER TABLE gateway_probes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON gateway_probes USING (required);
+SELECT enable_gateway_pool_isolation();
+SELECT disable_gateway_pool_isolation();
+SELECT relname FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relrowsecurity;
+SELECT * FROM check_gateway_pools();
+DROP POLICY own ON gateway_probes;
 -- Left by uninstall, too.
 SELECT enable_gateway_pool_isolation();
 SELECT uninstall_gateway_pools();
