@@ -520,7 +520,9 @@ foreach (
         'SELECT set_gateway_pool_entitlement(ORG, true)',
         q{SELECT set_gateway_state(GATEWAY, 'active')}, 'SELECT * FROM check_gateway_pools()',
         'SELECT * FROM gateway_pool_row_problems()', 'SELECT install_gateway_pools()',
-        'SELECT uninstall_gateway_pools()', 'SELECT uninstall_gateway_pools(false)')
+        'SELECT uninstall_gateway_pools()', 'SELECT uninstall_gateway_pools(false)',
+        'SELECT enable_gateway_pool_isolation()', 'SELECT disable_gateway_pool_isolation()',
+        q{SELECT grant_gateway_pool_access('attacker', '{pick}')}, q{SELECT revoke_gateway_pool_access('app_owner', '{edit}')})
     {
         my @outcomes = map {
             my ($org, $pool_id, $gateway_id) = @$_;
