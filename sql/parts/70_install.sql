@@ -400,8 +400,10 @@ BEGIN
     END IF;
     LOOP
         BEGIN
-            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', kubernetes_auths);
-            EXECUTE format('LOCK TABLE %s, %s IN SHARE ROW EXCLUSIVE MODE', gateways, organizations);
+            IF gateways IS NOT NULL THEN
+                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', kubernetes_auths);
+                EXECUTE format('LOCK TABLE %s, %s IN SHARE ROW EXCLUSIVE MODE', gateways, organizations);
+            END IF;
             IF ours IS NOT NULL THEN
                 EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', ours);
             END IF;
@@ -417,7 +419,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION lock_gateway_pool_tables(regclass, regclass, regclass) IS
-    'used by install_gateway_pools(): locks all tables that it changes, within lock_timeout and without deadlocks';
+    'used by install_gateway_pools(), and without the host''s tables by whatever isolates: locks all tables that they change, '
+    'within lock_timeout and without deadlocks';
 
 CREATE FUNCTION install_gateway_pools(
     organizations regclass DEFAULT NULL,

@@ -33,9 +33,14 @@ DECLARE
     part record;
 BEGIN
     PERFORM @extschema@.require_gateway_pools_installed();
+    -- Before any lock is taken.
+    IF NOT (SELECT pg_has_role(c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = '@extschema@.gateway_pools'::regclass) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'must be owner of table gateway_pools';
+    END IF;
     IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
         PERFORM set_config('lock_timeout', '5s', true);
     END IF;
+    PERFORM @extschema@.lock_gateway_pool_tables(NULL::regclass, NULL::regclass, NULL::regclass);
     -- This is what the other parts go by.
     ALTER TABLE @extschema@.gateway_pools ENABLE ROW LEVEL SECURITY;
     FOR part IN
@@ -65,9 +70,14 @@ DECLARE
     target record;
 BEGIN
     PERFORM @extschema@.require_gateway_pools_installed();
+    -- Before any lock is taken.
+    IF NOT (SELECT pg_has_role(c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = '@extschema@.gateway_pools'::regclass) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'must be owner of table gateway_pools';
+    END IF;
     IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
         PERFORM set_config('lock_timeout', '5s', true);
     END IF;
+    PERFORM @extschema@.lock_gateway_pool_tables(NULL::regclass, NULL::regclass, NULL::regclass);
     ALTER TABLE @extschema@.gateway_pools DISABLE ROW LEVEL SECURITY;
     PERFORM @extschema@.drop_gateway_pool_policies();
     -- But where the owner has policies of his own.
