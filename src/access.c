@@ -428,7 +428,7 @@ read_role(FunctionCallInfo fcinfo)
 	return role;
 }
 
-/* What a call has changed, for the record. */
+/* What a call has changed, if anything, for the record. */
 static void
 record(const PoolCatalog *catalog, Oid role, uint32 changed, bool granted)
 {
