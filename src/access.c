@@ -169,6 +169,15 @@ has_privilege(Oid role, Oid relation, const char *const *columns, AclMode mode)
 		has_on_columns(role, relation, columns, mode);
 }
 
+/* access_has tells whether the current role has a right that is not on consumers. */
+bool
+access_has(const PoolCatalog *catalog, AccessRight right)
+{
+	const RightRow *row = &rights[right];
+
+	return has_privilege(GetUserId(), table_of(catalog, row), row->columns, row->mode);
+}
+
 /*
  * access_require raises the server's own error unless the current role has a
  * right that is not on consumers.
@@ -176,8 +185,7 @@ has_privilege(Oid role, Oid relation, const char *const *columns, AclMode mode)
 void
 access_require(const PoolCatalog *catalog, AccessRight right)
 {
-	const RightRow *row = &rights[right];
-	Oid			relation = table_of(catalog, row);
+	Oid			relation = table_of(catalog, &rights[right]);
 	Oid			role = GetUserId();
 	uint64		before = forgotten;
 
@@ -185,7 +193,7 @@ access_require(const PoolCatalog *catalog, AccessRight right)
 		if (known_rights[i].role == role && known_rights[i].relation == relation && known_rights[i].right == right)
 			return;
 
-	if (!has_privilege(role, relation, row->columns, row->mode))
+	if (!access_has(catalog, right))
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relation));
 	if (forgotten != before)
 		return;

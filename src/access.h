@@ -29,6 +29,7 @@ typedef enum AccessRight
 
 extern void access_init(void);
 extern void access_forget(Oid relation);
+extern bool access_has(const PoolCatalog *catalog, AccessRight right);
 extern void access_require(const PoolCatalog *catalog, AccessRight right);
 
 #endif							/* GATEWAY_POOL_ACCESS_H */

@@ -7,6 +7,8 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
+#include "access.h"
+#include "argument.h"
 #include "clock.h"
 #include "compat.h"
 #include "explain.h"
@@ -114,9 +116,12 @@ explain_refusal(const PickRequest *request)
 {
 	Explanation explanation = explain(request);
 
+	/* Its name only to whom may read that. */
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("gateway pool \"%s\" has no eligible member", explanation.pool->name),
+			 access_has(&request->catalog, RIGHT_LIST) ?
+			 errmsg("gateway pool \"%s\" has no eligible member", explanation.pool->name) :
+			 errmsg("gateway pool %s has no eligible member", uuid_text(request->pool_id)),
 			 errdetail_internal("%s", reasons_in_words(&explanation))));
 }
 

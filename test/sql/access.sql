@@ -134,6 +134,8 @@ SELECT regexp_replace(s.statement, '''(0+-)+0+', '''', 'g'),
 SELECT s.statement, a.action, e
   FROM public.statements s CROSS JOIN public.actions a CROSS JOIN unnest(ARRAY[a.alone, a.others]) role CROSS JOIN ends(role, s.statement) e
  WHERE e <> 'done' AND e !~ '^42501 (permission denied for table|must be owner of table) \w+$';
+-- Whoever may pick, but not read, is not told a pool's name.
+SELECT role, ends(role, $$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000002')$$) FROM unnest('{regress_only_list,regress_only_pick}'::text[]) role;
 
 --
 -- The right comes before the plan, the plan before what has to exist

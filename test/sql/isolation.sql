@@ -97,6 +97,7 @@ CREATE VIEW public.seen AS
                     gateway_options,gateway_pool_stats}'::text[]) relation
      CROSS JOIN unnest('{a,a_member,b,both,none,backup}'::text[]) WITH ORDINALITY r (role, place)
      GROUP BY relation;
+SELECT reset_gateway_pool_stats();
 SELECT count(*) FROM (SELECT pick_healthy_gateway(:apool), pick_healthy_gateway(:bpool)) p;
 
 -- Off, as it is made.
