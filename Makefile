@@ -6,6 +6,7 @@ EXTVERSION  := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" gateway_p
 
 MODULE_big   = gateway_pool
 OBJS = \
+	src/access.o \
 	src/argument.o \
 	src/audit.o \
 	src/audit_triggers.o \
@@ -16,7 +17,6 @@ OBJS = \
 	src/clock.o \
 	src/consumer_triggers.o \
 	src/consumers.o \
-	src/endpoint.o \
 	src/entitlement.o \
 	src/explain.o \
 	src/gateway_store.o \
@@ -25,7 +25,9 @@ OBJS = \
 	src/health_record.o \
 	src/health_rule.o \
 	src/host_columns.o \
+	src/isolation.o \
 	src/launcher.o \
+	src/management.o \
 	src/module.o \
 	src/network_list.o \
 	src/org_query.o \
@@ -80,9 +82,11 @@ SQL_PARTS = \
 	sql/parts/40_status.sql \
 	sql/parts/45_report.sql \
 	sql/parts/50_management.sql \
+	sql/parts/55_access.sql \
 	sql/parts/60_administration.sql \
 	sql/parts/65_consumers.sql \
 	sql/parts/70_install.sql \
+	sql/parts/75_isolation.sql \
 	sql/parts/80_check.sql \
 	sql/parts/90_finish.sql
 DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql

@@ -140,12 +140,17 @@ audit_put(StringInfo metadata, const char *key, const char *value)
 		escape_json(metadata, value);
 }
 
-/* audit_put_number adds a number. */
+/* audit_put_list adds an array of strings. */
 void
-audit_put_number(StringInfo metadata, const char *key, int64 value)
+audit_put_list(StringInfo metadata, const char *key, const char *const *values, int count)
 {
 	put_key(metadata, key);
-	appendStringInfo(metadata, INT64_FORMAT, value);
+	for (int i = 0; i < count; i++)
+	{
+		appendStringInfoChar(metadata, i == 0 ? '[' : ',');
+		escape_json(metadata, values[i]);
+	}
+	appendStringInfoString(metadata, count == 0 ? "[]" : "]");
 }
 
 static Datum

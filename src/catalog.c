@@ -48,35 +48,17 @@ static uint64 forgotten;
 /* Counts changes of what was found, and of databases. */
 static uint64 changes;
 
-/* A privilege that was found to be there, and whose; other fields 0 if none. */
-typedef struct KnownPrivilege
-{
-	Oid			role;
-	Oid			relation;
-	AclMode		privileges;
-} KnownPrivilege;
-
-/* Those that the calls of one session alternate between. */
-static KnownPrivilege known_privileges[4];
-static int	next_known_privilege;
-
 static void
-forget_privileges(Datum arg, int cache_id, uint32 hash_value)
+database_changed(Datum arg, int cache_id, uint32 hash_value)
 {
-	forgotten++;
-	if (cache_id == DATABASEOID)
-		changes++;
-	memset(known_privileges, 0, sizeof(known_privileges));
+	changes++;
 }
 
-/* catalog_init registers what forgets privileges; called once a process. */
+/* catalog_init registers what tells of changed databases; called once a process. */
 void
 catalog_init(void)
 {
-	/* On these depends of which roles a role has the privileges. */
-	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_privileges, 0);
-	CacheRegisterSyscacheCallback(AUTHOID, forget_privileges, 0);
-	CacheRegisterSyscacheCallback(DATABASEOID, forget_privileges, 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, database_changed, 0);
 }
 
 /*
@@ -91,10 +73,6 @@ catalog_forget(Oid relation)
 	const PoolCatalog *catalog = &found.catalog;
 
 	forgotten++;
-	for (int i = 0; i < lengthof(known_privileges); i++)
-		if (!OidIsValid(relation) || relation == known_privileges[i].relation)
-			memset(&known_privileges[i], 0, sizeof(KnownPrivilege));
-
 	if (!OidIsValid(relation) || relation == catalog->pools || relation == catalog->memberships ||
 		relation == catalog->states || relation == catalog->marker)
 	{
@@ -103,7 +81,8 @@ catalog_forget(Oid relation)
 		return true;
 	}
 	if (relation == catalog->entitlements || relation == catalog->health ||
-		relation == catalog->events || relation == catalog->probes || relation == catalog->audit_logs ||
+		relation == catalog->events || relation == catalog->probes ||
+		relation == catalog->audit_logs || relation == catalog->tenants ||
 		relation == catalog->organizations || relation == catalog->gateways)
 	{
 		found.valid = false;
@@ -139,6 +118,19 @@ find_table(Oid schema, const char *name)
 	if (!OidIsValid(relation) || get_rel_relkind(relation) != RELKIND_RELATION)
 		return InvalidOid;
 	return relation;
+}
+
+static bool
+has_row_security(Oid relation)
+{
+	HeapTuple	row = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	bool		has;
+
+	if (!HeapTupleIsValid(row))
+		refuse_dropped();
+	has = ((Form_pg_class) GETSTRUCT(row))->relrowsecurity;
+	ReleaseSysCache(row);
+	return has;
 }
 
 /* The table that the foreign key of one column references, or InvalidOid. */
@@ -224,12 +216,14 @@ look_up(PoolCatalog *catalog, Oid schema)
 	catalog->events = find_table(schema, "gateway_health_events");
 	catalog->probes = find_table(schema, "gateway_probes");
 	catalog->audit_logs = find_table(schema, "gateway_pool_audit_logs");
+	catalog->tenants = find_table(schema, "gateway_pool_tenants");
 	/* A view, which nothing reads often, is a relation like others. */
 	catalog->marker = get_relname_relid("gateway_pool_stats", schema);
 	if (!OidIsValid(catalog->pools) || !OidIsValid(catalog->memberships) ||
 		!OidIsValid(catalog->entitlements) || !OidIsValid(catalog->states) ||
 		!OidIsValid(catalog->health) || !OidIsValid(catalog->events) ||
-		!OidIsValid(catalog->probes) || !OidIsValid(catalog->audit_logs) || !OidIsValid(catalog->marker))
+		!OidIsValid(catalog->probes) || !OidIsValid(catalog->audit_logs) ||
+		!OidIsValid(catalog->tenants) || !OidIsValid(catalog->marker))
 		return false;
 
 	catalog->organizations = host_table(catalog->pools, "orgId");
@@ -240,6 +234,7 @@ look_up(PoolCatalog *catalog, Oid schema)
 	catalog->version = hash_columns(catalog->gateways);
 	for (const Oid *oid = &catalog->schema; oid <= &catalog->gateways; oid++)
 		catalog->version = hash_combine64(catalog->version, *oid);
+	catalog->isolated = has_row_security(catalog->pools);
 	return true;
 }
 
@@ -373,31 +368,6 @@ void
 catalog_invalidate(Oid relation)
 {
 	CacheInvalidateRelcacheByRelid(relation);
-}
-
-/*
- * catalog_require_privilege raises the server's own error unless the current
- * role has the privileges on a table.
- */
-void
-catalog_require_privilege(Oid relation, AclMode privileges)
-{
-	Oid			role = GetUserId();
-	uint64		before = forgotten;
-	AclResult	result;
-
-	for (int i = 0; i < lengthof(known_privileges); i++)
-		if (known_privileges[i].role == role && known_privileges[i].relation == relation &&
-			known_privileges[i].privileges == privileges)
-			return;
-
-	result = pg_class_aclcheck(relation, role, privileges);
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_TABLE, get_rel_name(relation));
-	if (forgotten != before)
-		return;
-	known_privileges[next_known_privilege] = (KnownPrivilege) {role, relation, privileges};
-	next_known_privilege = (next_known_privilege + 1) % lengthof(known_privileges);
 }
 
 /* catalog_owner gives a table's owner. */

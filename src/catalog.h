@@ -7,7 +7,6 @@
 
 #include "access/attnum.h"
 #include "fmgr.h"
-#include "utils/acl.h"
 #include "utils/relcache.h"
 #include "utils/uuid.h"
 
@@ -22,11 +21,13 @@ typedef struct PoolCatalog
 	Oid			events;			/* gateway_health_events */
 	Oid			probes;
 	Oid			audit_logs;		/* gateway_pool_audit_logs */
+	Oid			tenants;		/* gateway_pool_tenants */
 	Oid			marker;			/* invalidated when what picks depend on changes */
 	Oid			organizations;	/* the host's: what our foreign keys reference */
 	Oid			gateways;
 	uint64		version;		/* another one when anything above or the gateways
 								 * table's columns are others */
+	bool		isolated;		/* gateway_pools has row-level security */
 } PoolCatalog;
 
 extern void catalog_init(void);
@@ -38,7 +39,6 @@ extern void catalog_open(PoolCatalog *catalog, Oid function);
 extern Oid	catalog_schema(void);
 extern bool catalog_has_triggers(const PoolCatalog *catalog);
 extern void catalog_invalidate(Oid relation);
-extern void catalog_require_privilege(Oid relation, AclMode privileges);
 extern Oid	catalog_referenced_table(Relation relation, AttrNumber column);
 extern Oid	catalog_owner(Oid relation);
 extern const char *catalog_name(Oid relation);

@@ -24,10 +24,11 @@ PG_FUNCTION_INFO_V1(gateway_pool_gateways_tell);
 /*
  * gateway_pools_tell(): AFTER INSERT OR UPDATE OR DELETE, row, and AFTER
  * TRUNCATE, statement, of gateway_pools, gateway_pool_memberships,
- * gateway_states and gateway_probes
+ * gateway_states, gateway_probes and gateway_pool_tenants
  *
  * Every session reads pools anew, once this transaction has committed; where
- * probes change, only the worker reads them.
+ * probes change, only the worker reads them, and where tenants change, each
+ * session asks anew of which organizations its roles may know.
  */
 Datum
 gateway_pools_tell(PG_FUNCTION_ARGS)
@@ -40,9 +41,10 @@ gateway_pools_tell(PG_FUNCTION_ARGS)
 	/* The host may be taking its tables, and with them the feature, back. */
 	if (!catalog_find(&catalog, fcinfo->flinfo->fn_oid))
 		return PointerGetDatum(NULL);
-	if (table != catalog.memberships && table != catalog.states && table != catalog.probes)
+	if (table != catalog.memberships && table != catalog.states && table != catalog.probes &&
+		table != catalog.tenants)
 		trigger_require_table(call, catalog.pools);
-	catalog_invalidate(table == catalog.probes ? catalog.probes : catalog.marker);
+	catalog_invalidate(table == catalog.probes || table == catalog.tenants ? table : catalog.marker);
 	return PointerGetDatum(NULL);
 }
 

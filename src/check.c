@@ -8,12 +8,14 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "access.h"
 #include "argument.h"
 #include "catalog.h"
 #include "compat.h"
 #include "consumers.h"
 #include "entitlement.h"
 #include "health_map.h"
+#include "isolation.h"
 #include "org_query.h"
 #include "pool_name.h"
 #include "settings.h"
@@ -190,6 +192,23 @@ check_member_counts(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 	}
 }
 
+static void
+check_tenants(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+{
+	OwnerScope	scope;
+	uint64		rows;
+
+	owner_begin(&scope, catalog->tenants);
+	rows = owner_query(psprintf("SELECT \"roleName\"::text, count(*)::text FROM %s"
+								" WHERE \"roleName\"::text NOT IN (SELECT rolname FROM pg_roles) GROUP BY 1 ORDER BY 1",
+								catalog_name(catalog->tenants)), NULL);
+	for (uint64 i = 0; i < rows; i++)
+		report(fcinfo, "tenant role missing", psprintf("role %s", text_of(i, 1)),
+			   psprintf("organizations: %s", text_of(i, 2)),
+			   psprintf("Create the role, or delete its rows in %s.", catalog_name(catalog->tenants)));
+	owner_end(&scope);
+}
+
 /* How many rows of a consumer reference a pool of another organization. */
 static int64
 count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const char *org_query)
@@ -260,6 +279,20 @@ check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolCo
 			   "Set these rows to a pool of their own organization.");
 }
 
+/* Whoever checks sees what is wrong with all organizations' pools. */
+static void
+begin_check(FunctionCallInfo fcinfo, PoolCatalog *catalog)
+{
+	catalog_open(catalog, fcinfo->flinfo->fn_oid);
+	access_require(catalog, RIGHT_LIST);
+	if (isolation_applies(catalog))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to check the gateway pools of all organizations"),
+				 errdetail("Roles are isolated by organization; their owner and roles with BYPASSRLS may check them.")));
+	init_materialized_result(fcinfo);
+}
+
 /*
  * gateway_pool_row_problems() returns (problem, object, detail, remedy)
  *
@@ -271,16 +304,14 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.pools, ACL_SELECT);
-	init_materialized_result(fcinfo);
-
+	begin_check(fcinfo, &catalog);
 	check_memory(fcinfo);
 	check_worker(fcinfo);
 	check_names(fcinfo, &catalog);
 	check_members(fcinfo, &catalog);
 	check_plans(fcinfo, &catalog);
 	check_member_counts(fcinfo, &catalog);
+	check_tenants(fcinfo, &catalog);
 	return (Datum) 0;
 }
 
@@ -303,9 +334,7 @@ gateway_pool_consumer_problems(PG_FUNCTION_ARGS)
 	argument_require(fcinfo, 1, "pool_column");
 	relation = PG_GETARG_OID(0);
 	column = NameStr(*PG_GETARG_NAME(1));
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.pools, ACL_SELECT);
-	init_materialized_result(fcinfo);
+	begin_check(fcinfo, &catalog);
 	foreach(cell, consumers_list(&catalog))
 	{
 		const PoolConsumer *consumer = lfirst(cell);

@@ -19,6 +19,7 @@
 #include "consumers.h"
 #include "entitlement.h"
 #include "gateway_store.h"
+#include "isolation.h"
 #include "org_query.h"
 #include "same_org.h"
 #include "trigger_row.h"
@@ -260,7 +261,12 @@ gateway_pool_consumer_enforce(PG_FUNCTION_ARGS)
 	org = org_of_row(call, &route, trigger_new_row(call));
 	if (route.sets_pool)
 	{
-		same_org_require(call->tg_relation, org, same_org_lock(catalog.pools, route.pool),
+		const pg_uuid_t *pool_org = same_org_lock(catalog.pools, route.pool);
+
+		/* Hidden from the role, it is as if it did not exist. */
+		if (pool_org != NULL && isolation_hides(&catalog, pool_org))
+			pool_org = NULL;
+		same_org_require(call->tg_relation, org, pool_org,
 						 SAME_ORG_DETAIL);
 		entitlement_require(&catalog, org);
 		warn_if_none_eligible(&catalog, route.pool);

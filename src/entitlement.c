@@ -9,9 +9,11 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "argument.h"
 #include "compat.h"
 #include "entitlement.h"
+#include "isolation.h"
 #include "owner.h"
 #include "settings.h"
 
@@ -30,22 +32,24 @@ limit_column(int column, int32 absent)
 
 /*
  * entitlement_read tells what an organization may do by now: its row in
- * gateway_pool_entitlements, the settings where that says nothing.
+ * gateway_pool_entitlements, the settings where that says nothing, or where the
+ * organization is NULL: one that nobody knows of.
  */
 Entitlement
 entitlement_read(const PoolCatalog *catalog, const pg_uuid_t *org)
 {
 	OwnerScope	scope;
-	char	   *sql = psprintf("SELECT \"gatewayPool\"::bool, \"expiresAt\"::timestamptz, \"maxPools\"::int4,"
-							   " \"maxGatewaysPerPool\"::int4 FROM %s WHERE \"orgId\" = $1", catalog_name(catalog->entitlements));
 	Entitlement entitlement = {
 		.gateway_pool = setting_default_entitlement,
 		.max_pools = setting_max_pools_per_org,
 		.max_gateways_per_pool = setting_max_gateways_per_pool
 	};
 
+	if (org == NULL)
+		return entitlement;
 	owner_begin(&scope, catalog->entitlements);
-	if (owner_query(sql, org) > 0)
+	if (owner_query(psprintf("SELECT \"gatewayPool\"::bool, \"expiresAt\"::timestamptz, \"maxPools\"::int4,"
+							 " \"maxGatewaysPerPool\"::int4 FROM %s WHERE \"orgId\" = $1", catalog_name(catalog->entitlements)), org) > 0)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];
 		TupleDesc	columns = SPI_tuptable->tupdesc;
@@ -100,17 +104,19 @@ policy_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org)
 }
 
 /*
- * organization_requires_gateway_pools(org_id uuid) returns boolean: that policy.
- * Needs SELECT on gateway_pools.
+ * organization_requires_gateway_pools(org_id uuid) returns boolean: that policy;
+ * false of an organization that does not exist.  Needs SELECT on gateway_pools.
  */
 Datum
 gateway_pool_requires_pools(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
+	const pg_uuid_t *org;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.pools, ACL_SELECT);
-	PG_RETURN_BOOL(policy_requires_pools(&catalog, argument_uuid(fcinfo, 0, "org_id")));
+	access_require(&catalog, RIGHT_LIST);
+	org = argument_uuid(fcinfo, 0, "org_id");
+	PG_RETURN_BOOL(!isolation_hides(&catalog, org) && policy_requires_pools(&catalog, org));
 }
 
 /*
@@ -122,25 +128,29 @@ gateway_pool_plan(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	Entitlement entitlement;
-	pg_uuid_t  *org;
+	const pg_uuid_t *org;
+	int64		pool_count = 0;
 	TupleDesc	columns;
 	Datum		values[5];
 	bool		nulls[5] = {0};
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.pools, ACL_SELECT);
+	access_require(&catalog, RIGHT_LIST);
 	org = argument_uuid(fcinfo, 0, "org_id");
 	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
+	if (isolation_hides(&catalog, org))
+		org = NULL;
 	entitlement = entitlement_read(&catalog, org);
+	if (org != NULL)
+		pool_count = owner_count(catalog.pools,
+								 psprintf("SELECT count(*) FROM %s WHERE \"orgId\" = $1", catalog_name(catalog.pools)), org);
 	values[0] = BoolGetDatum(entitlement.gateway_pool);
 	values[1] = TimestampTzGetDatum(entitlement.expires_at);
 	nulls[1] = !entitlement.expires;
 	values[2] = Int32GetDatum(entitlement.max_pools);
-	values[3] = Int64GetDatum(owner_count(catalog.pools,
-										   psprintf("SELECT count(*) FROM %s WHERE \"orgId\" = $1",
-													catalog_name(catalog.pools)), org));
+	values[3] = Int64GetDatum(pool_count);
 	values[4] = Int32GetDatum(entitlement.max_gateways_per_pool);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
 }

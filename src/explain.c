@@ -7,9 +7,12 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
+#include "access.h"
+#include "argument.h"
 #include "clock.h"
 #include "compat.h"
 #include "explain.h"
+#include "isolation.h"
 #include "pick_field.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_explain);
@@ -63,7 +66,7 @@ explain(const PickRequest *request)
 	PickField  *field;
 
 	explanation.pool = store_pools(&request->catalog, (StoreFilter) {.id = request->pool_id}, &count);
-	if (count == 0)
+	if (count == 0 || isolation_hides(&request->catalog, &explanation.pool->org_id))
 		pick_request_refuse_pool(request);
 	known = pool_cache_of_row(explanation.pool);
 	field = pick_field_read(known, request, clock_monotonic());
@@ -113,16 +116,19 @@ explain_refusal(const PickRequest *request)
 {
 	Explanation explanation = explain(request);
 
+	/* Its name only to whom may read that. */
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("gateway pool \"%s\" has no eligible member", explanation.pool->name),
+			 access_has(&request->catalog, RIGHT_LIST) ?
+			 errmsg("gateway pool \"%s\" has no eligible member", explanation.pool->name) :
+			 errmsg("gateway pool %s has no eligible member", uuid_text(request->pool_id)),
 			 errdetail_internal("%s", reasons_in_words(&explanation))));
 }
 
 /*
  * explain_gateway_pick(...the arguments of pick_healthy_gateway) returns one
  * row a member: whether it is a candidate, or the one reason why not, and the
- * share of picks that it gets.  Reserves nothing.
+ * share of picks that it gets.  Reserves nothing.  Needs SELECT on gateway_pools.
  */
 Datum
 gateway_pool_explain(PG_FUNCTION_ARGS)
@@ -131,7 +137,7 @@ gateway_pool_explain(PG_FUNCTION_ARGS)
 	PickRequest request;
 	Explanation explanation;
 
-	pick_request_read(fcinfo, 1, &request);
+	pick_request_read(fcinfo, 1, RIGHT_LIST, &request);
 	explanation = explain(&request);
 	init_materialized_result(fcinfo);
 	for (int i = 0; i < explanation.pool->member_count; i++)

@@ -111,13 +111,17 @@ append_gateway_columns(StringInfo sql, HostColumns columns)
 static void
 append_filter(StringInfo sql, const char *table, StoreFilter filter)
 {
+	int			argument = 0;
+
 	appendStringInfo(sql, " WHERE %s.id IS NOT NULL AND %s.\"orgId\" IS NOT NULL", table, table);
 	if (filter.org_id)
-		appendStringInfo(sql, " AND %s.\"orgId\" = $1", table);
+		appendStringInfo(sql, " AND %s.\"orgId\" = $%d", table, ++argument);
 	if (filter.id)
-		appendStringInfo(sql, " AND %s.id = $%d", table, filter.org_id ? 2 : 1);
+		appendStringInfo(sql, " AND %s.id = $%d", table, ++argument);
+	if (filter.orgs)
+		appendStringInfo(sql, " AND %s.\"orgId\" = ANY ($%d)", table, ++argument);
 	if (filter.ids)
-		appendStringInfo(sql, " AND %s.id = ANY ($1)", table);
+		appendStringInfo(sql, " AND %s.id = ANY ($%d)", table, ++argument);
 }
 
 static char *
@@ -363,13 +367,15 @@ pool_by_id_plan(const char *sql)
 static uint64
 run_filtered(SPIPlanPtr plan, StoreFilter filter)
 {
-	Datum		values[2];
+	Datum		values[4];
 	int			count = 0;
 
 	if (filter.org_id)
 		values[count++] = UUIDPGetDatum(filter.org_id);
 	if (filter.id)
 		values[count++] = UUIDPGetDatum(filter.id);
+	if (filter.orgs)
+		values[count++] = PointerGetDatum(filter.orgs);
 	if (filter.ids)
 		values[count++] = PointerGetDatum(filter.ids);
 	return owner_execute(plan, values);
@@ -378,10 +384,18 @@ run_filtered(SPIPlanPtr plan, StoreFilter filter)
 static SPIPlanPtr
 prepare_filtered(const char *sql, StoreFilter filter)
 {
-	if (filter.ids != NULL)
-		return owner_prepare(sql, 1, (Oid[]) {UUIDARRAYOID});
-	return owner_prepare(sql, (filter.org_id != NULL) + (filter.id != NULL),
-						 (Oid[]) {UUIDOID, UUIDOID});
+	Oid			types[4];
+	int			count = 0;
+
+	if (filter.org_id)
+		types[count++] = UUIDOID;
+	if (filter.id)
+		types[count++] = UUIDOID;
+	if (filter.orgs)
+		types[count++] = UUIDARRAYOID;
+	if (filter.ids)
+		types[count++] = UUIDARRAYOID;
+	return owner_prepare(sql, count, types);
 }
 
 /*
@@ -403,7 +417,7 @@ store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count)
 
 	owner_begin(&scope, catalog->memberships);
 	sql = pools_sql(catalog, reading.columns, filter);
-	if (filter.id != NULL && filter.org_id == NULL)
+	if (filter.id != NULL && filter.org_id == NULL && filter.orgs == NULL)
 		plan = pool_by_id_plan(sql);
 	else
 		plan = prepare_filtered(sql, filter);

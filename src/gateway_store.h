@@ -52,6 +52,7 @@ typedef struct StoreFilter
 {
 	const pg_uuid_t *org_id;
 	const pg_uuid_t *id;
+	ArrayType  *orgs;			/* of which it is one */
 	ArrayType  *ids;			/* of gateways alone */
 } StoreFilter;
 

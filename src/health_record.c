@@ -224,10 +224,15 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 	owner_end(&scope);
 }
 
-/* Ids and words alone: everybody who may connect can listen. */
+/* Ids and words alone, or nothing where there is isolation: everybody who may connect can listen. */
 static void
-notify(const HealthChange *change)
+notify(const PoolCatalog *catalog, const HealthChange *change)
 {
+	if (catalog->isolated)
+	{
+		Async_Notify("gateway_health", "");
+		return;
+	}
 	Async_Notify("gateway_health",
 				 psprintf("{\"%s\":\"%s\",\"orgId\":\"%s\",\"oldStatus\":\"%s\",\"status\":\"%s\"}",
 						  change->of_pool ? "gatewayPoolId" : "gatewayId", uuid_text(&change->id),
@@ -259,7 +264,7 @@ health_record_write(const PoolCatalog *catalog)
 	write_health(catalog, changes, batch_length);
 	for (int i = 0; setting_notify && i < batch_length; i++)
 		if (changes[i]->old_status != changes[i]->new_status)
-			notify(changes[i]);
+			notify(catalog, changes[i]);
 	return true;
 }
 

@@ -10,9 +10,11 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
+#include "access.h"
 #include "catalog.h"
 #include "compat.h"
 #include "health_map.h"
+#include "isolation.h"
 #include "launcher.h"
 #include "pick_stats.h"
 #include "pool_cache.h"
@@ -62,6 +64,8 @@ _PG_init(void)
 {
 	settings_init();
 	catalog_init();
+	access_init();
+	isolation_init();
 	pool_cache_init();
 	publication_init();
 	reservation_init();

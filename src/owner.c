@@ -12,6 +12,22 @@
 #include "compat.h"
 #include "owner.h"
 
+static void
+become_owner(OwnerScope *scope, Oid relation, int restrictions)
+{
+	Oid			owner = catalog_owner(relation);
+
+	SPI_connect();
+	GetUserIdAndSecContext(&scope->user, &scope->security_context);
+	SetUserIdAndSecContext(owner, scope->security_context |
+						   SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_NOFORCE_RLS |
+						   restrictions);
+	scope->settings_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 /*
  * owner_begin makes what follows run with the rights of a table's owner, as
  * foreign-key checks do: no path of the caller's choice, no way for code that
@@ -21,17 +37,19 @@
 void
 owner_begin(OwnerScope *scope, Oid relation)
 {
-	Oid			owner = catalog_owner(relation);
+	become_owner(scope, relation, SECURITY_RESTRICTED_OPERATION);
+}
 
-	SPI_connect();
-	GetUserIdAndSecContext(&scope->user, &scope->security_context);
-	SetUserIdAndSecContext(owner, scope->security_context |
-						   SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION |
-						   SECURITY_NOFORCE_RLS);
-	scope->settings_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+/*
+ * owner_begin_change is the same for a change that the caller asked for.  It may
+ * queue deferred triggers, which a restricted operation must not: a host has
+ * consumers whose keys are deferred.  They fire when they are due, as after a
+ * statement of the caller's own.
+ */
+void
+owner_begin_change(OwnerScope *scope, Oid relation)
+{
+	become_owner(scope, relation, 0);
 }
 
 static SPIPlanPtr
@@ -137,7 +155,21 @@ owner_first_id(MemoryContext context)
 	return id;
 }
 
-/* owner_end ends what owner_begin began. */
+/*
+ * owner_change is the same with the transaction's own snapshot: under REPEATABLE
+ * READ it does not change what that does not see (40001).
+ */
+uint64
+owner_change(SPIPlanPtr plan, Datum *values, const char *nulls)
+{
+	int			result = SPI_execute_plan(plan, values, nulls, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/* owner_end ends what owner_begin or owner_begin_change began. */
 void
 owner_end(const OwnerScope *scope)
 {

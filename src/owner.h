@@ -17,10 +17,12 @@ typedef struct OwnerScope
 } OwnerScope;
 
 extern void owner_begin(OwnerScope *scope, Oid relation);
+extern void owner_begin_change(OwnerScope *scope, Oid relation);
 extern SPIPlanPtr owner_prepare(const char *sql, int argument_count, Oid *types);
 extern SPIPlanPtr owner_prepare_generic(const char *sql, int argument_count, Oid *types);
 extern uint64 owner_execute(SPIPlanPtr plan, Datum *values);
 extern uint64 owner_write(SPIPlanPtr plan, Datum *values);
+extern uint64 owner_change(SPIPlanPtr plan, Datum *values, const char *nulls);
 extern uint64 owner_query(const char *sql, const pg_uuid_t *id);
 extern uint64 owner_lock(const char *sql, const pg_uuid_t *id);
 extern pg_uuid_t *owner_first_id(MemoryContext context);

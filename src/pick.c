@@ -6,11 +6,13 @@
 
 #include "utils/uuid.h"
 
+#include "access.h"
 #include "argument.h"
 #include "clock.h"
 #include "compat.h"
 #include "explain.h"
 #include "gateway_store.h"
+#include "isolation.h"
 #include "pick_field.h"
 #include "pool_cache.h"
 
@@ -148,7 +150,7 @@ pick(const PickRequest *request, int wanted, int *picked_count)
 	{
 		now = clock_monotonic();
 		pool = pool_cache_get(&request->catalog, request->pool_id, now);
-		if (pool == NULL)
+		if (pool == NULL || isolation_hides(&request->catalog, &pool->org_id))
 			pick_request_refuse_pool(request);
 
 		wanted = Min(wanted, Max(pool->member_count, 1));
@@ -201,7 +203,7 @@ pick(const PickRequest *request, int wanted, int *picked_count)
  * pick_healthy_gateway(pool_id uuid, exclude uuid[], strategy text,
  *     capabilities jsonb, sticky_key text, null_if_none boolean) returns uuid
  *
- * Picks one eligible member.  Needs SELECT on gateway_pools.  Errors: no such
+ * Picks one eligible member.  Needs SELECT on gateway_pools (id).  Errors: no such
  * pool P0002, whatever null_if_none says; no eligible member 55000, or NULL
  * with null_if_none; a bad argument 22023.
  */
@@ -212,7 +214,7 @@ gateway_pool_pick(PG_FUNCTION_ARGS)
 	pg_uuid_t  *picked;
 	int			count;
 
-	pick_request_read(fcinfo, 1, &request);
+	pick_request_read(fcinfo, 1, RIGHT_PICK, &request);
 	picked = pick(&request, 1, &count);
 	if (count == 0)
 		PG_RETURN_NULL();
@@ -234,7 +236,7 @@ gateway_pool_pick_many(PG_FUNCTION_ARGS)
 	int			wanted;
 	int			count;
 
-	pick_request_read(fcinfo, 2, &request);
+	pick_request_read(fcinfo, 2, RIGHT_PICK, &request);
 	argument_require(fcinfo, 1, "count");
 	wanted = PG_GETARG_INT32(1);
 	if (wanted < 1)
@@ -273,7 +275,7 @@ gateway_pool_resolve(PG_FUNCTION_ARGS)
 				 errmsg("no gateway or gateway pool is given")));
 
 	catalog_open(&request.catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(request.catalog.pools, ACL_SELECT);
+	access_require(&request.catalog, RIGHT_PICK);
 	request.pool_id = PG_GETARG_UUID_P(1);
 	PG_RETURN_UUID_P(pick(&request, 1, &count));
 }

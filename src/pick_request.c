@@ -63,13 +63,13 @@ read_strategy(const text *word)
 /*
  * pick_request_read reads the arguments (pool_id, exclude, strategy, capabilities,
  * sticky_key, null_if_none), the last five from "options" on, and checks them and
- * the caller's right to pick.
+ * that the caller has the right.
  */
 void
-pick_request_read(FunctionCallInfo fcinfo, int options, PickRequest *request)
+pick_request_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickRequest *request)
 {
 	catalog_open(&request->catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(request->catalog.pools, ACL_SELECT);
+	access_require(&request->catalog, right);
 
 	request->pool_id = argument_uuid(fcinfo, 0, "pool_id");
 	request->excluded_count = 0;

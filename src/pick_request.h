@@ -8,6 +8,7 @@
 #include "fmgr.h"
 #include "utils/jsonb.h"
 
+#include "access.h"
 #include "catalog.h"
 
 typedef enum Strategy
@@ -30,7 +31,7 @@ typedef struct PickRequest
 	bool		null_if_none;
 } PickRequest;
 
-extern void pick_request_read(FunctionCallInfo fcinfo, int options, PickRequest *request);
+extern void pick_request_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickRequest *request);
 extern bool pick_request_excludes(const PickRequest *request, const pg_uuid_t *gateway);
 extern bool pick_request_suits(const PickRequest *request, Jsonb *capabilities);
 extern void pick_request_refuse_pool(const PickRequest *request);

@@ -19,9 +19,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "catalog.h"
 #include "compat.h"
 #include "gateway_store.h"
+#include "isolation.h"
 #include "pick_stats.h"
 #include "settings.h"
 #include "shared_memory.h"
@@ -285,7 +287,7 @@ compare_pool_ids(const void *a, const void *b)
  * gateway_pool_stats() returns one row for each pool and gateway, and one for
  * the pool as a whole, whose "gatewayId" is null: how often they were picked,
  * how often while degraded, and how often the pool had nobody to pick.  Of pools
- * that are gone, nothing is shown.  Needs SELECT on gateway_pools; empty unless
+ * that are gone, or hidden from the caller, nothing is shown.  Needs SELECT on gateway_pools; empty unless
  * the library is preloaded.
  */
 Datum
@@ -299,14 +301,14 @@ gateway_pool_pick_stats(PG_FUNCTION_ARGS)
 	int			pool_count;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.pools, ACL_SELECT);
+	access_require(&catalog, RIGHT_LIST);
 	init_materialized_result(fcinfo);
 	if (entries == NULL)
 		return (Datum) 0;
 
 	pick_stats_flush();
 	copy = copy_entries(&count);
-	pools = store_pools(&catalog, (StoreFilter) {0}, &pool_count);
+	pools = store_pools(&catalog, (StoreFilter) {.orgs = isolation_orgs(&catalog)}, &pool_count);
 	for (int i = 0; i < count; i++)
 	{
 		const StatsKey *key = &copy[i].key;

@@ -25,7 +25,9 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
+#include "access.h"
 #include "clock.h"
+#include "isolation.h"
 #include "pool_cache.h"
 #include "publication.h"
 
@@ -66,11 +68,13 @@ static bool uncommitted_kept;
 
 /*
  * The one relcache callback of this library.  Marker or table, dropped or
- * altered: pools are read anew.
+ * altered: pools are read anew, and rights on it and tenants, too.
  */
 static void
 relation_changed(Datum arg, Oid relation)
 {
+	access_forget(relation);
+	isolation_forget(relation);
 	if (catalog_forget(relation))
 		stale = true;
 }
@@ -220,6 +224,7 @@ pool_cache_of_row(const PoolRow *row)
 	pool = MemoryContextAllocExtended(CurrentMemoryContext, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	place = (char *) pool + MAXALIGN(sizeof(KnownPool));
 	pool->id = pool->count.pool = row->id;
+	pool->org_id = row->org_id;
 	pool->member_count = row->member_count;
 	pool->members = (KnownMember *) place;
 	pool->draw.columns = (DrawColumn *) (place += members_size);

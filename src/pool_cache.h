@@ -27,6 +27,7 @@ typedef struct KnownMember
 typedef struct KnownPool
 {
 	pg_uuid_t	id;
+	pg_uuid_t	org_id;
 	bool		kept;			/* in the cache */
 	bool		in_recovery;	/* read on a standby */
 	int64		read_at;		/* monotonic */

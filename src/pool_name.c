@@ -7,13 +7,11 @@
 #include "parser/scansup.h"
 #include "utils/builtins.h"
 
-#include "argument.h"
 #include "catalog.h"
 #include "compat.h"
 #include "pool_name.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_is_name);
-PG_FUNCTION_INFO_V1(gateway_pool_require_name);
 
 static bool
 is_slug_char(char c)
@@ -63,22 +61,15 @@ gateway_pool_is_name(PG_FUNCTION_ARGS)
 }
 
 /*
- * require_gateway_pool_name(name text) returns text
- *
- * The name trimmed and lower-cased, as the API takes it; 23514 if a pool may
- * not be called so, 22023 for NULL.
+ * pool_name_read returns a name trimmed and lower-cased, as the API takes it, and
+ * raises 23514 if a pool may not be called so.
  */
-Datum
-gateway_pool_require_name(PG_FUNCTION_ARGS)
+text *
+pool_name_read(Oid pools, const text *given)
 {
-	PoolCatalog catalog;
-	char	   *name;
+	char	   *name = text_to_cstring(given);
 	int			length;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	argument_require(fcinfo, 0, "name");
-
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	while (scanner_isspace(*name))
 		name++;
 	length = strlen(name);
@@ -89,6 +80,6 @@ gateway_pool_require_name(PG_FUNCTION_ARGS)
 		name[i] = pg_ascii_tolower((unsigned char) name[i]);
 	name[length] = '\0';
 
-	pool_name_require(catalog.pools, name);
-	PG_RETURN_TEXT_P(cstring_to_text(name));
+	pool_name_require(pools, name);
+	return cstring_to_text(name);
 }

@@ -11,11 +11,13 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "argument.h"
 #include "catalog.h"
 #include "clock.h"
 #include "compat.h"
 #include "gateway_store.h"
+#include "isolation.h"
 #include "owner.h"
 #include "probe_request.h"
 #include "worker_slots.h"
@@ -59,15 +61,21 @@ will_be_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 }
 
 static void
+refuse_unknown(const pg_uuid_t *gateway)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("gateway %s does not exist", uuid_text(gateway))));
+}
+
+static void
 refuse_not_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
 	int			count;
 
 	(void) store_gateways(catalog, (StoreFilter) {.id = gateway}, &count);
 	if (count == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("gateway %s does not exist", uuid_text(gateway))));
+		refuse_unknown(gateway);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("gateway %s is not probed", uuid_text(gateway)),
@@ -89,6 +97,8 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
 {
 	HealthSlotRef ref;
 
+	if (isolation_hides_gateway(catalog, gateway))
+		refuse_unknown(gateway);
 	while (!find_probed(catalog, gateway, &ref))
 	{
 		if (!will_be_probed(catalog, gateway))
@@ -124,7 +134,7 @@ gateway_pool_probe_gateway(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.probes, ACL_UPDATE);
+	access_require(&catalog, RIGHT_PROBE);
 	gateway = argument_uuid(fcinfo, 0, "gateway_id");
 	argument_require(fcinfo, 1, "timeout");
 	deadline = clock_monotonic() + argument_duration(fcinfo, 1, "timeout", TIMEOUT_MAX);

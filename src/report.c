@@ -13,11 +13,13 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "argument.h"
 #include "catalog.h"
 #include "clock.h"
 #include "compat.h"
 #include "gateway_store.h"
+#include "isolation.h"
 #include "reservation.h"
 #include "settings.h"
 #include "worker_slots.h"
@@ -42,7 +44,7 @@ PG_FUNCTION_INFO_V1(gateway_pool_release);
 
 static HealthSlotRef known_slots[KNOWN_SLOTS];
 
-/* A report on its way: about which gateway, by the rights on which table. */
+/* A report on its way: about which gateway. */
 typedef struct Report
 {
 	PoolCatalog catalog;
@@ -52,15 +54,12 @@ typedef struct Report
 } Report;
 
 static Report
-begin_report(FunctionCallInfo fcinfo, AclMode on_pools, AclMode on_health)
+begin_report(FunctionCallInfo fcinfo, AccessRight right)
 {
 	Report		report;
 
 	catalog_open(&report.catalog, fcinfo->flinfo->fn_oid);
-	if (on_pools != 0)
-		catalog_require_privilege(report.catalog.pools, on_pools);
-	if (on_health != 0)
-		catalog_require_privilege(report.catalog.health, on_health);
+	access_require(&report.catalog, right);
 	report.gateway = argument_uuid(fcinfo, 0, "gateway_id");
 	if (!health_map_exists())
 		ereport(ERROR,
@@ -120,6 +119,8 @@ slot_of(const Report *report)
 {
 	HealthSlotRef ref = *report->known;
 
+	if (isolation_hides_gateway(&report->catalog, report->gateway))
+		refuse_unknown(report);
 	/* No slot in use has generation 0. */
 	if (ref.generation == 0 || !health_map_is(ref, report->catalog.gateways, report->gateway))
 		ref = *report->known = find_or_make_slot(report);
@@ -146,7 +147,7 @@ read_ttl(FunctionCallInfo fcinfo)
 Datum
 gateway_pool_record_heartbeat(PG_FUNCTION_ARGS)
 {
-	Report		report = begin_report(fcinfo, 0, ACL_UPDATE);
+	Report		report = begin_report(fcinfo, RIGHT_REPORT);
 	int64		expires_at = report.now + read_ttl(fcinfo) + setting_heartbeat_grace * USECS_PER_SEC;
 
 	for (int i = 0; i < ATTEMPTS_MAX; i++)
@@ -193,13 +194,13 @@ read_reason(FunctionCallInfo fcinfo, char *reason)
  *
  * A caller could not get through: the gateway is suspect for suspect_ttl, and is
  * picked only when no healthy one is left.  Of the reason, 63 bytes are kept for
- * people to read.  Needs SELECT on gateway_pools.  Errors: NULL gateway 22023,
- * no such gateway P0002, not preloaded 55000, shared memory full 53400.
+ * people to read.  Needs SELECT on gateway_pools (id).  Errors: NULL gateway
+ * 22023, no such gateway P0002, not preloaded 55000, shared memory full 53400.
  */
 Datum
 gateway_pool_report_failure(PG_FUNCTION_ARGS)
 {
-	Report		report = begin_report(fcinfo, ACL_SELECT, 0);
+	Report		report = begin_report(fcinfo, RIGHT_PICK);
 	char		reason[HEALTH_REASON_SIZE];
 
 	read_reason(fcinfo, reason);
@@ -228,7 +229,7 @@ gateway_pool_report_failure(PG_FUNCTION_ARGS)
 Datum
 gateway_pool_report_load(PG_FUNCTION_ARGS)
 {
-	Report		report = begin_report(fcinfo, 0, ACL_UPDATE);
+	Report		report = begin_report(fcinfo, RIGHT_REPORT);
 	int32		connections;
 
 	argument_require(fcinfo, 1, "active_connections");
@@ -250,12 +251,12 @@ gateway_pool_report_load(PG_FUNCTION_ARGS)
  * Ends the oldest reservation of the gateway: its connection has been opened,
  * and counts as one of the gateway's until its next report; or it will not be,
  * opened false.  Returns whether there was a reservation.  Needs SELECT on
- * gateway_pools.  Errors: NULL 22023, no such gateway P0002, not preloaded 55000.
+ * gateway_pools (id).  Errors: NULL 22023, no such gateway P0002, not preloaded 55000.
  */
 Datum
 gateway_pool_release(PG_FUNCTION_ARGS)
 {
-	Report		report = begin_report(fcinfo, ACL_SELECT, 0);
+	Report		report = begin_report(fcinfo, RIGHT_PICK);
 
 	argument_require(fcinfo, 1, "opened");
 	PG_RETURN_BOOL(reservation_release(slot_of(&report), PG_GETARG_BOOL(1), report.now));

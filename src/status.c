@@ -21,11 +21,13 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "access.h"
 #include "catalog.h"
 #include "clock.h"
 #include "compat.h"
 #include "consumers.h"
 #include "gateway_store.h"
+#include "isolation.h"
 #include "owner.h"
 #include "reservation.h"
 
@@ -85,18 +87,19 @@ emit(FunctionCallInfo fcinfo, OutputRow *row)
 	tuplestore_putvalues(result->setResult, result->setDesc, row->values, row->nulls);
 }
 
-/* Opens the catalog and reads the arguments (org_id, id). */
+/* Opens the catalog and reads the arguments (org_id, id); of what is hidden from the caller nothing is listed. */
 static StoreFilter
 begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 {
 	StoreFilter filter = {0};
 
 	catalog_open(catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog->pools, ACL_SELECT);
+	access_require(catalog, RIGHT_LIST);
 	if (!PG_ARGISNULL(0))
 		filter.org_id = PG_GETARG_UUID_P(0);
 	if (!PG_ARGISNULL(1))
 		filter.id = PG_GETARG_UUID_P(1);
+	filter.orgs = isolation_orgs(catalog);
 	return filter;
 }
 
@@ -387,10 +390,12 @@ gateway_pool_resources(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	StringInfoData json;
 	const char *separator = "";
+	bool		hidden;
 	ListCell   *cell;
 
 	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	catalog_require_privilege(catalog.pools, ACL_SELECT);
+	access_require(&catalog, RIGHT_LIST);
+	hidden = isolation_hides_pool(&catalog, PG_GETARG_UUID_P(0));
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
@@ -403,6 +408,11 @@ gateway_pool_resources(PG_FUNCTION_ARGS)
 		escape_json(&json, resource_key(&catalog, consumer));
 		appendStringInfoChar(&json, ':');
 		separator = ",";
+		if (hidden)
+		{
+			appendStringInfoString(&json, "[]");
+			continue;
+		}
 
 		owner_begin(&scope, consumer->relation);
 		(void) owner_query(resources_sql(consumer), PG_GETARG_UUID_P(0));

@@ -56,7 +56,8 @@ COMMENT ON FUNCTION gateway_pool_audit_logs_refuse() IS
 CREATE FUNCTION gateway_pools_tell() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pools_tell';
 COMMENT ON FUNCTION gateway_pools_tell() IS
-    'trigger on gateway_pools, gateway_pool_memberships, gateway_states and gateway_probes: who knows of them reads them anew';
+    'trigger on gateway_pools, gateway_pool_memberships, gateway_states, gateway_probes and gateway_pool_tenants: '
+    'who knows of them reads them anew';
 
 CREATE FUNCTION gateway_pool_gateways_tell() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_gateways_tell';

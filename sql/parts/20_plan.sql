@@ -17,31 +17,20 @@ CREATE FUNCTION organization_requires_gateway_pools(org_id uuid) RETURNS boolean
 COMMENT ON FUNCTION organization_requires_gateway_pools(uuid) IS
     'whether the policy of an organization, "requireGatewayPools", forbids to set a single gateway newly';
 
-CREATE FUNCTION require_gateway_pool_plan(org_id uuid, of_members boolean, privilege text) RETURNS void
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_plan';
-COMMENT ON FUNCTION require_gateway_pool_plan(uuid, boolean, text) IS
-    'used by the management functions: raises 42501 without the privilege on gateway_pools, or on '
-    'gateway_pool_memberships, or without a plan';
-
 CREATE FUNCTION require_gateway_pools_installed() RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_installed';
 COMMENT ON FUNCTION require_gateway_pools_installed() IS
     'used by other functions: raises 55000 unless the tables are there';
 
+CREATE FUNCTION require_gateway_pool_plan(org_id uuid) RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_plan';
+COMMENT ON FUNCTION require_gateway_pool_plan(uuid) IS
+    'used by the management functions that read: raises 42501 without SELECT on gateway_pools, or without a plan';
+
 CREATE FUNCTION require_gateway_pool(org_id uuid, pool_id uuid) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_pool';
 COMMENT ON FUNCTION require_gateway_pool(uuid, uuid) IS
-    'used by the management functions: raises P0002 unless the organization has the pool';
-
-CREATE FUNCTION require_gateway(org_id uuid, gateway_id uuid) RETURNS void
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_gateway';
-COMMENT ON FUNCTION require_gateway(uuid, uuid) IS
-    'used by the management functions: raises P0002 unless the organization has the gateway';
-
-CREATE FUNCTION require_gateway_pool_name(name text) RETURNS text
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_name';
-COMMENT ON FUNCTION require_gateway_pool_name(text) IS
-    'used by the management functions: the name trimmed and lower-cased, 23514 if a pool may not be called so';
+    'used by the management functions that read: the same, then P0002 unless the organization has the pool';
 
 CREATE FUNCTION is_gateway_pool_name(name text) RETURNS boolean
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'gateway_pool_is_name';

@@ -1,6 +1,6 @@
 
--- Management: one function an endpoint.  Statements run with the caller's
--- rights, so the tables' privileges decide; the triggers hold the rules.
+-- Management: one function an endpoint.  Each asks for the privilege that its
+-- action takes, and for nothing else; the triggers hold the rules.
 
 CREATE FUNCTION create_gateway_pool(
     org_id uuid,
@@ -9,18 +9,7 @@ CREATE FUNCTION create_gateway_pool(
     INOUT name text,
     OUT "createdAt" timestamptz,
     OUT "updatedAt" timestamptz)
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'INSERT');
-    INSERT INTO @extschema@.gateway_pools AS p ("orgId", name)
-    VALUES (create_gateway_pool.org_id, @extschema@.require_gateway_pool_name(create_gateway_pool.name))
-    RETURNING p.id, p."orgId", p.name, p."createdAt", p."updatedAt"
-         INTO id, "orgId", name, "createdAt", "updatedAt";
-END
-$$;
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_create';
 COMMENT ON FUNCTION create_gateway_pool(uuid, text) IS
     'makes a pool of an organization; the name is trimmed and lower-cased first';
 
@@ -42,7 +31,7 @@ CREATE FUNCTION list_gateway_pools(org_id uuid)
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'SELECT');
+    PERFORM @extschema@.require_gateway_pool_plan(org_id);
     RETURN QUERY
         SELECT s.id, s."orgId", s.name, s."createdAt", s."updatedAt", s."memberCount", s."healthyMemberCount",
                s."memberGatewayIds", s."connectedResourcesCount", s.health, s.label
@@ -67,7 +56,6 @@ CREATE FUNCTION get_gateway_pool(
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'SELECT');
     PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
     SELECT s.id, s."orgId", s.name, s."createdAt", s."updatedAt"
       INTO id, "orgId", name, "createdAt", "updatedAt"
@@ -93,29 +81,7 @@ CREATE FUNCTION update_gateway_pool(
     INOUT name text,
     OUT "createdAt" timestamptz,
     OUT "updatedAt" timestamptz)
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-    new_name text;
-BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'UPDATE');
-    PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
-    IF update_gateway_pool.name IS NOT NULL THEN
-        new_name := @extschema@.require_gateway_pool_name(update_gateway_pool.name);
-    END IF;
-    UPDATE @extschema@.gateway_pools p
-       SET name = coalesce(new_name, p.name)
-     WHERE p.id = update_gateway_pool.pool_id AND p."orgId" = update_gateway_pool.org_id
-    RETURNING p.id, p."orgId", p.name, p."createdAt", p."updatedAt"
-         INTO id, "orgId", name, "createdAt", "updatedAt";
-    IF NOT FOUND THEN
-        RAISE no_data_found
-            USING MESSAGE = format('gateway pool %s does not exist in the organization', pool_id);
-    END IF;
-END
-$$;
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_update';
 COMMENT ON FUNCTION update_gateway_pool(uuid, uuid, text) IS
     'renames a pool of an organization; NULL leaves the name';
 
@@ -127,23 +93,7 @@ CREATE FUNCTION delete_gateway_pool(
     OUT name text,
     OUT "createdAt" timestamptz,
     OUT "updatedAt" timestamptz)
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'DELETE');
-    PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
-    DELETE FROM @extschema@.gateway_pools p
-     WHERE p.id = delete_gateway_pool.pool_id AND p."orgId" = delete_gateway_pool.org_id
-    RETURNING p.id, p."orgId", p.name, p."createdAt", p."updatedAt"
-         INTO id, "orgId", name, "createdAt", "updatedAt";
-    IF NOT FOUND THEN
-        RAISE no_data_found
-            USING MESSAGE = format('gateway pool %s does not exist in the organization', pool_id);
-    END IF;
-END
-$$;
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_delete';
 COMMENT ON FUNCTION delete_gateway_pool(uuid, uuid) IS
     'deletes a pool of an organization; refused (23503) while a consumer references it';
 
@@ -157,24 +107,7 @@ CREATE FUNCTION add_gateway_to_pool(
     INOUT weight int DEFAULT 1,
     INOUT priority int DEFAULT 0,
     OUT "createdAt" timestamptz)
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, true, 'INSERT');
-    PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
-    PERFORM @extschema@.require_gateway(org_id, gateway_id);
-    IF weight IS NULL OR priority IS NULL THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'weight and priority must not be null';
-    END IF;
-    INSERT INTO @extschema@.gateway_pool_memberships AS m ("gatewayPoolId", "gatewayId", weight, priority)
-    VALUES (add_gateway_to_pool.pool_id, add_gateway_to_pool.gateway_id,
-            add_gateway_to_pool.weight, add_gateway_to_pool.priority)
-    RETURNING m.id, m."gatewayPoolId", m."gatewayId", m.weight, m.priority, m."createdAt"
-         INTO id, "gatewayPoolId", "gatewayId", weight, priority, "createdAt";
-END
-$$;
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_add_gateway';
 COMMENT ON FUNCTION add_gateway_to_pool(uuid, uuid, uuid, int, int) IS
     'makes a gateway a member of a pool, both of the organization; weight 0 to 1000, lower priorities are picked first';
 
@@ -186,25 +119,7 @@ CREATE FUNCTION remove_gateway_from_pool(
     OUT "gatewayPoolId" uuid,
     OUT "gatewayId" uuid,
     OUT "createdAt" timestamptz)
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, true, 'DELETE');
-    PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
-    PERFORM @extschema@.require_gateway(org_id, gateway_id);
-    DELETE FROM @extschema@.gateway_pool_memberships m
-     WHERE m."gatewayPoolId" = remove_gateway_from_pool.pool_id
-       AND m."gatewayId" = remove_gateway_from_pool.gateway_id
-    RETURNING m.id, m."gatewayPoolId", m."gatewayId", m."createdAt"
-         INTO id, "gatewayPoolId", "gatewayId", "createdAt";
-    IF NOT FOUND THEN
-        RAISE no_data_found
-            USING MESSAGE = format('gateway %s is not a member of gateway pool %s', gateway_id, pool_id);
-    END IF;
-END
-$$;
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_remove_gateway';
 COMMENT ON FUNCTION remove_gateway_from_pool(uuid, uuid, uuid) IS
     'ends a gateway''s membership in a pool of the organization';
 
@@ -213,7 +128,6 @@ CREATE FUNCTION get_gateway_pool_resources(org_id uuid, pool_id uuid) RETURNS js
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM @extschema@.require_gateway_pool_plan(org_id, false, 'SELECT');
     PERFORM @extschema@.require_gateway_pool(org_id, pool_id);
     RETURN @extschema@.gateway_pool_resources(pool_id);
 END

@@ -130,7 +130,7 @@ BEGIN
 
     IF EXISTS (SELECT FROM @extschema@.gateway_pool_consumer_parts(consumer, pool_column, gateway_column, org_query) p
                 WHERE NOT p.present) THEN
-        IF (SELECT s.setting::int NOT BETWEEN 1 AND 5000 FROM pg_settings s WHERE s.name = 'lock_timeout') THEN
+        IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
             PERFORM set_config('lock_timeout', '5s', true);
         END IF;
         PERFORM @extschema@.lock_gateway_pool_tables(ARRAY[consumer], ARRAY['@extschema@.gateway_pools'::regclass]);
@@ -235,7 +235,7 @@ BEGIN
              WHERE a.attrelid = consumer AND a.attname = pool_column AND NOT a.attisdropped AND NOT keep_data
            ) o (place, command);
 
-    IF (SELECT s.setting::int NOT BETWEEN 1 AND 5000 FROM pg_settings s WHERE s.name = 'lock_timeout') THEN
+    IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
         PERFORM set_config('lock_timeout', '5s', true);
     END IF;
     PERFORM @extschema@.lock_gateway_pool_tables(ARRAY[consumer], ARRAY['@extschema@.gateway_pools'::regclass]);

@@ -86,6 +86,11 @@ AS $$
     ('gateway_pool_entitlements', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
     ('gateway_pool_entitlements', 'updatedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
+    ('gateway_pool_tenants', NULL, NULL, NULL,
+        'of which organizations a role may know while isolation is on; so may roles that have its privileges'),
+    ('gateway_pool_tenants', 'roleName', 'text', 'NOT NULL', NULL),
+    ('gateway_pool_tenants', 'orgId', 'uuid', 'NOT NULL', NULL),
+
     ('gateway_states', NULL, NULL, NULL, 'what an administrator wants of a gateway; without a row, it is active'),
     ('gateway_states', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_states_pkey PRIMARY KEY', NULL),
     ('gateway_states', 'state', 'text',
@@ -210,6 +215,8 @@ AS $$
         SELECT k.* FROM (VALUES
         (1, 'unique key', 'gateway_pools', ARRAY['orgId', 'name'], NULL::regclass, NULL),
         (2, 'unique key', 'gateway_pool_memberships', ARRAY['gatewayPoolId', 'gatewayId'], NULL, NULL),
+        (2, 'primary key', 'gateway_pool_tenants', ARRAY['roleName', 'orgId'], NULL, NULL),
+        (3, 'index', 'gateway_pool_tenants', ARRAY['orgId'], NULL, NULL),
         (3, 'index', 'gateway_pool_memberships', ARRAY['gatewayId'], NULL, NULL),
         (4, 'index', 'gateway_health_events', ARRAY['gatewayId'], NULL, NULL),
         (4, 'index', 'gateway_pool_audit_logs', ARRAY['orgId'], NULL, NULL),
@@ -217,6 +224,7 @@ AS $$
         (6, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayPoolId'], NULL, 'CASCADE'),
         (7, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayId'], gateways, 'CASCADE'),
         (8, 'foreign key', 'gateway_pool_entitlements', ARRAY['orgId'], organizations, 'CASCADE'),
+        (8, 'foreign key', 'gateway_pool_tenants', ARRAY['orgId'], organizations, 'CASCADE'),
         (9, 'foreign key', 'gateway_states', ARRAY['gatewayId'], gateways, 'CASCADE'),
         (10, 'foreign key', 'gateway_probes', ARRAY['gatewayId'], gateways, 'CASCADE'),
         (11, 'foreign key', 'gateway_health', ARRAY['gatewayId'], gateways, 'CASCADE')
@@ -224,8 +232,10 @@ AS $$
     ),
     named_keys AS (
         SELECT k.*, format('%s.%I', h.schema, k.relation) AS table_name, t.oid AS table_oid,
-               lower(k.relation || '_' || array_to_string(k.attributes, '_')) ||
-               CASE k.kind WHEN 'unique key' THEN '_unique' WHEN 'index' THEN '_index' ELSE '_foreign' END AS name,
+               CASE k.kind WHEN 'primary key' THEN k.relation || '_pkey'
+                           ELSE lower(k.relation || '_' || array_to_string(k.attributes, '_')) ||
+                                CASE k.kind WHEN 'unique key' THEN '_unique' WHEN 'index' THEN '_index' ELSE '_foreign' END
+                           END AS name,
                (SELECT string_agg(quote_ident(u.attribute), ', ' ORDER BY u.place)
                   FROM unnest(k.attributes) WITH ORDINALITY u (attribute, place)) AS attribute_list,
                ARRAY(SELECT a.attnum FROM pg_attribute a
@@ -257,6 +267,8 @@ AS $$
         (18, 'gateway_pool_memberships', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
         (19, 'gateway_states', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
         (20, 'gateway_states', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
+        (20, 'gateway_pool_tenants', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
+        (20, 'gateway_pool_tenants', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
         (21, 'gateway_probes', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
         (22, 'gateway_probes', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
         (23, h.gateways_name, 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pool_gateways_tell()'),
@@ -292,6 +304,21 @@ AS $$
          CROSS JOIN triggers t
           LEFT JOIN pg_class c ON c.relnamespace = h.namespace AND c.relname = t.relation AND c.relkind = 'r'
           LEFT JOIN pg_trigger named ON named.tgrelid = c.oid AND named.tgname = t.name AND NOT named.tgisinternal
+    ),
+    -- While isolation is on: a policy on each table by what says whose a row is,
+    -- but on the tenants, which nobody but the owner sees.
+    isolated AS (
+        SELECT format('%s.%I', h.schema, c.relation) AS table_name, t.oid AS table_oid,
+               coalesce(t.relrowsecurity, false) AS row_security, 'GatewayPools_isolation' AS policy,
+               CASE WHEN c.relation <> 'gateway_pool_tenants' THEN
+               h.schema || CASE WHEN 'orgId' = ANY (c.attributes) THEN '.is_gateway_pool_tenant("orgId")'
+                                WHEN 'gatewayPoolId' = ANY (c.attributes) THEN '.is_gateway_pool_tenant_of_pool("gatewayPoolId")'
+                                ELSE '.is_gateway_pool_tenant_of_gateway("gatewayId")' END END AS condition
+          FROM host h
+          JOIN pg_class pools ON pools.oid = to_regclass(h.schema || '.gateway_pools') AND pools.relrowsecurity
+         CROSS JOIN (SELECT o.relation, array_agg(o.attribute) AS attributes
+                       FROM @extschema@.gateway_pool_columns() o GROUP BY o.relation) c
+          LEFT JOIN pg_class t ON t.relnamespace = h.namespace AND t.relname = c.relation AND t.relkind = 'r'
     )
     SELECT p.kind, p.relation, p.name, p.present, p.command
       FROM (
@@ -314,6 +341,10 @@ AS $$
                WHEN 'foreign key' THEN EXISTS (
                    SELECT FROM pg_constraint f
                     WHERE f.conrelid = k.table_oid AND f.contype = 'f' AND f.confrelid = k.target AND f.conkey = k.numbers)
+               WHEN 'primary key' THEN EXISTS (
+                   SELECT FROM pg_index i
+                    WHERE i.indrelid = k.table_oid AND i.indisprimary AND i.indisvalid
+                      AND (i.indkey::int2[])[0:i.indnkeyatts - 1] @> k.numbers AND cardinality(k.numbers) = i.indnkeyatts)
                WHEN 'unique key' THEN EXISTS (
                    SELECT FROM pg_index i
                     WHERE i.indrelid = k.table_oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
@@ -326,6 +357,8 @@ AS $$
                WHEN 'foreign key' THEN
                    format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%s) REFERENCES %s (id) ON DELETE %s',
                           k.table_name, k.name, k.attribute_list, k.target_name, k.action)
+               WHEN 'primary key' THEN
+                   format('ALTER TABLE %s ADD CONSTRAINT %I PRIMARY KEY (%s)', k.table_name, k.name, k.attribute_list)
                WHEN 'unique key' THEN
                    format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE (%s)', k.table_name, k.name, k.attribute_list)
                ELSE format('CREATE INDEX %I ON %s (%s)', k.name, k.table_name, k.attribute_list) END
@@ -343,12 +376,24 @@ AS $$
          CROSS JOIN LATERAL @extschema@.gateway_pool_consumer_parts(kubernetes_auths, 'gatewayPoolId', 'gatewayV2Id',
                    format('SELECT i."orgId" FROM %s i WHERE i.id = ($1)."identityId"', h.identities)) c
          WHERE kubernetes_auths IS NOT NULL
+         UNION ALL
+        SELECT 5, 0, 'row-level security', i.table_name, 'enabled', i.row_security,
+               format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', i.table_name)
+          FROM isolated i
+         UNION ALL
+        SELECT 6, 0, 'policy', i.table_name, i.policy, coalesce(pg_get_expr(l.polqual, l.polrelid) = i.condition AND
+               l.polcmd = '*' AND l.polpermissive AND l.polroles = '{0}' AND l.polwithcheck IS NULL, false),
+               CASE WHEN l.oid IS NULL THEN '' ELSE format('DROP POLICY %I ON %s; ', i.policy, i.table_name) END ||
+               format('CREATE POLICY %I ON %s USING (%s)', i.policy, i.table_name, i.condition)
+          FROM isolated i
+          LEFT JOIN pg_policy l ON l.polrelid = i.table_oid AND l.polname = i.policy
+         WHERE i.condition IS NOT NULL
       ) p
-     ORDER BY p.stage, p.place
+     ORDER BY p.stage, p.place, p.relation, p.name
 $$;
 COMMENT ON FUNCTION gateway_pool_parts(regclass, regclass, regclass) IS
-    'used by install_gateway_pools() and check_gateway_pools(): every table, column, key, index and trigger '
-    'that gateway pools consist of, whether it is there, and the command that makes it';
+    'used by install_gateway_pools() and check_gateway_pools(): every table, column, key, index, trigger '
+    'and policy that gateway pools consist of, whether it is there, and the command that makes it';
 
 CREATE FUNCTION gateway_pool_tables() RETURNS regclass[]
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -592,6 +637,8 @@ BEGIN
     LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', target.tgname, target.relation);
     END LOOP;
+    -- Isolation stays on until it is disabled: nobody but the owner sees anything.
+    PERFORM @extschema@.drop_gateway_pool_policies();
 
     IF keep_data THEN
         PERFORM set_config('lock_timeout', old_lock_timeout, true);
@@ -609,6 +656,7 @@ BEGIN
         @extschema@.gateway_health_events,
         @extschema@.gateway_pool_audit_logs,
         @extschema@.gateway_states,
+        @extschema@.gateway_pool_tenants,
         @extschema@.gateway_pool_entitlements,
         @extschema@.gateway_pool_memberships,
         @extschema@.gateway_pools;

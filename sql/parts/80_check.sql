@@ -60,6 +60,15 @@ BEGIN
            AND NOT t.tgisinternal AND t.tgenabled IN ('D', 'R')
          ORDER BY 2, 3;
 
+    RETURN QUERY
+        SELECT 'isolated alone', t.oid::regclass::text, 'Row-level security is on for it, but not for gateway_pools: isolation is off.',
+               'Call @extschema@.enable_gateway_pool_isolation() or @extschema@.disable_gateway_pool_isolation().'
+          FROM pg_policy l
+          JOIN pg_class t ON t.oid = l.polrelid AND t.relrowsecurity AND t.relnamespace = '@extschema@'::regnamespace
+          JOIN pg_class pools ON pools.oid = to_regclass('@extschema@.gateway_pools') AND NOT pools.relrowsecurity
+         WHERE l.polname = 'GatewayPools_isolation'
+         ORDER BY 2;
+
     BEGIN
         PERFORM @extschema@.require_gateway_pools_installed();
     EXCEPTION

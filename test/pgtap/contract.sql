@@ -42,6 +42,11 @@ SELECT is(pg_get_function_arguments(f.oid) || ' -> ' || pg_get_function_result(f
     ('get_gateway_pool_resources', 'org_id uuid, pool_id uuid -> jsonb'),
     ('get_gateway_pool_plan', 'org_id uuid, OUT "gatewayPool" boolean, OUT "expiresAt" timestamp with time zone, OUT "maxPools" integer, '
         'OUT "usedPools" bigint, OUT "maxGatewaysPerPool" integer -> record'),
+    ('grant_gateway_pool_access', 'role regrole, actions text[] -> void'),
+    ('revoke_gateway_pool_access', 'role regrole, actions text[] -> void'),
+    ('has_gateway_pool_access', 'role regrole, action text -> boolean'),
+    ('enable_gateway_pool_isolation', ' -> void'),
+    ('disable_gateway_pool_isolation', ' -> void'),
     ('set_gateway_pool_entitlement', 'org_id uuid, enabled boolean, max_pools integer DEFAULT NULL::integer, '
         'max_gateways_per_pool integer DEFAULT NULL::integer, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone -> void'),
     ('set_gateway_state', 'gateway_id uuid, state text, reason text DEFAULT NULL::text -> void'),

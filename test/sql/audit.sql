@@ -183,6 +183,15 @@ INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-0
 SELECT "eventType", actor, "sessionUser" = session_user AS session, "currentUser" = session_user AS myself, "createdAt" > now() - interval '1 minute' AS now
   FROM gateway_pool_audit_logs ORDER BY id DESC LIMIT 3;
 SELECT "currentUser" FROM gateway_pool_audit_logs WHERE actor IS NOT NULL GROUP BY 1;
+-- What is granted and revoked, if it changes anything.
+SELECT count(*) FROM logged();
+SELECT grant_gateway_pool_access('regress_editor', '{edit,list,pick}');
+SELECT grant_gateway_pool_access('regress_editor', '{list}');
+SELECT * FROM logged();
+SELECT revoke_gateway_pool_access('regress_editor', '{edit}');
+SELECT revoke_gateway_pool_access('regress_editor', '{edit,create}');
+SELECT fails($$SELECT grant_gateway_pool_access('regress_editor', '{create,everything}')$$);
+SELECT * FROM logged();
 -- An actor is short, and has no control characters.
 SELECT fails($$SET gateway_pool.actor = E'a\nb'$$);
 SELECT fails($$SET gateway_pool.actor = E'a\u009bb'$$);

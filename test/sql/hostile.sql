@@ -19,19 +19,15 @@ INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:poo
 --
 -- Functions that the others use
 --
-SELECT fails('SELECT require_gateway_pool_plan(NULL, NULL, NULL)');
-SELECT fails($$SELECT require_gateway_pool_plan('00000000-0000-0000-0000-00000000000a', false, NULL)$$);
-SELECT fails($$SELECT require_gateway_pool_plan('00000000-0000-0000-0000-00000000000a', false, 'USAGE')$$);
-SELECT fails($$SELECT require_gateway_pool_plan(NULL, true, 'SELECT')$$);
-SELECT fails('SELECT require_gateway_pool_name(NULL)'), fails('SELECT require_gateway_pool(NULL, NULL)'), fails('SELECT require_gateway(NULL, NULL)');
+SELECT fails('SELECT require_gateway_pool_plan(NULL)'), fails('SELECT require_gateway_pool(NULL, NULL)');
+SELECT fails($$SELECT require_gateway_pool('00000000-0000-0000-0000-00000000000a', NULL)$$);
 SELECT gateway_pool_resources(NULL), is_gateway_pool_name(NULL);
 CREATE ROLE regress_nobody;
 GRANT USAGE ON SCHEMA app TO regress_nobody;
 GRANT EXECUTE ON FUNCTION public.fails TO regress_nobody;
 SET ROLE regress_nobody;
-SELECT fails($$SELECT require_gateway_pool_plan('00000000-0000-0000-0000-00000000000a', false, 'SELECT')$$) LIMIT 2;
+SELECT fails($$SELECT require_gateway_pool_plan('00000000-0000-0000-0000-00000000000a')$$) LIMIT 2;
 SELECT fails($$SELECT require_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001')$$) LIMIT 2;
-SELECT fails($$SELECT require_gateway('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-0000000000a1')$$) LIMIT 2;
 SELECT fails('SELECT * FROM gateway_pool_row_problems()') LIMIT 2;
 RESET ROLE;
 

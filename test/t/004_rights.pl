@@ -516,11 +516,13 @@ foreach (
         'SELECT * FROM delete_gateway_pool(ORG, POOL)', 'SELECT * FROM add_gateway_to_pool(ORG, POOL, GATEWAY)',
         'SELECT * FROM remove_gateway_from_pool(ORG, POOL, GATEWAY)', 'SELECT get_gateway_pool_resources(ORG, POOL)',
         'SELECT gateway_pool_resources(POOL)', 'SELECT get_gateway_pool_plan(ORG)',
-        q{SELECT require_gateway_pool_plan(ORG, false, 'SELECT')}, 'SELECT require_gateway_pool(ORG, POOL)',
-        'SELECT require_gateway(ORG, GATEWAY)', 'SELECT set_gateway_pool_entitlement(ORG, true)',
+        'SELECT require_gateway_pool_plan(ORG)', 'SELECT require_gateway_pool(ORG, POOL)',
+        'SELECT set_gateway_pool_entitlement(ORG, true)',
         q{SELECT set_gateway_state(GATEWAY, 'active')}, 'SELECT * FROM check_gateway_pools()',
         'SELECT * FROM gateway_pool_row_problems()', 'SELECT install_gateway_pools()',
-        'SELECT uninstall_gateway_pools()', 'SELECT uninstall_gateway_pools(false)')
+        'SELECT uninstall_gateway_pools()', 'SELECT uninstall_gateway_pools(false)',
+        'SELECT enable_gateway_pool_isolation()', 'SELECT disable_gateway_pool_isolation()',
+        q{SELECT grant_gateway_pool_access('attacker', '{pick}')}, q{SELECT revoke_gateway_pool_access('app_owner', '{edit}')})
     {
         my @outcomes = map {
             my ($org, $pool_id, $gateway_id) = @$_;

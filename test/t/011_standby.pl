@@ -196,6 +196,29 @@ subtest 'standby: reports' => sub {
     $other->end;
 };
 
+subtest 'standby: rights and tenants' => sub {
+    my $tenant;
+    my $replays = sub { $db->value($_[0]); replay() };
+
+    $replays->("CREATE ROLE tenant LOGIN; SELECT grant_gateway_pool_access('tenant', '{list}')");
+    $tenant = $there->as('tenant')->session;
+    sees($tenant, '12', 'a role that may, picks');
+    $replays->('SELECT enable_gateway_pool_isolation()');
+    $tenant->fails($picks, 'P0002', 'but not once it is isolated');
+    $tenant->shows('SELECT count(*) FROM gateway_pools', 0, 'it sees nothing');
+    $replays->("INSERT INTO gateway_pool_tenants VALUES ('tenant', '$acme')");
+    sees($tenant, '12', 'as a tenant it picks');
+    $tenant->shows('SELECT count(*) FROM gateway_pools', 1, 'and sees the pool');
+    $replays->('DELETE FROM gateway_pool_tenants');
+    $tenant->fails($picks, 'P0002', 'until it is no tenant');
+    $replays->('SELECT disable_gateway_pool_isolation()');
+    sees($tenant, '12', 'or nobody is isolated');
+    $replays->("SELECT revoke_gateway_pool_access('tenant', '{list}')");
+    $tenant->fails($picks, '42501', 'a right is revoked');
+    $tenant->end;
+    $replays->('DROP ROLE tenant');
+};
+
 subtest 'standby: promotion' => sub {
     my $grace = 6;
 
