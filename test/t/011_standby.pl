@@ -272,7 +272,7 @@ subtest 'logical replication' => sub {
     $subscriber->safe_psql('postgres', 'CREATE ROLE app_owner LOGIN');
     $here = make_database($subscriber, 0);
     $db->value('CREATE PUBLICATION everything FOR TABLE organizations, identities, relays, gateways_v2, gateway_pools,'
-          . ' gateway_pool_memberships, gateway_states');
+          . ' gateway_pool_memberships, gateway_states, gateway_pool_audit_logs');
     $here->value("CREATE SUBSCRIPTION everything CONNECTION '$publisher' PUBLICATION everything");
     $subscriber->wait_for_subscription_sync($primary, 'everything', 'app');
 
@@ -299,9 +299,24 @@ subtest 'logical replication' => sub {
     $db->value(fail_sql(1));
     $applied->();
     sees($_, '2', 'a failure that is applied outweighs what was reported') foreach @sessions;
+
+    # With roles isolated on both sides it goes on as before.
+    $_->value('SET client_min_messages = warning; SELECT enable_gateway_pool_isolation()') foreach $db, $here;
+    foreach ([ 'a heartbeat', heard_sql(1, 180), '12' ], [ 'a state', drain_sql(2), '1' ],
+        [ 'a member', qq{DELETE FROM gateway_pool_memberships WHERE "gatewayId" = '$gateway{1}'}, 'none' ])
+    {
+        my ($what, $change, $after) = @$_;
+
+        $db->value($change);
+        $applied->();
+        sees($_, $after, "isolated, $what") foreach @sessions;
+    }
     $db->value(qq{DELETE FROM organizations WHERE id = '$acme'});
     $applied->();
     $_->fails("SELECT pick_healthy_gateway('$pool')", 'P0002', 'the organization is deleted') foreach @sessions;
+    my $logged = q{SELECT id, "eventType", "sessionUser", "eventMetadata" FROM gateway_pool_audit_logs ORDER BY id};
+    like($db->value($logged), qr/gateway-pool-delete/, 'there is something in the audit log');
+    $here->shows($logged, $db->value($logged), 'it is what was published, and nothing of what was applied was logged once more');
 
     $_->end foreach @sessions;
     $here->value('DROP SUBSCRIPTION everything');

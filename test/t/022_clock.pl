@@ -210,6 +210,30 @@ foreach my $size (2, 400)
 }
 $session->end;
 
+# A plan ends by the clock, not with the transaction, and what is said of it anew counts
+# from the next statement on, at any isolation level.
+foreach my $level ('READ COMMITTED', 'REPEATABLE READ')
+{
+    my $session = $db->session;
+    my $create = sub { return qq{INSERT INTO gateway_pools ("orgId", name) VALUES ('$acme', 'plan-$_[0]')} };
+    my $plan = qq{SELECT p."gatewayPool", (SELECT bool_or(selectable) FROM gateway_options('$acme') WHERE kind = 'pool') FROM get_gateway_pool_plan('$acme') p};
+
+    $db->value("SELECT set_gateway_pool_entitlement('$acme', true, NULL, NULL, clock_timestamp() + interval '60 s')");
+    $session->value("BEGIN ISOLATION LEVEL $level; SELECT count(*) FROM gateway_pools");
+    $session->works($create->(1), "$level: before the plan ends");
+    $session->shows($plan, 't|t', 'it allows pools');
+    $clock->advance(61);
+    $session->value('SAVEPOINT s');
+    $session->fails($create->(2), '42501 gateway_pools_entitlement', 'after its end, in the same transaction');
+    $session->value('ROLLBACK TO s');
+    $session->shows($plan, 'f|f', 'it does not');
+    $db->value("SELECT set_gateway_pool_entitlement('$acme', true)");
+    $session->works($create->(3), 'renewed by somebody else, at the next statement');
+    $session->shows($plan, 't|t', 'it does again');
+    $session->value('ROLLBACK');
+    $session->end;
+}
+
 $node->stop;
 # On a machine that started a minute ago, what happened before that is as long ago
 # as it is, also where its time-to-live becomes another.
