@@ -162,11 +162,11 @@ consumers_include(const PoolCatalog *catalog, Relation relation, AttrNumber colu
 
 /* Whether a trigger calls the function of ours that has this name. */
 static bool
-calls(const PoolCatalog *catalog, Oid function, const char *name)
+calls(Oid schema, Oid function, const char *name)
 {
 	char	   *called = get_func_name(function);
 
-	return called != NULL && strcmp(called, name) == 0 && get_func_namespace(function) == catalog->schema;
+	return called != NULL && strcmp(called, name) == 0 && get_func_namespace(function) == schema;
 }
 
 /* consumers_registration tells what triggers of ours are on a consumer, and with what arguments. */
@@ -184,9 +184,9 @@ consumers_registration(const PoolCatalog *catalog, const PoolConsumer *consumer)
 
 		if (trigger->tgnargs != 3 || strcmp(trigger->tgargs[0], consumer->column_name) != 0)
 			continue;
-		if (calls(catalog, trigger->tgfoid, "pool_consumer_route"))
+		if (calls(catalog->schema, trigger->tgfoid, "pool_consumer_route"))
 			registration.routed = true;
-		if (calls(catalog, trigger->tgfoid, "pool_consumer_enforce"))
+		if (calls(catalog->schema, trigger->tgfoid, "pool_consumer_enforce"))
 		{
 			registration.enforced = true;
 			registration.gateway_column = trigger->tgargs[1];
@@ -245,9 +245,8 @@ gateway_pool_consumers(PG_FUNCTION_ARGS)
 	Relation	triggers;
 	SysScanDesc scan;
 	HeapTuple	trigger;
-	PoolCatalog catalog;
+	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
 	init_materialized_result(fcinfo);
 	triggers = table_open(TriggerRelationId, AccessShareLock);
 	scan = systable_beginscan(triggers, InvalidOid, false, NULL, 0, NULL);
@@ -257,7 +256,7 @@ gateway_pool_consumers(PG_FUNCTION_ARGS)
 
 		/* Those of a partition are its parent's. */
 		if (!form->tgisinternal && !OidIsValid(form->tgparentid) &&
-			calls(&catalog, form->tgfoid, "pool_consumer_enforce"))
+			calls(schema, form->tgfoid, "pool_consumer_enforce"))
 			emit_registration(fcinfo, trigger, RelationGetDescr(triggers));
 	}
 	systable_endscan(scan);

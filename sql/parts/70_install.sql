@@ -407,6 +407,20 @@ $$;
 COMMENT ON FUNCTION gateway_pool_tables() IS
     'used by functions that change tables: those of gateway pools that are there';
 
+CREATE FUNCTION gateway_pool_triggers()
+    RETURNS TABLE (relation regclass, name name, enabled "char")
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT t.tgrelid::regclass, t.tgname, t.tgenabled
+      FROM pg_trigger t
+      JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = t.tgfoid AND d.deptype = 'e'
+      JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+     WHERE e.extname = 'gateway_pool' AND NOT t.tgisinternal AND t.tgparentid = 0
+$$;
+COMMENT ON FUNCTION gateway_pool_triggers() IS
+    'used by uninstall_gateway_pools() and check_gateway_pools(): the triggers that call functions of ours';
+
 CREATE FUNCTION lock_gateway_pool_tables(changed regclass[], referenced regclass[])
     RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -414,7 +428,7 @@ CREATE FUNCTION lock_gateway_pool_tables(changed regclass[], referenced regclass
 AS $$
 DECLARE
     commands CONSTANT text[] :=
-        (SELECT array_agg(format('LOCK TABLE %s IN %s MODE', l.relations, l.mode) ORDER BY l.place)
+        (SELECT coalesce(array_agg(format('LOCK TABLE %s IN %s MODE', l.relations, l.mode) ORDER BY l.place), '{}')
            FROM (VALUES (1, array_to_string(changed, ', '), 'ACCESS EXCLUSIVE'),
                         -- To reference a table takes less than to lock it; then the foreign key waits for it.
                         (2, (SELECT string_agg(r::text, ', ') FROM unnest(referenced) r
@@ -626,16 +640,12 @@ BEGIN
     IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
         PERFORM set_config('lock_timeout', '5s', true);
     END IF;
+    PERFORM @extschema@.lock_gateway_pool_tables(
+        (SELECT array_agg(DISTINCT t.relation) || @extschema@.gateway_pool_tables() FROM @extschema@.gateway_pool_triggers() t), '{}');
 
-    FOR target IN
-        SELECT t.tgname, t.tgrelid::regclass AS relation
-          FROM pg_trigger t
-          JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = t.tgfoid AND d.deptype = 'e'
-          JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
-         WHERE e.extname = 'gateway_pool' AND NOT t.tgisinternal AND t.tgparentid = 0
-         ORDER BY t.tgrelid, t.tgname
+    FOR target IN SELECT * FROM @extschema@.gateway_pool_triggers() t ORDER BY t.relation, t.name
     LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', target.tgname, target.relation);
+        EXECUTE format('DROP TRIGGER %I ON %s', target.name, target.relation);
     END LOOP;
     -- Isolation stays on until it is disabled: nobody but the owner sees anything.
     PERFORM @extschema@.drop_gateway_pool_policies();
@@ -645,7 +655,16 @@ BEGIN
         RETURN;
     END IF;
 
-    -- Without CASCADE: a table that still references pools is the host's to clear.
+    -- Without CASCADE: a table that references pools by a key that we did not make is the host's to clear.
+    FOR target IN
+        SELECT k.conname, k.conrelid::regclass AS relation
+          FROM pg_constraint k
+         WHERE k.confrelid = to_regclass('@extschema@.gateway_pools') AND k.contype = 'f' AND k.conparentid = 0
+           AND obj_description(k.oid, 'pg_constraint') = 'of gateway pools'
+         ORDER BY 2, 1
+    LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', target.relation, target.conname);
+    END LOOP;
     IF EXISTS (SELECT FROM pg_attribute a
                 WHERE a.attrelid = kubernetes_auths AND a.attname = 'gatewayPoolId' AND NOT a.attisdropped) THEN
         EXECUTE format('ALTER TABLE %s DROP COLUMN "gatewayPoolId"', kubernetes_auths);

@@ -51,13 +51,10 @@ BEGIN
          ORDER BY 2;
 
     RETURN QUERY
-        SELECT 'trigger disabled', t.tgrelid::regclass::text, t.tgname::text,
-               format('ALTER TABLE %s ENABLE TRIGGER %I;', t.tgrelid::regclass, t.tgname)
-          FROM pg_trigger t
-          JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = t.tgfoid AND d.deptype = 'e'
-          JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
-         WHERE e.extname = 'gateway_pool'
-           AND NOT t.tgisinternal AND t.tgenabled IN ('D', 'R')
+        SELECT 'trigger disabled', t.relation::text, t.name::text,
+               format('ALTER TABLE %s ENABLE TRIGGER %I;', t.relation, t.name)
+          FROM @extschema@.gateway_pool_triggers() t
+         WHERE t.enabled IN ('D', 'R')
          ORDER BY 2, 3;
 
     RETURN QUERY

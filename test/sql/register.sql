@@ -210,9 +210,18 @@ GRANT USAGE ON SCHEMA app, other TO pg_monitor;
 SET ROLE pg_monitor;
 SELECT fails($$SELECT register_pool_consumer('other.bare')$$);
 RESET ROLE;
--- Uninstalled, none is registered.
+-- Uninstalled, none is registered; with the tables, keys of ours go, and one of the host's stands in the way.
 SELECT uninstall_gateway_pools();
 SELECT count(*) FROM gateway_pool_consumers();
+SELECT install_gateway_pools();
+SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId'), register_pool_consumer('other."Odd one"', 'it''s \ pool');
+SELECT fails('SELECT uninstall_gateway_pools(false)');
+ALTER TABLE app_connections DROP CONSTRAINT app_connections_gatewaypoolid_foreign;
+ALTER TABLE identity_auth_templates DROP CONSTRAINT identity_auth_templates_gatewaypoolid_foreign;
+ALTER TABLE resource_kubernetes_auths DROP CONSTRAINT resource_kubernetes_auths_gatewaypoolid_foreign;
+SELECT uninstall_gateway_pools(false);
+SELECT attname FROM pg_attribute WHERE attrelid = 'other."Odd one"'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT count(*) FROM pg_constraint WHERE conrelid = 'other."Odd one"'::regclass;
 SET client_min_messages = warning;
 DROP SCHEMA other CASCADE;
 DROP FUNCTION public.parts, public.each, public.word_of, public.id_of;
