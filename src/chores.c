@@ -249,7 +249,9 @@ chore_fail(const ErrorData *error, int64 now)
 		return;
 	}
 	chores[chore].paused_until = now + Min(FIRST_PAUSE << pause, LAST_PAUSE);
-	chores[chore].failures++;
+	/* A table that was dropped beside us is gone, or there anew, when we look again. */
+	if (chores[chore].failures++ == 0 && error->sqlerrcode == ERRCODE_UNDEFINED_TABLE)
+		return;
 	strlcpy(chores[chore].problem, error->message, WORKER_TEXT_SIZE);
 }
 

@@ -178,7 +178,7 @@ SELECT ok(has_table_privilege('pg_monitor', 'app.' || v, 'SELECT'), v || ' is op
 SELECT is(concat_ws(' ', s.boot_val, s.unit, s.context), e.setting, e.name)
   FROM (VALUES ('default_entitlement', 'off superuser'), ('max_pools_per_org', '50 superuser'), ('max_gateways_per_pool', '-1 superuser'),
                ('heartbeat_timeout', '3600 s sighup'), ('heartbeat_grace', '30 s sighup'), ('startup_grace', '180 s sighup'),
-               ('suspect_ttl', '60 s sighup'), ('actor', 'user'), ('audit_retention', '-1 s sighup'), ('worker', 'on sighup'), ('max_gateways', '16384 postmaster')) e (name, setting)
+               ('suspect_ttl', '60 s sighup'), ('actor', ' user'), ('audit_retention', '-1 s sighup'), ('worker', 'on sighup'), ('max_gateways', '16384 postmaster')) e (name, setting)
   LEFT JOIN pg_settings s ON s.name = 'gateway_pool.' || e.name;
 SELECT throws_ok(format('SET gateway_pool.%I = 1', name), '55P02', NULL, name || ' is not for sessions to set')
   FROM unnest('{heartbeat_timeout,heartbeat_grace,startup_grace,suspect_ttl,worker,max_gateways}'::text[]) name;
