@@ -35,9 +35,15 @@ static bool writing = false;
  * What was deleted by this transaction, and how it was called: a cascade that
  * ends what hung on it comes after its row has gone.
  */
+typedef struct DeletedKey
+{
+	pg_uuid_t	id;
+	Oid			relation;
+} DeletedKey;
+
 typedef struct DeletedRow
 {
-	pg_uuid_t	id;				/* the key */
+	DeletedKey	key;
 	pg_uuid_t	org_id;
 	char	   *name;
 } DeletedRow;
@@ -56,16 +62,18 @@ forget_deleted(void *arg)
  * called, until the end of the transaction.
  */
 void
-audit_remember_deleted(const pg_uuid_t *id, const pg_uuid_t *org_id, const char *name)
+audit_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *org_id, const char *name)
 {
+	DeletedKey	key = {.relation = relation};
 	DeletedRow *row;
 
 	if (id == NULL || org_id == NULL)
 		return;
+	key.id = *id;
 	if (deleted == NULL)
 	{
 		HASHCTL		control = {
-			.keysize = sizeof(pg_uuid_t),
+			.keysize = sizeof(DeletedKey),
 			.entrysize = sizeof(DeletedRow),
 			.hcxt = TopTransactionContext
 		};
@@ -75,26 +83,32 @@ audit_remember_deleted(const pg_uuid_t *id, const pg_uuid_t *org_id, const char 
 		deleted = hash_create("deleted pools and gateways", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		MemoryContextRegisterResetCallback(TopTransactionContext, callback);
 	}
-	row = hash_search(deleted, id, HASH_ENTER, NULL);
+	row = hash_search(deleted, &key, HASH_ENTER, NULL);
 	row->org_id = *org_id;
 	row->name = MemoryContextStrdup(TopTransactionContext, name == NULL ? "" : name);
 }
 
 /*
  * audit_name tells how a pool or a gateway is called by now, or was when this
- * transaction deleted it.
+ * transaction deleted it: by the statement that runs, which may delete what hung
+ * on it first, or by one before, whose cascade this is.
  */
 AuditName
 audit_name(Oid relation, const pg_uuid_t *id)
 {
 	MemoryContext context = CurrentMemoryContext;
+	DeletedKey	key = {.relation = relation};
 	AuditName	name = {NULL, NULL};
 	OwnerScope	scope;
+	const char *sql;
+	bool		found;
 
 	if (id == NULL)
 		return name;
 	owner_begin(&scope, relation);
-	if (owner_query(psprintf("SELECT \"orgId\"::uuid, name::text FROM %s WHERE id = $1", catalog_name(relation)), id) > 0)
+	sql = psprintf("SELECT \"orgId\"::uuid, name::text FROM %s WHERE id = $1", catalog_name(relation));
+	found = owner_query(sql, id) > 0 || owner_query_before(sql, id) > 0;
+	if (found)
 	{
 		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
 
@@ -102,10 +116,12 @@ audit_name(Oid relation, const pg_uuid_t *id)
 		name.org_id = owner_first_id(context);
 	}
 	owner_end(&scope);
-	if (name.org_id == NULL && deleted != NULL)
+	if (!found && deleted != NULL)
 	{
-		const DeletedRow *row = hash_search(deleted, id, HASH_FIND, NULL);
+		const DeletedRow *row;
 
+		key.id = *id;
+		row = hash_search(deleted, &key, HASH_FIND, NULL);
 		if (row != NULL)
 			name = (AuditName) {row->name, &row->org_id};
 	}
@@ -164,6 +180,7 @@ static uint64
 write_table(const char *sql, int count, Oid *types, Datum *values)
 {
 	uint64		rows = 0;
+	const bool	was_writing = writing;
 
 	PG_TRY();
 	{
@@ -172,7 +189,7 @@ write_table(const char *sql, int count, Oid *types, Datum *values)
 	}
 	PG_FINALLY();
 	{
-		writing = false;
+		writing = was_writing;
 	}
 	PG_END_TRY();
 	return rows;

@@ -16,7 +16,7 @@ typedef struct AuditName
 	const pg_uuid_t *org_id;
 } AuditName;
 
-extern void audit_remember_deleted(const pg_uuid_t *id, const pg_uuid_t *org_id, const char *name);
+extern void audit_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *org_id, const char *name);
 extern AuditName audit_name(Oid relation, const pg_uuid_t *id);
 extern void audit_begin(StringInfo metadata);
 extern void audit_put(StringInfo metadata, const char *key, const char *value);

@@ -146,7 +146,7 @@ audit_pool(const PoolCatalog *catalog, const Change *change)
 		changed = true;
 	}
 	if (change->after == NULL)
-		audit_remember_deleted(id_of(change, row, "id"), id_of(change, row, "orgId"), value_of(change, row, "name"));
+		audit_remember_deleted(catalog->pools, id_of(change, row, "id"), id_of(change, row, "orgId"), value_of(change, row, "name"));
 	if (changed || change->before == NULL || change->after == NULL)
 		audit_write(catalog, event_of(change, "gateway-pool-create", "gateway-pool-update", "gateway-pool-delete"),
 					id_of(change, row, "orgId"), &metadata);

@@ -103,7 +103,7 @@ tell_delete(TriggerData *call, const PoolCatalog *catalog)
 	TupleDesc	columns = RelationGetDescr(call->tg_relation);
 
 	publication_deletion(catalog, id_of(call, call->tg_trigtuple));
-	audit_remember_deleted(id_of(call, call->tg_trigtuple),
+	audit_remember_deleted(catalog->gateways, id_of(call, call->tg_trigtuple),
 						   trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "orgId")),
 						   SPI_getvalue(call->tg_trigtuple, columns, trigger_required_column(call, "name")));
 }

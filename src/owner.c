@@ -116,8 +116,24 @@ owner_query(const char *sql, const pg_uuid_t *id)
 }
 
 /*
- * The same for a SELECT that locks rows.  A row that a concurrent transaction
- * changed meanwhile is an error under REPEATABLE READ (40001).
+ * owner_query_before is the same with the snapshot of the statement that has
+ * fired a trigger: it finds the rows that this has deleted.
+ */
+uint64
+owner_query_before(const char *sql, const pg_uuid_t *id)
+{
+	Datum		value = UUIDPGetDatum(id);
+	int			result = SPI_execute_plan(owner_prepare(sql, 1, (Oid[]) {UUIDOID}), &value, NULL, true, 0);
+
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/*
+ * owner_lock is owner_query for a SELECT that locks rows.  A row that a
+ * concurrent transaction changed meanwhile is an error under REPEATABLE READ
+ * (40001).
  */
 uint64
 owner_lock(const char *sql, const pg_uuid_t *id)

@@ -167,6 +167,30 @@ RESET client_min_messages;
 SELECT * FROM logged();
 
 --
+-- A statement that deletes members before their pool or gateway; a pool and a gateway of one id
+--
+SET client_min_messages = warning;
+TRUNCATE gateway_pools CASCADE;
+RESET client_min_messages;
+INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-00000000000a', 'x'),
+    ('00000000-0000-0000-0000-0000000000a1', '00000000-0000-0000-0000-00000000000a', 'twin');
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT p.id, g.id FROM gateway_pools p CROSS JOIN gateways_v2 g;
+SELECT count(*) > 0 FROM logged();
+BEGIN;
+WITH m AS (DELETE FROM gateway_pool_memberships RETURNING 1),
+     p AS (DELETE FROM gateway_pools WHERE name = 'x' AND (SELECT count(*) FROM m) > 0 RETURNING 1),
+     g AS (DELETE FROM gateways_v2 WHERE (SELECT count(*) FROM p) > 0 RETURNING 1)
+SELECT count(*) FROM g;
+SELECT * FROM logged();
+ROLLBACK;
+BEGIN;
+DELETE FROM organizations WHERE name = 'acme';
+SELECT * FROM logged();
+ROLLBACK;
+DELETE FROM gateway_pools;
+SELECT count(*) FROM logged();
+
+--
 -- Who it was
 --
 CREATE ROLE regress_editor;
