@@ -201,8 +201,35 @@ SELECT s, fails(format('SELECT register_pool_consumer(%s)', s)) FROM unnest(ARRA
     $$'other.bare', 'gatewayPoolId', NULL, 'DELETE FROM organizations RETURNING id'$$,
     $$'other.bare', 'gatewayPoolId', NULL, 'WITH d AS (DELETE FROM organizations RETURNING id) SELECT id FROM d'$$,
     $$'other.bare', 'gatewayPoolId', NULL, 'SELECT id FROM organizations FOR UPDATE'$$,
+    $$'other.bare', 'gatewayPoolId', NULL, 'SELECT (SELECT id FROM organizations LIMIT 1 FOR SHARE)'$$,
+    $$'other.bare', 'gatewayPoolId', NULL, 'WITH o AS (SELECT id FROM organizations FOR KEY SHARE) SELECT id FROM o'$$,
     $$'other.bare', 'gatewayPoolId', NULL, 'SELECT id INTO other.made FROM organizations'$$]) s;
 SELECT parts('other.bare');
+-- Constants mean what they did when it was registered; so do operators, or it is refused.
+SET DateStyle = 'SQL, DMY';
+SET IntervalStyle = 'sql_standard';
+SET extra_float_digits = 0;
+SET quote_all_identifiers = on;
+SELECT current_setting('server_version_num')::int >= 150000 AS has_querydef \gset
+\if :has_querydef
+SELECT qualify_pool_consumer_query('other.bare', $$SELECT "orgId" FROM other.bare WHERE date '01/02/2020' < now() - interval '-1 day +2 hours' AND 0.1::float8 < float8 '0.30000000000000004'$$) ~
+       $$^SELECT "orgId"\s+FROM other.bare\s+WHERE .*'2020-02-01'::date.*'-1 days \+02:00:00'::interval.*0.30000000000000004$$;
+\else
+SELECT true;
+\endif
+RESET DateStyle;
+RESET IntervalStyle;
+RESET extra_float_digits;
+RESET quote_all_identifiers;
+CREATE DOMAIN other.word AS text;
+CREATE FUNCTION other.is_same(a other.word, b other.word) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT lower($1::text) = lower($2::text)';
+CREATE OPERATOR other.= (FUNCTION = other.is_same, LEFTARG = other.word, RIGHTARG = other.word);
+CREATE TABLE other.words (word other.word, "orgId" uuid);
+SET search_path = app, other, public;
+SELECT c, left(public.fails(format('SELECT qualify_pool_consumer_query(''other.words'', ''SELECT w."orgId" FROM other.words w %s'')', c)), 80) FROM unnest(ARRAY[
+    'WHERE w.word OPERATOR(other.=) ($1).word', 'WHERE w.word IS NOT DISTINCT FROM ($1).word', 'WHERE NULLIF(w.word, ($1).word) IS NULL',
+    'WHERE CASE ($1).word WHEN w.word THEN true END', 'JOIN (SELECT ($1).word) r USING (word)', 'WHERE ($1).word IN (SELECT word FROM other.words)']) c;
+SET search_path = app, public;
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT fails($$SELECT register_pool_consumer('other.bare')$$);
 ROLLBACK;
