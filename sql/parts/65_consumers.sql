@@ -26,6 +26,7 @@ CREATE FUNCTION gateway_pool_consumer_parts(
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET standard_conforming_strings = on
+    SET quote_all_identifiers = off
 AS $$
     WITH consumer AS (
         SELECT c.oid, c.oid::regclass::text AS name, n.nspname, a.attnum,

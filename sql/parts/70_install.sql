@@ -185,6 +185,7 @@ CREATE FUNCTION gateway_pool_parts(organizations regclass, gateways regclass, ku
         command text)
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
+    SET quote_all_identifiers = off
 AS $$
     WITH host AS (
         SELECT '@extschema@'::text AS schema,

@@ -86,14 +86,17 @@ BEGIN
     RETURN QUERY SELECT * FROM @extschema@.gateway_pool_row_problems();
 
     FOR consumer IN
-        SELECT k.conrelid::regclass AS relation, a.attname, k.conrelid = h.kubernetes_auths AS is_kubernetes
+        -- The column that references the id, alone or with others; once, whatever keys it is in.
+        SELECT DISTINCT k.conrelid::regclass AS relation, k.conrelid::regclass::text AS name, a.attname, k.conrelid = h.kubernetes_auths AS is_kubernetes
           FROM @extschema@.gateway_pool_host_tables() h
          CROSS JOIN pg_constraint k
-          JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
+         CROSS JOIN unnest(k.conkey, k.confkey) c (number, referenced)
+          JOIN pg_attribute r ON r.attrelid = k.confrelid AND r.attnum = c.referenced AND r.attname = 'id'
+          JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = c.number
          WHERE k.contype = 'f' AND k.conparentid = 0
            AND k.confrelid = '@extschema@.gateway_pools'::regclass
            AND k.conrelid <> '@extschema@.gateway_pool_memberships'::regclass
-         ORDER BY k.conrelid::regclass::text, a.attname
+         ORDER BY name, a.attname
     LOOP
         BEGIN
             RETURN QUERY SELECT * FROM @extschema@.gateway_pool_consumer_problems(consumer.relation, consumer.attname);

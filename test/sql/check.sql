@@ -70,6 +70,19 @@ ALTER TABLE identity_auth_templates RENAME TO templates;
 SELECT * FROM check_gateway_pools();
 ROLLBACK;
 
+-- A foreign key of two columns makes a consumer, too, and two keys of one column make one.
+BEGIN;
+ALTER TABLE gateway_pools ADD UNIQUE (id, "orgId");
+CREATE TABLE pair (id int, "orgId" uuid, pool uuid REFERENCES gateway_pools, FOREIGN KEY ("orgId", pool) REFERENCES gateway_pools ("orgId", id));
+CREATE TABLE only_pair (id int, "orgId" uuid, pool uuid, FOREIGN KEY ("orgId", pool) REFERENCES gateway_pools ("orgId", id));
+SELECT problem, object FROM check_gateway_pools();
+ROLLBACK;
+-- Settings of the session's make no difference.
+BEGIN;
+SET LOCAL quote_all_identifiers = on;
+SELECT * FROM check_gateway_pools();
+ROLLBACK;
+
 -- Not everybody may look.
 CREATE ROLE regress_gateway_pool;
 GRANT USAGE ON SCHEMA app TO regress_gateway_pool;
