@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/json.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -85,7 +86,7 @@ audit_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *org_i
 	}
 	row = hash_search(deleted, &key, HASH_ENTER, NULL);
 	row->org_id = *org_id;
-	row->name = MemoryContextStrdup(TopTransactionContext, name == NULL ? "" : name);
+	row->name = name == NULL ? NULL : MemoryContextStrdup(TopTransactionContext, name);
 }
 
 /*
@@ -106,7 +107,10 @@ audit_name(Oid relation, const pg_uuid_t *id)
 	if (id == NULL)
 		return name;
 	owner_begin(&scope, relation);
-	sql = psprintf("SELECT \"orgId\"::uuid, name::text FROM %s WHERE id = $1", catalog_name(relation));
+	/* The host's migrations may take its gateways' names away. */
+	sql = psprintf("SELECT %s::uuid, %s::text FROM %s WHERE id = $1",
+				   get_attnum(relation, "orgId") == InvalidAttrNumber ? "NULL" : "\"orgId\"",
+				   get_attnum(relation, "name") == InvalidAttrNumber ? "NULL" : "name", catalog_name(relation));
 	found = owner_query(sql, id) > 0 || owner_query_before(sql, id) > 0;
 	if (found)
 	{

@@ -96,16 +96,22 @@ tell_update(TriggerData *call, const PoolCatalog *catalog)
 		catalog_invalidate(catalog->marker);
 }
 
-/* A row that was deleted: its slot goes, and the cascade to its memberships is still to come. */
+/*
+ * A row that was deleted: its slot goes, and the cascade to its memberships is
+ * still to come.  A host whose rows have lost their names deletes them all the same.
+ */
 static void
 tell_delete(TriggerData *call, const PoolCatalog *catalog)
 {
 	TupleDesc	columns = RelationGetDescr(call->tg_relation);
+	AttrNumber	org = trigger_column(call, "orgId");
+	AttrNumber	name = trigger_column(call, "name");
 
 	publication_deletion(catalog, id_of(call, call->tg_trigtuple));
-	audit_remember_deleted(catalog->gateways, id_of(call, call->tg_trigtuple),
-						   trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "orgId")),
-						   SPI_getvalue(call->tg_trigtuple, columns, trigger_required_column(call, "name")));
+	if (org != InvalidAttrNumber && SPI_gettypeid(columns, org) == UUIDOID)
+		audit_remember_deleted(catalog->gateways, id_of(call, call->tg_trigtuple),
+							   trigger_uuid(call, call->tg_trigtuple, org),
+							   name == InvalidAttrNumber ? NULL : SPI_getvalue(call->tg_trigtuple, columns, name));
 }
 
 /*

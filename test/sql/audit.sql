@@ -190,6 +190,18 @@ ROLLBACK;
 DELETE FROM gateway_pools;
 SELECT count(*) FROM logged();
 
+-- A host whose gateways have lost their names deletes them all the same.
+INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-00000000000a', 'x');
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT '00000000-0000-0000-0000-000000000001', id FROM gateways_v2;
+SELECT count(*) FROM logged();
+BEGIN;
+ALTER TABLE gateways_v2 RENAME name TO label;
+DELETE FROM gateways_v2;
+SELECT * FROM logged();
+ROLLBACK;
+DELETE FROM gateway_pools;
+SELECT count(*) FROM logged();
+
 --
 -- Who it was
 --
