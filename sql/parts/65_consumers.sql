@@ -28,15 +28,29 @@ CREATE FUNCTION gateway_pool_consumer_parts(
     SET standard_conforming_strings = on
     SET quote_all_identifiers = off
 AS $$
-    WITH consumer AS (
-        SELECT c.oid, c.oid::regclass::text AS name, n.nspname, a.attnum,
+    WITH named AS (
+        SELECT c.oid, c.oid::regclass::text AS name, c.relnamespace, n.nspname, a.attnum,
                lower(c.relname || '_' || pool_column) AS stem,
-               -- The usual names of triggers, unless another column of the table has them.
-               CASE pool_column WHEN 'gatewayPoolId' THEN '' ELSE '_' || pool_column END AS suffix
+               left(encode(sha256(convert_to(c.relname || ' ' || pool_column, getdatabaseencoding())), 'hex'), 32) AS hash
           FROM pg_class c
           JOIN pg_namespace n ON n.oid = c.relnamespace
           LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = pool_column AND NOT a.attisdropped
          WHERE c.oid = consumer
+    ),
+    -- Names of their own where the usual ones are too long, or something else has them.
+    consumer AS (
+        SELECT n.oid, n.name, n.nspname, n.attnum,
+               CASE WHEN octet_length(n.stem) > 55 OR EXISTS (
+                         SELECT FROM pg_class o WHERE o.relnamespace = n.relnamespace AND o.relname = n.stem || '_index')
+                    THEN 'gateway_pools_' || n.hash ELSE n.stem END || '_index' AS index_name,
+               CASE WHEN octet_length(n.stem) > 55 OR EXISTS (
+                         SELECT FROM pg_constraint o WHERE o.conrelid = n.oid AND o.conname = n.stem || '_foreign')
+                    THEN 'gateway_pools_' || n.hash ELSE n.stem END || '_foreign' AS key_name,
+               -- Those of triggers are the usual ones for one column of the table.
+               CASE WHEN pool_column = 'gatewayPoolId' THEN ''
+                    WHEN octet_length(pool_column::text) > 35 OR pool_column::text ~ '^truncate' THEN '_' || n.hash
+                    ELSE '_' || pool_column END AS suffix
+          FROM named n
     ),
     triggers AS (
         SELECT t.place, (t.name || c.suffix)::name AS name, c.oid AS table_oid, c.name AS table_name,
@@ -60,20 +74,20 @@ AS $$
                       pool_column, 'the gateway pool through which this is reached, in place of one gateway') AS command
           FROM consumer c
          UNION ALL
-        SELECT 2, 'index', c.name, c.stem || '_index',
+        SELECT 2, 'index', c.name, c.index_name,
                EXISTS (SELECT FROM pg_index i
                         WHERE i.indrelid = c.oid AND i.indisvalid AND ARRAY[i.indkey[0]] = ARRAY[c.attnum]),
-               format('CREATE INDEX %I ON %s (%I); COMMENT ON INDEX %I.%I IS %L', (c.stem || '_index')::name, c.name,
-                      pool_column, c.nspname, (c.stem || '_index')::name, 'of gateway pools')
+               format('CREATE INDEX %I ON %s (%I); COMMENT ON INDEX %I.%I IS %L', c.index_name, c.name,
+                      pool_column, c.nspname, c.index_name, 'of gateway pools')
           FROM consumer c
          UNION ALL
-        SELECT 3, 'foreign key', c.name, c.stem || '_foreign',
+        SELECT 3, 'foreign key', c.name, c.key_name,
                EXISTS (SELECT FROM pg_constraint f
                         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conkey = ARRAY[c.attnum]
                           AND f.confrelid = to_regclass('@extschema@.gateway_pools')),
                format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%I) REFERENCES %s.gateway_pools (id)'
-                      ' ON DELETE SET NULL; COMMENT ON CONSTRAINT %I ON %s IS %L', c.name, (c.stem || '_foreign')::name,
-                      pool_column, '@extschema@', (c.stem || '_foreign')::name, c.name, 'of gateway pools')
+                      ' ON DELETE SET NULL; COMMENT ON CONSTRAINT %I ON %s IS %L', c.name, c.key_name,
+                      pool_column, '@extschema@', c.key_name, c.name, 'of gateway pools')
           FROM consumer c
          UNION ALL
         SELECT 3 + t.place, 'trigger', t.table_name, t.name::text,

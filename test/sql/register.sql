@@ -184,6 +184,18 @@ SELECT count(*) FROM gateway_pool_consumers() WHERE consumer::text LIKE 'other.p
 SELECT problem, object FROM check_gateway_pools() WHERE object LIKE 'other.part%';
 SELECT unregister_pool_consumer('other.parts');
 
+-- Names that would be the same: of tables, of long columns and of triggers
+CREATE TABLE other.alike ("orgId" uuid, pool uuid, "Pool" uuid, truncate uuid, truncate_pool uuid, "gatewayPoolId" uuid,
+                          a_column_with_a_name_that_is_long_enough_1 uuid, a_column_with_a_name_that_is_long_enough_2 uuid);
+CREATE TABLE other."Alike" (LIKE other.alike);
+SELECT register_pool_consumer(attrelid, attname) FROM pg_attribute
+ WHERE attrelid IN ('other.alike'::regclass, 'other."Alike"'::regclass) AND attnum > 1;
+SELECT consumer, count(*), count(DISTINCT pool_column) FROM gateway_pool_consumers() WHERE consumer::text ~* 'alike' GROUP BY 1 ORDER BY 1;
+SELECT tgrelid::regclass, count(*) FROM pg_trigger WHERE tgname LIKE 'GatewayPools%' AND tgrelid::regclass::text ~* 'alike' GROUP BY 1 ORDER BY 1;
+SELECT problem, object, detail FROM check_gateway_pools() WHERE object ~* 'alike';
+SELECT count(unregister_pool_consumer(consumer, pool_column)::text) FROM gateway_pool_consumers() WHERE consumer::text ~* 'alike';
+SELECT parts('other.alike');
+
 --
 -- What cannot be a consumer
 --
