@@ -77,6 +77,20 @@ CREATE TABLE pair (id int, "orgId" uuid, pool uuid REFERENCES gateway_pools, FOR
 CREATE TABLE only_pair (id int, "orgId" uuid, pool uuid, FOREIGN KEY ("orgId", pool) REFERENCES gateway_pools ("orgId", id));
 SELECT problem, object FROM check_gateway_pools();
 ROLLBACK;
+-- Nor does an owner who may not read pools hide the rows of his table.
+BEGIN;
+CREATE ROLE regress_gateway_pool;
+GRANT USAGE ON SCHEMA app TO regress_gateway_pool;
+GRANT REFERENCES ON gateway_pools TO regress_gateway_pool;
+CREATE TABLE theirs ("orgId" uuid);
+ALTER TABLE theirs OWNER TO regress_gateway_pool;
+SELECT register_pool_consumer('theirs');
+INSERT INTO theirs SELECT "orgId", id FROM gateway_pools;
+SELECT * FROM check_gateway_pools();
+SET LOCAL session_replication_role = replica;
+INSERT INTO theirs SELECT :bolt, id FROM gateway_pools;
+SELECT problem, object, detail FROM check_gateway_pools();
+ROLLBACK;
 -- Settings of the session's make no difference.
 BEGIN;
 SET LOCAL quote_all_identifiers = on;
