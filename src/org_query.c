@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/pg_list.h"
+#include "parser/parse_relation.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -97,6 +98,11 @@ analyze(const char *sql, Oid row_type)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("org_query must only read")));
+	/* In another session, the name would be that of a table of whoever writes to the consumer. */
+	if (isQueryUsingTempRelation(query))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("org_query must not read temporary tables")));
 	if (list_length(query->targetList) != 1 ||
 		exprType((Node *) linitial_node(TargetEntry, query->targetList)->expr) != UUIDOID)
 		ereport(ERROR,
@@ -152,7 +158,8 @@ qualify(const char *sql, Oid row_type)
  * Parses the query of the organization of a consumer's row with the caller's search
  * path, and as the consumer's owner, who will run it; returns it with all names
  * qualified, NULL for NULL.  Errors: the parser's; 22023 unless it is one SELECT
- * of one uuid, which writes and locks nothing, and whose names can be qualified.
+ * of one uuid, which writes and locks nothing and reads no temporary table, and
+ * whose names can be qualified.
  */
 Datum
 gateway_pool_qualify_query(PG_FUNCTION_ARGS)

@@ -215,6 +215,7 @@ SELECT s, fails(format('SELECT register_pool_consumer(%s)', s)) FROM unnest(ARRA
     $$'other.bare', 'gatewayPoolId', NULL, 'SELECT id FROM organizations FOR UPDATE'$$,
     $$'other.bare', 'gatewayPoolId', NULL, 'SELECT (SELECT id FROM organizations LIMIT 1 FOR SHARE)'$$,
     $$'other.bare', 'gatewayPoolId', NULL, 'WITH o AS (SELECT id FROM organizations FOR KEY SHARE) SELECT id FROM o'$$,
+    $$'other.bare', 'gatewayPoolId', NULL, 'SELECT (SELECT "orgId" FROM temporary)'$$,
     $$'other.bare', 'gatewayPoolId', NULL, 'SELECT id INTO other.made FROM organizations'$$]) s;
 SELECT parts('other.bare');
 -- Constants mean what they did when it was registered; so do operators, or it is refused.
