@@ -202,6 +202,7 @@ write_table(const char *sql, int count, Oid *types, Datum *values)
 /*
  * audit_write writes a row; the organization may be NULL, for what is nobody's.
  *
+ * What cannot be recorded is not done: 09000 where the row is kept from being written.
  * The current user is the role that the session is in: a cascade, and a function
  * of ours, change tables as their owners.
  */
@@ -211,6 +212,7 @@ audit_write(const PoolCatalog *catalog, const char *event_type, const pg_uuid_t 
 	Datum		values[6];
 	Oid			types[6] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	OwnerScope	scope;
+	uint64		rows;
 
 	appendStringInfoChar(metadata, '}');
 	values[0] = text_or_empty(org_id == NULL ? NULL : uuid_text(org_id));
@@ -221,10 +223,16 @@ audit_write(const PoolCatalog *catalog, const char *event_type, const pg_uuid_t 
 	values[5] = CStringGetTextDatum(metadata->data);
 
 	owner_begin(&scope, catalog->audit_logs);
-	(void) write_table(psprintf("INSERT INTO %s (\"orgId\", \"eventType\", actor, \"sessionUser\", \"currentUser\", \"eventMetadata\")"
+	rows = write_table(psprintf("INSERT INTO %s (\"orgId\", \"eventType\", actor, \"sessionUser\", \"currentUser\", \"eventMetadata\")"
 								" VALUES (nullif($1, '')::uuid, $2, nullif($3, ''), nullif($4, ''), nullif($5, ''), $6::jsonb)",
 								catalog_name(catalog->audit_logs)), lengthof(values), types, values);
 	owner_end(&scope);
+	/* Such as for a trigger of whoever has the right to make one. */
+	if (rows != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("a change of gateway pools could not be recorded"),
+				 errdetail("No row was written to gateway_pool_audit_logs.")));
 }
 
 /*

@@ -437,6 +437,7 @@ DECLARE
                 ) l (place, relations, mode)
           WHERE l.relations <> '');
     command text;
+    old_lock_timeout CONSTANT text := current_setting('lock_timeout');
     give_up_at CONSTANT timestamptz :=
         clock_timestamp() + current_setting('lock_timeout')::interval;
 BEGIN
@@ -452,6 +453,7 @@ BEGIN
             LOOP
                 EXECUTE command;
             END LOOP;
+            PERFORM set_config('lock_timeout', old_lock_timeout, true);
             RETURN;
         EXCEPTION
             WHEN lock_not_available THEN

@@ -76,7 +76,10 @@ BEGIN
     RETURN QUERY
         SELECT p.kind || ' missing', p.relation, p.name,
                format('Call %s.register_pool_consumer(%L, %L, %s, %s).', '@extschema@', c.consumer, c.pool_column,
-                      quote_nullable(c.gateway_column), quote_nullable(c.org_query))
+                      quote_nullable(c.gateway_column), quote_nullable(c.org_query)) ||
+               CASE p.kind WHEN 'column' THEN
+                   format(' If it is not to come back, call %s.unregister_pool_consumer(%L, %L).', '@extschema@', c.consumer,
+                          c.pool_column) ELSE '' END
           FROM @extschema@.gateway_pool_host_tables() h
          CROSS JOIN @extschema@.gateway_pool_consumers() c
          CROSS JOIN LATERAL @extschema@.gateway_pool_consumer_parts(c.consumer, c.pool_column, c.gateway_column, c.org_query) p

@@ -253,6 +253,11 @@ $$;
 CREATE TRIGGER forge BEFORE UPDATE ON gateway_pools FOR EACH ROW EXECUTE FUNCTION public.forge();
 SELECT fails($$UPDATE gateway_pools SET name = 'z'$$);
 DROP TRIGGER forge ON gateway_pools;
+-- What keeps a row from being written keeps the change from being made.
+CREATE FUNCTION public.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER swallow BEFORE INSERT ON gateway_pool_audit_logs FOR EACH ROW EXECUTE FUNCTION public.swallow();
+SELECT fails($$UPDATE gateway_pools SET name = 'z'$$);
+DROP TRIGGER swallow ON gateway_pool_audit_logs;
 -- The functions are for their own tables.
 CREATE TABLE public.stray (id uuid, "orgId" uuid, name text, "gatewayPoolId" uuid);
 CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pools_audit();
@@ -279,4 +284,4 @@ SELECT fails('DELETE FROM gateway_pool_audit_logs');
 DROP OWNED BY regress_editor;
 DROP ROLE regress_editor;
 DROP TABLE public.seen;
-DROP FUNCTION public.logged, public.forge;
+DROP FUNCTION public.logged, public.forge, public.swallow;

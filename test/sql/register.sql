@@ -143,6 +143,13 @@ DROP TRIGGER "GatewayPools_audit" ON app_connections;
 SELECT * FROM check_gateway_pools();
 SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId');
 SELECT * FROM check_gateway_pools();
+-- A host that takes its column back is told of both ways.
+BEGIN;
+ALTER TABLE app_connections DROP COLUMN "gatewayPoolId";
+SELECT problem, remedy FROM check_gateway_pools();
+SELECT unregister_pool_consumer('app_connections');
+SELECT * FROM check_gateway_pools();
+ROLLBACK;
 
 --
 -- Undone: what register made goes, what the host made stays
