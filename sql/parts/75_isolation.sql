@@ -9,20 +9,18 @@ DECLARE
     target record;
 BEGIN
     FOR target IN
-        SELECT DISTINCT l.polname, l.polrelid::regclass AS relation
+        SELECT l.polname, l.polrelid::regclass AS relation
           FROM pg_policy l
-          JOIN pg_depend u ON u.classid = 'pg_policy'::regclass AND u.objid = l.oid AND u.refclassid = 'pg_proc'::regclass
-          JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = u.refobjid AND d.deptype = 'e'
-          JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
-         WHERE e.extname = 'gateway_pool'
-         ORDER BY 2, 1
+         WHERE l.polrelid = ANY (@extschema@.gateway_pool_tables()) AND l.polname = 'GatewayPools_isolation'
+         ORDER BY 2
     LOOP
         EXECUTE format('DROP POLICY %I ON %s', target.polname, target.relation);
     END LOOP;
 END
 $$;
 COMMENT ON FUNCTION drop_gateway_pool_policies() IS
-    'used by disable_gateway_pool_isolation() and uninstall_gateway_pools(): drops the policies that ask functions of ours';
+    'used by disable_gateway_pool_isolation() and uninstall_gateway_pools(): drops the policies of isolation; others that ask '
+    'functions of ours are their makers''';
 
 CREATE FUNCTION enable_gateway_pool_isolation() RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

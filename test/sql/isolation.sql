@@ -329,6 +329,16 @@ SELECT * FROM check_gateway_pools();
 -- What the owner isolates by policies of his own stays so.
 ALTER TABLE gateway_probes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON gateway_probes USING (required);
+-- So do those that ask our functions, on whosever table they are.
+CREATE POLICY own ON gateway_states AS RESTRICTIVE USING (is_gateway_pool_tenant_of_gateway("gatewayId"));
+CREATE TABLE public.strangers ("orgId" uuid);
+ALTER TABLE public.strangers OWNER TO regress_none;
+CREATE POLICY own ON public.strangers AS RESTRICTIVE USING (is_gateway_pool_tenant("orgId"));
+SELECT enable_gateway_pool_isolation();
+SELECT disable_gateway_pool_isolation();
+SELECT polname, polrelid::regclass FROM pg_policy ORDER BY 2;
+DROP TABLE public.strangers;
+DROP POLICY own ON gateway_states;
 SELECT enable_gateway_pool_isolation();
 SELECT disable_gateway_pool_isolation();
 SELECT relname FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relrowsecurity;
