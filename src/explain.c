@@ -65,8 +65,10 @@ explain(const PickRequest *request)
 	KnownPool  *known;
 	PickField  *field;
 
+	if (isolation_hides_pool(&request->catalog, request->pool_id))
+		pick_request_refuse_pool(request);
 	explanation.pool = store_pools(&request->catalog, (StoreFilter) {.id = request->pool_id}, &count);
-	if (count == 0 || isolation_hides(&request->catalog, &explanation.pool->org_id))
+	if (count == 0)
 		pick_request_refuse_pool(request);
 	known = pool_cache_of_row(explanation.pool);
 	field = pick_field_read(known, request, clock_monotonic());

@@ -12,7 +12,6 @@
 #include "compat.h"
 #include "explain.h"
 #include "gateway_store.h"
-#include "isolation.h"
 #include "pick_field.h"
 #include "pool_cache.h"
 
@@ -150,7 +149,7 @@ pick(const PickRequest *request, int wanted, int *picked_count)
 	{
 		now = clock_monotonic();
 		pool = pool_cache_get(&request->catalog, request->pool_id, now);
-		if (pool == NULL || isolation_hides(&request->catalog, &pool->org_id))
+		if (pool == NULL)
 			pick_request_refuse_pool(request);
 
 		wanted = Min(wanted, Max(pool->member_count, 1));

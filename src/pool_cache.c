@@ -332,8 +332,9 @@ is_outdated(const KnownPool *pool, int64 now)
 
 /*
  * pool_cache_get returns a pool as of now, for a catalog that has just been
- * opened, or NULL if there is no such pool.  It is valid until the next call of
- * this file, or until the caller's memory context goes.
+ * opened, or NULL if there is no such pool, or it is hidden from the current
+ * role.  It is valid until the next call of this file, or until the caller's
+ * memory context goes.
  */
 KnownPool *
 pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
@@ -345,6 +346,13 @@ pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
 	{
 		CacheEntry *entry = cache_lookup(cache, *id);
 
+		if (entry != NULL && unlikely(catalog->isolated))
+		{
+			pg_uuid_t	org = entry->pool->org_id;
+
+			/* To ask may run a query, and what was found may have gone by then. */
+			entry = isolation_is_foreign(catalog, &org) ? NULL : cache_lookup(cache, *id);
+		}
 		if (entry != NULL)
 		{
 			if (!is_outdated(entry->pool, now))
@@ -352,6 +360,9 @@ pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
 			pool_cache_forget(id);
 		}
 	}
+	/* Of a hidden pool no more is read than of one that is not there: no time and no warning tells of it. */
+	if (isolation_hides_pool(catalog, id))
+		return NULL;
 	return read_known_pool(catalog, id, now);
 }
 

@@ -120,6 +120,13 @@ subtest 'tenants change under an open session' => sub {
     $session->shows("SET statement_timeout = '10s'; $pick; RESET statement_timeout", 't', 'again, without a look at a table');
     $db->value('ROLLBACK');
     $session->fails(q{SELECT pick_healthy_gateway('} . pool_id(9) . q{')}, 'P0002', 'and not from the other');
+    # What there is of a hidden pool is not even read: neither time nor a warning tells of it.
+    $db->value('BEGIN; LOCK TABLE gateway_pool_memberships');
+    $session->value("SET statement_timeout = '10s'");
+    $session->fails(q{SELECT } . $_ . q{('} . pool_id(9) . q{')}, 'P0002', "nor are members of the other read by $_")
+      foreach qw(pick_healthy_gateway pick_healthy_gateways);
+    $session->value('RESET statement_timeout');
+    $db->value('ROLLBACK');
     $db->value(q{DELETE FROM gateway_pool_tenants WHERE "roleName" = 'tenant'});
     $session->fails($pick, 'P0002', 'it does not pick any more');
     $db->value(qq{INSERT INTO gateway_pool_tenants VALUES ('tenant', '$acme')});
