@@ -31,6 +31,11 @@ DECLARE
     part record;
 BEGIN
     PERFORM @extschema@.require_gateway_pools_installed();
+    -- Another level might look at what is there with a snapshot from before the locks.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = 'isolation begins at isolation level READ COMMITTED only';
+    END IF;
     -- Before any lock is taken.
     IF NOT (SELECT pg_has_role(c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = '@extschema@.gateway_pools'::regclass) THEN
         RAISE insufficient_privilege USING MESSAGE = 'must be owner of table gateway_pools';
@@ -68,6 +73,11 @@ DECLARE
     target record;
 BEGIN
     PERFORM @extschema@.require_gateway_pools_installed();
+    -- Another level might look at what is there with a snapshot from before the locks.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = 'isolation ends at isolation level READ COMMITTED only';
+    END IF;
     -- Before any lock is taken.
     IF NOT (SELECT pg_has_role(c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = '@extschema@.gateway_pools'::regclass) THEN
         RAISE insufficient_privilege USING MESSAGE = 'must be owner of table gateway_pools';
