@@ -44,7 +44,9 @@ owner_begin(OwnerScope *scope, Oid relation)
  * owner_begin_change is the same for a change that the caller asked for.  It may
  * queue deferred triggers, which a restricted operation must not: a host has
  * consumers whose keys are deferred.  They fire when they are due, as after a
- * statement of the caller's own.
+ * statement of the caller's own.  Nor is a trigger of the owner's kept from leaving
+ * other things in the session that run later, as a cursor WITH HOLD does at the
+ * commit: the caller trusts the owner, as after a statement of his own, too.
  */
 void
 owner_begin_change(OwnerScope *scope, Oid relation)
