@@ -193,7 +193,7 @@ CREATE ROLE regress_host_owner;
 CREATE ROLE regress_host_app;
 CREATE ROLE regress_host_reader;
 SELECT host_test.make_host('app', 2, 'regress_host_owner');
-GRANT SELECT, INSERT, UPDATE, DELETE ON app.gateways_v2 TO regress_host_app;
+GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON app.gateways_v2 TO regress_host_app;
 GRANT SELECT ON app.gateways_v2 TO regress_host_reader WITH GRANT OPTION;
 CREATE EXTENSION gateway_pool SCHEMA app;
 SELECT p FROM parts() p WHERE p ~ '^table';
