@@ -12,8 +12,10 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "catalog.h"
 #include "clock.h"
 #include "compat.h"
+#include "isolation.h"
 #include "settings.h"
 #include "worker_slots.h"
 #include "worker_status.h"
@@ -117,18 +119,22 @@ emit_launcher(FunctionCallInfo fcinfo)
 /*
  * gateway_pool_workers() returns one row a database that has a worker, or is to
  * have one, and one for the launcher, whose database is null; for those who are
- * no members of pg_monitor, that of their own database.  Empty unless the library
- * is preloaded.
+ * no members of pg_monitor, that of their own database, which counts, and names,
+ * gateways of all organizations: nothing for a role from which any may be hidden.
+ * Empty unless the library is preloaded.
  */
 Datum
 gateway_pool_workers(PG_FUNCTION_ARGS)
 {
 	bool		all = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+	PoolCatalog catalog;
 	WorkerInfo *list;
 	int			count;
 
 	init_materialized_result(fcinfo);
 	if (!worker_slots_exist())
+		return (Datum) 0;
+	if (!all && catalog_find(&catalog, fcinfo->flinfo->fn_oid) && isolation_applies(&catalog))
 		return (Datum) 0;
 
 	if (all)

@@ -200,7 +200,8 @@ COMMENT ON FUNCTION gateway_pool_workers() IS
 CREATE VIEW gateway_pool_workers AS SELECT * FROM gateway_pool_workers();
 COMMENT ON VIEW gateway_pool_workers IS
     'one row a database''s background worker, and one for the launcher, whose database is null: what it does, '
-    'how its last round went, and what is wrong; all of them for members of pg_monitor, else the own database''s';
+    'how its last round went, and what is wrong; all of them for members of pg_monitor, '
+    'else the own database''s, and none for isolated roles';
 
 -- What the views show is decided by the privileges of the tables.
 GRANT SELECT ON gateway_status, gateway_probe_status, gateway_pool_members, gateway_pool_status, gateway_options, gateway_pool_stats,

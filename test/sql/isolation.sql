@@ -124,6 +124,8 @@ SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, string_agg(concat(p.p
  WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'gateway\_%' GROUP BY 1, 2, 3 ORDER BY 1;
 SELECT * FROM check_gateway_pools();
 SELECT * FROM public.seen ORDER BY 1;
+-- Nor what the worker counts, and complains of, of all.
+SELECT bool_and(ends(role, 'SELECT count(*) FROM gateway_pool_workers') = '(0)') FROM unnest('{regress_a,regress_both,regress_none}'::text[]) role;
 -- The owner and superusers see everything, by row-level security too.
 SELECT (SELECT count(*) FROM gateway_pools), (SELECT count(*) FROM gateway_pool_status), (SELECT count(*) FROM gateway_pool_tenants);
 
