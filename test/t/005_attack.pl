@@ -145,6 +145,8 @@ sub run_past_traps
         $session->end;
     }
     $attacker->value('DROP OPERATOR attacker.= (uuid, uuid), attacker.= (text, text)');
+    # One of the calls has begun it.
+    $db->value('SELECT disable_gateway_pool_isolation()');
 }
 
 # 2. A table of his that the superuser registers, fills and reads.
