@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
@@ -13,10 +14,8 @@
 #include "owner.h"
 
 static void
-become_owner(OwnerScope *scope, Oid relation, int restrictions)
+become_owner(OwnerScope *scope, Oid owner, int restrictions)
 {
-	Oid			owner = catalog_owner(relation);
-
 	SPI_connect();
 	GetUserIdAndSecContext(&scope->user, &scope->security_context);
 	SetUserIdAndSecContext(owner, scope->security_context |
@@ -37,21 +36,23 @@ become_owner(OwnerScope *scope, Oid relation, int restrictions)
 void
 owner_begin(OwnerScope *scope, Oid relation)
 {
-	become_owner(scope, relation, SECURITY_RESTRICTED_OPERATION);
+	become_owner(scope, catalog_owner(relation), SECURITY_RESTRICTED_OPERATION);
 }
 
 /*
  * owner_begin_change is the same for a change that the caller asked for.  It may
  * queue deferred triggers, which a restricted operation must not: a host has
  * consumers whose keys are deferred.  They fire when they are due, as after a
- * statement of the caller's own.  Nor is a trigger of the owner's kept from leaving
- * other things in the session that run later, as a cursor WITH HOLD does at the
- * commit: the caller trusts the owner, as after a statement of his own, too.
+ * statement of the caller's own, who trusts the owner with what he may do himself.
+ * A superuser does not: what the owner's triggers leave in the session, such as a
+ * cursor WITH HOLD, would run as him.
  */
 void
 owner_begin_change(OwnerScope *scope, Oid relation)
 {
-	become_owner(scope, relation, 0);
+	Oid			owner = catalog_owner(relation);
+
+	become_owner(scope, owner, superuser() && !superuser_arg(owner) ? SECURITY_RESTRICTED_OPERATION : 0);
 }
 
 static SPIPlanPtr

@@ -101,6 +101,18 @@ subtest 'whose code runs' => sub {
     # A consumer whose key is deferred is looked at when the transaction ends.
     $tenant->works(qq{SELECT delete_gateway_pool('$acme', (SELECT id FROM create_gateway_pool('$acme', 'z')))},
         'a pool is deleted beside deferred keys');
+    # What a trigger of the owner's leaves in the session does not run as a superuser.
+    $host->as('plain_owner')->value(q{
+        CREATE FUNCTION note() RETURNS int LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO public.told (operation, role) VALUES ('held', current_user); RETURN 1; END $$;
+        CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT public.note()'; RETURN NULL; END $$;
+        CREATE TRIGGER leave AFTER INSERT ON gateway_pools FOR EACH ROW EXECUTE FUNCTION leave()});
+    $host->fails("SELECT create_gateway_pool('$acme', 'v')", '42501', 'a superuser, a cursor of the owner\'s that is to be held');
+    $host->shows(q{SELECT count(*) FROM told WHERE operation = 'held'}, 0, 'it does not run');
+    $host->as('plain_owner')->value('DROP TRIGGER leave ON gateway_pools');
+    $host->fails("SELECT delete_gateway_pool('$acme', id) FROM gateway_pools WHERE name = 'x'", '42501', 'nor does he delete beside deferred keys');
+    $host->works("SET ROLE plain_owner; SELECT delete_gateway_pool('$acme', id) FROM gateway_pools WHERE name = 'x'", 'but by the owner\'s role');
     # The function is called with the path of the caller's, its statement with another one.
     $tenant->works(qq{SET search_path = pg_temp; CREATE TEMP TABLE gateway_pools (id uuid, "orgId" uuid, name text);
         SELECT public.create_gateway_pool('$acme', 'w'); SELECT 1 / (1 - count(*)) FROM gateway_pools},
