@@ -7,6 +7,7 @@ EXTVERSION  := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" gateway_p
 MODULE_big   = gateway_pool
 OBJS = \
 	src/access.o \
+	src/access_grants.o \
 	src/argument.o \
 	src/audit.o \
 	src/audit_triggers.o \

@@ -24,7 +24,8 @@ typedef enum AccessRight
 	RIGHT_DELETE,
 	RIGHT_ATTACH,
 	RIGHT_REPORT,				/* heartbeats and load */
-	RIGHT_PROBE
+	RIGHT_PROBE,
+	ACCESS_RIGHTS				/* how many there are */
 } AccessRight;
 
 extern void access_init(void);
