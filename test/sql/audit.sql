@@ -30,7 +30,7 @@ $$;
 --
 SELECT name FROM create_gateway_pool('00000000-0000-0000-0000-00000000000a', ' X ');
 UPDATE gateway_pools SET id = '00000000-0000-0000-0000-000000000001';
-SELECT regexp_replace(l, '\w{8}-\S+', '...', 'g') FROM logged() l;
+SELECT regexp_replace(l, '[0-9a-f]+(-[0-9a-f]+){3,}', '...', 'g') FROM logged() l;
 SELECT name FROM update_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', 'y');
 SELECT * FROM logged();
 SELECT name FROM update_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', 'y');
