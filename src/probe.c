@@ -401,22 +401,45 @@ conclude_not_connected(Probe *probe, ProbeResult *result)
 		conclude(result, PROBE_FAILED, "not connected");
 }
 
+/*
+ * What libcurl says of a chain that it did not verify: "certificate has expired",
+ * without what it says before, by its version, and without OpenSSL's number after
+ * it.  False if it says nothing of the kind, as of a name.
+ */
+static bool
+read_chain_problem(const char *error, char *problem, int size)
+{
+	static const char *const prefixes[] = {"SSL certificate problem: ", "SSL certificate OpenSSL verify result: "};
+
+	for (int i = 0; i < lengthof(prefixes); i++)
+	{
+		const char *why = strstr(error, prefixes[i]);
+
+		if (why == NULL)
+			continue;
+		why += strlen(prefixes[i]);
+		snprintf(problem, size, "%.*s", (int) strcspn(why, "("), why);
+		for (int end = strlen(problem); end > 0 && problem[end - 1] == ' '; end--)
+			problem[end - 1] = '\0';
+		return true;
+	}
+	return false;
+}
+
 /* Why a certificate was refused: libcurl verifies the chain first, and then the name. */
 static void
 conclude_not_verified(Probe *probe, ProbeResult *result)
 {
-	const char *prefix = "SSL certificate problem: ";
-	const char *why = strstr(probe->error, prefix);
+	char		problem[PROBE_REASON_SIZE];
+	char		reason[PROBE_REASON_SIZE];
 
-	if (why != NULL)
+	if (!read_chain_problem(probe->error, problem, sizeof(problem)))
+		conclude(result, PROBE_FAILED, "tls name");
+	else
 	{
-		char		reason[PROBE_REASON_SIZE];
-
-		snprintf(reason, sizeof(reason), "tls chain: %s", why + strlen(prefix));
+		snprintf(reason, sizeof(reason), "tls chain: %.*s", (int) sizeof(reason) - 12, problem);
 		conclude(result, PROBE_FAILED, reason);
 	}
-	else
-		conclude(result, PROBE_FAILED, "tls name");
 }
 
 static void
