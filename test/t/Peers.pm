@@ -43,7 +43,13 @@ sub ask
     syswrite $self->{to}, "$command\n" or die "the peers are gone: $!";
     until ($answer =~ s/\n\z//)
     {
-        $from->can_read($seconds // $patience) or die "no answer to: $command";
+        $! = 0;
+        if (!$from->can_read($seconds // $patience))
+        {
+            # A signal, as when peers that were stopped go on, ends the wait, not the patience.
+            next if $!{EINTR};
+            die "no answer to: $command";
+        }
         sysread $self->{from}, $answer, 65536, length $answer or die "the peers ended at: $command";
     }
     $self->{error} = $answer =~ s/^error // ? $answer : '';
