@@ -80,28 +80,16 @@ isolation_forget(Oid relation)
 		stale = true;
 }
 
-static void
-drop_uncommitted(void)
+/*
+ * isolation_end_transaction is told of the end of a transaction, or of a
+ * subtransaction that aborts: what may come from changes that are lost is forgotten.
+ */
+void
+isolation_end_transaction(bool lost)
 {
-	if (uncommitted_kept)
+	if (lost && uncommitted_kept)
 		stale = true;
 	uncommitted_kept = false;
-}
-
-static void
-end_of_transaction(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_COMMIT)
-		uncommitted_kept = false;
-	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		drop_uncommitted();
-}
-
-static void
-end_of_subtransaction(SubXactEvent event, SubTransactionId my_id, SubTransactionId parent_id, void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		drop_uncommitted();
 }
 
 /* isolation_init registers the callbacks; called once a process. */
@@ -111,8 +99,6 @@ isolation_init(void)
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_changed, 0);
 	CacheRegisterSyscacheCallback(AUTHOID, role_changed, 0);
 	CacheRegisterSyscacheCallback(DATABASEOID, role_changed, 0);
-	RegisterXactCallback(end_of_transaction, NULL);
-	RegisterSubXactCallback(end_of_subtransaction, NULL);
 }
 
 static void

@@ -11,6 +11,7 @@
 
 extern void isolation_init(void);
 extern void isolation_forget(Oid relation);
+extern void isolation_end_transaction(bool lost);
 extern bool isolation_applies(const PoolCatalog *catalog);
 extern bool isolation_is_foreign(const PoolCatalog *catalog, const pg_uuid_t *org);
 extern bool isolation_hides_pool(const PoolCatalog *catalog, const pg_uuid_t *pool);

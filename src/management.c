@@ -93,6 +93,17 @@ refuse_missing(const char *kind, const pg_uuid_t *id)
 			 errmsg("%s %s does not exist in the organization", kind, uuid_text(id))));
 }
 
+/* Runs a statement on a pool that was there a moment ago, and returns its row. */
+static Datum
+run_on_pool(FunctionCallInfo fcinfo, Change *change, const pg_uuid_t *id)
+{
+	HeapTuple	pool = run(fcinfo, change);
+
+	if (pool == NULL)
+		refuse_missing("gateway pool", id);
+	return HeapTupleGetDatum(pool);
+}
+
 /* Returns an id, an argument, and raises P0002 unless the organization has a row of that id. */
 static const pg_uuid_t *
 require_in_org(FunctionCallInfo fcinfo, const PoolCatalog *catalog, Oid relation, const pg_uuid_t *org,
@@ -233,7 +244,6 @@ gateway_pool_update(PG_FUNCTION_ARGS)
 	const pg_uuid_t *id = require_pool(fcinfo, &catalog, org);
 	Change		change = {.relation = catalog.pools};
 	Datum		name = 0;
-	HeapTuple	pool;
 
 	if (!PG_ARGISNULL(2))
 		name = PointerGetDatum(pool_name_read(catalog.pools, PG_GETARG_TEXT_PP(2)));
@@ -242,10 +252,7 @@ gateway_pool_update(PG_FUNCTION_ARGS)
 	add_argument(&change, UUIDOID, false, UUIDPGetDatum(id));
 	add_argument(&change, UUIDOID, false, UUIDPGetDatum(org));
 	add_argument(&change, TEXTOID, PG_ARGISNULL(2), name);
-	pool = run(fcinfo, &change);
-	if (pool == NULL)
-		refuse_missing("gateway pool", id);
-	PG_RETURN_DATUM(HeapTupleGetDatum(pool));
+	PG_RETURN_DATUM(run_on_pool(fcinfo, &change, id));
 }
 
 /*
@@ -260,15 +267,11 @@ gateway_pool_delete(PG_FUNCTION_ARGS)
 	const pg_uuid_t *org = begin(fcinfo, &catalog, RIGHT_DELETE);
 	const pg_uuid_t *id = require_pool(fcinfo, &catalog, org);
 	Change		change = {.relation = catalog.pools};
-	HeapTuple	pool;
 
 	change.sql = psprintf("DELETE FROM %s WHERE id = $1 AND \"orgId\" = $2 RETURNING " POOL_COLUMNS, catalog_name(catalog.pools));
 	add_argument(&change, UUIDOID, false, UUIDPGetDatum(id));
 	add_argument(&change, UUIDOID, false, UUIDPGetDatum(org));
-	pool = run(fcinfo, &change);
-	if (pool == NULL)
-		refuse_missing("gateway pool", id);
-	PG_RETURN_DATUM(HeapTupleGetDatum(pool));
+	PG_RETURN_DATUM(run_on_pool(fcinfo, &change, id));
 }
 
 /*

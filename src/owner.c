@@ -156,6 +156,20 @@ owner_write(SPIPlanPtr plan, Datum *values)
 	return execute(plan, values, false, true);
 }
 
+/*
+ * owner_change is the same with the transaction's own snapshot: under REPEATABLE
+ * READ it does not change what that does not see (40001).
+ */
+uint64
+owner_change(SPIPlanPtr plan, Datum *values, const char *nulls)
+{
+	int			result = SPI_execute_plan(plan, values, nulls, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
 /* owner_first_id returns the id in the first column of the first row of the query before, or NULL. */
 pg_uuid_t *
 owner_first_id(MemoryContext context)
@@ -172,20 +186,6 @@ owner_first_id(MemoryContext context)
 		*id = *DatumGetUUIDP(value);
 	}
 	return id;
-}
-
-/*
- * owner_change is the same with the transaction's own snapshot: under REPEATABLE
- * READ it does not change what that does not see (40001).
- */
-uint64
-owner_change(SPIPlanPtr plan, Datum *values, const char *nulls)
-{
-	int			result = SPI_execute_plan(plan, values, nulls, false, 0);
-
-	if (result < 0)
-		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
-	return SPI_processed;
 }
 
 /* owner_end ends what owner_begin or owner_begin_change began. */

@@ -79,28 +79,28 @@ relation_changed(Datum arg, Oid relation)
 		stale = true;
 }
 
+/* What may come from changes that are lost is not to be used any more. */
 static void
-drop_uncommitted(void)
+end_uncommitted(bool lost)
 {
-	if (uncommitted_kept)
+	if (lost && uncommitted_kept)
 		stale = true;
 	uncommitted_kept = false;
+	isolation_end_transaction(lost);
 }
 
 static void
 end_of_transaction(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_COMMIT)
-		uncommitted_kept = false;
-	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		drop_uncommitted();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		end_uncommitted(event != XACT_EVENT_COMMIT);
 }
 
 static void
 end_of_subtransaction(SubXactEvent event, SubTransactionId my_id, SubTransactionId parent_id, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
-		drop_uncommitted();
+		end_uncommitted(true);
 }
 
 /* pool_cache_init registers the callbacks; called once a process. */

@@ -649,6 +649,21 @@ BEGIN
 END
 $function$;
 
+-- Waits until the health of so many gateways has been recorded: the worker does that once, and a deletion under
+-- REPEATABLE READ whose cascade meets it is a serialization failure.
+CREATE OR REPLACE FUNCTION host_test.wait_for_health(target name, gateways int) RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    recorded int;
+BEGIN
+    FOR i IN 1 .. 1000 LOOP
+        EXECUTE format('SELECT count(*) FROM %I.gateway_health', target) INTO recorded;
+        EXIT WHEN recorded = gateways;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END
+$function$;
+
 -- Adds a gateway with an identity and a relay of its own. It was heard of heartbeat_age ago (NULL: never
 -- yet) and answered well, with the time-to-live of an up-to-date agent where the stage knows one.
 CREATE OR REPLACE FUNCTION host_test.add_gateway(
