@@ -123,6 +123,8 @@ SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, string_agg(concat(p.p
   FROM pg_class c LEFT JOIN pg_policies p ON p.schemaname = 'app' AND p.tablename = c.relname
  WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'gateway\_%' GROUP BY 1, 2, 3 ORDER BY 1;
 SELECT * FROM check_gateway_pools();
+-- Of the host's tables, consumers among them, none is isolated, and none of ours is forced.
+SELECT relname FROM pg_class WHERE relnamespace = 'app'::regnamespace AND (relrowsecurity AND relname NOT LIKE 'gateway\_%' OR relforcerowsecurity);
 SELECT * FROM public.seen ORDER BY 1;
 -- Nor what the worker counts, and complains of, of all.
 SELECT bool_and(ends(role, 'SELECT count(*) FROM gateway_pool_workers') = '(0)') FROM unnest('{regress_a,regress_both,regress_none}'::text[]) role;

@@ -154,16 +154,16 @@ sub run_past_traps
     my $result;
 
     $attacker->value(q{
-        CREATE TABLE attacker.shop (id uuid DEFAULT gen_random_uuid(), "orgId" uuid, note text, "gatewayPoolId" uuid,
-                                    CONSTRAINT trapped CHECK (attacker.trap('check of shop')));
+        CREATE TABLE attacker.shop (id uuid DEFAULT gen_random_uuid(), "orgId" uuid, note boolean DEFAULT attacker.trap('default of shop'),
+                                    "gatewayPoolId" uuid, CONSTRAINT trapped CHECK (attacker.trap('check of shop')));
         CREATE TRIGGER zz_trap BEFORE INSERT OR UPDATE OR DELETE ON attacker.shop FOR EACH ROW EXECUTE FUNCTION attacker.trap_trigger();
         CREATE POLICY trap ON attacker.shop USING (attacker.trap('policy of shop'));
         ALTER TABLE attacker.shop ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY});
     $attacker->fails(q{SELECT register_pool_consumer('attacker.shop')}, '42501', 'who may not reference pools makes no consumer of his table');
     $result = run_past_traps($db, q{SELECT register_pool_consumer('attacker.shop')});
     is("$result->{traps}$result->{state}", '', 'registered by the superuser: nothing of the table\'s runs');
-    # What the table's own triggers and checks do as whoever writes to it is PostgreSQL's rule; what we do for it is not.
-    $attacker->value(qq{ALTER TABLE attacker.shop DISABLE TRIGGER zz_trap, DROP CONSTRAINT trapped});
+    # What the table's own triggers, checks and defaults do as whoever writes to it is PostgreSQL's rule; what we do for it is not.
+    $attacker->value(qq{ALTER TABLE attacker.shop DISABLE TRIGGER zz_trap, DROP CONSTRAINT trapped, ALTER note DROP DEFAULT});
     $db->value(qq{INSERT INTO attacker.shop (id, "orgId", "gatewayPoolId") VALUES ('$pool', '$acme', '$pool')});
     foreach my $statement (q{SELECT * FROM gateway_pool_status}, "SELECT get_gateway_pool_resources('$acme', '$pool')",
         "DELETE FROM gateway_pools WHERE id = '$pool'", 'SELECT * FROM check_gateway_pools()',
