@@ -196,7 +196,7 @@ sub is_probed
     $step->(200, 3, [ ('down') x 2, 'up' ], 'and comes back');
     $status->('degraded: keeps falling');
     is({ $db->known }->{thresholds}[2], 2, 'two falls');
-    $db->shows(q{SELECT string_agg("newStatus", ' ' ORDER BY id) FROM gateway_health_events WHERE "gatewayName" = 'thresholds'},
+    $db->shows_within(10, q{SELECT string_agg("newStatus", ' ' ORDER BY id) FROM gateway_health_events WHERE "gatewayName" = 'thresholds'},
         'healthy unhealthy healthy unhealthy degraded', 'each change is one event');
 
     # What was found of another address, or another path, says nothing.
