@@ -57,8 +57,10 @@ my ($objects, $tables, $rows, $output);
 # function of it, and no trigger but the host's.
 sub without_extension
 {
+    my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
+
     return join("\n", grep {
-            !/^extension gateway_pool |^function .* postgres |^view |^(relation|column) v |^trigger .* public\.(?!on_update_timestamp)\w+\(.*\)$/
+            !/^extension gateway_pool |^function .* \Q$superuser\E |^view |^(relation|column) v |^trigger .* public\.(?!on_update_timestamp)\w+\(.*\)$/
     } split(/\n/, $_[0]));
 }
 
