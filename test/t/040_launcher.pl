@@ -173,9 +173,9 @@ subtest 'commands on databases' => sub {
     serves($main, 'app', 'one is left');
 
     my $pid = $main->value(pid_sql('app'));
-    $main->value('CREATE ROLE nobody LOGIN; CREATE ROLE maker LOGIN CREATEDB; CREATE ROLE owner LOGIN');
-    my ($nobody, $maker, $owner) = map { PoolDatabase->new($node, 'postgres')->as($_) } qw(nobody maker owner);
-    $nobody->fails($_, '42501', "refused: $_")
+    $main->value('CREATE ROLE somebody LOGIN; CREATE ROLE maker LOGIN CREATEDB; CREATE ROLE owner LOGIN');
+    my ($somebody, $maker, $owner) = map { PoolDatabase->new($node, 'postgres')->as($_) } qw(somebody maker owner);
+    $somebody->fails($_, '42501', "refused: $_")
       foreach 'DROP DATABASE app', 'ALTER DATABASE app RENAME TO mine', 'ALTER DATABASE app SET TABLESPACE pg_default', 'CREATE DATABASE mine TEMPLATE app';
     $maker->fails('CREATE DATABASE mine TEMPLATE app', '42501', 'refused, to one who may make others');
     $main->fails('DROP DATABASE none', '3D000', 'there is none of that name');
@@ -290,7 +290,7 @@ subtest 'who sees what' => sub {
     $main->value('CREATE DATABASE copy TEMPLATE app');
     serves($main, 'app copy', 'two workers');
     my $rows = q{SELECT string_agg(coalesce(database, 'launcher'), ' ' ORDER BY database) FROM gateway_pool_workers};
-    $app->as('nobody')->shows($rows, 'app', 'one who is nobody: his own database');
+    $app->as('somebody')->shows($rows, 'app', 'one who is nobody: his own database');
     $app->as('watcher')->shows($rows, 'app copy launcher', 'a member of pg_monitor: all');
     $app->shows($rows, 'app copy launcher', 'a superuser, too');
     $main->value('DROP DATABASE copy');
