@@ -8,13 +8,16 @@ MODULE_big   = gateway_pool
 OBJS = \
 	src/access.o \
 	src/access_grants.o \
+	src/administration.o \
 	src/argument.o \
 	src/audit.o \
 	src/audit_triggers.o \
 	src/catalog.o \
+	src/change.o \
 	src/change_triggers.o \
 	src/check.o \
 	src/chores.o \
+	src/clean_text.o \
 	src/clock.o \
 	src/consumer_triggers.o \
 	src/consumers.o \
@@ -29,6 +32,7 @@ OBJS = \
 	src/isolation.o \
 	src/launcher.o \
 	src/management.o \
+	src/marker.o \
 	src/module.o \
 	src/network_list.o \
 	src/org_query.o \
@@ -37,6 +41,7 @@ OBJS = \
 	src/pick_field.o \
 	src/pick_request.o \
 	src/pick_stats.o \
+	src/policies.o \
 	src/pool_cache.o \
 	src/pool_name.o \
 	src/pool_triggers.o \
@@ -54,12 +59,16 @@ OBJS = \
 	src/reservation.o \
 	src/resolver.o \
 	src/resolver_hosts.o \
+	src/resources.o \
+	src/result_row.o \
 	src/same_org.o \
 	src/selection.o \
 	src/settings.o \
 	src/status.o \
+	src/table_scan.o \
 	src/trigger_row.o \
 	src/utility_hook.o \
+	src/visible_rows.o \
 	src/watch.o \
 	src/watch_probes.o \
 	src/watch_tables.o \
@@ -77,6 +86,7 @@ PG_CFLAGS    = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
 # sql/NAME.sql in the place of test/sql/NAME.sql.
 SQL_PARTS = \
 	sql/parts/00_guard.sql \
+	sql/parts/05_internal.sql \
 	sql/parts/10_triggers.sql \
 	sql/parts/20_plan.sql \
 	sql/parts/30_pick.sql \

@@ -25,6 +25,12 @@ typedef enum AccessRight
 	RIGHT_ATTACH,
 	RIGHT_REPORT,				/* heartbeats and load */
 	RIGHT_PROBE,
+	RIGHT_ADD_PROBE,
+	RIGHT_REMOVE_PROBE,
+	RIGHT_ADD_STATE,
+	RIGHT_CHANGE_STATE,
+	RIGHT_ADD_ENTITLEMENT,
+	RIGHT_CHANGE_ENTITLEMENT,
 	ACCESS_RIGHTS				/* how many there are */
 } AccessRight;
 

@@ -50,6 +50,21 @@ consumer_privilege(const RightRow *right, const PoolConsumer *consumer, const Re
 	return privilege;
 }
 
+/* A right on a table of ours: of those of its columns that are there; NULL if none is. */
+static Privilege *
+table_privilege(const RightRow *right, Oid relation)
+{
+	Privilege  *privilege = palloc0(sizeof(Privilege));
+	int			count = 0;
+
+	privilege->right = right;
+	privilege->relation = relation;
+	for (int i = 0; right->columns[i] != NULL; i++)
+		if (get_attnum(relation, right->columns[i]) != InvalidAttrNumber)
+			privilege->columns[count++] = right->columns[i];
+	return count > 0 || right->columns[0] == NULL ? privilege : NULL;
+}
+
 /* What some actions take: for a right on consumers, of each that is registered. */
 static List *
 privileges_of(const PoolCatalog *catalog, uint32 actions)
@@ -65,20 +80,19 @@ privileges_of(const PoolCatalog *catalog, uint32 actions)
 			continue;
 		if (right->table != ON_CONSUMERS)
 		{
-			Privilege  *privilege = palloc0(sizeof(Privilege));
+			Privilege  *privilege = table_privilege(right, access_table(catalog, right));
 
-			privilege->right = right;
-			privilege->relation = access_table(catalog, right);
-			memcpy(privilege->columns, right->columns, sizeof(right->columns));
-			privileges = lappend(privileges, privilege);
+			if (privilege != NULL)
+				privileges = lappend(privileges, privilege);
 			continue;
 		}
 		foreach(cell, consumers_list(catalog))
 		{
-			Registration registration = consumers_registration(catalog, lfirst(cell));
+			const PoolConsumer *consumer = lfirst(cell);
+			Registration registration = consumers_registration(catalog, consumer->relation, consumer->column_name);
 
-			if (registration.enforced)
-				privileges = lappend(privileges, consumer_privilege(right, lfirst(cell), &registration));
+			if (registration.registered)
+				privileges = lappend(privileges, consumer_privilege(right, consumer, &registration));
 		}
 	}
 	return privileges;
@@ -298,7 +312,7 @@ gateway_pool_grant_access(PG_FUNCTION_ARGS)
 	uint32		missing;
 	ListCell   *cell;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	role = read_role(fcinfo);
 	actions = read_actions(fcinfo);
 	had = accesses(&catalog, role, actions);
@@ -339,7 +353,7 @@ gateway_pool_revoke_access(PG_FUNCTION_ARGS)
 	List	   *kept;
 	ListCell   *cell;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	role = read_role(fcinfo);
 	actions = read_actions(fcinfo);
 	had = accesses(&catalog, role, actions);
@@ -380,7 +394,7 @@ gateway_pool_has_access(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	Oid			role;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	role = read_role(fcinfo);
 	argument_require(fcinfo, 1, "action");
 	PG_RETURN_BOOL(has_access(&catalog, role, read_action(PG_GETARG_TEXT_PP(1))));

@@ -27,6 +27,8 @@ typedef enum AccessTable
 	ON_MEMBERSHIPS,
 	ON_HEALTH,
 	ON_PROBES,
+	ON_STATES,
+	ON_ENTITLEMENTS,
 	ON_CONSUMERS				/* each of them; the columns are the consumer's */
 } AccessTable;
 

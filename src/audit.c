@@ -277,7 +277,7 @@ gateway_pool_audit_refuse(PG_FUNCTION_ARGS)
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_INSERT | ON_UPDATE | ON_DELETE | ON_TRUNCATE);
 	PoolCatalog catalog;
 
-	if (catalog_find(&catalog, fcinfo->flinfo->fn_oid))
+	if (catalog_find(&catalog))
 		trigger_require_table(call, catalog.audit_logs);
 	if (!writing)
 		ereport(ERROR,

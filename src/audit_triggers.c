@@ -163,8 +163,8 @@ audit_member(const PoolCatalog *catalog, const Change *change)
 	audit_begin(&metadata);
 	changed = put_named(&metadata, change, "gatewayPoolId", catalog->pools, "pool", &pool);
 	changed |= put_named(&metadata, change, "gatewayId", catalog->gateways, "gateway", &gateway);
-	changed |= put_column(&metadata, change, "weight", "weight", "oldWeight");
-	changed |= put_column(&metadata, change, "priority", "priority", "oldPriority");
+	changed |= put_column(&metadata, change, "pickWeight", "weight", "oldWeight");
+	changed |= put_column(&metadata, change, "pickPriority", "priority", "oldPriority");
 	if (changed || change->before == NULL || change->after == NULL)
 		audit_write(catalog, event_of(change, "gateway-pool-add-member", "gateway-pool-update-member",
 									  "gateway-pool-remove-member"),
@@ -236,7 +236,7 @@ audit_ours(TriggerData *call, const PoolCatalog *catalog, const Change *change)
 }
 
 /*
- * gateway_pools_audit(): AFTER INSERT OR UPDATE OR DELETE, row, and BEFORE
+ * pools_audit(): AFTER INSERT OR UPDATE OR DELETE, row, and BEFORE
  * TRUNCATE, statement, of gateway_pools, gateway_pool_memberships and
  * gateway_states
  */
@@ -248,7 +248,7 @@ gateway_pools_audit(PG_FUNCTION_ARGS)
 	Change		change;
 
 	/* The host may be taking its tables, and with them the feature, back. */
-	if (!catalog_find(&catalog, fcinfo->flinfo->fn_oid))
+	if (!catalog_find(&catalog))
 		return PointerGetDatum(NULL);
 	if (RelationGetRelid(call->tg_relation) != catalog.memberships &&
 		RelationGetRelid(call->tg_relation) != catalog.states)
@@ -263,11 +263,11 @@ gateway_pools_audit(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* A table in our schema by its name; any other with its schema, so that none is taken for another. */
+/* A table in the host's schema by its name; any other with its schema, so that none is taken for another. */
 static const char *
 resource_name(const PoolCatalog *catalog, Relation relation)
 {
-	if (RelationGetNamespace(relation) == catalog->schema)
+	if (RelationGetNamespace(relation) == catalog->host_schema)
 		return RelationGetRelationName(relation);
 	return catalog_name(RelationGetRelid(relation));
 }
@@ -293,7 +293,7 @@ audit_consumer(TriggerData *call, const PoolCatalog *catalog, const Change *chan
 }
 
 /*
- * pool_consumer_audit(pool_column): AFTER INSERT OR UPDATE OR DELETE, row, and
+ * consumer_audit(pool_column): AFTER INSERT OR UPDATE OR DELETE, row, and
  * BEFORE TRUNCATE, statement, of a consumer
  */
 Datum
@@ -310,10 +310,11 @@ gateway_pool_consumer_audit(PG_FUNCTION_ARGS)
 				 errmsg("trigger \"%s\" must have one argument", call->tg_trigger->tgname),
 				 errhint("It is the pool column.")));
 	column = trigger_column(call, call->tg_trigger->tgargs[0]);
-	if (column == InvalidAttrNumber || !catalog_find(&catalog, fcinfo->flinfo->fn_oid))
+	if (column == InvalidAttrNumber || !catalog_find(&catalog))
 		return PointerGetDatum(NULL);
-	if (!consumers_include(&catalog, call->tg_relation, column))
-		trigger_require_table(call, InvalidOid);
+	/* Of a table that somebody attached the trigger to, nothing is recorded. */
+	if (!consumers_registration(&catalog, RelationGetRelid(call->tg_relation), call->tg_trigger->tgargs[0]).registered)
+		return PointerGetDatum(NULL);
 	if (TRIGGER_FIRED_BY_TRUNCATE(call->tg_event))
 		audit_truncation(call, &catalog,
 						 psprintf(" WHERE %s IS NOT NULL", quote_identifier(call->tg_trigger->tgargs[0])), audit_consumer);

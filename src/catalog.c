@@ -2,10 +2,11 @@
  * catalog.c
  *		Our tables, and the host's beside them.
  *
- * The catalog is the registry: the gateways table is what
- * gateway_pool_memberships."gatewayId" references, the organizations table
- * what gateway_pools."orgId" references, and consumers are whatever references
- * gateway_pools.  No second list is kept.
+ * The catalog is the registry; no second list is kept.  Each of the tables carries
+ * a marker: a trigger of the function gateway_pool_internal.table_marker(), whose
+ * first argument is the table's role.  Only the owner of the extension may use
+ * that function, so that a marker cannot be forged, and a table is found whatever
+ * its name and schema are.  Consumers are whatever references gateway_pools.
  */
 #include "postgres.h"
 
@@ -13,9 +14,12 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -30,17 +34,50 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "policies.h"
 #include "worker_slots.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_is_extension_script);
 
-/* What was found last, and for which function, if any. */
+/* The roles of tables, as markers name them, and where each is kept. */
+static const struct
+{
+	const char *name;
+	size_t		place;
+}			table_roles[] =
+{
+	{"gateway_pools", offsetof(PoolCatalog, pools)},
+	{"gateway_pool_memberships", offsetof(PoolCatalog, memberships)},
+	{"gateway_pool_entitlements", offsetof(PoolCatalog, entitlements)},
+	{"gateway_states", offsetof(PoolCatalog, states)},
+	{"gateway_health", offsetof(PoolCatalog, health)},
+	{"gateway_health_events", offsetof(PoolCatalog, events)},
+	{"gateway_probes", offsetof(PoolCatalog, probes)},
+	{"gateway_pool_audit_logs", offsetof(PoolCatalog, audit_logs)},
+	{"gateway_pool_tenants", offsetof(PoolCatalog, tenants)},
+	{"organizations", offsetof(PoolCatalog, organizations)},
+	{"gateways", offsetof(PoolCatalog, gateways)}
+};
+
+static Oid *
+table_of_role(PoolCatalog *catalog, int role)
+{
+	return (Oid *) ((char *) catalog + table_roles[role].place);
+}
+
+/* What was found last. */
 static struct
 {
 	bool		valid;
-	Oid			function;
 	PoolCatalog catalog;
 }			found;
+
+/* Two tables with one marker, as the last look found them: nothing is done on either. */
+static struct
+{
+	int			role;
+	Oid			tables[2];
+}			ambiguous;
 
 /* Counts what was forgotten, for those who are just finding something out. */
 static uint64 forgotten;
@@ -70,24 +107,22 @@ catalog_init(void)
 bool
 catalog_forget(Oid relation)
 {
-	const PoolCatalog *catalog = &found.catalog;
+	PoolCatalog *catalog = &found.catalog;
 
 	forgotten++;
 	if (!OidIsValid(relation) || relation == catalog->pools || relation == catalog->memberships ||
-		relation == catalog->states || relation == catalog->marker)
+		relation == catalog->states || relation == catalog->signal)
 	{
 		found.valid = false;
 		changes++;
 		return true;
 	}
-	if (relation == catalog->entitlements || relation == catalog->health ||
-		relation == catalog->events || relation == catalog->probes ||
-		relation == catalog->audit_logs || relation == catalog->tenants ||
-		relation == catalog->organizations || relation == catalog->gateways)
-	{
-		found.valid = false;
-		changes++;
-	}
+	for (int role = 0; role < lengthof(table_roles); role++)
+		if (relation == *table_of_role(catalog, role))
+		{
+			found.valid = false;
+			changes++;
+		}
 	return false;
 }
 
@@ -107,31 +142,6 @@ refuse_dropped(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_TABLE),
 			 errmsg("a table of gateway pools was dropped by a concurrent transaction")));
-}
-
-/* A plain table of this name, or InvalidOid: nobody's view stands in for one. */
-static Oid
-find_table(Oid schema, const char *name)
-{
-	Oid			relation = get_relname_relid(name, schema);
-
-	if (!OidIsValid(relation) || get_rel_relkind(relation) != RELKIND_RELATION)
-		return InvalidOid;
-	return relation;
-}
-
-/* A table that was dropped meanwhile has nothing to hide. */
-static bool
-has_row_security(Oid relation)
-{
-	HeapTuple	row = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	bool		has;
-
-	if (!HeapTupleIsValid(row))
-		return false;
-	has = ((Form_pg_class) GETSTRUCT(row))->relrowsecurity;
-	ReleaseSysCache(row);
-	return has;
 }
 
 /* The table that the foreign key of one column references, or InvalidOid. */
@@ -170,78 +180,9 @@ hash_columns(Oid relation)
 	return hash;
 }
 
-/*
- * The table that a foreign key of ours references, or InvalidOid.  Read without
- * a lock on our table: heartbeats of the host's do not wait for whoever alters it.
- */
+/* The schema of the extension in this database, or InvalidOid. */
 static Oid
-host_table(Oid relation, const char *column)
-{
-	Relation	constraints = table_open(ConstraintRelationId, AccessShareLock);
-	AttrNumber	number = get_attnum(relation, column);
-	Oid			referenced = InvalidOid;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-
-	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relation));
-	scan = systable_beginscan(constraints, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
-	while (!OidIsValid(referenced) && HeapTupleIsValid(row = systable_getnext(scan)))
-	{
-		Form_pg_constraint constraint = (Form_pg_constraint) GETSTRUCT(row);
-		bool		is_null;
-		Datum		columns;
-
-		if (constraint->contype != CONSTRAINT_FOREIGN)
-			continue;
-		columns = heap_getattr(row, Anum_pg_constraint_conkey, RelationGetDescr(constraints), &is_null);
-		if (!is_null && ArrayGetNItems(1, ARR_DIMS(DatumGetArrayTypeP(columns))) == 1 &&
-			*(AttrNumber *) ARR_DATA_PTR(DatumGetArrayTypeP(columns)) == number)
-			referenced = constraint->confrelid;
-	}
-	systable_endscan(scan);
-	table_close(constraints, AccessShareLock);
-	return referenced;
-}
-
-static bool
-look_up(PoolCatalog *catalog, Oid schema)
-{
-	catalog->schema = schema;
-	catalog->pools = find_table(schema, "gateway_pools");
-	catalog->memberships = find_table(schema, "gateway_pool_memberships");
-	catalog->entitlements = find_table(schema, "gateway_pool_entitlements");
-	catalog->states = find_table(schema, "gateway_states");
-	catalog->health = find_table(schema, "gateway_health");
-	catalog->events = find_table(schema, "gateway_health_events");
-	catalog->probes = find_table(schema, "gateway_probes");
-	catalog->audit_logs = find_table(schema, "gateway_pool_audit_logs");
-	catalog->tenants = find_table(schema, "gateway_pool_tenants");
-	/* A view, which nothing reads often, is a relation like others. */
-	catalog->marker = get_relname_relid("gateway_pool_stats", schema);
-	if (!OidIsValid(catalog->pools) || !OidIsValid(catalog->memberships) ||
-		!OidIsValid(catalog->entitlements) || !OidIsValid(catalog->states) ||
-		!OidIsValid(catalog->health) || !OidIsValid(catalog->events) ||
-		!OidIsValid(catalog->probes) || !OidIsValid(catalog->audit_logs) ||
-		!OidIsValid(catalog->tenants) || !OidIsValid(catalog->marker))
-		return false;
-
-	catalog->organizations = host_table(catalog->pools, "orgId");
-	catalog->gateways = host_table(catalog->memberships, "gatewayId");
-	if (!OidIsValid(catalog->organizations) || !OidIsValid(catalog->gateways))
-		return false;
-
-	catalog->version = hash_columns(catalog->gateways);
-	for (const Oid *oid = &catalog->schema; oid <= &catalog->gateways; oid++)
-		catalog->version = hash_combine64(catalog->version, *oid);
-	catalog->isolated = has_row_security(catalog->pools);
-	return true;
-}
-
-/* catalog_schema returns the schema of our extension in this database, or InvalidOid. */
-Oid
-catalog_schema(void)
+extension_schema(void)
 {
 	Relation	extensions = table_open(ExtensionRelationId, AccessShareLock);
 	Oid			schema = InvalidOid;
@@ -260,110 +201,183 @@ catalog_schema(void)
 }
 
 /*
- * catalog_has_triggers tells whether the triggers are there, too: they are what
- * uninstall_gateway_pools() takes away.  The one by which heartbeats become
- * known stands for all.
+ * catalog_marker_argument returns an argument of a marker, given the one before it
+ * or NULL for the first; NULL after the last.  pg_trigger holds each with the zero
+ * byte that ends it.
  */
-bool
-catalog_has_triggers(const PoolCatalog *catalog)
+const char *
+catalog_marker_argument(const bytea *arguments, const char *before)
 {
-	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
-	bool		has = false;
+	const char *end = VARDATA_ANY(arguments) + VARSIZE_ANY_EXHDR(arguments);
+	const char *next = before == NULL ? VARDATA_ANY(arguments) : before + strlen(before) + 1;
+
+	return next < end ? next : NULL;
+}
+
+/* Calls "visit" for the marker of this Oid. */
+static void
+visit_marker(Relation triggers, Oid trigger, MarkerVisitor visit, void *context)
+{
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	row;
 
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(catalog->gateways));
-	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, NULL, 1, &key);
-	while (!has && HeapTupleIsValid(row = systable_getnext(scan)))
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(triggers, TriggerOidIndexId, true, NULL, 1, &key);
+	if (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
-		Oid			function = ((Form_pg_trigger) GETSTRUCT(row))->tgfoid;
-		char	   *name = get_func_name(function);
+		bool		is_null;
+		Datum		arguments = heap_getattr(row, Anum_pg_trigger_tgargs, RelationGetDescr(triggers), &is_null);
 
-		has = name != NULL && strcmp(name, "gateway_pool_gateways_tell") == 0 &&
-			get_func_namespace(function) == catalog->schema;
+		if (!is_null && ((Form_pg_trigger) GETSTRUCT(row))->tgnargs > 0)
+			visit(((Form_pg_trigger) GETSTRUCT(row))->tgrelid, DatumGetByteaPP(arguments), context);
+	}
+	systable_endscan(scan);
+}
+
+/* catalog_visit_markers calls "visit" for each marker: with its table and its arguments, of which there is one at least. */
+void
+catalog_visit_markers(Oid marker_function, MarkerVisitor visit, void *context)
+{
+	Relation	dependencies = table_open(DependRelationId, AccessShareLock);
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	row;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(ProcedureRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(marker_function));
+	scan = systable_beginscan(dependencies, DependReferenceIndexId, true, NULL, 2, keys);
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(row);
+
+		if (form->classid == TriggerRelationId)
+			visit_marker(triggers, form->objid, visit, context);
 	}
 	systable_endscan(scan);
 	table_close(triggers, AccessShareLock);
-	return has;
+	table_close(dependencies, AccessShareLock);
+}
+
+/* Takes the table of a marker, unless its role has another one already. */
+static void
+take_table(Oid table, const bytea *arguments, void *context)
+{
+	PoolCatalog *catalog = context;
+	const char *name = catalog_marker_argument(arguments, NULL);
+
+	for (int role = 0; role < lengthof(table_roles); role++)
+	{
+		Oid		   *place = table_of_role(catalog, role);
+
+		if (strcmp(name, table_roles[role].name) != 0)
+			continue;
+		if (OidIsValid(*place) && *place != table)
+		{
+			ambiguous.role = role;
+			ambiguous.tables[0] = *place;
+			ambiguous.tables[1] = table;
+		}
+		*place = table;
+	}
+}
+
+/* Fills in the catalog, what there is of it; false if a table is missing or ambiguous. */
+static bool
+look_up(PoolCatalog *catalog)
+{
+	Oid			internal;
+
+	memset(catalog, 0, sizeof(PoolCatalog));
+	memset(&ambiguous, 0, sizeof(ambiguous));
+	catalog->schema = extension_schema();
+	internal = get_namespace_oid("gateway_pool_internal", true);
+	if (!OidIsValid(catalog->schema) || !OidIsValid(internal))
+		return false;
+	catalog->marker_function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("table_marker"),
+											   PointerGetDatum(buildoidvector(NULL, 0)), ObjectIdGetDatum(internal));
+	catalog->signal = get_relname_relid("pool_changes", internal);
+	if (!OidIsValid(catalog->marker_function) || !OidIsValid(catalog->signal))
+		return false;
+	catalog_visit_markers(catalog->marker_function, take_table, catalog);
+	if (OidIsValid(ambiguous.tables[0]))
+		return false;
+	for (int role = 0; role < lengthof(table_roles); role++)
+		if (!OidIsValid(*table_of_role(catalog, role)))
+			return false;
+
+	catalog->host_schema = get_rel_namespace(catalog->gateways);
+	catalog->has_weight = get_attnum(catalog->memberships, "pickWeight") != InvalidAttrNumber;
+	catalog->has_priority = get_attnum(catalog->memberships, "pickPriority") != InvalidAttrNumber;
+	catalog->version = hash_combine64(hash_columns(catalog->gateways), catalog->has_weight * 2 + catalog->has_priority);
+	for (const Oid *oid = &catalog->schema; oid <= &catalog->signal; oid++)
+		catalog->version = hash_combine64(catalog->version, *oid);
+	catalog->isolated = policies_isolate(catalog->pools);
+	catalog->policed = policies_are_foreign(catalog->pools) || policies_are_foreign(catalog->memberships);
+	return true;
 }
 
 /*
- * What was found is kept until one of the relations changes in any way.  A worker
- * that nobody has asked for, since the tables came with a dump or to a standby,
- * is asked for here.
+ * catalog_find finds the tables.  Returns false if they are not all there; what is
+ * missing is InvalidOid then.  All that others have committed by now is seen.  What
+ * was found is kept until one of the relations changes in any way.
+ *
+ * A worker that was never asked for, since the tables came with a dump or to a
+ * standby, is asked for here.
  */
-static bool
-find(PoolCatalog *catalog, Oid schema)
+bool
+catalog_find(PoolCatalog *catalog)
 {
-	uint64		before = forgotten;
+	uint64		before;
 
-	if (found.valid && found.catalog.schema == schema)
+	AcceptInvalidationMessages();
+	if (likely(found.valid))
 	{
 		*catalog = found.catalog;
 		return true;
 	}
-	found.valid = false;
-	if (!look_up(catalog, schema))
+	before = forgotten;
+	if (!look_up(catalog))
 		return false;
-	/* What changed meanwhile serves but once. */
-	found.valid = forgotten == before;
-	found.function = InvalidOid;
 	found.catalog = *catalog;
-	if (!worker_slots_has(MyDatabaseId) && catalog_has_triggers(catalog) &&
-		!worker_slots_want(MyDatabaseId))
+	/* After a change meanwhile, this serves but once. */
+	found.valid = forgotten == before;
+	if (!worker_slots_has(MyDatabaseId) && !worker_slots_want(MyDatabaseId))
 		worker_slots_want_scan();
 	return true;
 }
 
-/*
- * catalog_find finds the tables that belong to a function of ours: they lie in
- * its schema.  Returns false if they are not all there.  All that others have
- * committed by now is known.
- */
-bool
-catalog_find(PoolCatalog *catalog, Oid function)
-{
-	AcceptInvalidationMessages();
-	if (found.valid && found.function == function)
-	{
-		*catalog = found.catalog;
-		return true;
-	}
-	if (!find(catalog, get_func_namespace(function)))
-		return false;
-	found.function = function;
-	return true;
-}
-
-/* catalog_find_in_schema is the same for the schema of the extension. */
-bool
-catalog_find_in_schema(PoolCatalog *catalog, Oid schema)
-{
-	AcceptInvalidationMessages();
-	return find(catalog, schema);
-}
-
-/* catalog_open is catalog_find with an error where the tables are not all there. */
+/* catalog_open is catalog_find with an error (55000) where the tables are not all there. */
 void
-catalog_open(PoolCatalog *catalog, Oid function)
+catalog_open(PoolCatalog *catalog)
 {
-	if (!catalog_find(catalog, function))
-	{
-		const char *schema = get_namespace_name(catalog->schema);
+	const char *schema;
 
+	if (likely(catalog_find(catalog)))
+		return;
+	if (OidIsValid(ambiguous.tables[0]))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("gateway pools are not installed in schema \"%s\"", schema),
-				 errhint("Call %s.install_gateway_pools().", quote_identifier(schema))));
-	}
+				 errmsg("two tables are marked as table \"%s\" of gateway pools", table_roles[ambiguous.role].name),
+				 errdetail("They are %s and %s.", catalog_name(ambiguous.tables[0]), catalog_name(ambiguous.tables[1])),
+				 errhint("Drop trigger \"GatewayPools_marker\" of the one that is not in use."),
+				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_not_installed")));
+	schema = OidIsValid(catalog->schema) ? get_namespace_name(catalog->schema) : NULL;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("gateway pools are not installed"),
+			 schema == NULL ? 0 :
+			 errhint("Call %s.install_gateway_pools() as a superuser.", quote_identifier(schema)),
+			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_not_installed")));
 }
 
 /*
  * catalog_invalidate tells every session that a relation has changed, when this
  * transaction commits and not before; this one from its next command on.  Of the
- * marker, it makes them read pools anew.
+ * signal relation, it makes them read pools anew.
  */
 void
 catalog_invalidate(Oid relation)

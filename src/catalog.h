@@ -12,7 +12,9 @@
 
 typedef struct PoolCatalog
 {
-	Oid			schema;			/* the extension's, and the tables' */
+	Oid			schema;			/* the extension's */
+	Oid			host_schema;	/* the gateways table's */
+	Oid			marker_function;	/* of the triggers that mark tables */
 	Oid			pools;
 	Oid			memberships;
 	Oid			entitlements;
@@ -22,22 +24,28 @@ typedef struct PoolCatalog
 	Oid			probes;
 	Oid			audit_logs;		/* gateway_pool_audit_logs */
 	Oid			tenants;		/* gateway_pool_tenants */
-	Oid			marker;			/* invalidated when what picks depend on changes */
-	Oid			organizations;	/* the host's: what our foreign keys reference */
-	Oid			gateways;
-	uint64		version;		/* another one when anything above or the gateways
-								 * table's columns are others */
-	bool		isolated;		/* gateway_pools has row-level security */
+	Oid			organizations;	/* the host's */
+	Oid			gateways;		/* the host's */
+	Oid			signal;			/* a relation whose relcache entry is invalidated
+								 * when what picks depend on changes */
+	uint64		version;		/* changes with any Oid above, and with the columns of
+								 * the gateways table and of the members */
+	bool		has_weight;		/* members have "pickWeight" */
+	bool		has_priority;	/* members have "pickPriority" */
+	bool		isolated;		/* by organization: gateway_pools has our policy */
+	bool		policed;		/* pools or members have policies that are not ours */
 } PoolCatalog;
+
+/* What is called for a marker: a trigger by which a table is found. */
+typedef void (*MarkerVisitor) (Oid table, const bytea *arguments, void *context);
 
 extern void catalog_init(void);
 extern bool catalog_forget(Oid relation);
 extern uint64 catalog_changes(void);
-extern bool catalog_find(PoolCatalog *catalog, Oid function);
-extern bool catalog_find_in_schema(PoolCatalog *catalog, Oid schema);
-extern void catalog_open(PoolCatalog *catalog, Oid function);
-extern Oid	catalog_schema(void);
-extern bool catalog_has_triggers(const PoolCatalog *catalog);
+extern bool catalog_find(PoolCatalog *catalog);
+extern void catalog_open(PoolCatalog *catalog);
+extern void catalog_visit_markers(Oid marker_function, MarkerVisitor visit, void *context);
+extern const char *catalog_marker_argument(const bytea *arguments, const char *before);
 extern void catalog_invalidate(Oid relation);
 extern Oid	catalog_referenced_table(Relation relation, AttrNumber column);
 extern Oid	catalog_owner(Oid relation);

@@ -22,9 +22,8 @@ PG_FUNCTION_INFO_V1(gateway_pools_tell);
 PG_FUNCTION_INFO_V1(gateway_pool_gateways_tell);
 
 /*
- * gateway_pools_tell(): AFTER INSERT OR UPDATE OR DELETE, row, and AFTER
- * TRUNCATE, statement, of gateway_pools, gateway_pool_memberships,
- * gateway_states, gateway_probes and gateway_pool_tenants
+ * pools_invalidate(): AFTER INSERT OR UPDATE OR DELETE, row, of gateway_pools,
+ * gateway_pool_memberships, gateway_states, gateway_probes and gateway_pool_tenants
  *
  * Every session reads pools anew, once this transaction has committed; where
  * probes change, only the worker reads them, and where tenants change, each
@@ -33,18 +32,17 @@ PG_FUNCTION_INFO_V1(gateway_pool_gateways_tell);
 Datum
 gateway_pools_tell(PG_FUNCTION_ARGS)
 {
-	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER,
-									 ON_INSERT | ON_UPDATE | ON_DELETE | ON_TRUNCATE);
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE | ON_DELETE);
 	Oid			table = RelationGetRelid(call->tg_relation);
 	PoolCatalog catalog;
 
 	/* The host may be taking its tables, and with them the feature, back. */
-	if (!catalog_find(&catalog, fcinfo->flinfo->fn_oid))
+	if (!catalog_find(&catalog))
 		return PointerGetDatum(NULL);
 	if (table != catalog.memberships && table != catalog.states && table != catalog.probes &&
 		table != catalog.tenants)
 		trigger_require_table(call, catalog.pools);
-	catalog_invalidate(table == catalog.probes || table == catalog.tenants ? table : catalog.marker);
+	catalog_invalidate(table == catalog.probes || table == catalog.tenants ? table : catalog.signal);
 	return PointerGetDatum(NULL);
 }
 
@@ -82,7 +80,7 @@ tell_update(TriggerData *call, const PoolCatalog *catalog)
 	if (changes(call, "id"))
 		publication_deletion(catalog, id_of(call, call->tg_trigtuple));
 	if (changes(call, "id") || changes(call, "orgId") || changes(call, "capabilities"))
-		catalog_invalidate(catalog->marker);
+		catalog_invalidate(catalog->signal);
 	if (changes(call, "directAddress"))
 		catalog_invalidate(catalog->probes);
 
@@ -93,7 +91,7 @@ tell_update(TriggerData *call, const PoolCatalog *catalog)
 		publication_heartbeat(catalog, id_of(call, call->tg_newtuple), &heartbeat);
 	}
 	else
-		catalog_invalidate(catalog->marker);
+		catalog_invalidate(catalog->signal);
 }
 
 /*
@@ -115,7 +113,7 @@ tell_delete(TriggerData *call, const PoolCatalog *catalog)
 }
 
 /*
- * gateway_pool_gateways_tell(): AFTER INSERT OR UPDATE OR DELETE, row, and AFTER
+ * gateways_invalidate(): AFTER INSERT OR UPDATE OR DELETE, row, and AFTER
  * TRUNCATE, statement, of the host's gateways table
  *
  * Fires at every heartbeat: what the row says is published when the transaction
@@ -128,7 +126,7 @@ gateway_pool_gateways_tell(PG_FUNCTION_ARGS)
 									 ON_INSERT | ON_UPDATE | ON_DELETE | ON_TRUNCATE);
 	PoolCatalog catalog;
 
-	if (!catalog_find(&catalog, fcinfo->flinfo->fn_oid))
+	if (!catalog_find(&catalog))
 		return PointerGetDatum(NULL);
 	trigger_require_table(call, catalog.gateways);
 	if (TRIGGER_FIRED_BY_INSERT(call->tg_event))

@@ -21,6 +21,7 @@
 #include "settings.h"
 #include "worker_status.h"
 
+PG_FUNCTION_INFO_V1(gateway_pool_require_right_to_check);
 PG_FUNCTION_INFO_V1(gateway_pool_row_problems);
 PG_FUNCTION_INFO_V1(gateway_pool_consumer_problems);
 
@@ -259,17 +260,18 @@ count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const 
 static void
 check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolConsumer *consumer)
 {
-	Registration registration = consumers_registration(catalog, consumer);
+	Registration registration = consumers_registration(catalog, consumer->relation, consumer->column_name);
 	const char *table = catalog_name(consumer->relation);
 	const char *column = quote_identifier(consumer->column_name);
 	char	   *object = psprintf("%s.%s", table, column);
 	int64		count;
 
-	if (!registration.routed || !registration.enforced)
+	if (!registration.registered)
 	{
 		report(fcinfo, "consumer not registered", object,
 			   "Its rows are listed and keep pools from being deleted, but nothing checks what they reference.",
-			   psprintf("Call register_pool_consumer('%s', '%s', ...).", table, consumer->column_name));
+			   psprintf("Call register_pool_consumer(%s, %s, ...).", quote_literal_cstr(table),
+						quote_literal_cstr(consumer->column_name)));
 		return;
 	}
 
@@ -292,22 +294,34 @@ check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolCo
 			   "Set these rows to a pool of their own organization.");
 }
 
-/* Whoever checks sees what is wrong with all organizations' pools. */
+/* Who checks sees what is wrong with the pools of all organizations. */
 static void
-begin_check(FunctionCallInfo fcinfo, PoolCatalog *catalog)
+require_right(PoolCatalog *catalog)
 {
-	catalog_open(catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(catalog);
 	access_require(catalog, RIGHT_LIST);
 	if (isolation_applies(catalog))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to check the gateway pools of all organizations"),
 				 errdetail("Roles are isolated by organization; their owner and roles with BYPASSRLS may check them.")));
-	init_materialized_result(fcinfo);
 }
 
 /*
- * gateway_pool_row_problems() returns (problem, object, detail, remedy)
+ * require_right_to_check(): 42501 without SELECT on gateway_pools, or for a role
+ * from which anything is hidden.
+ */
+Datum
+gateway_pool_require_right_to_check(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+
+	require_right(&catalog);
+	PG_RETURN_VOID();
+}
+
+/*
+ * row_problems() returns (problem, object, detail, remedy)
  *
  * One row a problem with what is in our tables, with shared memory and with the
  * worker.  Needs SELECT on gateway_pools.
@@ -317,7 +331,8 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 
-	begin_check(fcinfo, &catalog);
+	require_right(&catalog);
+	init_materialized_result(fcinfo);
 	check_memory(fcinfo);
 	check_worker(fcinfo);
 	check_names(fcinfo, &catalog);
@@ -329,7 +344,7 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
 }
 
 /*
- * gateway_pool_consumer_problems(consumer regclass, pool_column name) returns
+ * consumer_problems(consumer regclass, pool_column name) returns
  * (problem, object, detail, remedy)
  *
  * The same for the rows of one consumer; whatever its query raises is an error.
@@ -347,7 +362,8 @@ gateway_pool_consumer_problems(PG_FUNCTION_ARGS)
 	argument_require(fcinfo, 1, "pool_column");
 	relation = PG_GETARG_OID(0);
 	column = NameStr(*PG_GETARG_NAME(1));
-	begin_check(fcinfo, &catalog);
+	require_right(&catalog);
+	init_materialized_result(fcinfo);
 	foreach(cell, consumers_list(&catalog))
 	{
 		const PoolConsumer *consumer = lfirst(cell);

@@ -51,8 +51,8 @@
 
 #define LOCKED "a table or a row is locked: what happens is recorded when it is not"
 
-/* The schema of the extension; InvalidOid until there is something to serve. */
-static Oid	served_schema;
+/* There is, or has been, something to serve. */
+static bool began;
 
 /* When what was done last, or is to be tried again. */
 static int64 read_at;
@@ -128,7 +128,7 @@ begin(PoolCatalog *catalog, bool to_write)
 
 	StartTransactionCommand();
 	enable_timeout_after(STATEMENT_TIMEOUT, STATEMENT_MS);
-	there = catalog_find_in_schema(catalog, served_schema);
+	there = catalog_find(catalog);
 	tables_lost = !there;
 	locked_out = there && !worker_store_lock(catalog, to_write);
 	if (there && !locked_out)
@@ -265,13 +265,13 @@ chores_problem(void)
 	return read_problem;
 }
 
-/* chores_begin_service begins, or goes on after something has changed, with the tables of a schema. */
+/* chores_begin_service begins, or goes on after something has changed. */
 void
-chores_begin_service(Oid schema)
+chores_begin_service(void)
 {
-	if (!OidIsValid(served_schema))
+	if (!began)
 		watch_start();
-	served_schema = schema;
+	began = true;
 	tables_lost = false;
 	/* Whatever has changed may be what there is to watch, or have put it right. */
 	watch_forget();

@@ -22,7 +22,7 @@ extern void chore_end(void);
 extern void chore_fail(const ErrorData *error, int64 now);
 extern const char *chores_problem(void);
 
-extern void chores_begin_service(Oid schema);
+extern void chores_begin_service(void);
 extern bool chores_lost_tables(void);
 extern bool chores_follow(void);
 extern void chores_probe(bool up_to_date, int64 now);

@@ -2,14 +2,16 @@
  * consumer_triggers.c
  *		The rules on the rows that are reached through a pool.
  *
- * Both functions take the same arguments: the pool column; the direct gateway
- * column, or ''; and the query that finds the organization of a row, $1, or ''
- * for the row's own "orgId".  The table may lose these columns by a migration
- * of the host's: what is not there has no rules.
+ * Both functions take one argument, the pool column; the consumer's marker says
+ * the rest: the direct gateway column, if there is one, and the query that finds
+ * the organization of a row.  The table may lose these columns by a migration of
+ * the host's: what is not there has no rules.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -27,79 +29,101 @@
 PG_FUNCTION_INFO_V1(gateway_pool_consumer_route);
 PG_FUNCTION_INFO_V1(gateway_pool_consumer_enforce);
 
-/* The direct gateways of the first generation; nothing is reached through them. */
-#define RETIRED_GATEWAY_COLUMN "gatewayId"
-
-#define SAME_ORG_DETAIL "The pool must exist and belong to the organization of the row."
+#define POOL_DETAIL "The pool must exist and belong to the organization of the row."
+#define GATEWAY_DETAIL "The gateway must exist and belong to the organization of the row."
 
 /* How the row of one consumer is reached, and what of that the call sets. */
 typedef struct Route
 {
 	AttrNumber	pool_column;
 	AttrNumber	gateway_column; /* or InvalidAttrNumber */
-	AttrNumber	retired_column; /* or InvalidAttrNumber */
+	const char *gateway_name;	/* of that column */
 	const char *org_query;		/* or "" */
 	const pg_uuid_t *pool;		/* as it will be, or NULL */
 	const pg_uuid_t *gateway;
 	bool		sets_pool;		/* to something, by this call */
 	bool		sets_gateway;
+	bool		changes;		/* one of them, be it to null */
 } Route;
 
-/* Reads the call; false if there is nothing to check. */
-static bool
-read_route(TriggerData *call, Route *route)
+static void
+refuse_unregistered(TriggerData *call)
 {
-	HeapTuple	row = trigger_new_row(call);
-	char	  **arguments = call->tg_trigger->tgargs;
-
-	if (call->tg_trigger->tgnargs != 3)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("trigger \"%s\" must have three arguments", call->tg_trigger->tgname),
-				 errhint("They are the pool column, the gateway column and the query of the organization.")));
-
-	memset(route, 0, sizeof(*route));
-	route->pool_column = trigger_column(call, arguments[0]);
-	route->gateway_column = trigger_column(call, arguments[1]);
-	route->org_query = arguments[2];
-	if (route->gateway_column != InvalidAttrNumber &&
-		strcmp(arguments[1], RETIRED_GATEWAY_COLUMN) != 0)
-		route->retired_column = trigger_column(call, RETIRED_GATEWAY_COLUMN);
-	if (route->pool_column == InvalidAttrNumber)
-		return false;
-
-	route->pool = trigger_uuid(call, row, route->pool_column);
-	route->sets_pool = route->pool != NULL && trigger_changes(call, route->pool_column);
-	if (route->gateway_column != InvalidAttrNumber)
-	{
-		route->gateway = trigger_uuid(call, row, route->gateway_column);
-		route->sets_gateway = route->gateway != NULL && trigger_changes(call, route->gateway_column);
-	}
-	return route->sets_pool || route->sets_gateway;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" is not registered as a consumer of gateway pools",
+					RelationGetRelationName(call->tg_relation)),
+			 errhint("Call register_pool_consumer() for it."),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pools_not_installed")));
 }
 
 /*
- * A consumer of ours has a foreign key to gateway_pools.  Anybody may attach
- * the trigger to a table of his, and would learn from it about pools.
+ * Reads the call.  Returns false if there are no rules to check: the table has no
+ * pool column, or gateway pools are not installed, or the table is not registered;
+ * then to set a pool is an error, and all else goes on as without us.
  */
-static void
-require_consumer(TriggerData *call, const Route *route, const PoolCatalog *catalog)
+static bool
+read_route(TriggerData *call, PoolCatalog *catalog, Route *route)
 {
-	if (!consumers_include(catalog, call->tg_relation, route->pool_column))
-		trigger_require_table(call, InvalidOid);
+	HeapTuple	row = trigger_new_row(call);
+	const char *pool_name;
+	Registration registration;
+	bool		changes_pool;
+
+	if (call->tg_trigger->tgnargs != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must have one argument", call->tg_trigger->tgname),
+				 errhint("It is the pool column.")));
+
+	memset(route, 0, sizeof(*route));
+	pool_name = call->tg_trigger->tgargs[0];
+	route->pool_column = trigger_column(call, pool_name);
+	if (route->pool_column == InvalidAttrNumber)
+		return false;
+	route->pool = trigger_uuid(call, row, route->pool_column);
+	changes_pool = trigger_changes(call, route->pool_column);
+	route->sets_pool = route->pool != NULL && changes_pool;
+
+	if (!catalog_find(catalog))
+	{
+		if (route->sets_pool)
+			catalog_open(catalog);
+		return false;
+	}
+	registration = consumers_registration(catalog, RelationGetRelid(call->tg_relation), pool_name);
+	if (!registration.registered || !consumers_include(catalog, call->tg_relation, route->pool_column))
+	{
+		if (route->sets_pool)
+			refuse_unregistered(call);
+		return false;
+	}
+
+	route->org_query = registration.org_query;
+	route->gateway_name = registration.gateway_column;
+	route->gateway_column = trigger_column(call, registration.gateway_column);
+	route->changes = changes_pool;
+	if (route->gateway_column != InvalidAttrNumber)
+	{
+		bool		changes_gateway = trigger_changes(call, route->gateway_column);
+
+		route->gateway = trigger_uuid(call, row, route->gateway_column);
+		route->sets_gateway = route->gateway != NULL && changes_gateway;
+		route->changes |= changes_gateway;
+	}
+	return true;
 }
 
 static void
-refuse_both(TriggerData *call)
+refuse_both(TriggerData *call, const Route *route)
 {
 	const char *table = RelationGetRelationName(call->tg_relation);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_CHECK_VIOLATION),
 			 errmsg("row of table \"%s\" sets both a gateway and a gateway pool", table),
-			 errhint("Set \"%s\" or \"%s\".", call->tg_trigger->tgargs[0], call->tg_trigger->tgargs[1]),
-			 catalog_error_constraint(RelationGetRelid(call->tg_relation),
-									  psprintf("%s_gateway_or_pool", table))));
+			 errhint("Set \"%s\" or \"%s\".", call->tg_trigger->tgargs[0], route->gateway_name),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pools_one_route")));
 }
 
 /* Sets a column of the row to null, if there is one. */
@@ -117,8 +141,7 @@ without(TriggerData *call, HeapTuple row, AttrNumber column)
 }
 
 /*
- * pool_consumer_route(pool_column, gateway_column, org_query): BEFORE INSERT OR
- * UPDATE, row, of a consumer
+ * consumer_route(pool_column): BEFORE INSERT OR UPDATE, row, of a consumer
  *
  * A row is reached through a pool or through one gateway, never both: the one
  * that is set takes the place of the other.  To set both is an error.
@@ -131,16 +154,11 @@ gateway_pool_consumer_route(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	Route		route;
 
-	if (!read_route(call, &route))
+	if (!read_route(call, &catalog, &route) || (!route.sets_pool && !route.sets_gateway))
 		return PointerGetDatum(row);
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	require_consumer(call, &route, &catalog);
-
 	if (route.sets_pool && route.sets_gateway)
-		refuse_both(call);
-
-	row = without(call, row, route.sets_pool ? route.gateway_column : route.pool_column);
-	return PointerGetDatum(without(call, row, route.retired_column));
+		refuse_both(call, &route);
+	return PointerGetDatum(without(call, row, route.sets_pool ? route.gateway_column : route.pool_column));
 }
 
 /* The organization of a row, found as the consumer's owner; NULL if it has none. */
@@ -160,9 +178,9 @@ org_of_row(TriggerData *call, const Route *route, HeapTuple tuple)
 }
 
 /*
- * Whether an UPDATE that leaves the pool may take the row to another organization:
- * by any column but those that say how it is reached, and those that tell times,
- * which every UPDATE changes.
+ * Returns true for an UPDATE that leaves the pool and may take the row to another
+ * organization: by any column but those that say how it is reached, and those of
+ * times, which every UPDATE changes.
  */
 static bool
 may_change_org(TriggerData *call, const Route *route)
@@ -173,10 +191,23 @@ may_change_org(TriggerData *call, const Route *route)
 		return false;
 	for (AttrNumber column = 1; column <= columns->natts; column++)
 		if (!TupleDescAttr(columns, column - 1)->attisdropped &&
-			column != route->pool_column && column != route->gateway_column && column != route->retired_column &&
+			column != route->pool_column && column != route->gateway_column &&
 			SPI_gettypeid(columns, column) != TIMESTAMPTZOID && trigger_changes(call, column))
 			return true;
 	return false;
+}
+
+/* The organization of a pool, locked; NULL if there is none, or it is hidden from the role, which is not to wait for it then. */
+static const pg_uuid_t *
+org_of_pool(const PoolCatalog *catalog, const pg_uuid_t *pool)
+{
+	return isolation_hides_pool(catalog, pool) ? NULL : same_org_lock(catalog->pools, pool);
+}
+
+static const pg_uuid_t *
+org_of_gateway(const PoolCatalog *catalog, const pg_uuid_t *gateway)
+{
+	return isolation_hides_gateway(catalog, gateway) ? NULL : same_org_lock(catalog->gateways, gateway);
 }
 
 /* A row that gets to another organization takes no pool along; one that is there already stays. */
@@ -188,28 +219,53 @@ require_same_org_kept(TriggerData *call, const Route *route, const PoolCatalog *
 
 	if (before == NULL ? after == NULL : after != NULL && memcmp(before, after, sizeof(pg_uuid_t)) == 0)
 		return;
-	same_org_require(call->tg_relation, after, same_org_lock(catalog->pools, route->pool), SAME_ORG_DETAIL);
+	same_org_require(call->tg_relation, after, org_of_pool(catalog, route->pool), POOL_DETAIL);
+}
+
+static void
+require_known_org(TriggerData *call, const PoolCatalog *catalog, const pg_uuid_t *org)
+{
+	if (org != NULL && !isolation_hides(catalog, org))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to change how a row of table \"%s\" is reached",
+					RelationGetRelationName(call->tg_relation)),
+			 errdetail("Roles are isolated by organization, and the row belongs to none that the role may know of."),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pools_isolation")));
+}
+
+/*
+ * While isolation is on, a role attaches, detaches and reroutes rows of its own
+ * organizations alone.  The owner of the table is left alone: as the owner run the
+ * cascades of foreign keys.
+ */
+static void
+require_isolation(TriggerData *call, const Route *route, const PoolCatalog *catalog, const pg_uuid_t *org)
+{
+	if (!isolation_applies(catalog) ||
+		has_privs_of_role(GetUserId(), catalog_owner(RelationGetRelid(call->tg_relation))))
+		return;
+	if (TRIGGER_FIRED_BY_UPDATE(call->tg_event))
+		require_known_org(call, catalog, org_of_row(call, route, call->tg_trigtuple));
+	require_known_org(call, catalog, org);
 }
 
 /* The host's policy that a row must not newly be reached through one gateway. */
 static void
-enforce_pools_policy(TriggerData *call, const PoolCatalog *catalog, const pg_uuid_t *org)
+enforce_pools_policy(TriggerData *call, const Route *route, const PoolCatalog *catalog, const pg_uuid_t *org)
 {
-	const char *table = RelationGetRelationName(call->tg_relation);
-
-	if (org == NULL || !policy_requires_pools(catalog, org))
+	if (!policy_requires_pools(catalog, org))
 		return;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_CHECK_VIOLATION),
 			 errmsg("the organization requires gateway pools in place of single gateways"),
-			 errhint("Set \"%s\" in place of \"%s\".", call->tg_trigger->tgargs[0],
-					 call->tg_trigger->tgargs[1]),
-			 catalog_error_constraint(RelationGetRelid(call->tg_relation),
-									  psprintf("%s_require_pools", table))));
+			 errhint("Set \"%s\" in place of \"%s\".", call->tg_trigger->tgargs[0], route->gateway_name),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pools_required")));
 }
 
-/* Attaching a pool from which nothing can be picked is allowed, and said. */
+/* Attaching a pool from which nothing can be picked is allowed, with a warning. */
 static void
 warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
 {
@@ -228,12 +284,11 @@ warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
 }
 
 /*
- * pool_consumer_enforce(pool_column, gateway_column, org_query): AFTER INSERT OR
- * UPDATE, row, of a consumer
+ * consumer_enforce(pool_column): AFTER INSERT OR UPDATE, row, of a consumer
  *
- * A newly set pool belongs to the organization of the row, whose plan has
- * gateway pools; a newly set gateway is not against the organization's policy.  A
- * row with a pool does not move to another organization.
+ * A newly set pool or gateway belongs to the organization of the row.  For a pool,
+ * the organization's plan has gateway pools; for a gateway, its policy allows single
+ * gateways.  A row with a pool does not move to another organization.
  */
 Datum
 gateway_pool_consumer_enforce(PG_FUNCTION_ARGS)
@@ -243,35 +298,34 @@ gateway_pool_consumer_enforce(PG_FUNCTION_ARGS)
 	Route		route;
 	pg_uuid_t  *org;
 
-	if (!read_route(call, &route) && !may_change_org(call, &route))
+	if (!read_route(call, &catalog, &route))
 		return PointerGetDatum(NULL);
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	require_consumer(call, &route, &catalog);
-
-	if (!route.sets_pool && !route.sets_gateway)
+	if (!route.changes)
 	{
-		require_same_org_kept(call, &route, &catalog);
+		if (may_change_org(call, &route))
+			require_same_org_kept(call, &route, &catalog);
 		return PointerGetDatum(NULL);
 	}
+	/* Where a row was only detached, there is something to check for isolated roles alone. */
+	if (!route.sets_pool && !route.sets_gateway && !isolation_applies(&catalog))
+		return PointerGetDatum(NULL);
 
 	/* Another trigger may have set the other one after ours had cleared it. */
-	if (route.pool != NULL && route.gateway != NULL)
-		refuse_both(call);
+	if ((route.sets_pool || route.sets_gateway) && route.pool != NULL && route.gateway != NULL)
+		refuse_both(call, &route);
 
 	org = org_of_row(call, &route, trigger_new_row(call));
+	require_isolation(call, &route, &catalog, org);
 	if (route.sets_pool)
 	{
-		const pg_uuid_t *pool_org = same_org_lock(catalog.pools, route.pool);
-
-		/* Hidden from the role, it is as if it did not exist. */
-		if (pool_org != NULL && isolation_hides(&catalog, pool_org))
-			pool_org = NULL;
-		same_org_require(call->tg_relation, org, pool_org,
-						 SAME_ORG_DETAIL);
+		same_org_require(call->tg_relation, org, org_of_pool(&catalog, route.pool), POOL_DETAIL);
 		entitlement_require(&catalog, org);
 		warn_if_none_eligible(&catalog, route.pool);
 	}
 	if (route.sets_gateway)
-		enforce_pools_policy(call, &catalog, org);
+	{
+		same_org_require(call->tg_relation, org, org_of_gateway(&catalog, route.gateway), GATEWAY_DETAIL);
+		enforce_pools_policy(call, &route, &catalog, org);
+	}
 	return PointerGetDatum(NULL);
 }

@@ -4,14 +4,14 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/table.h"
+#include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -143,6 +143,26 @@ consumers_list(const PoolCatalog *catalog)
 	return consumers;
 }
 
+/*
+ * consumers_have_strangers returns true if a table that references gateway_pools is
+ * owned by a role that is neither the owner of that nor a superuser.
+ */
+bool
+consumers_have_strangers(const PoolCatalog *catalog)
+{
+	Oid			owner = catalog_owner(catalog->pools);
+	ListCell   *cell;
+
+	foreach(cell, consumers_list(catalog))
+	{
+		Oid			other = catalog_owner(((const PoolConsumer *) lfirst(cell))->relation);
+
+		if (other != owner && !superuser_arg(other))
+			return true;
+	}
+	return false;
+}
+
 /* consumers_include tells whether a column references gateway_pools by a foreign key. */
 bool
 consumers_include(const PoolCatalog *catalog, Relation relation, AttrNumber column)
@@ -160,70 +180,64 @@ consumers_include(const PoolCatalog *catalog, Relation relation, AttrNumber colu
 	return false;
 }
 
-/* Whether a trigger calls the function of ours that has this name. */
+/* Looks for the marker of a column of a table, which is open, in its list of triggers. */
 static bool
-calls(Oid schema, Oid function, const char *name)
+find_registration(const PoolCatalog *catalog, Relation relation, const char *column, Registration *registration)
 {
-	char	   *called = get_func_name(function);
-
-	return called != NULL && strcmp(called, name) == 0 && get_func_namespace(function) == schema;
-}
-
-/* consumers_registration tells what triggers of ours are on a consumer, and with what arguments. */
-Registration
-consumers_registration(const PoolCatalog *catalog, const PoolConsumer *consumer)
-{
-	Registration registration = {0};
-	Relation	relation = relation_open(consumer->relation, AccessShareLock);
-	/* A copy: looking up functions may rebuild the relcache's entry. */
-	TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
+	TriggerDesc *triggers = relation->trigdesc;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
-		Trigger    *trigger = &triggers->triggers[i];
+		const Trigger *trigger = &triggers->triggers[i];
 
-		if (trigger->tgnargs != 3 || strcmp(trigger->tgargs[0], consumer->column_name) != 0)
+		if (trigger->tgfoid != catalog->marker_function || trigger->tgnargs != 4 ||
+			strcmp(trigger->tgargs[0], "consumer") != 0 || strcmp(trigger->tgargs[1], column) != 0)
 			continue;
-		if (calls(catalog->schema, trigger->tgfoid, "pool_consumer_route"))
-			registration.routed = true;
-		if (calls(catalog->schema, trigger->tgfoid, "pool_consumer_enforce"))
-		{
-			registration.enforced = true;
-			registration.gateway_column = trigger->tgargs[1];
-			registration.org_query = trigger->tgargs[2];
-		}
+		registration->registered = true;
+		registration->gateway_column = pstrdup(trigger->tgargs[2]);
+		registration->org_query = pstrdup(trigger->tgargs[3]);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * consumers_registration returns how a column of a table is registered as that of
+ * a consumer's pool: by the table's marker, which the table's owner alone cannot
+ * make.  A partition is registered as its topmost parent is.
+ */
+Registration
+consumers_registration(const PoolCatalog *catalog, Oid table, const char *column)
+{
+	Registration registration = {0};
+	Relation	relation = relation_open(table, AccessShareLock);
+
+	if (!find_registration(catalog, relation, column, &registration) && relation->rd_rel->relispartition)
+	{
+		Relation	root = relation_open(llast_oid(get_partition_ancestors(table)), AccessShareLock);
+
+		(void) find_registration(catalog, root, column, &registration);
+		relation_close(root, AccessShareLock);
 	}
 	relation_close(relation, AccessShareLock);
 	return registration;
 }
 
-/* The next of the arguments of a trigger, which pg_trigger holds each with its end; NULL after the last. */
-static const char *
-next_argument(const char *argument, const bytea *arguments)
-{
-	const char *end = VARDATA_ANY(arguments) + VARSIZE_ANY_EXHDR(arguments);
-
-	argument = argument == NULL ? VARDATA_ANY(arguments) : argument + strlen(argument) + 1;
-	return argument < end ? argument : NULL;
-}
-
+/* Adds the row of a marker, if it is a consumer's, to the result of the call. */
 static void
-emit_registration(FunctionCallInfo fcinfo, HeapTuple trigger, TupleDesc columns)
+emit_registration(Oid table, const bytea *arguments, void *context)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool		is_null;
-	Datum		stored = heap_getattr(trigger, Anum_pg_trigger_tgargs, columns, &is_null);
-	const bytea *arguments = is_null ? NULL : DatumGetByteaPP(stored);
-	const char *argument = NULL;
+	ReturnSetInfo *result = context;
+	const char *argument = catalog_marker_argument(arguments, NULL);
 	Datum		values[4];
 	bool		nulls[4] = {0};
 
-	if (arguments == NULL || ((Form_pg_trigger) GETSTRUCT(trigger))->tgnargs != 3)
+	if (strcmp(argument, "consumer") != 0)
 		return;
-	values[0] = ObjectIdGetDatum(((Form_pg_trigger) GETSTRUCT(trigger))->tgrelid);
-	for (int i = 1; i < 4; i++)
+	values[0] = ObjectIdGetDatum(table);
+	for (int i = 1; i < lengthof(values); i++)
 	{
-		argument = next_argument(argument, arguments);
+		argument = catalog_marker_argument(arguments, argument);
 		if (argument == NULL)
 			return;
 		nulls[i] = argument[0] == '\0';
@@ -233,33 +247,19 @@ emit_registration(FunctionCallInfo fcinfo, HeapTuple trigger, TupleDesc columns)
 }
 
 /*
- * gateway_pool_consumers() returns (consumer regclass, pool_column name,
- * gateway_column name, org_query text)
+ * consumers() returns (consumer regclass, pool_column name, gateway_column name,
+ * org_query text)
  *
- * What is registered: the triggers that enforce the rules on consumers, whether
- * or not the columns are still there.
+ * What is registered, whether or not the columns are still there.
  */
 Datum
 gateway_pool_consumers(PG_FUNCTION_ARGS)
 {
-	Relation	triggers;
-	SysScanDesc scan;
-	HeapTuple	trigger;
-	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+	PoolCatalog catalog;
 
 	init_materialized_result(fcinfo);
-	triggers = table_open(TriggerRelationId, AccessShareLock);
-	scan = systable_beginscan(triggers, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(trigger = systable_getnext(scan)))
-	{
-		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(trigger);
-
-		/* Those of a partition are its parent's. */
-		if (!form->tgisinternal && !OidIsValid(form->tgparentid) &&
-			calls(schema, form->tgfoid, "pool_consumer_enforce"))
-			emit_registration(fcinfo, trigger, RelationGetDescr(triggers));
-	}
-	systable_endscan(scan);
-	table_close(triggers, AccessShareLock);
+	(void) catalog_find(&catalog);
+	if (OidIsValid(catalog.marker_function))
+		catalog_visit_markers(catalog.marker_function, emit_registration, fcinfo->resultinfo);
 	return (Datum) 0;
 }

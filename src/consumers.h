@@ -19,17 +19,17 @@ typedef struct PoolConsumer
 	char	   *column_name;
 } PoolConsumer;
 
-/* How the triggers of a consumer were attached. */
+/* How a consumer was registered. */
 typedef struct Registration
 {
-	bool		routed;			/* by pool_consumer_route() */
-	bool		enforced;		/* by pool_consumer_enforce() */
-	char	   *gateway_column; /* or "" */
-	char	   *org_query;		/* or "" */
+	bool		registered;
+	char	   *gateway_column; /* or ""; NULL if not registered */
+	char	   *org_query;		/* or ""; NULL if not registered */
 } Registration;
 
 extern List *consumers_list(const PoolCatalog *catalog);
+extern bool consumers_have_strangers(const PoolCatalog *catalog);
 extern bool consumers_include(const PoolCatalog *catalog, Relation relation, AttrNumber column);
-extern Registration consumers_registration(const PoolCatalog *catalog, const PoolConsumer *consumer);
+extern Registration consumers_registration(const PoolCatalog *catalog, Oid table, const char *column);
 
 #endif							/* GATEWAY_POOL_CONSUMERS_H */

@@ -18,7 +18,6 @@
 #include "settings.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_plan);
-PG_FUNCTION_INFO_V1(gateway_pool_requires_pools);
 
 /* A column of the row read last, or "absent" where it is null. */
 static int32
@@ -104,22 +103,6 @@ policy_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org)
 }
 
 /*
- * organization_requires_gateway_pools(org_id uuid) returns boolean: that policy;
- * false of an organization that does not exist.  Needs SELECT on gateway_pools.
- */
-Datum
-gateway_pool_requires_pools(PG_FUNCTION_ARGS)
-{
-	PoolCatalog catalog;
-	const pg_uuid_t *org;
-
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	access_require(&catalog, RIGHT_LIST);
-	org = argument_uuid(fcinfo, 0, "org_id");
-	PG_RETURN_BOOL(!isolation_hides(&catalog, org) && policy_requires_pools(&catalog, org));
-}
-
-/*
  * get_gateway_pool_plan(org_id uuid) returns one row: what the organization's
  * plan allows by now and how many pools it has.  Needs SELECT on gateway_pools.
  */
@@ -134,7 +117,7 @@ gateway_pool_plan(PG_FUNCTION_ARGS)
 	Datum		values[5];
 	bool		nulls[5] = {0};
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_LIST);
 	org = argument_uuid(fcinfo, 0, "org_id");
 	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)

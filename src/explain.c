@@ -124,7 +124,8 @@ explain_refusal(const PickRequest *request)
 			 access_has(&request->catalog, RIGHT_LIST) ?
 			 errmsg("gateway pool \"%s\" has no eligible member", explanation.pool->name) :
 			 errmsg("gateway pool %s has no eligible member", uuid_text(request->pool_id)),
-			 errdetail_internal("%s", reasons_in_words(&explanation))));
+			 errdetail_internal("%s", reasons_in_words(&explanation)),
+			 catalog_error_constraint(request->catalog.pools, "gateway_pools_no_eligible_member")));
 }
 
 /*

@@ -27,6 +27,7 @@
 #include "gateway_store.h"
 #include "owner.h"
 #include "settings.h"
+#include "visible_rows.h"
 
 /* Places in the list of columns that every query of a gateway has. */
 enum
@@ -134,18 +135,20 @@ pools_sql(const PoolCatalog *catalog, HostColumns columns, StoreFilter filter)
 	appendStringInfo(&sql,
 					 ", p.id::uuid, p.\"orgId\"::uuid, coalesce(p.name::text, '')"
 					 ", p.\"createdAt\"::timestamptz, p.\"updatedAt\"::timestamptz"
-					 ", m.weight::int4, m.priority::int4"
+					 ", %s, %s"
 					 " FROM %s p LEFT JOIN (%s m JOIN %s g"
 					 " ON g.id = m.\"gatewayId\" AND g.\"orgId\" IS NOT NULL"
 					 " LEFT JOIN %s s ON s.\"gatewayId\" = m.\"gatewayId\""
 					 " LEFT JOIN %s h ON h.\"gatewayId\" = m.\"gatewayId\")"
 					 " ON m.\"gatewayPoolId\" = p.id",
+					 catalog->has_weight ? "m.\"pickWeight\"::int4" : "1",
+					 catalog->has_priority ? "m.\"pickPriority\"::int4" : "0",
 					 catalog_name(catalog->pools), catalog_name(catalog->memberships),
 					 catalog_name(catalog->gateways), catalog_name(catalog->states),
 					 catalog_name(catalog->health));
 	append_filter(&sql, "p", filter);
 	/* Members of a pool follow each other. */
-	appendStringInfoString(&sql, " ORDER BY p.id, m.priority, g.name, g.id");
+	appendStringInfo(&sql, " ORDER BY p.id, %sg.name, g.id", catalog->has_priority ? "m.\"pickPriority\", " : "");
 	return sql.data;
 }
 
@@ -430,6 +433,8 @@ store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count)
 	for (uint64 i = 0; i < rows; i++)
 		*count = add_pool_row(pools, *count, SPI_tuptable->vals[i], &reading, &members[i]);
 	owner_end(&scope);
+	if (unlikely(catalog->policed))
+		*count = visible_pools(catalog, pools, *count);
 	return pools;
 }
 

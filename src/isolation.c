@@ -2,7 +2,7 @@
  * isolation.c
  *		Which organizations a role may know of.
  *
- * Isolation is on where gateway_pools has row-level security.  A role knows then
+ * Isolation is on where gateway_pools has row-level security with our policy.  A role knows then
  * of the organizations that gateway_pool_tenants names for it, or for a role
  * whose privileges it has.  The policies of the tables ask here, and so does
  * whatever reads the tables as their owner on behalf of a role.  For the owner,
@@ -313,7 +313,7 @@ gateway_pool_is_tenant(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	PG_RETURN_BOOL(!PG_ARGISNULL(0) && is_tenant(&catalog, PG_GETARG_UUID_P(0)));
 }
 
@@ -327,7 +327,7 @@ gateway_pool_is_tenant_of_pool(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	PG_RETURN_BOOL(!PG_ARGISNULL(0) && is_tenant_of(&catalog, catalog.pools, &pool_query, PG_GETARG_UUID_P(0)));
 }
 
@@ -337,6 +337,6 @@ gateway_pool_is_tenant_of_gateway(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	PG_RETURN_BOOL(!PG_ARGISNULL(0) && is_tenant_of(&catalog, catalog.gateways, &gateway_query, PG_GETARG_UUID_P(0)));
 }

@@ -407,7 +407,7 @@ gateway_pool_want_worker(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 
-	if (catalog_find(&catalog, fcinfo->flinfo->fn_oid) && catalog_has_triggers(&catalog))
+	if (catalog_find(&catalog))
 		launcher_want_at_commit(MyDatabaseId);
 	PG_RETURN_VOID();
 }

@@ -2,37 +2,64 @@
  * org_query.c
  *		The query that finds the organization of a consumer's row.
  *
- * It is an argument of the consumer's triggers: a SELECT over $1, the row, or ''
- * for the row's own "orgId".  It runs as the consumer's owner, with a search path
- * of pg_catalog alone; the names in it are qualified when it is registered.
+ * It is an argument of the consumer's marker: a SELECT over $1, the row, or '' for
+ * the row's own "orgId", or else for that of the row which "identityId" references.
+ * Whoever registers it owns the consumer; it is parsed, planned and run as that
+ * owner alone, in a restricted operation.  The names in it are qualified when it is
+ * registered.
  */
 #include "postgres.h"
 
+#include "access/relation.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/pg_list.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "argument.h"
+#include "catalog.h"
 #include "compat.h"
 #include "org_query.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_qualify_query);
 
+/* The text of the query where none was registered. */
+static const char *
+default_query(Oid relation)
+{
+	AttrNumber	identity = get_attnum(relation, "identityId");
+	Relation	consumer;
+	Oid			identities;
+
+	if (get_attnum(relation, "orgId") != InvalidAttrNumber || identity == InvalidAttrNumber)
+		return "SELECT ($1).\"orgId\"";
+	consumer = relation_open(relation, AccessShareLock);
+	identities = catalog_referenced_table(consumer, identity);
+	relation_close(consumer, NoLock);
+	if (!OidIsValid(identities))
+		return "SELECT ($1).\"orgId\"";
+	return psprintf("SELECT i.\"orgId\" FROM %s i WHERE i.id = ($1).\"identityId\"", catalog_name(identities));
+}
+
 /*
  * org_query_plan plans the query that finds the organization of a consumer's
- * row, its $1; '' is the row's own "orgId".  To be called as the consumer's
- * owner, between owner_begin and owner_end.
+ * row, its $1; '' where none was registered.  To be called as the consumer's owner,
+ * between owner_begin and owner_end.
  */
 SPIPlanPtr
 org_query_plan(Oid relation, const char *org_query)
 {
 	Oid			row_type = get_rel_type_id(relation);
 
-	return owner_prepare(org_query[0] == '\0' ? "SELECT ($1).\"orgId\"" : org_query, 1, &row_type);
+	return owner_prepare(org_query[0] == '\0' ? default_query(relation) : org_query, 1, &row_type);
 }
 
 /* org_query_run runs that plan for a row; NULL if it finds none. */
@@ -118,20 +145,37 @@ set(const char *name, const char *value)
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
+/* The schemas of the search path, by name, so that they are the same for another role. */
+static char *
+search_path_text(void)
+{
+	StringInfoData path;
+	ListCell   *cell;
+
+	initStringInfo(&path);
+	foreach(cell, fetch_search_path(true))
+		appendStringInfo(&path, "%s%s", path.len > 0 ? ", " : "",
+						 quote_identifier(get_namespace_name_or_temp(lfirst_oid(cell))));
+	return path.data;
+}
+
 /*
- * The text of a query, with every name qualified by what the caller's search path
- * makes of it, and with constants that mean the same whatever a session's settings are.
+ * The text of a query, with every name qualified by what a search path makes of it,
+ * and with constants that mean the same whatever a session's settings are.  To be
+ * called as the consumer's owner, between owner_begin and owner_end, which restores
+ * the settings.
  */
 static char *
-qualify(const char *sql, Oid row_type)
+qualify(const char *sql, Oid row_type, const char *search_path)
 {
-	Query	   *query = analyze(sql, row_type);
+	Query	   *query;
 	List	   *operators = NIL;
 	List	   *operators_qualified = NIL;
-	int			settings_level = NewGUCNestLevel();
 	char	   *qualified;
 
-	/* Before it is told: that may change the tree. */
+	set("search_path", search_path);
+	query = analyze(sql, row_type);
+	/* Before it is deparsed: that may change the tree. */
 	(void) collect_operators((Node *) query, &operators);
 	set("search_path", "pg_catalog, pg_temp");
 	set("DateStyle", "ISO");
@@ -148,39 +192,48 @@ qualify(const char *sql, Oid row_type)
 				 errmsg("org_query means something else without the caller's search path"),
 				 errdetail("It compares values of a type whose operators are not PostgreSQL's own by a construct that does not name them."),
 				 errhint("Compare them by an operator, such as =, or cast them to text.")));
-	AtEOXact_GUC(true, settings_level);
 	return qualified + strspn(qualified, " ");
 }
 
 /*
- * qualify_pool_consumer_query(consumer regclass, org_query text) returns text
+ * qualify_consumer_query(consumer regclass, org_query text) returns text
  *
  * Parses the query of the organization of a consumer's row with the caller's search
- * path, and as the consumer's owner, who will run it; returns it with all names
- * qualified, NULL for NULL.  Errors: the parser's; 22023 unless it is one SELECT
- * of one uuid, which writes and locks nothing and reads no temporary table, and
- * whose names can be qualified.
+ * path, as the consumer's owner, who will run it; returns it with all names
+ * qualified, NULL for NULL.  For callers who have the privileges of that owner:
+ * nothing is parsed for others (42501).  Errors: the parser's; 22023 unless it is
+ * one SELECT of one uuid, which writes and locks nothing and reads no temporary
+ * table, and whose names can be qualified.
  */
 Datum
 gateway_pool_qualify_query(PG_FUNCTION_ARGS)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	Oid			consumer;
-	Oid			row_type;
+	char		kind;
+	const char *search_path;
 	char	   *qualified;
+	text	   *result;
 	OwnerScope	scope;
 
 	argument_require(fcinfo, 0, "consumer");
-	if (PG_ARGISNULL(1))
-		PG_RETURN_NULL();
 	consumer = PG_GETARG_OID(0);
-	row_type = get_rel_type_id(consumer);
-	if (!OidIsValid(row_type))
+	kind = get_rel_relkind(consumer);
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("a consumer must be a table")));
-	qualified = qualify(text_to_cstring(PG_GETARG_TEXT_PP(1)), row_type);
+	if (!has_privs_of_role(GetUserId(), catalog_owner(consumer)))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(consumer));
+	if (PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+
+	search_path = search_path_text();
 	owner_begin(&scope, consumer);
+	qualified = qualify(text_to_cstring(PG_GETARG_TEXT_PP(1)), get_rel_type_id(consumer), search_path);
 	(void) org_query_plan(consumer, qualified);
+	MemoryContextSwitchTo(caller);
+	result = cstring_to_text(qualified);
 	owner_end(&scope);
-	PG_RETURN_TEXT_P(cstring_to_text(qualified));
+	PG_RETURN_TEXT_P(result);
 }

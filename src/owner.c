@@ -7,23 +7,42 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "argument.h"
 #include "catalog.h"
 #include "compat.h"
 #include "owner.h"
 
-static void
-become_owner(OwnerScope *scope, Oid owner, int restrictions)
+PG_FUNCTION_INFO_V1(gateway_pool_run_as_owner);
+
+#define AS_OWNER (SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS)
+
+/*
+ * The names in the code of an owner's triggers and policies mean what they mean
+ * to the owner: a temporary table of the caller's comes last.
+ */
+static char *
+search_path_of(Oid relation)
 {
+	const char *schema = get_namespace_name(get_rel_namespace(relation));
+
+	return schema == NULL ? "pg_catalog, pg_temp" : psprintf("pg_catalog, %s, pg_temp", quote_identifier(schema));
+}
+
+static void
+begin(OwnerScope *scope, Oid relation, Oid user, int restrictions)
+{
+	char	   *path = search_path_of(relation);
+
 	SPI_connect();
 	GetUserIdAndSecContext(&scope->user, &scope->security_context);
-	SetUserIdAndSecContext(owner, scope->security_context |
-						   SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_NOFORCE_RLS |
-						   restrictions);
+	SetUserIdAndSecContext(user, scope->security_context | restrictions);
 	scope->settings_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+	(void) set_config_option("search_path", path,
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
@@ -36,7 +55,7 @@ become_owner(OwnerScope *scope, Oid owner, int restrictions)
 void
 owner_begin(OwnerScope *scope, Oid relation)
 {
-	become_owner(scope, catalog_owner(relation), SECURITY_RESTRICTED_OPERATION);
+	begin(scope, relation, catalog_owner(relation), AS_OWNER | SECURITY_RESTRICTED_OPERATION);
 }
 
 /*
@@ -52,7 +71,18 @@ owner_begin_change(OwnerScope *scope, Oid relation)
 {
 	Oid			owner = catalog_owner(relation);
 
-	become_owner(scope, owner, superuser() && !superuser_arg(owner) ? SECURITY_RESTRICTED_OPERATION : 0);
+	begin(scope, relation, owner,
+		  AS_OWNER | (superuser() && !superuser_arg(owner) ? SECURITY_RESTRICTED_OPERATION : 0));
+}
+
+/*
+ * owner_begin_as_caller is the same with the caller's own rights: for a table whose
+ * policies decide what the caller may do there.
+ */
+void
+owner_begin_as_caller(OwnerScope *scope, Oid relation)
+{
+	begin(scope, relation, GetUserId(), 0);
 }
 
 static SPIPlanPtr
@@ -235,4 +265,31 @@ owner_count(Oid relation, const char *sql, const pg_uuid_t *id)
 	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
 	owner_end(&scope);
 	return count;
+}
+
+/*
+ * run_as_owner(relation regclass, commands text)
+ *
+ * Runs commands as the owner of a table, in a restricted operation, so that code
+ * which the owner defined, such as a function in an index's predicate, runs with
+ * no other rights.  For callers who have the owner's privileges: 42501 otherwise.
+ */
+Datum
+gateway_pool_run_as_owner(PG_FUNCTION_ARGS)
+{
+	Oid			relation;
+	OwnerScope	scope;
+	int			result;
+
+	argument_require(fcinfo, 0, "relation");
+	argument_require(fcinfo, 1, "commands");
+	relation = PG_GETARG_OID(0);
+	if (!has_privs_of_role(GetUserId(), catalog_owner(relation)))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relation));
+	owner_begin(&scope, relation);
+	result = SPI_execute(text_to_cstring(PG_GETARG_TEXT_PP(1)), false, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
+	owner_end(&scope);
+	PG_RETURN_VOID();
 }

@@ -18,6 +18,7 @@ typedef struct OwnerScope
 
 extern void owner_begin(OwnerScope *scope, Oid relation);
 extern void owner_begin_change(OwnerScope *scope, Oid relation);
+extern void owner_begin_as_caller(OwnerScope *scope, Oid relation);
 extern SPIPlanPtr owner_prepare(const char *sql, int argument_count, Oid *types);
 extern SPIPlanPtr owner_prepare_generic(const char *sql, int argument_count, Oid *types);
 extern uint64 owner_execute(SPIPlanPtr plan, Datum *values);

@@ -273,7 +273,7 @@ gateway_pool_resolve(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no gateway or gateway pool is given")));
 
-	catalog_open(&request.catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&request.catalog);
 	access_require(&request.catalog, RIGHT_PICK);
 	request.pool_id = PG_GETARG_UUID_P(1);
 	PG_RETURN_UUID_P(pick(&request, 1, &count));

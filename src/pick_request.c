@@ -68,7 +68,7 @@ read_strategy(const text *word)
 void
 pick_request_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickRequest *request)
 {
-	catalog_open(&request->catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&request->catalog);
 	access_require(&request->catalog, right);
 
 	request->pool_id = argument_uuid(fcinfo, 0, "pool_id");
@@ -98,7 +98,8 @@ pick_request_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickR
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("strategy \"least_loaded\" needs gateway_pool to be preloaded"),
-				 errhint("Add gateway_pool to shared_preload_libraries and restart the server.")));
+				 errhint("Add gateway_pool to shared_preload_libraries and restart the server."),
+				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_not_preloaded")));
 	argument_require(fcinfo, options + 4, "null_if_none");
 	request->null_if_none = PG_GETARG_BOOL(options + 4);
 }
@@ -130,5 +131,6 @@ pick_request_refuse_pool(const PickRequest *request)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("gateway pool %s does not exist", uuid_text(request->pool_id))));
+			 errmsg("gateway pool %s does not exist", uuid_text(request->pool_id)),
+			 catalog_error_constraint(request->catalog.pools, "gateway_pools_not_found")));
 }

@@ -300,7 +300,7 @@ gateway_pool_pick_stats(PG_FUNCTION_ARGS)
 	PoolRow    *pools;
 	int			pool_count;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_LIST);
 	init_materialized_result(fcinfo);
 	if (entries == NULL)
@@ -345,7 +345,7 @@ gateway_pool_reset_pick_stats(PG_FUNCTION_ARGS)
 	HASH_SEQ_STATUS scan;
 	StatsEntry *entry;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	if (!has_privs_of_role(GetUserId(), catalog_owner(catalog.pools)))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(catalog.pools));
 	if (entries == NULL)

@@ -3,7 +3,7 @@
  *		Pools and their members, as this session knows them.
  *
  * A pool is read once, by one query, and kept until anything that it was read
- * from changes anywhere: triggers on those tables invalidate the marker, and
+ * from changes anywhere: triggers on those tables invalidate the signal, and
  * the callback here is told when their transaction commits, or, for changes of
  * our own, at the next command.  Messages are looked for before each pick, by
  * catalog_find.  The callback only sets a flag.
@@ -30,6 +30,7 @@
 #include "isolation.h"
 #include "pool_cache.h"
 #include "publication.h"
+#include "visible_rows.h"
 
 /* Beyond this the cache starts anew: some 6 MB. */
 #define MEMBERS_MAX 65536
@@ -292,7 +293,7 @@ read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
 		return NULL;
 	AcceptInvalidationMessages();
 	keep = !stale && cache_version == catalog->version && !publication_is_pending() &&
-		all_have_slots(row) && row->member_count <= MEMBERS_MAX;
+		!(unlikely(catalog->policed) && visible_rows_differ(catalog)) && all_have_slots(row) && row->member_count <= MEMBERS_MAX;
 	if (health_map_exists() && lacks_slots(row))
 		warn_of_fallback();
 
@@ -342,7 +343,8 @@ pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
 	if (stale || cache_version != catalog->version)
 		start_anew(catalog->version);
 
-	if (!publication_is_pending())
+	/* What is kept is what roles see to whom no policy of the owner's applies. */
+	if (!publication_is_pending() && !(unlikely(catalog->policed) && visible_rows_differ(catalog)))
 	{
 		CacheEntry *entry = cache_lookup(cache, *id);
 

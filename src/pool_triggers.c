@@ -35,10 +35,11 @@
 #include "utils/timestamp.h"
 
 #include "catalog.h"
-#include "consumers.h"
 #include "entitlement.h"
+#include "isolation.h"
 #include "owner.h"
 #include "pool_name.h"
+#include "resources.h"
 #include "same_org.h"
 #include "settings.h"
 #include "trigger_row.h"
@@ -91,7 +92,7 @@ gateway_pools_enforce(PG_FUNCTION_ARGS)
 	const pg_uuid_t *org;
 	Entitlement entitlement;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	trigger_require_table(call, catalog.pools);
 	moved = trigger_changes_required(call, "orgId");
 	renamed = trigger_changes_required(call, "name");
@@ -129,18 +130,22 @@ gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE);
 	PoolCatalog catalog;
 	const pg_uuid_t *pool;
+	const pg_uuid_t *gateway;
 	pg_uuid_t  *org;
 	Entitlement entitlement;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	trigger_require_table(call, catalog.memberships);
 	if (!trigger_changes_required(call, "gatewayPoolId") && !trigger_changes_required(call, "gatewayId"))
 		return PointerGetDatum(NULL);
 
 	pool = new_uuid(call, "gatewayPoolId");
-	org = same_org_lock(catalog.pools, pool);
+	gateway = new_uuid(call, "gatewayId");
+	/* A role does not wait for what is hidden from it. */
+	org = pool == NULL || isolation_hides_pool(&catalog, pool) ? NULL : same_org_lock(catalog.pools, pool);
 	same_org_require(call->tg_relation, org,
-					 same_org_lock(catalog.gateways, new_uuid(call, "gatewayId")),
+					 gateway == NULL || isolation_hides_gateway(&catalog, gateway) ? NULL :
+					 same_org_lock(catalog.gateways, gateway),
 					 "The pool and the gateway must exist and belong to the same organization.");
 	if (trigger_changes_required(call, "gatewayPoolId"))
 		owner_lock_row(catalog.pools, pool, "NO KEY UPDATE");
@@ -150,33 +155,6 @@ gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
 					  "the gateway pool has reached its limit of gateways",
 					  "gateway_pool_memberships_max_per_pool");
 	return PointerGetDatum(NULL);
-}
-
-/*
- * What references a pool, or any pool where that is NULL: "2 rows of
- * identity_kubernetes_auths, 1 row of app_connections", or NULL for nothing.
- */
-static char *
-references_in_words(const PoolCatalog *catalog, const pg_uuid_t *pool)
-{
-	StringInfoData words;
-	ListCell   *cell;
-
-	initStringInfo(&words);
-	foreach(cell, consumers_list(catalog))
-	{
-		const PoolConsumer *consumer = lfirst(cell);
-		int64		count = owner_count(consumer->relation,
-										psprintf("SELECT count(*) FROM %s WHERE %s %s",
-												 catalog_name(consumer->relation),
-												 quote_identifier(consumer->column_name),
-												 pool == NULL ? "IS NOT NULL" : "= $1"), pool);
-
-		if (count > 0)
-			appendStringInfo(&words, "%s" INT64_FORMAT " %s of %s", words.len > 0 ? ", " : "",
-							 count, count == 1 ? "row" : "rows", consumer->table_name);
-	}
-	return words.len > 0 ? words.data : NULL;
 }
 
 /*
@@ -202,7 +180,7 @@ gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 		return result;
 
 	/* The host may have taken its tables, and with them the feature, back. */
-	if (!catalog_find(&catalog, fcinfo->flinfo->fn_oid))
+	if (!catalog_find(&catalog))
 		return result;
 	is_pool = table == catalog.pools;
 	trigger_require_table(call, is_pool ? catalog.pools : catalog.gateways);
@@ -216,7 +194,7 @@ gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 		held_by = is_pool ? "The pool has members." : "The gateway is a member of a pool.";
 	else if (is_pool)
 	{
-		char	   *references = references_in_words(&catalog, id);
+		char	   *references = resources_in_words(&catalog, id);
 
 		if (references != NULL)
 			held_by = psprintf("The pool is referenced by %s.", references);
@@ -228,8 +206,7 @@ gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 				 errmsg("row of table \"%s\" cannot move to another organization",
 						RelationGetRelationName(call->tg_relation)),
 				 errdetail_internal("%s", held_by),
-				 catalog_error_constraint(table, psprintf("%s_same_org",
-														  RelationGetRelationName(call->tg_relation)))));
+				 catalog_error_constraint(table, "gateway_pools_same_org")));
 	return result;
 }
 
@@ -260,7 +237,7 @@ gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
 	const pg_uuid_t *pool = NULL;
 	char	   *references;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	trigger_require_table(call, catalog.pools);
 
 	if (is_row)
@@ -276,7 +253,7 @@ gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
 	else if (is_being_truncated(catalog.organizations))
 		return PointerGetDatum(NULL);
 
-	references = references_in_words(&catalog, pool);
+	references = resources_in_words(&catalog, pool);
 	if (references != NULL)
 	{
 		ereport(ERROR,

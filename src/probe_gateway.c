@@ -133,7 +133,7 @@ gateway_pool_probe_gateway(PG_FUNCTION_ARGS)
 	bool		nulls[3] = {0};
 	ReturnSetInfo *result;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_PROBE);
 	gateway = argument_uuid(fcinfo, 0, "gateway_id");
 	argument_require(fcinfo, 1, "timeout");

@@ -30,7 +30,7 @@ refuse_address(TriggerData *call, const char *problem, const char *hint)
 			 errmsg("probe address is not valid"),
 			 errdetail_internal("%s", problem),
 			 errhint("%s", hint),
-			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_probes_address_check")));
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pool_probes_address_check")));
 }
 
 /* A name is checked by what it resolves to, at each probe. */
@@ -62,7 +62,7 @@ check_timeout(TriggerData *call)
 				 errmsg("the timeout of a probe is longer than its interval"),
 				 errdetail("The interval is that of gateway_pool.probe_interval, %d ms.", setting_probe_interval),
 				 catalog_error_constraint(RelationGetRelid(call->tg_relation),
-										  "gateway_probes_timeout_within_interval_check")));
+										  "gateway_pool_probes_timeout_within_interval_check")));
 }
 
 static void
@@ -75,7 +75,7 @@ check_certificate(TriggerData *call)
 		ereport(ERROR,
 				(errcode(ERRCODE_CHECK_VIOLATION),
 				 errmsg("the certificate of an authority is not in PEM format"),
-				 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_probes_caCertificate_check")));
+				 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pool_probes_caCertificate_check")));
 }
 
 /*
@@ -92,7 +92,7 @@ gateway_probes_enforce(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	char	   *address;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&catalog);
 	trigger_require_table(call, catalog.probes);
 
 	/* NOT NULL is checked only after this. */

@@ -44,7 +44,7 @@ static int	queue_length;
 static int	queue_room;
 static bool heartbeats_queued;
 static int	overflow_level;		/* nesting level at which it overflowed; 0: it did not */
-static Oid	queue_marker;
+static Oid	queue_signal;
 static Oid	queue_table;
 
 static void
@@ -54,7 +54,7 @@ enqueue(const PoolCatalog *catalog, const Publication *publication)
 		return;
 	if (queue_length == QUEUE_MAX)
 	{
-		catalog_invalidate(catalog->marker);
+		catalog_invalidate(catalog->signal);
 		if (overflow_level == 0)
 			overflow_level = GetCurrentTransactionNestLevel();
 		return;
@@ -69,7 +69,7 @@ enqueue(const PoolCatalog *catalog, const Publication *publication)
 	}
 	queue[queue_length] = *publication;
 	queue[queue_length++].nest_level = GetCurrentTransactionNestLevel();
-	queue_marker = catalog->marker;
+	queue_signal = catalog->signal;
 	queue_table = catalog->gateways;
 }
 
@@ -194,7 +194,7 @@ end_of_transaction(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_PREPARE:
 			if (queue_length > 0)
-				catalog_invalidate(queue_marker);
+				catalog_invalidate(queue_signal);
 			break;
 		case XACT_EVENT_COMMIT:
 			publish_all();

@@ -16,6 +16,7 @@
 #include "access.h"
 #include "argument.h"
 #include "catalog.h"
+#include "clean_text.h"
 #include "clock.h"
 #include "compat.h"
 #include "gateway_store.h"
@@ -58,14 +59,15 @@ begin_report(FunctionCallInfo fcinfo, AccessRight right)
 {
 	Report		report;
 
-	catalog_open(&report.catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(&report.catalog);
 	access_require(&report.catalog, right);
 	report.gateway = argument_uuid(fcinfo, 0, "gateway_id");
 	if (!health_map_exists())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("reports need gateway_pool to be preloaded"),
-				 errhint("Add gateway_pool to shared_preload_libraries and restart the server.")));
+				 errhint("Add gateway_pool to shared_preload_libraries and restart the server."),
+				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_not_preloaded")));
 	report.known = &known_slots[hash_bytes(report.gateway->data, UUID_LEN) % KNOWN_SLOTS];
 	report.now = clock_monotonic();
 	return report;
@@ -76,7 +78,8 @@ refuse_unknown(const Report *report)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("gateway %s does not exist", uuid_text(report->gateway))));
+			 errmsg("gateway %s does not exist", uuid_text(report->gateway)),
+			 catalog_error_constraint(report->catalog.gateways, "gateway_pools_not_found")));
 }
 
 /* The row of the gateway, or NULL. */
@@ -179,14 +182,7 @@ read_reason(FunctionCallInfo fcinfo, char *reason)
 	length = pg_mbcliplen(given, strlen(given), HEALTH_REASON_SIZE - 1);
 	memcpy(reason, given, length);
 	reason[length] = '\0';
-	for (unsigned char *c = (unsigned char *) reason; *c != '\0'; c++)
-	{
-		if (*c < ' ' || *c == 0x7f)
-			*c = ' ';
-		/* U+0080 to U+009F, which some terminals obey as well. */
-		else if (GetDatabaseEncoding() == PG_UTF8 && c[0] == 0xc2 && c[1] < 0xa0)
-			c[0] = c[1] = ' ';
-	}
+	clean_text_in_place(reason);
 }
 
 /*

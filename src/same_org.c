@@ -35,8 +35,8 @@ same_org_lock(Oid relation, const pg_uuid_t *id)
 }
 
 /*
- * same_org_require raises the error of <table>_same_org unless both sides exist
- * and are equal.  It is the same error for a missing and for a foreign side: a
+ * same_org_require raises the error of gateway_pools_same_org unless both sides
+ * exist and are equal.  It is the same error for a missing and for a foreign side: a
  * role must not learn what another organization has.
  */
 void
@@ -51,6 +51,5 @@ same_org_require(Relation relation, const pg_uuid_t *left, const pg_uuid_t *righ
 			 errmsg("insert or update on table \"%s\" crosses organizations",
 					RelationGetRelationName(relation)),
 			 errdetail_internal("%s", detail),
-			 catalog_error_constraint(RelationGetRelid(relation),
-									  psprintf("%s_same_org", RelationGetRelationName(relation)))));
+			 catalog_error_constraint(RelationGetRelid(relation), "gateway_pools_same_org")));
 }

@@ -9,83 +9,38 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "access.h"
+#include "argument.h"
 #include "catalog.h"
 #include "clock.h"
 #include "compat.h"
-#include "consumers.h"
+#include "entitlement.h"
 #include "gateway_store.h"
 #include "isolation.h"
-#include "owner.h"
+#include "management.h"
 #include "reservation.h"
+#include "resources.h"
+#include "result_row.h"
+#include "visible_rows.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_gateway_status);
 PG_FUNCTION_INFO_V1(gateway_pool_probe_status);
 PG_FUNCTION_INFO_V1(gateway_pool_members);
 PG_FUNCTION_INFO_V1(gateway_pool_status);
-PG_FUNCTION_INFO_V1(gateway_pool_resources);
-
-/* The most columns that a function of this file returns. */
-#define MAX_COLUMNS 20
-
-/* A row on its way into the result. */
-typedef struct OutputRow
-{
-	Datum		values[MAX_COLUMNS];
-	bool		nulls[MAX_COLUMNS];
-	int			count;
-} OutputRow;
-
-static void
-put(OutputRow *row, Datum value)
-{
-	Assert(row->count < MAX_COLUMNS);
-	row->nulls[row->count] = false;
-	row->values[row->count++] = value;
-}
-
-static void
-put_null(OutputRow *row)
-{
-	Assert(row->count < MAX_COLUMNS);
-	row->nulls[row->count++] = true;
-}
-
-static void
-put_text(OutputRow *row, const char *value)
-{
-	put(row, CStringGetTextDatum(value));
-}
-
-static void
-put_if(OutputRow *row, bool known, Datum value)
-{
-	if (known)
-		put(row, value);
-	else
-		put_null(row);
-}
-
-static void
-emit(FunctionCallInfo fcinfo, OutputRow *row)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	Assert(row->count == result->setDesc->natts);
-	tuplestore_putvalues(result->setResult, result->setDesc, row->values, row->nulls);
-}
+PG_FUNCTION_INFO_V1(gateway_pool_options);
+PG_FUNCTION_INFO_V1(gateway_pool_list);
+PG_FUNCTION_INFO_V1(gateway_pool_get);
 
 /* Opens the catalog and reads the arguments (org_id, id); of what is hidden from the caller nothing is listed. */
 static StoreFilter
@@ -93,7 +48,7 @@ begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 {
 	StoreFilter filter = {0};
 
-	catalog_open(catalog, fcinfo->flinfo->fn_oid);
+	catalog_open(catalog);
 	access_require(catalog, RIGHT_LIST);
 	if (!PG_ARGISNULL(0))
 		filter.org_id = PG_GETARG_UUID_P(0);
@@ -103,9 +58,19 @@ begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 	return filter;
 }
 
+/* The gateways that the caller may see. */
+static GatewayRow *
+list_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count)
+{
+	GatewayRow *gateways = store_gateways(catalog, filter, count);
+
+	*count = visible_gateways(catalog, gateways, *count);
+	return gateways;
+}
+
 /* The columns that gateway_status and gateway_pool_members have in common. */
 static void
-put_gateway(OutputRow *row, const GatewayRow *gateway)
+put_gateway(ResultRow *row, const GatewayRow *gateway)
 {
 	HealthDisplay display;
 	GatewayLoad load = {0};
@@ -113,20 +78,20 @@ put_gateway(OutputRow *row, const GatewayRow *gateway)
 	gateway_display(gateway, &display);
 	if (gateway->slot.number != NO_SLOT)
 		load = reservation_load(gateway->slot, clock_monotonic());
-	put(row, UUIDPGetDatum(&gateway->id));
-	put(row, UUIDPGetDatum(&gateway->org_id));
-	put_text(row, gateway->name);
-	put_text(row, gateway_status_name(gateway->health.status));
-	put_text(row, gateway_state_name(gateway->state));
-	put_text(row, gateway->health.reason);
-	put_if(row, display.heard, TimestampTzGetDatum(display.heard_at));
-	put_if(row, display.expires, TimestampTzGetDatum(display.expires_at));
-	put_if(row, display.suspect, TimestampTzGetDatum(display.suspect_until));
-	put_if(row, display.probed, TimestampTzGetDatum(display.probed_at));
-	put_if(row, display.probed, Float4GetDatum(display.probe_milliseconds));
-	put_if(row, load.reported, Int32GetDatum(load.connections));
-	put_if(row, gateway->slot.number != NO_SLOT, Int32GetDatum(load.reservations));
-	put_if(row, gateway->recorded.known, TimestampTzGetDatum(gateway->recorded.changed_at));
+	result_put(row, UUIDPGetDatum(&gateway->id));
+	result_put(row, UUIDPGetDatum(&gateway->org_id));
+	result_put_text(row, gateway->name);
+	result_put_text(row, gateway_status_name(gateway->health.status));
+	result_put_text(row, gateway_state_name(gateway->state));
+	result_put_text(row, gateway->health.reason);
+	result_put_if(row, display.heard, TimestampTzGetDatum(display.heard_at));
+	result_put_if(row, display.expires, TimestampTzGetDatum(display.expires_at));
+	result_put_if(row, display.suspect, TimestampTzGetDatum(display.suspect_until));
+	result_put_if(row, display.probed, TimestampTzGetDatum(display.probed_at));
+	result_put_if(row, display.probed, Float4GetDatum(display.probe_milliseconds));
+	result_put_if(row, load.reported, Int32GetDatum(load.connections));
+	result_put_if(row, gateway->slot.number != NO_SLOT, Int32GetDatum(load.reservations));
+	result_put_if(row, gateway->recorded.known, TimestampTzGetDatum(gateway->recorded.changed_at));
 }
 
 /* gateway_status(org_id uuid, gateway_id uuid): one row a gateway, see the view. */
@@ -136,38 +101,38 @@ gateway_pool_gateway_status(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	StoreFilter filter = begin_listing(fcinfo, &catalog);
 	int			count;
-	GatewayRow *gateways = store_gateways(&catalog, filter, &count);
+	GatewayRow *gateways = list_gateways(&catalog, filter, &count);
 
 	init_materialized_result(fcinfo);
 	for (int i = 0; i < count; i++)
 	{
-		OutputRow	row = {0};
+		ResultRow	row = {0};
 
 		put_gateway(&row, &gateways[i]);
-		emit(fcinfo, &row);
+		result_emit(fcinfo, &row);
 	}
 	return (Datum) 0;
 }
 
 static void
-put_probe(OutputRow *row, const GatewayRow *gateway, const ProbeDisplay *probe)
+put_probe(ResultRow *row, const GatewayRow *gateway, const ProbeDisplay *probe)
 {
-	put(row, UUIDPGetDatum(&gateway->id));
-	put(row, UUIDPGetDatum(&gateway->org_id));
-	put_text(row, gateway->name);
-	put_text(row, probe_verdict_name(probe->verdict));
-	put_if(row, probe->reason[0] != '\0', CStringGetTextDatum(probe->reason));
-	put_if(row, probe->probed, TimestampTzGetDatum(probe->started_at + clock_wall_offset()));
-	put_if(row, probe->probed, Float4GetDatum(probe->milliseconds));
-	put(row, Int32GetDatum(probe->failures));
-	put(row, Int32GetDatum(probe->successes));
-	put(row, Int32GetDatum(probe->falls));
-	put_text(row, probe_protocol_name(probe->protocol));
+	result_put(row, UUIDPGetDatum(&gateway->id));
+	result_put(row, UUIDPGetDatum(&gateway->org_id));
+	result_put_text(row, gateway->name);
+	result_put_text(row, probe_verdict_name(probe->verdict));
+	result_put_if(row, probe->reason[0] != '\0', CStringGetTextDatum(probe->reason));
+	result_put_if(row, probe->probed, TimestampTzGetDatum(probe->started_at + clock_wall_offset()));
+	result_put_if(row, probe->probed, Float4GetDatum(probe->milliseconds));
+	result_put(row, Int32GetDatum(probe->failures));
+	result_put(row, Int32GetDatum(probe->successes));
+	result_put(row, Int32GetDatum(probe->falls));
+	result_put_text(row, probe_protocol_name(probe->protocol));
 	if (probe->protocol == PROBE_TLS || probe->protocol == PROBE_HTTPS)
-		put(row, BoolGetDatum(probe->verify_tls));
+		result_put(row, BoolGetDatum(probe->verify_tls));
 	else
-		put_null(row);
-	put_if(row, probe->certificate_known, TimestampTzGetDatum(probe->certificate_expires_at));
+		result_put_null(row);
+	result_put_if(row, probe->certificate_known, TimestampTzGetDatum(probe->certificate_expires_at));
 }
 
 /* gateway_probe_status(org_id uuid, gateway_id uuid): one row a gateway that is probed, see the view. */
@@ -177,18 +142,18 @@ gateway_pool_probe_status(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	StoreFilter filter = begin_listing(fcinfo, &catalog);
 	int			count;
-	GatewayRow *gateways = store_gateways(&catalog, filter, &count);
+	GatewayRow *gateways = list_gateways(&catalog, filter, &count);
 
 	init_materialized_result(fcinfo);
 	for (int i = 0; i < count; i++)
 	{
 		ProbeDisplay probe;
-		OutputRow	row = {0};
+		ResultRow	row = {0};
 
 		if (gateways[i].slot.number == NO_SLOT || !health_evidence_last_probe(gateways[i].slot, &probe))
 			continue;
 		put_probe(&row, &gateways[i], &probe);
-		emit(fcinfo, &row);
+		result_emit(fcinfo, &row);
 	}
 	return (Datum) 0;
 }
@@ -207,67 +172,53 @@ gateway_pool_members(PG_FUNCTION_ARGS)
 		for (int j = 0; j < pools[i].member_count; j++)
 		{
 			const MemberRow *member = &pools[i].members[j];
-			OutputRow	row = {0};
+			ResultRow	row = {0};
 
-			put(&row, UUIDPGetDatum(&pools[i].id));
-			put(&row, Int32GetDatum(member->weight));
-			put(&row, Int16GetDatum(member->priority));
+			result_put(&row, UUIDPGetDatum(&pools[i].id));
+			result_put(&row, Int32GetDatum(member->weight));
+			result_put(&row, Int16GetDatum(member->priority));
 			put_gateway(&row, &member->gateway);
-			emit(fcinfo, &row);
+			result_emit(fcinfo, &row);
 		}
 	return (Datum) 0;
 }
 
-static int
-compare_pool_ids(const void *a, const void *b)
+/* What pools and options show of a pool. */
+typedef struct PoolPicture
 {
-	return memcmp(&((const PoolRow *) a)->id, &((const PoolRow *) b)->id, sizeof(pg_uuid_t));
+	Datum		member_ids;
+	int			eligible;
+	const char *health;
+	const char *label;
+} PoolPicture;
+
+static PoolPicture
+picture_of(const PoolRow *pool)
+{
+	PoolPicture picture = {0};
+	Datum	   *ids = palloc(sizeof(Datum) * Max(pool->member_count, 1));
+
+	for (int i = 0; i < pool->member_count; i++)
+	{
+		ids[i] = UUIDPGetDatum(&pool->members[i].gateway.id);
+		picture.eligible += gateway_is_eligible(&pool->members[i].gateway);
+	}
+	picture.member_ids = PointerGetDatum(construct_array(ids, pool->member_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	picture.health = pool->member_count == 0 ? "empty" : picture.eligible == 0 ? "red" :
+		picture.eligible == pool->member_count ? "green" : "yellow";
+	picture.label = pool->member_count == 0 ? "No members" :
+		psprintf("%d/%d healthy", picture.eligible, pool->member_count);
+	return picture;
 }
 
-/*
- * Counts the rows that reference each of the pools, which are ordered by id:
- * one query a consumer, however many pools there are.
- */
-static int64 *
-count_resources(const PoolCatalog *catalog, const PoolRow *pools, int pool_count)
+/* The columns in the middle of what is told of a pool. */
+static void
+put_members(ResultRow *row, const PoolRow *pool, const PoolPicture *picture, int64 resources)
 {
-	int64	   *counts = palloc0(sizeof(int64) * Max(pool_count, 1));
-	Datum	   *ids = palloc(sizeof(Datum) * Max(pool_count, 1));
-	Oid			type = UUIDARRAYOID;
-	Datum		id_array;
-	ListCell   *cell;
-
-	for (int i = 0; i < pool_count; i++)
-		ids[i] = UUIDPGetDatum(&pools[i].id);
-	id_array = PointerGetDatum(construct_array(ids, pool_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
-
-	foreach(cell, consumers_list(catalog))
-	{
-		const PoolConsumer *consumer = lfirst(cell);
-		const char *column = quote_identifier(consumer->column_name);
-		OwnerScope	scope;
-		uint64		rows;
-
-		owner_begin(&scope, consumer->relation);
-		rows = owner_execute(owner_prepare(psprintf("SELECT %s::uuid, count(*) FROM %s WHERE %s = ANY ($1) GROUP BY 1",
-													column, catalog_name(consumer->relation), column),
-										   1, &type), &id_array);
-		for (uint64 i = 0; i < rows; i++)
-		{
-			HeapTuple	row = SPI_tuptable->vals[i];
-			bool		is_null;
-			PoolRow		key;
-			const PoolRow *pool;
-
-			key.id = *DatumGetUUIDP(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &is_null));
-			pool = bsearch(&key, pools, pool_count, sizeof(PoolRow), compare_pool_ids);
-			if (pool != NULL)
-				counts[pool - pools] +=
-					DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &is_null));
-		}
-		owner_end(&scope);
-	}
-	return counts;
+	result_put(row, Int32GetDatum(pool->member_count));
+	result_put(row, Int32GetDatum(picture->eligible));
+	result_put(row, picture->member_ids);
+	result_put(row, Int64GetDatum(resources));
 }
 
 /* gateway_pool_status(org_id uuid, pool_id uuid): one row a pool, see the view. */
@@ -278,147 +229,286 @@ gateway_pool_status(PG_FUNCTION_ARGS)
 	StoreFilter filter = begin_listing(fcinfo, &catalog);
 	int			count;
 	PoolRow    *pools = store_pools(&catalog, filter, &count);
-	int64	   *resources = count_resources(&catalog, pools, count);
+	int64	   *resources = resources_count(&catalog, pools, count);
 
 	init_materialized_result(fcinfo);
 	for (int i = 0; i < count; i++)
 	{
-		const PoolRow *pool = &pools[i];
-		Datum	   *ids = palloc(sizeof(Datum) * Max(pool->member_count, 1));
-		int			eligible = 0;
-		OutputRow	row = {0};
+		PoolPicture picture = picture_of(&pools[i]);
+		ResultRow	row = {0};
 
-		for (int j = 0; j < pool->member_count; j++)
-		{
-			ids[j] = UUIDPGetDatum(&pool->members[j].gateway.id);
-			eligible += gateway_is_eligible(&pool->members[j].gateway);
-		}
-
-		put(&row, UUIDPGetDatum(&pool->id));
-		put(&row, UUIDPGetDatum(&pool->org_id));
-		put_text(&row, pool->name);
-		put(&row, Int32GetDatum(pool->member_count));
-		put(&row, Int32GetDatum(eligible));
-		put(&row, PointerGetDatum(construct_array(ids, pool->member_count, UUIDOID, UUID_LEN,
-												  false, TYPALIGN_CHAR)));
-		put(&row, Int64GetDatum(resources[i]));
-		put_text(&row, pool->member_count == 0 ? "empty" : eligible == 0 ? "red" :
-				 eligible == pool->member_count ? "green" : "yellow");
-		put_text(&row, pool->member_count == 0 ? "No members" :
-				 psprintf("%d/%d healthy", eligible, pool->member_count));
-		put(&row, TimestampTzGetDatum(pool->created_at));
-		put(&row, TimestampTzGetDatum(pool->updated_at));
-		emit(fcinfo, &row);
+		result_put(&row, UUIDPGetDatum(&pools[i].id));
+		result_put(&row, UUIDPGetDatum(&pools[i].org_id));
+		result_put_text(&row, pools[i].name);
+		put_members(&row, &pools[i], &picture, resources[i]);
+		result_put_text(&row, picture.health);
+		result_put_text(&row, picture.label);
+		result_put(&row, TimestampTzGetDatum(pools[i].created_at));
+		result_put(&row, TimestampTzGetDatum(pools[i].updated_at));
+		result_emit(fcinfo, &row);
 	}
 	return (Datum) 0;
 }
 
-/*
- * identity_kubernetes_auths is kubernetesAuths, as in the API; app_connections
- * is appConnections.  What would make two keys equal is part of them: another
- * schema than ours, another column than the usual one.
- */
-static char *
-resource_key(const PoolCatalog *catalog, const PoolConsumer *consumer)
+static int
+compare_names(const void *a, const void *b)
 {
-	const char *name = consumer->table_name;
-	StringInfoData key;
-
-	if (strcmp(name, "identity_kubernetes_auths") == 0)
-		name += strlen("identity_");
-
-	initStringInfo(&key);
-	if (get_rel_namespace(consumer->relation) != catalog->schema)
-		appendStringInfo(&key, "%s.", consumer->schema_name);
-	for (const char *c = name; *c != '\0'; c++)
-	{
-		if (*c == '_' && c[1] != '\0')
-			appendStringInfoChar(&key, pg_ascii_toupper((unsigned char) *++c));
-		else
-			appendStringInfoChar(&key, *c);
-	}
-	if (strcmp(consumer->column_name, "gatewayPoolId") != 0)
-		appendStringInfo(&key, ".%s", consumer->column_name);
-	return key.data;
+	return strcmp((*(const PoolRow *const *) a)->name, (*(const PoolRow *const *) b)->name);
 }
 
 /*
- * The rows of one consumer that reference pool $1, as a JSON array.  Of their
- * columns it shows those by which an administrator finds the row again.
- */
-static char *
-resources_sql(const PoolConsumer *consumer)
-{
-	static const char *const shown[] = {
-		"id", "identityId", "name", "app", "type", "projectId", "folderId"
-	};
-	Relation	relation = relation_open(consumer->relation, AccessShareLock);
-	AttrNumber	identity = get_attnum(consumer->relation, "identityId");
-	Oid			identities = identity == InvalidAttrNumber ? InvalidOid :
-		catalog_referenced_table(relation, identity);
-	const char *separator = "";
-	StringInfoData sql;
-
-	relation_close(relation, NoLock);
-
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT coalesce(jsonb_agg(o.object ORDER BY o.object), '[]')::text"
-						   " FROM (SELECT jsonb_build_object(");
-	for (int i = 0; i < lengthof(shown); i++)
-		if (get_attnum(consumer->relation, shown[i]) != InvalidAttrNumber)
-		{
-			appendStringInfo(&sql, "%s'%s', c.\"%s\"", separator, shown[i], shown[i]);
-			separator = ", ";
-		}
-	if (OidIsValid(identities) && get_attnum(identities, "name") != InvalidAttrNumber)
-		appendStringInfo(&sql, "%s'identityName', (SELECT i.name FROM %s i WHERE i.id = c.\"identityId\")",
-						 separator, catalog_name(identities));
-	appendStringInfo(&sql, ") AS object FROM %s c WHERE c.%s = $1) o", catalog_name(consumer->relation),
-					 quote_identifier(consumer->column_name));
-	return sql.data;
-}
-
-/*
- * gateway_pool_resources(pool_id uuid) returns jsonb
+ * list_gateway_pools(org_id uuid): one row a pool of the organization, by name
  *
- * What is reached through a pool: an object with a key for each consumer and
- * an array of rows in it.  Needs SELECT on gateway_pools.
+ * Needs SELECT on gateway_pools.  Errors: NULL 22023, no plan 42501.
  */
 Datum
-gateway_pool_resources(PG_FUNCTION_ARGS)
+gateway_pool_list(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	StringInfoData json;
-	const char *separator = "";
-	bool		hidden;
-	ListCell   *cell;
+	StoreFilter filter = {.org_id = management_begin(fcinfo, &catalog, RIGHT_LIST)};
+	int			count;
+	PoolRow    *pools;
+	int64	   *resources;
+	const PoolRow **by_name;
 
-	catalog_open(&catalog, fcinfo->flinfo->fn_oid);
-	access_require(&catalog, RIGHT_LIST);
-	hidden = isolation_hides_pool(&catalog, PG_GETARG_UUID_P(0));
+	filter.orgs = isolation_orgs(&catalog);
+	pools = store_pools(&catalog, filter, &count);
+	resources = resources_count(&catalog, pools, count);
+	by_name = palloc(sizeof(PoolRow *) * Max(count, 1));
+	for (int i = 0; i < count; i++)
+		by_name[i] = &pools[i];
+	qsort(by_name, count, sizeof(PoolRow *), compare_names);
 
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	foreach(cell, consumers_list(&catalog))
+	init_materialized_result(fcinfo);
+	for (int i = 0; i < count; i++)
 	{
-		const PoolConsumer *consumer = lfirst(cell);
-		OwnerScope	scope;
+		const PoolRow *pool = by_name[i];
+		PoolPicture picture = picture_of(pool);
+		ResultRow	row = {0};
 
-		appendStringInfoString(&json, separator);
-		escape_json(&json, resource_key(&catalog, consumer));
-		appendStringInfoChar(&json, ':');
-		separator = ",";
-		if (hidden)
-		{
-			appendStringInfoString(&json, "[]");
-			continue;
-		}
-
-		owner_begin(&scope, consumer->relation);
-		(void) owner_query(resources_sql(consumer), PG_GETARG_UUID_P(0));
-		appendStringInfoString(&json, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
-		owner_end(&scope);
+		result_put(&row, UUIDPGetDatum(&pool->id));
+		result_put(&row, UUIDPGetDatum(&pool->org_id));
+		result_put_text(&row, pool->name);
+		result_put(&row, TimestampTzGetDatum(pool->created_at));
+		result_put(&row, TimestampTzGetDatum(pool->updated_at));
+		put_members(&row, pool, &picture, resources[pool - pools]);
+		result_put_text(&row, picture.health);
+		result_put_text(&row, picture.label);
+		result_emit(fcinfo, &row);
 	}
-	appendStringInfoChar(&json, '}');
-	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+	return (Datum) 0;
+}
+
+static int
+compare_members(const void *a, const void *b)
+{
+	return strcmp(((const MemberRow *) a)->gateway.name, ((const MemberRow *) b)->gateway.name);
+}
+
+/* The members of a pool, by name, as a JSON array: id, name, heartbeat, status, reason. */
+static Datum
+members_as_json(PoolRow *pool)
+{
+	StringInfoData json;
+
+	qsort(pool->members, pool->member_count, sizeof(MemberRow), compare_members);
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	for (int i = 0; i < pool->member_count; i++)
+	{
+		const GatewayRow *gateway = &pool->members[i].gateway;
+		HealthDisplay display;
+
+		gateway_display(gateway, &display);
+		appendStringInfo(&json, "%s{\"id\": \"%s\", \"name\": ", i > 0 ? ", " : "", uuid_text(&gateway->id));
+		escape_json(&json, gateway->name);
+		appendStringInfoString(&json, ", \"heartbeat\": ");
+		if (display.heard)
+		{
+			char		time[MAXDATELEN + 1];
+
+			appendStringInfo(&json, "\"%s\"", JsonEncodeDateTime(time, TimestampTzGetDatum(display.heard_at), TIMESTAMPTZOID, NULL));
+		}
+		else
+			appendStringInfoString(&json, "null");
+		appendStringInfo(&json, ", \"status\": \"%s\", \"reason\": ", gateway_status_name(gateway->health.status));
+		escape_json(&json, gateway->health.reason);
+		appendStringInfoChar(&json, '}');
+	}
+	appendStringInfoChar(&json, ']');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+/*
+ * get_gateway_pool(org_id uuid, pool_id uuid) returns the pool and its gateways
+ *
+ * Needs SELECT on gateway_pools.  Errors: NULL 22023, no plan 42501, no such pool P0002.
+ */
+Datum
+gateway_pool_get(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_LIST);
+	const pg_uuid_t *id = management_require_pool(fcinfo, &catalog, org);
+	int			count;
+	PoolRow    *pool = store_pools(&catalog, (StoreFilter) {.org_id = org,.id = id}, &count);
+	TupleDesc	columns;
+	Datum		values[6];
+	bool		nulls[6] = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	/* Deleted since it was looked for. */
+	if (count == 0)
+		PG_RETURN_NULL();
+	values[0] = UUIDPGetDatum(&pool->id);
+	values[1] = UUIDPGetDatum(&pool->org_id);
+	values[2] = CStringGetTextDatum(pool->name);
+	values[3] = TimestampTzGetDatum(pool->created_at);
+	values[4] = TimestampTzGetDatum(pool->updated_at);
+	values[5] = members_as_json(pool);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
+}
+
+/* A membership by its gateway: what tells the pools of a gateway. */
+typedef struct PoolOfGateway
+{
+	pg_uuid_t	gateway;
+	pg_uuid_t	pool;
+} PoolOfGateway;
+
+static int
+compare_pools_of_gateways(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(PoolOfGateway));
+}
+
+static int
+compare_gateways(const void *a, const void *b)
+{
+	return memcmp(&((const PoolOfGateway *) a)->gateway, &((const PoolOfGateway *) b)->gateway, sizeof(pg_uuid_t));
+}
+
+/* The memberships of some pools, ordered by gateway and pool. */
+static PoolOfGateway *
+pools_of_gateways(const PoolRow *pools, int pool_count, int *count)
+{
+	PoolOfGateway *list;
+	int			members = 0;
+
+	for (int i = 0; i < pool_count; i++)
+		members += pools[i].member_count;
+	list = palloc_extended(sizeof(PoolOfGateway) * Max(members, 1), MCXT_ALLOC_HUGE);
+	*count = 0;
+	for (int i = 0; i < pool_count; i++)
+		for (int j = 0; j < pools[i].member_count; j++)
+			list[(*count)++] = (PoolOfGateway) {pools[i].members[j].gateway.id, pools[i].id};
+	qsort(list, *count, sizeof(PoolOfGateway), compare_pools_of_gateways);
+	return list;
+}
+
+/* An array of the pools of one gateway. */
+static Datum
+pool_ids_of(const pg_uuid_t *gateway, const PoolOfGateway *list, int count)
+{
+	PoolOfGateway key = {.gateway = *gateway};
+	const PoolOfGateway *found = bsearch(&key, list, count, sizeof(PoolOfGateway), compare_gateways);
+	const PoolOfGateway *first = found;
+	const PoolOfGateway *end = found;
+	Datum	   *ids;
+
+	while (first != NULL && first > list && compare_gateways(first - 1, &key) == 0)
+		first--;
+	while (end != NULL && end < list + count && compare_gateways(end, &key) == 0)
+		end++;
+	ids = palloc(sizeof(Datum) * Max(end - first, 1));
+	for (const PoolOfGateway *i = first; i < end; i++)
+		ids[i - first] = UUIDPGetDatum(&i->pool);
+	return PointerGetDatum(construct_array(ids, end - first, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+}
+
+/* What an organization allows to be set newly; of the one that was asked for last, it is kept. */
+typedef struct Selectable
+{
+	bool		known;
+	pg_uuid_t	org;
+	bool		pools;
+	bool		gateways;
+} Selectable;
+
+static void
+read_selectable(const PoolCatalog *catalog, const pg_uuid_t *org, Selectable *selectable)
+{
+	if (selectable->known && memcmp(&selectable->org, org, sizeof(pg_uuid_t)) == 0)
+		return;
+	selectable->known = true;
+	selectable->org = *org;
+	selectable->pools = entitlement_read(catalog, org).gateway_pool;
+	selectable->gateways = !policy_requires_pools(catalog, org);
+}
+
+/*
+ * gateway_options(org_id uuid): pools and single gateways, see the view
+ *
+ * Needs SELECT on gateway_pools.
+ */
+Datum
+gateway_pool_options(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	StoreFilter filter = {0};
+	int			pool_count;
+	PoolRow    *pools;
+	int			gateway_count;
+	GatewayRow *gateways;
+	int			membership_count;
+	PoolOfGateway *memberships;
+	Selectable	selectable = {0};
+
+	catalog_open(&catalog);
+	access_require(&catalog, RIGHT_LIST);
+	if (!PG_ARGISNULL(0))
+		filter.org_id = PG_GETARG_UUID_P(0);
+	filter.orgs = isolation_orgs(&catalog);
+	pools = store_pools(&catalog, filter, &pool_count);
+	gateways = list_gateways(&catalog, filter, &gateway_count);
+	memberships = pools_of_gateways(pools, pool_count, &membership_count);
+
+	init_materialized_result(fcinfo);
+	for (int i = 0; i < pool_count; i++)
+	{
+		PoolPicture picture = picture_of(&pools[i]);
+		ResultRow	row = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		read_selectable(&catalog, &pools[i].org_id, &selectable);
+		result_put_text(&row, "pool");
+		result_put(&row, UUIDPGetDatum(&pools[i].id));
+		result_put(&row, UUIDPGetDatum(&pools[i].org_id));
+		result_put_text(&row, pools[i].name);
+		result_put_text(&row, picture.health);
+		result_put_text(&row, picture.label);
+		result_put_null(&row);
+		result_put(&row, BoolGetDatum(selectable.pools));
+		result_emit(fcinfo, &row);
+	}
+	for (int i = 0; i < gateway_count; i++)
+	{
+		const GatewayRow *gateway = &gateways[i];
+		bool		online = gateway_is_eligible(gateway);
+		ResultRow	row = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		read_selectable(&catalog, &gateway->org_id, &selectable);
+		result_put_text(&row, "gateway");
+		result_put(&row, UUIDPGetDatum(&gateway->id));
+		result_put(&row, UUIDPGetDatum(&gateway->org_id));
+		result_put_text(&row, gateway->name);
+		result_put_text(&row, !online ? "red" : gateway->health.status == GATEWAY_HEALTHY ? "green" : "yellow");
+		result_put_text(&row, online ? "Online" : "Offline");
+		result_put(&row, pool_ids_of(&gateway->id, memberships, membership_count));
+		result_put(&row, BoolGetDatum(selectable.gateways));
+		result_emit(fcinfo, &row);
+	}
+	return (Datum) 0;
 }

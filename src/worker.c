@@ -110,7 +110,6 @@ look(void)
 {
 	char		name[NAMEDATALEN];
 	PoolCatalog catalog;
-	Oid			schema;
 	bool		serves;
 
 	looked.done = false;
@@ -118,9 +117,7 @@ look(void)
 	looked.wants = worker_self_wants();
 
 	StartTransactionCommand();
-	schema = catalog_schema();
-	serves = worker_may_serve(MyDatabaseId, name) && OidIsValid(schema) &&
-		catalog_find_in_schema(&catalog, schema) && catalog_has_triggers(&catalog);
+	serves = worker_may_serve(MyDatabaseId, name) && catalog_find(&catalog);
 	CommitTransactionCommand();
 
 	if (!serves)
@@ -130,7 +127,7 @@ look(void)
 		return;
 	}
 	worker_self_run();
-	chores_begin_service(schema);
+	chores_begin_service();
 	serving = true;
 	looked.done = true;
 }

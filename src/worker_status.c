@@ -134,7 +134,7 @@ gateway_pool_workers(PG_FUNCTION_ARGS)
 	init_materialized_result(fcinfo);
 	if (!worker_slots_exist())
 		return (Datum) 0;
-	if (!all && catalog_find(&catalog, fcinfo->flinfo->fn_oid) && isolation_applies(&catalog))
+	if (!all && catalog_find(&catalog) && isolation_applies(&catalog))
 		return (Datum) 0;
 
 	if (all)

@@ -1,7 +1,7 @@
 
 -- Picking.
 
-CREATE FUNCTION pick_healthy_gateway(
+CREATE FUNCTION @extschema@.pick_healthy_gateway(
     pool_id uuid,
     exclude uuid[] DEFAULT NULL,
     strategy text DEFAULT 'random',
@@ -9,10 +9,10 @@ CREATE FUNCTION pick_healthy_gateway(
     sticky_key text DEFAULT NULL,
     null_if_none boolean DEFAULT false) RETURNS uuid
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_pick';
-COMMENT ON FUNCTION pick_healthy_gateway(uuid, uuid[], text, jsonb, text, boolean) IS
+COMMENT ON FUNCTION @extschema@.pick_healthy_gateway(uuid, uuid[], text, jsonb, text, boolean) IS
     'picks an eligible member of a pool; raises P0002 for an unknown pool, 55000 where no member is eligible';
 
-CREATE FUNCTION pick_healthy_gateways(
+CREATE FUNCTION @extschema@.pick_healthy_gateways(
     pool_id uuid,
     count int DEFAULT 2,
     exclude uuid[] DEFAULT NULL,
@@ -21,15 +21,15 @@ CREATE FUNCTION pick_healthy_gateways(
     sticky_key text DEFAULT NULL,
     null_if_none boolean DEFAULT false) RETURNS SETOF uuid
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_pick_many';
-COMMENT ON FUNCTION pick_healthy_gateways(uuid, int, uuid[], text, jsonb, text, boolean) IS
+COMMENT ON FUNCTION @extschema@.pick_healthy_gateways(uuid, int, uuid[], text, jsonb, text, boolean) IS
     'picks up to count different eligible members of a pool, in the order in which to try them';
 
-CREATE FUNCTION resolve_gateway(gateway_id uuid, pool_id uuid) RETURNS uuid
+CREATE FUNCTION @extschema@.resolve_gateway(gateway_id uuid, pool_id uuid) RETURNS uuid
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_resolve';
-COMMENT ON FUNCTION resolve_gateway(uuid, uuid) IS
+COMMENT ON FUNCTION @extschema@.resolve_gateway(uuid, uuid) IS
     'the gateway if one is given, else a pick from the pool; raises 22023 if neither is given';
 
-CREATE FUNCTION explain_gateway_pick(
+CREATE FUNCTION @extschema@.explain_gateway_pick(
     pool_id uuid,
     exclude uuid[] DEFAULT NULL,
     strategy text DEFAULT 'random',
@@ -48,5 +48,5 @@ CREATE FUNCTION explain_gateway_pick(
         verdict text,
         share double precision)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_explain';
-COMMENT ON FUNCTION explain_gateway_pick(uuid, uuid[], text, jsonb, text, boolean) IS
+COMMENT ON FUNCTION @extschema@.explain_gateway_pick(uuid, uuid[], text, jsonb, text, boolean) IS
     'one row a member: candidate with its share of the picks, or the one reason why not';

@@ -2,7 +2,7 @@
 -- Views.  Each is SELECT * FROM a function, so that nothing of ours depends on
 -- a column of the host's and its migrations may change any of them.
 
-CREATE FUNCTION gateway_status(org_id uuid DEFAULT NULL, gateway_id uuid DEFAULT NULL)
+CREATE FUNCTION @extschema@.gateway_status(org_id uuid DEFAULT NULL, gateway_id uuid DEFAULT NULL)
     RETURNS TABLE (
         "gatewayId" uuid,
         "orgId" uuid,
@@ -19,18 +19,18 @@ CREATE FUNCTION gateway_status(org_id uuid DEFAULT NULL, gateway_id uuid DEFAULT
         reservations int,
         "changedAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_gateway_status';
-COMMENT ON FUNCTION gateway_status(uuid, uuid) IS
+COMMENT ON FUNCTION @extschema@.gateway_status(uuid, uuid) IS
     'the rows of view gateway_status, of all organizations or one, of all gateways or one';
 
-CREATE VIEW gateway_status AS SELECT * FROM gateway_status(NULL::uuid, NULL::uuid);
-COMMENT ON VIEW gateway_status IS
+CREATE VIEW @extschema@.gateway_status AS SELECT * FROM @extschema@.gateway_status(NULL::uuid, NULL::uuid);
+COMMENT ON VIEW @extschema@.gateway_status IS
     'one row a gateway: its status and why, what an administrator wants of it, and the evidence';
 
-CREATE FUNCTION gateway_pool_members(org_id uuid DEFAULT NULL, pool_id uuid DEFAULT NULL)
+CREATE FUNCTION @extschema@.gateway_pool_members(org_id uuid DEFAULT NULL, pool_id uuid DEFAULT NULL)
     RETURNS TABLE (
         "gatewayPoolId" uuid,
-        weight int,
-        priority smallint,
+        "pickWeight" int,
+        "pickPriority" smallint,
         "gatewayId" uuid,
         "orgId" uuid,
         name text,
@@ -46,14 +46,14 @@ CREATE FUNCTION gateway_pool_members(org_id uuid DEFAULT NULL, pool_id uuid DEFA
         reservations int,
         "changedAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_members';
-COMMENT ON FUNCTION gateway_pool_members(uuid, uuid) IS
+COMMENT ON FUNCTION @extschema@.gateway_pool_members(uuid, uuid) IS
     'the rows of view gateway_pool_members, of all organizations or one, of all pools or one';
 
-CREATE VIEW gateway_pool_members AS SELECT * FROM gateway_pool_members(NULL::uuid, NULL::uuid);
-COMMENT ON VIEW gateway_pool_members IS
+CREATE VIEW @extschema@.gateway_pool_members AS SELECT * FROM @extschema@.gateway_pool_members(NULL::uuid, NULL::uuid);
+COMMENT ON VIEW @extschema@.gateway_pool_members IS
     'one row a member of a pool: weight, priority, and what gateway_status says of the gateway';
 
-CREATE FUNCTION gateway_pool_status(org_id uuid DEFAULT NULL, pool_id uuid DEFAULT NULL)
+CREATE FUNCTION @extschema@.gateway_pool_status(org_id uuid DEFAULT NULL, pool_id uuid DEFAULT NULL)
     RETURNS TABLE (
         id uuid,
         "orgId" uuid,
@@ -67,14 +67,14 @@ CREATE FUNCTION gateway_pool_status(org_id uuid DEFAULT NULL, pool_id uuid DEFAU
         "createdAt" timestamptz,
         "updatedAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_status';
-COMMENT ON FUNCTION gateway_pool_status(uuid, uuid) IS
+COMMENT ON FUNCTION @extschema@.gateway_pool_status(uuid, uuid) IS
     'the rows of view gateway_pool_status, of all organizations or one, of all pools or one';
 
-CREATE VIEW gateway_pool_status AS SELECT * FROM gateway_pool_status(NULL::uuid, NULL::uuid);
-COMMENT ON VIEW gateway_pool_status IS
+CREATE VIEW @extschema@.gateway_pool_status AS SELECT * FROM @extschema@.gateway_pool_status(NULL::uuid, NULL::uuid);
+COMMENT ON VIEW @extschema@.gateway_pool_status IS
     'one row a pool: how many members it has, how many of them can be picked, and how many rows depend on it';
 
-CREATE FUNCTION gateway_options(org_id uuid DEFAULT NULL)
+CREATE FUNCTION @extschema@.gateway_options(org_id uuid DEFAULT NULL)
     RETURNS TABLE (
         kind text,
         id uuid,
@@ -84,45 +84,16 @@ CREATE FUNCTION gateway_options(org_id uuid DEFAULT NULL)
         label text,
         "poolIds" uuid[],
         selectable boolean)
-    LANGUAGE sql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    WITH option AS (
-        SELECT 'pool' AS kind, p.id, p."orgId", p.name, p.health, p.label, NULL::uuid[] AS "poolIds"
-          FROM @extschema@.gateway_pool_status(org_id, NULL::uuid) p
-         UNION ALL
-        SELECT 'gateway', g."gatewayId", g."orgId", g.name,
-               CASE WHEN g.state <> 'active' THEN 'red'
-                    WHEN g.status = 'healthy' THEN 'green'
-                    WHEN g.status = 'degraded' THEN 'yellow'
-                    ELSE 'red' END,
-               CASE WHEN g.state = 'active' AND g.status IN ('healthy', 'degraded')
-                    THEN 'Online' ELSE 'Offline' END,
-               coalesce(m.pools, '{}')
-          FROM @extschema@.gateway_status(org_id, NULL::uuid) g
-          LEFT JOIN (SELECT m."gatewayId", array_agg(m."gatewayPoolId" ORDER BY m."gatewayPoolId") AS pools
-                       FROM @extschema@.gateway_pool_members(org_id, NULL::uuid) m
-                      GROUP BY m."gatewayId") m USING ("gatewayId")
-    ),
-    rule AS MATERIALIZED (
-        SELECT o."orgId", (SELECT p."gatewayPool" FROM @extschema@.get_gateway_pool_plan(o."orgId") p) AS pools,
-               NOT @extschema@.organization_requires_gateway_pools(o."orgId") AS gateways
-          FROM (SELECT DISTINCT o."orgId" FROM option o) o
-    )
-    SELECT o.kind, o.id, o."orgId", o.name, o.health, o.label, o."poolIds",
-           CASE o.kind WHEN 'pool' THEN r.pools ELSE r.gateways END
-      FROM option o
-      JOIN rule r USING ("orgId")
-$$;
-COMMENT ON FUNCTION gateway_options(uuid) IS
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_options';
+COMMENT ON FUNCTION @extschema@.gateway_options(uuid) IS
     'the rows of view gateway_options, of all organizations or one';
 
-CREATE VIEW gateway_options AS SELECT * FROM gateway_options(NULL::uuid);
-COMMENT ON VIEW gateway_options IS
+CREATE VIEW @extschema@.gateway_options AS SELECT * FROM @extschema@.gateway_options(NULL::uuid);
+COMMENT ON VIEW @extschema@.gateway_options IS
     'what a picker shows: pools and single gateways with their health; selectable is whether plan (of a pool) and '
     'policy (of a gateway) allow to set one newly; "poolIds" are the pools of a gateway';
 
-CREATE FUNCTION gateway_probe_status(org_id uuid DEFAULT NULL, gateway_id uuid DEFAULT NULL)
+CREATE FUNCTION @extschema@.gateway_probe_status(org_id uuid DEFAULT NULL, gateway_id uuid DEFAULT NULL)
     RETURNS TABLE (
         "gatewayId" uuid,
         "orgId" uuid,
@@ -138,20 +109,15 @@ CREATE FUNCTION gateway_probe_status(org_id uuid DEFAULT NULL, gateway_id uuid D
         "verifyTls" boolean,
         "certificateExpiresAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_probe_status';
-COMMENT ON FUNCTION gateway_probe_status(uuid, uuid) IS
+COMMENT ON FUNCTION @extschema@.gateway_probe_status(uuid, uuid) IS
     'the rows of view gateway_probe_status, of all organizations or one, of all gateways or one';
 
-CREATE VIEW gateway_probe_status AS SELECT * FROM gateway_probe_status(NULL::uuid, NULL::uuid);
-COMMENT ON VIEW gateway_probe_status IS
+CREATE VIEW @extschema@.gateway_probe_status AS SELECT * FROM @extschema@.gateway_probe_status(NULL::uuid, NULL::uuid);
+COMMENT ON VIEW @extschema@.gateway_probe_status IS
     'one row a gateway that is probed: what its probes have found (up, down, none), how the last one went and why '
     'it failed, how often the gateway fell lately, whether a certificate is verified, and when it expires';
 
-CREATE FUNCTION gateway_pool_resources(pool_id uuid) RETURNS jsonb
-    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_resources';
-COMMENT ON FUNCTION gateway_pool_resources(uuid) IS
-    'what is reached through a pool: an object with a key for each consumer and an array of rows in it';
-
-CREATE FUNCTION gateway_pool_stats()
+CREATE FUNCTION @extschema@.gateway_pool_stats()
     RETURNS TABLE (
         "gatewayPoolId" uuid,
         "gatewayId" uuid,
@@ -161,22 +127,20 @@ CREATE FUNCTION gateway_pool_stats()
         refusals bigint,
         since timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_pick_stats';
-COMMENT ON FUNCTION gateway_pool_stats() IS
+COMMENT ON FUNCTION @extschema@.gateway_pool_stats() IS
     'the rows of view gateway_pool_stats';
 
--- Also the marker: its entry in the relation cache is invalidated when what
--- picks depend on changes.
-CREATE VIEW gateway_pool_stats AS SELECT * FROM gateway_pool_stats();
-COMMENT ON VIEW gateway_pool_stats IS
+CREATE VIEW @extschema@.gateway_pool_stats AS SELECT * FROM @extschema@.gateway_pool_stats();
+COMMENT ON VIEW @extschema@.gateway_pool_stats IS
     'one row for each pool and gateway that was picked, and one for each pool, whose "gatewayId" is null: '
     'picks, those of them while degraded, and refusals for want of an eligible member';
 
-CREATE FUNCTION reset_gateway_pool_stats() RETURNS void
+CREATE FUNCTION @extschema@.reset_gateway_pool_stats() RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_reset_pick_stats';
-COMMENT ON FUNCTION reset_gateway_pool_stats() IS
+COMMENT ON FUNCTION @extschema@.reset_gateway_pool_stats() IS
     'forgets the counts of gateway_pool_stats; for the owner of gateway_pools';
 
-CREATE FUNCTION gateway_pool_workers()
+CREATE FUNCTION @extschema@.gateway_pool_workers()
     RETURNS TABLE (
         pid int,
         "databaseId" oid,
@@ -194,15 +158,16 @@ CREATE FUNCTION gateway_pool_workers()
         judges boolean,
         problem text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_workers';
-COMMENT ON FUNCTION gateway_pool_workers() IS
+COMMENT ON FUNCTION @extschema@.gateway_pool_workers() IS
     'the rows of view gateway_pool_workers';
 
-CREATE VIEW gateway_pool_workers AS SELECT * FROM gateway_pool_workers();
-COMMENT ON VIEW gateway_pool_workers IS
+CREATE VIEW @extschema@.gateway_pool_workers AS SELECT * FROM @extschema@.gateway_pool_workers();
+COMMENT ON VIEW @extschema@.gateway_pool_workers IS
     'one row a database''s background worker, and one for the launcher, whose database is null: what it does, '
     'how its last round went, and what is wrong; all of them for members of pg_monitor, '
     'else the own database''s, and none for isolated roles';
 
 -- What the views show is decided by the privileges of the tables.
-GRANT SELECT ON gateway_status, gateway_probe_status, gateway_pool_members, gateway_pool_status, gateway_options, gateway_pool_stats,
-    gateway_pool_workers TO PUBLIC;
+GRANT SELECT ON @extschema@.gateway_status, @extschema@.gateway_probe_status, @extschema@.gateway_pool_members,
+    @extschema@.gateway_pool_status, @extschema@.gateway_options, @extschema@.gateway_pool_stats, @extschema@.gateway_pool_workers
+    TO PUBLIC;

@@ -1,19 +1,62 @@
 
 -- Consumers: the tables whose rows are reached through a pool.
 
-CREATE FUNCTION gateway_pool_consumers()
+CREATE FUNCTION gateway_pool_internal.consumers()
     RETURNS TABLE (consumer regclass, pool_column name, gateway_column name, org_query text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_consumers';
-COMMENT ON FUNCTION gateway_pool_consumers() IS
+COMMENT ON FUNCTION gateway_pool_internal.consumers() IS
+    'returns the consumers that are registered, as their markers say';
+
+CREATE FUNCTION @extschema@.gateway_pool_consumers()
+    RETURNS TABLE (consumer regclass, pool_column name, gateway_column name, org_query text)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.consumer, c.pool_column, c.gateway_column, c.org_query FROM gateway_pool_internal.consumers() c
+$$;
+COMMENT ON FUNCTION @extschema@.gateway_pool_consumers() IS
     'the consumers that are registered, and how: what register_pool_consumer() was told, org_query with all names qualified';
 
-CREATE FUNCTION qualify_pool_consumer_query(consumer regclass, org_query text) RETURNS text
+CREATE FUNCTION gateway_pool_internal.qualify_consumer_query(consumer regclass, org_query text) RETURNS text
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_qualify_query';
-COMMENT ON FUNCTION qualify_pool_consumer_query(regclass, text) IS
-    'used by register_pool_consumer(): a query of the organization of row $1, checked, and with all names qualified';
+COMMENT ON FUNCTION gateway_pool_internal.qualify_consumer_query(regclass, text) IS
+    'checks a query of the organization of row $1, for the owner of the consumer and as that owner; returns it with all names qualified';
 
-CREATE FUNCTION gateway_pool_consumer_parts(
+CREATE FUNCTION gateway_pool_internal.run_part(relation text, as_caller text, as_owner text) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET standard_conforming_strings = on
+AS $$
+BEGIN
+    IF as_caller IS NOT NULL THEN
+        EXECUTE as_caller;
+    END IF;
+    IF as_owner IS NOT NULL THEN
+        PERFORM gateway_pool_internal.run_as_owner(relation::regclass, as_owner);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.run_part(text, text, text) IS
+    'runs the commands that make a missing part: first those of the caller, then those of the owner of the table';
+
+CREATE FUNCTION gateway_pool_internal.identities_of(consumer regclass) RETURNS TABLE (relation regclass)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT k.confrelid::regclass
+      FROM pg_constraint k
+      JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
+     WHERE k.conrelid = consumer AND k.contype = 'f' AND a.attname = 'identityId' AND a.atttypid = 'uuid'::regtype
+       AND (SELECT count(*) FROM pg_attribute i
+             WHERE i.attrelid = k.confrelid AND i.attname IN ('id', 'orgId') AND i.atttypid = 'uuid'::regtype) = 2
+     ORDER BY k.conname LIMIT 1
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.identities_of(regclass) IS
+    'returns the table that "identityId" of a consumer references, if the organization of a row is found there';
+
+CREATE FUNCTION gateway_pool_internal.consumer_parts(
     consumer regclass,
+    pools text,
     pool_column name,
     gateway_column name,
     org_query text)
@@ -22,14 +65,15 @@ CREATE FUNCTION gateway_pool_consumer_parts(
         relation text,
         name text,
         present boolean,
-        command text)
+        as_caller text,
+        as_owner text)
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET standard_conforming_strings = on
     SET quote_all_identifiers = off
 AS $$
     WITH named AS (
-        SELECT c.oid, c.oid::regclass::text AS name, c.relnamespace, n.nspname, a.attnum,
+        SELECT c.oid, c.oid::regclass::text AS name, c.relname, c.relkind, c.relnamespace, n.nspname, a.attnum,
                lower(c.relname || '_' || pool_column) AS stem,
                left(encode(sha256(convert_to(c.relname || ' ' || pool_column, getdatabaseencoding())), 'hex'), 32) AS hash
           FROM pg_class c
@@ -37,15 +81,18 @@ AS $$
           LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = pool_column AND NOT a.attisdropped
          WHERE c.oid = consumer
     ),
-    -- Names of their own where the usual ones are too long, or something else has them.
     consumer AS (
-        SELECT n.oid, n.name, n.nspname, n.attnum,
-               CASE WHEN octet_length(n.stem) > 55 OR EXISTS (
-                         SELECT FROM pg_class o WHERE o.relnamespace = n.relnamespace AND o.relname = n.stem || '_index')
-                    THEN 'gateway_pools_' || n.hash ELSE n.stem END || '_index' AS index_name,
-               CASE WHEN octet_length(n.stem) > 55 OR EXISTS (
-                         SELECT FROM pg_constraint o WHERE o.conrelid = n.oid AND o.conname = n.stem || '_foreign')
-                    THEN 'gateway_pools_' || n.hash ELSE n.stem END || '_foreign' AS key_name,
+        SELECT n.oid, n.name, n.nspname, n.relkind, n.attnum,
+               -- Names that no migration of the host's makes, but for the key that the host's own migration looks for.
+               'gateway_pool_ix_' ||
+               CASE WHEN octet_length(n.stem) > 47 OR EXISTS (
+                         SELECT FROM pg_class o WHERE o.relnamespace = n.relnamespace AND o.relname = 'gateway_pool_ix_' || n.stem)
+                    THEN n.hash ELSE n.stem END AS index_name,
+               CASE WHEN n.relname = 'identity_kubernetes_auths' AND pool_column = 'gatewayPoolId' THEN n.stem || '_foreign'
+                    ELSE 'gateway_pool_fk_' ||
+                         CASE WHEN octet_length(n.stem) > 47 OR EXISTS (
+                                   SELECT FROM pg_constraint o WHERE o.conrelid = n.oid AND o.conname = 'gateway_pool_fk_' || n.stem)
+                              THEN n.hash ELSE n.stem END END AS key_name,
                -- Those of triggers are the usual ones for one column of the table.
                CASE WHEN pool_column = 'gatewayPoolId' THEN ''
                     WHEN octet_length(pool_column::text) > 35 OR pool_column::text ~ '^truncate' THEN '_' || n.hash
@@ -54,71 +101,89 @@ AS $$
     ),
     triggers AS (
         SELECT t.place, (t.name || c.suffix)::name AS name, c.oid AS table_oid, c.name AS table_name,
-               format('CREATE TRIGGER %I %s ON %s FOR EACH %s EXECUTE FUNCTION %s.%I(%s)',
-                      (t.name || c.suffix)::name, t.fires, c.name, t.level, '@extschema@', t.function,
-                      (SELECT string_agg('''' || replace(a.argument, '''', '''''') || '''', ', ' ORDER BY a.place)
-                         FROM unnest(t.arguments) WITH ORDINALITY a (argument, place))) AS definition
+               format('CREATE TRIGGER %I %s ON %s FOR EACH %s EXECUTE FUNCTION gateway_pool_internal.%I(''%s'')',
+                      (t.name || c.suffix)::name, t.fires, c.name, t.level, t.function,
+                      replace(pool_column, '''', '''''')) AS definition
           FROM consumer c CROSS JOIN (VALUES
-        (1, 'GatewayPools_route', 'BEFORE INSERT OR UPDATE', 'ROW', 'pool_consumer_route',
-            ARRAY[pool_column::text, coalesce(gateway_column, ''), coalesce(org_query, '')]),
-        (2, 'GatewayPools_enforce', 'AFTER INSERT OR UPDATE', 'ROW', 'pool_consumer_enforce',
-            ARRAY[pool_column::text, coalesce(gateway_column, ''), coalesce(org_query, '')]),
-        (3, 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pool_consumer_audit', ARRAY[pool_column::text]),
-        (4, 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pool_consumer_audit', ARRAY[pool_column::text])
-        ) t (place, name, fires, level, function, arguments)
+        (1, 'GatewayPools_route', 'BEFORE INSERT OR UPDATE', 'ROW', 'consumer_route'),
+        (2, 'GatewayPools_enforce', 'AFTER INSERT OR UPDATE', 'ROW', 'consumer_enforce'),
+        (3, 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'consumer_audit'),
+        (4, 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'consumer_audit')
+        ) t (place, name, fires, level, function)
+    ),
+    marker AS (
+        SELECT c.oid AS table_oid, c.name AS table_name, ('GatewayPools_marker' || c.suffix)::name AS name,
+               ARRAY['consumer', pool_column::text, coalesce(gateway_column::text, ''), coalesce(org_query, '')] AS arguments
+          FROM consumer c
     )
-    SELECT p.kind, p.relation, p.name, p.present, p.command
+    SELECT p.kind, p.relation, p.name, p.present, p.as_caller, p.as_owner
       FROM (
         SELECT 1 AS place, 'column' AS kind, c.name AS relation, pool_column::text AS name, c.attnum IS NOT NULL AS present,
+               NULL::text AS as_caller,
                format('ALTER TABLE %s ADD COLUMN %I uuid; COMMENT ON COLUMN %s.%I IS %L', c.name, pool_column, c.name,
-                      pool_column, 'the gateway pool through which this is reached, in place of one gateway') AS command
+                      pool_column, 'the gateway pool through which this is reached, in place of one gateway') AS as_owner
           FROM consumer c
          UNION ALL
         SELECT 2, 'index', c.name, c.index_name,
                EXISTS (SELECT FROM pg_index i
                         WHERE i.indrelid = c.oid AND i.indisvalid AND ARRAY[i.indkey[0]] = ARRAY[c.attnum]),
+               -- Needs CREATE on the schema, which the owner may lack; the server itself builds it as the owner.
                format('CREATE INDEX %I ON %s (%I); COMMENT ON INDEX %I.%I IS %L', c.index_name, c.name,
-                      pool_column, c.nspname, c.index_name, 'of gateway pools')
+                      pool_column, c.nspname, c.index_name, 'of gateway pools'),
+               NULL
           FROM consumer c
          UNION ALL
+        -- A superuser adds a key without reading; who reads is the owner.  Partitioned tables know no such keys.
         SELECT 3, 'foreign key', c.name, c.key_name,
                EXISTS (SELECT FROM pg_constraint f
                         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conkey = ARRAY[c.attnum]
-                          AND f.confrelid = to_regclass('@extschema@.gateway_pools')),
-               format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%I) REFERENCES %s.gateway_pools (id)'
-                      ' ON DELETE SET NULL; COMMENT ON CONSTRAINT %I ON %s IS %L', c.name, c.key_name,
-                      pool_column, '@extschema@', c.key_name, c.name, 'of gateway pools')
+                          AND f.confrelid = to_regclass(pools)),
+               CASE c.relkind WHEN 'r' THEN k.add || ' NOT VALID' END,
+               CASE c.relkind WHEN 'r' THEN format('ALTER TABLE %s VALIDATE CONSTRAINT %I', c.name, c.key_name) ELSE k.add END ||
+               format('; COMMENT ON CONSTRAINT %I ON %s IS %L', c.key_name, c.name, 'of gateway pools')
           FROM consumer c
+         CROSS JOIN LATERAL format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%I) REFERENCES %s (id) ON DELETE SET NULL',
+                                   c.name, c.key_name, pool_column, pools) k (add)
          UNION ALL
-        SELECT 3 + t.place, 'trigger', t.table_name, t.name::text,
-               coalesce(pg_get_triggerdef(named.oid) = t.definition, false),
-               CASE WHEN named.oid IS NOT NULL THEN format('DROP TRIGGER %I ON %s; ', t.name, t.table_name) ELSE '' END ||
-               t.definition
+        SELECT 4, 'marker', m.table_name, m.name::text,
+               EXISTS (SELECT FROM gateway_pool_internal.markers() o
+                        WHERE o.relation = m.table_oid AND o.name = m.name
+                          AND o.arguments = (SELECT string_agg(convert_to(a.argument, getdatabaseencoding()) || '\x00'::bytea, '' ORDER BY a.place)
+                                               FROM unnest(m.arguments) WITH ORDINALITY a (argument, place))),
+               format('SELECT gateway_pool_internal.mark_table(%L::oid::regclass, %L::name, %L::text[])', m.table_oid, m.name, m.arguments),
+               NULL
+          FROM marker m
+         UNION ALL
+        SELECT 4 + t.place, 'trigger', t.table_name, t.name::text, coalesce(pg_get_triggerdef(named.oid) = t.definition, false),
+               NULL, 'CREATE OR REPLACE' || substr(t.definition, 7)
           FROM triggers t
           LEFT JOIN pg_trigger named ON named.tgrelid = t.table_oid AND named.tgname = t.name AND NOT named.tgisinternal
       ) p
      ORDER BY p.place
 $$;
-COMMENT ON FUNCTION gateway_pool_consumer_parts(regclass, name, name, text) IS
-    'used by register_pool_consumer(), install_gateway_pools() and check_gateway_pools(): column, key, index and triggers '
-    'of a consumer, whether each is there, and the command that makes it';
+COMMENT ON FUNCTION gateway_pool_internal.consumer_parts(regclass, text, name, name, text) IS
+    'returns column, key, index, marker and triggers of a consumer, true for each that is there, and the commands that make it: '
+    'those that the caller runs, then those that run as the owner of the table';
 
-CREATE FUNCTION attach_pool_consumer(
+CREATE FUNCTION gateway_pool_internal.attach_consumer(
     consumer regclass,
     pool_column name,
     gateway_column name,
     org_query text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
     SET standard_conforming_strings = on
 AS $$
 #variable_conflict use_variable
 DECLARE
     old_lock_timeout CONSTANT text := current_setting('lock_timeout');
+    pools regclass;
+    owner oid;
     problem text;
     part record;
 BEGIN
-    PERFORM @extschema@.require_gateway_pools_installed();
+    PERFORM gateway_pool_internal.require_installed();
     IF consumer IS NULL OR pool_column IS NULL THEN
         RAISE invalid_parameter_value USING MESSAGE = 'consumer and pool_column must not be null';
     END IF;
@@ -132,7 +197,7 @@ BEGIN
     END IF;
     PERFORM FROM pg_class c
       WHERE c.oid = consumer AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-        AND consumer <> ALL (@extschema@.gateway_pool_tables());
+        AND consumer NOT IN (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role <> 'consumer');
     IF NOT FOUND THEN
         RAISE wrong_object_type
             USING MESSAGE = format('%s cannot be a consumer of gateway pools', consumer),
@@ -142,18 +207,30 @@ BEGIN
         RAISE insufficient_privilege
             USING MESSAGE = format('must be owner of table %s', consumer);
     END IF;
+    SELECT m.relation, c.relowner INTO pools, owner
+      FROM gateway_pool_internal.markers() m
+      JOIN pg_class c ON c.oid = m.relation
+     WHERE m.role = 'gateway_pools';
+    IF NOT pg_has_role(owner, 'USAGE') THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = format('must be owner of table %s', pools),
+                  DETAIL = 'A consumer writes to the audit log and is listed among the resources of pools.',
+                  HINT = 'Have a superuser, or a role that owns both tables, register the consumer.';
+    END IF;
 
-    IF EXISTS (SELECT FROM @extschema@.gateway_pool_consumer_parts(consumer, pool_column, gateway_column, org_query) p
+    IF EXISTS (SELECT FROM gateway_pool_internal.consumer_parts(consumer, pools::text, pool_column, gateway_column, org_query) p
                 WHERE NOT p.present) THEN
         IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
             PERFORM set_config('lock_timeout', '5s', true);
         END IF;
-        PERFORM @extschema@.lock_gateway_pool_tables(ARRAY[consumer], ARRAY['@extschema@.gateway_pools'::regclass]);
+        PERFORM gateway_pool_internal.lock_tables(ARRAY[consumer], ARRAY[pools]);
 
-        -- A superuser must not evaluate what an owner defined: these are of exactly the server's own type.
+        -- A key must not depend on what an owner defined: these are of exactly the server's own type.
         SELECT string_agg(format('%s.%I', consumer, w.attribute), ', ' ORDER BY w.attribute) INTO problem
           FROM (VALUES (pool_column, false), (gateway_column, true),
-                       (CASE WHEN org_query IS NULL THEN 'orgId' END::name, true)) w (attribute, required)
+                       (CASE WHEN org_query IS NULL AND NOT EXISTS (
+                                  SELECT FROM gateway_pool_internal.identities_of(consumer) i WHERE i.relation IS NOT NULL)
+                             THEN 'orgId' END::name, true)) w (attribute, required)
           LEFT JOIN pg_attribute a ON a.attrelid = consumer AND a.attname = w.attribute AND NOT a.attisdropped
          WHERE w.attribute IS NOT NULL
            AND CASE WHEN a.attnum IS NULL THEN w.required ELSE a.atttypid <> 'uuid'::regtype END;
@@ -174,45 +251,49 @@ BEGIN
         END IF;
 
         FOR part IN
-            SELECT * FROM @extschema@.gateway_pool_consumer_parts(consumer, pool_column, gateway_column, org_query) p
+            SELECT * FROM gateway_pool_internal.consumer_parts(consumer, pools::text, pool_column, gateway_column, org_query) p
              WHERE NOT p.present
         LOOP
-            EXECUTE part.command;
+            PERFORM gateway_pool_internal.run_part(part.relation, part.as_caller, part.as_owner);
         END LOOP;
     END IF;
     PERFORM set_config('lock_timeout', old_lock_timeout, true);
 END
 $$;
-COMMENT ON FUNCTION attach_pool_consumer(regclass, name, name, text) IS
-    'used by register_pool_consumer(): the same for a query that qualify_pool_consumer_query() has returned';
+COMMENT ON FUNCTION gateway_pool_internal.attach_consumer(regclass, name, name, text) IS
+    'registers a consumer with a query that qualify_consumer_query() has returned';
 
 -- Without a search path of its own: org_query is read with the caller's.
-CREATE FUNCTION register_pool_consumer(
+CREATE FUNCTION @extschema@.register_pool_consumer(
     consumer regclass,
     pool_column name DEFAULT 'gatewayPoolId',
     gateway_column name DEFAULT NULL,
     org_query text DEFAULT NULL) RETURNS void
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
 AS $$
-    SELECT @extschema@.attach_pool_consumer(consumer, pool_column, gateway_column,
-                                            @extschema@.qualify_pool_consumer_query(consumer, org_query))
+    SELECT gateway_pool_internal.attach_consumer(consumer, pool_column, gateway_column,
+                                                 gateway_pool_internal.qualify_consumer_query(consumer, org_query))
 $$;
-COMMENT ON FUNCTION register_pool_consumer(regclass, name, name, text) IS
+COMMENT ON FUNCTION @extschema@.register_pool_consumer(regclass, name, name, text) IS
     'puts the rows of a table under the rules of gateway pools, making what is missing: the pool column, its foreign key '
     'and index, the triggers; gateway_column is that of the direct gateway, org_query a SELECT of the organization of '
-    'row $1, else it is the row''s own "orgId"; idempotent';
+    'row $1, else it is the row''s own "orgId", or that of the row that "identityId" references; for a role that owns the table '
+    'and gateway_pools; idempotent';
 
-CREATE FUNCTION unregister_pool_consumer(
+CREATE FUNCTION @extschema@.unregister_pool_consumer(
     consumer regclass,
     pool_column name DEFAULT 'gatewayPoolId',
     keep_data boolean DEFAULT true) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
+    SET standard_conforming_strings = on
 AS $$
 #variable_conflict use_variable
 DECLARE
     old_lock_timeout CONSTANT text := current_setting('lock_timeout');
     argument CONSTANT bytea := convert_to(pool_column, getdatabaseencoding()) || '\x00'::bytea;
+    marker CONSTANT bytea := 'consumer\000'::bytea || argument;
     commands text[];
     command text;
 BEGIN
@@ -222,10 +303,12 @@ BEGIN
     SELECT array_agg(format('DROP TRIGGER %I ON %s', t.tgname, consumer) ORDER BY t.tgname) INTO commands
       FROM pg_trigger t
      WHERE t.tgrelid = consumer AND t.tgparentid = 0
-       AND t.tgfoid IN ('@extschema@.pool_consumer_route()'::regprocedure,
-                        '@extschema@.pool_consumer_enforce()'::regprocedure,
-                        '@extschema@.pool_consumer_audit()'::regprocedure)
-       AND substring(t.tgargs FROM 1 FOR length(argument)) = argument;
+       AND (t.tgfoid IN ('gateway_pool_internal.consumer_route()'::regprocedure,
+                         'gateway_pool_internal.consumer_enforce()'::regprocedure,
+                         'gateway_pool_internal.consumer_audit()'::regprocedure)
+            AND t.tgargs = argument
+            OR t.tgfoid = 'gateway_pool_internal.table_marker()'::regprocedure
+            AND substring(t.tgargs FROM 1 FOR length(marker)) = marker);
     IF commands IS NULL THEN
         RAISE undefined_object
             USING MESSAGE = format('column %I of table %s is not registered as a consumer of gateway pools',
@@ -253,7 +336,8 @@ BEGIN
     IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
         PERFORM set_config('lock_timeout', '5s', true);
     END IF;
-    PERFORM @extschema@.lock_gateway_pool_tables(ARRAY[consumer], ARRAY['@extschema@.gateway_pools'::regclass]);
+    PERFORM gateway_pool_internal.lock_tables(
+        ARRAY[consumer], ARRAY(SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateway_pools'));
     FOREACH command IN ARRAY commands
     LOOP
         EXECUTE command;
@@ -261,6 +345,6 @@ BEGIN
     PERFORM set_config('lock_timeout', old_lock_timeout, true);
 END
 $$;
-COMMENT ON FUNCTION unregister_pool_consumer(regclass, name, boolean) IS
+COMMENT ON FUNCTION @extschema@.unregister_pool_consumer(regclass, name, boolean) IS
     'takes the rows of a table out of the rules of gateway pools: its triggers go, and the foreign key and index that '
     'register_pool_consumer() made; with keep_data false the column too, whoever made it';

@@ -2,17 +2,17 @@
 -- The tables, their keys and their triggers: ordinary objects, not members of
 -- the extension, so that pg_dump carries them and DROP EXTENSION takes no data.
 
-CREATE FUNCTION is_extension_script() RETURNS boolean
+CREATE FUNCTION gateway_pool_internal.is_extension_script() RETURNS boolean
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_is_extension_script';
-COMMENT ON FUNCTION is_extension_script() IS
-    'used by install_gateway_pools(): whether a script of CREATE or ALTER EXTENSION is running';
+COMMENT ON FUNCTION gateway_pool_internal.is_extension_script() IS
+    'returns true while a script of CREATE or ALTER EXTENSION runs';
 
-CREATE FUNCTION want_gateway_pool_worker() RETURNS void
+CREATE FUNCTION gateway_pool_internal.want_worker() RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_want_worker';
-COMMENT ON FUNCTION want_gateway_pool_worker() IS
-    'used by install_gateway_pools(): this database gets its background worker when the transaction commits';
+COMMENT ON FUNCTION gateway_pool_internal.want_worker() IS
+    'has this database get its background worker when the transaction commits';
 
-CREATE FUNCTION gateway_pool_host_tables(
+CREATE FUNCTION gateway_pool_internal.host_tables(
     OUT organizations regclass,
     OUT gateways regclass,
     OUT kubernetes_auths regclass)
@@ -20,29 +20,45 @@ CREATE FUNCTION gateway_pool_host_tables(
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH key (relation, attribute, referenced, name) AS (
-        SELECT k.conrelid::regclass, a.attname, k.confrelid::regclass, k.conname
+        SELECT k.conrelid, a.attname, k.confrelid, k.conname
           FROM pg_constraint k
           JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
-         WHERE k.contype = 'f' AND k.connamespace = '@extschema@'::regnamespace)
-    SELECT coalesce((SELECT k.referenced FROM key k
-                      WHERE k.relation = to_regclass('@extschema@.gateway_pools') AND k.attribute = 'orgId'
-                      ORDER BY k.name LIMIT 1),
-                    to_regclass('@extschema@.organizations')),
-           coalesce((SELECT k.referenced FROM key k
-                      WHERE k.relation = to_regclass('@extschema@.gateway_pool_memberships') AND k.attribute = 'gatewayId'
-                      ORDER BY k.name LIMIT 1),
-                    to_regclass('@extschema@.gateways_v2')),
-           coalesce(to_regclass('@extschema@.identity_kubernetes_auths'),
-                    (SELECT k.relation FROM key k JOIN key i ON i.relation = k.relation
-                      WHERE k.referenced = to_regclass('@extschema@.gateway_pools')
-                        AND k.attribute = 'gatewayPoolId' AND i.attribute = 'identityId'
-                      ORDER BY k.relation LIMIT 1))
+         WHERE k.contype = 'f'),
+    -- By the marker; by a key of a table of an earlier installation; by name.
+    gateways AS (
+        SELECT coalesce(
+            (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateways' ORDER BY m.relation LIMIT 1),
+            (SELECT k.referenced FROM key k JOIN pg_class c ON c.oid = k.relation
+              WHERE c.relnamespace = gateway_pool_internal.extension_schema()
+                AND c.relname IN ('gateway_pool_memberships', 'gateway_states') AND k.attribute = 'gatewayId'
+              ORDER BY c.relname, k.name LIMIT 1),
+            (SELECT c.oid FROM pg_class c
+              WHERE c.relnamespace IN (gateway_pool_internal.extension_schema(), to_regnamespace('public')) AND c.relname = 'gateways_v2'
+              ORDER BY c.relnamespace = gateway_pool_internal.extension_schema() DESC LIMIT 1)) AS oid),
+    host AS (
+        SELECT c.oid, c.relnamespace, c.relowner FROM gateways g JOIN pg_class c ON c.oid = g.oid)
+    SELECT coalesce(
+               (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'organizations' ORDER BY m.relation LIMIT 1),
+               (SELECT k.referenced FROM key k, host h WHERE k.relation = h.oid AND k.attribute = 'orgId' ORDER BY k.name LIMIT 1),
+               (SELECT c.oid FROM pg_class c, host h
+                 WHERE c.relnamespace = h.relnamespace AND c.relname = 'organizations' AND c.relowner = h.relowner))::regclass,
+           (SELECT g.oid FROM gateways g)::regclass,
+           coalesce(
+               (SELECT c.oid FROM pg_class c, host h
+                 WHERE c.relnamespace = h.relnamespace AND c.relname = 'identity_kubernetes_auths' AND c.relowner = h.relowner),
+               (SELECT k.relation FROM key k JOIN key i ON i.relation = k.relation
+                 WHERE k.referenced IN (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateway_pools'
+                                         UNION ALL
+                                        SELECT c.oid FROM pg_class c, host h
+                                         WHERE c.relnamespace = h.relnamespace AND c.relname = 'gateway_pools')
+                   AND k.attribute = 'gatewayPoolId' AND i.attribute = 'identityId'
+                 ORDER BY k.relation LIMIT 1))::regclass
 $$;
-COMMENT ON FUNCTION gateway_pool_host_tables() IS
-    'used by install_gateway_pools() and check_gateway_pools(): the host''s tables, as the foreign keys of ours '
-    'name them, else by their usual names';
+COMMENT ON FUNCTION gateway_pool_internal.host_tables() IS
+    'returns the host''s tables: those with markers, else those that keys of an earlier installation reference, else those with the '
+    'usual names in the extension''s schema or in public';
 
-CREATE FUNCTION gateway_pool_columns()
+CREATE FUNCTION gateway_pool_internal.table_columns()
     RETURNS TABLE (place bigint, relation text, attribute text, type text, properties text, comment text)
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -66,10 +82,10 @@ AS $$
     ('gateway_pool_memberships', 'gatewayId', 'uuid', 'NOT NULL', NULL),
     ('gateway_pool_memberships', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
     ('gateway_pool_memberships', 'updatedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
-    ('gateway_pool_memberships', 'weight', 'int',
-        'NOT NULL DEFAULT 1 CONSTRAINT gateway_pool_memberships_weight_check CHECK (weight BETWEEN 0 AND 1000)',
-        'share of the picks beside the weights of the other candidates; 0 is picked only when nobody weighs more'),
-    ('gateway_pool_memberships', 'priority', 'smallint', 'NOT NULL DEFAULT 0',
+    ('gateway_pool_memberships', 'pickWeight', 'int',
+        'NOT NULL DEFAULT 1 CONSTRAINT "gateway_pool_memberships_pickWeight_check" CHECK ("pickWeight" BETWEEN 0 AND 1000)',
+        'share of the picks beside the weights of the other candidates; 0 is picked only when no candidate weighs more'),
+    ('gateway_pool_memberships', 'pickPriority', 'smallint', 'NOT NULL DEFAULT 0',
         'picks are made from the candidates with the lowest number'),
 
     ('gateway_pool_entitlements', NULL, NULL, NULL,
@@ -92,19 +108,20 @@ AS $$
     ('gateway_pool_tenants', 'orgId', 'uuid', 'NOT NULL', NULL),
 
     ('gateway_states', NULL, NULL, NULL, 'what an administrator wants of a gateway; without a row, it is active'),
-    ('gateway_states', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_states_pkey PRIMARY KEY', NULL),
+    ('gateway_states', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_pool_states_pkey PRIMARY KEY', NULL),
     ('gateway_states', 'state', 'text',
-        'NOT NULL CONSTRAINT gateway_states_state_check CHECK (state IN (''active'', ''draining'', ''maintenance''))',
+        'NOT NULL CONSTRAINT gateway_pool_states_state_check CHECK (state IN (''active'', ''draining'', ''maintenance''))',
         'active, draining or maintenance; only an active gateway is picked'),
-    ('gateway_states', 'reason', 'text', '', 'for other administrators to read'),
+    ('gateway_states', 'reason', 'text', 'CONSTRAINT gateway_pool_states_reason_check CHECK (length(reason) <= 1000)',
+        'for other administrators to read'),
     ('gateway_states', 'changedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
     ('gateway_health', NULL, NULL, NULL, 'the health of gateways as it was last recorded; what it is now says gateway_status'),
-    ('gateway_health', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_health_pkey PRIMARY KEY', NULL),
+    ('gateway_health', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_pool_health_pkey PRIMARY KEY', NULL),
     ('gateway_health', 'status', 'text',
-        'NOT NULL CONSTRAINT gateway_health_status_check CHECK (status IN (''healthy'', ''degraded'', ''unhealthy'', ''unknown''))',
+        'NOT NULL CONSTRAINT gateway_pool_health_status_check CHECK (status IN (''healthy'', ''degraded'', ''unhealthy'', ''unknown''))',
         'healthy, degraded, unhealthy or unknown'),
-    ('gateway_health', 'reason', 'text', '', NULL),
+    ('gateway_health', 'reason', 'text', 'CONSTRAINT gateway_pool_health_reason_check CHECK (length(reason) <= 1000)', NULL),
     ('gateway_health', 'lastHeartbeatAt', 'timestamptz', '', NULL),
     ('gateway_health', 'heartbeatExpiresAt', 'timestamptz', '', NULL),
     ('gateway_health', 'lastProbeAt', 'timestamptz', '', NULL),
@@ -116,7 +133,7 @@ AS $$
     ('gateway_health_events', NULL, NULL, NULL,
         'when the status of a gateway changed and why; rows older than gateway_pool.event_retention go'),
     ('gateway_health_events', 'id', 'bigint',
-        'GENERATED ALWAYS AS IDENTITY CONSTRAINT gateway_health_events_pkey PRIMARY KEY', NULL),
+        'GENERATED ALWAYS AS IDENTITY CONSTRAINT gateway_pool_health_events_pkey PRIMARY KEY', NULL),
     ('gateway_health_events', 'gatewayId', 'uuid', 'NOT NULL', 'no foreign key: events outlive the gateway'),
     ('gateway_health_events', 'orgId', 'uuid', 'NOT NULL', NULL),
     ('gateway_health_events', 'gatewayName', 'text', '', 'as it was then'),
@@ -129,7 +146,7 @@ AS $$
         'who changed what of pools, members, states, consumers and privileges; append-only, kept for gateway_pool.audit_retention'),
     ('gateway_pool_audit_logs', 'id', 'bigint',
         'GENERATED ALWAYS AS IDENTITY CONSTRAINT gateway_pool_audit_logs_pkey PRIMARY KEY', NULL),
-    ('gateway_pool_audit_logs', 'orgId', 'uuid', '', 'no foreign key: the record outlives the organization; NULL is nobody''s'),
+    ('gateway_pool_audit_logs', 'orgId', 'uuid', '', 'no foreign key: the record outlives the organization; NULL where it is of none'),
     ('gateway_pool_audit_logs', 'eventType', 'text', 'NOT NULL', 'what was done, such as gateway-pool-create'),
     ('gateway_pool_audit_logs', 'actor', 'text', '', 'the setting gateway_pool.actor, as the session said: not verified'),
     ('gateway_pool_audit_logs', 'sessionUser', 'text', '', 'the role that had logged in'),
@@ -138,34 +155,34 @@ AS $$
     ('gateway_pool_audit_logs', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
     ('gateway_probes', NULL, NULL, NULL, 'how to connect to a gateway to see whether it is up; NULL is the setting''s'),
-    ('gateway_probes', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_probes_pkey PRIMARY KEY', NULL),
+    ('gateway_probes', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_pool_probes_pkey PRIMARY KEY', NULL),
     ('gateway_probes', 'protocol', 'text',
-        'NOT NULL CONSTRAINT gateway_probes_protocol_check CHECK (protocol IN (''tcp'', ''tls'', ''http'', ''https''))',
+        'NOT NULL CONSTRAINT gateway_pool_probes_protocol_check CHECK (protocol IN (''tcp'', ''tls'', ''http'', ''https''))',
         'tcp, tls, http or https'),
     ('gateway_probes', 'address', 'text', 'NOT NULL', 'host:port, 192.0.2.1:port or [2001:db8::1]:port'),
     ('gateway_probes', 'path', 'text',
-        'CONSTRAINT gateway_probes_path_check CHECK (path ~ ''^/[!-~]*$'' AND length(path) <= 1024)',
+        'CONSTRAINT gateway_pool_probes_path_check CHECK (path ~ ''^/[!-~]*$'' AND length(path) <= 1024)',
         'what http and https ask for'),
     ('gateway_probes', 'expectedStatus', 'text',
-        'CONSTRAINT "gateway_probes_expectedStatus_check" CHECK ("expectedStatus" ~ ''^[1-5][0-9]{2}(-[1-5][0-9]{2})?$'' '
+        'CONSTRAINT "gateway_pool_probes_expectedStatus_check" CHECK ("expectedStatus" ~ ''^[1-5][0-9]{2}(-[1-5][0-9]{2})?$'' '
         'AND left("expectedStatus", 3) <= right("expectedStatus", 3))',
         'the status that http and https expect, such as 200, or a range, such as 200-399'),
     ('gateway_probes', 'serverName', 'text',
-        'CONSTRAINT "gateway_probes_serverName_check" CHECK ("serverName" ~ ''^[A-Za-z0-9_.:-]{1,253}$'')',
+        'CONSTRAINT "gateway_pool_probes_serverName_check" CHECK ("serverName" ~ ''^[A-Za-z0-9_.:-]{1,253}$'')',
         'the name that tls and https ask for and verify; NULL is the host''s'),
     ('gateway_probes', 'verifyTls', 'boolean', 'NOT NULL DEFAULT true',
         'whether tls and https verify the certificate''s chain and name'),
     ('gateway_probes', 'caCertificate', 'text', '', 'PEM of the authority to trust; NULL is the system''s'),
     ('gateway_probes', 'intervalMs', 'int',
-        'CONSTRAINT "gateway_probes_intervalMs_check" CHECK ("intervalMs" BETWEEN 100 AND 86400000)',
+        'CONSTRAINT "gateway_pool_probes_intervalMs_check" CHECK ("intervalMs" BETWEEN 100 AND 86400000)',
         'milliseconds from one probe''s start to the next''s'),
     ('gateway_probes', 'timeoutMs', 'int',
-        'CONSTRAINT "gateway_probes_timeoutMs_check" CHECK ("timeoutMs" BETWEEN 10 AND 86400000) '
-        'CONSTRAINT gateway_probes_timeout_within_interval_check CHECK ("timeoutMs" <= "intervalMs")',
+        'CONSTRAINT "gateway_pool_probes_timeoutMs_check" CHECK ("timeoutMs" BETWEEN 10 AND 86400000) '
+        'CONSTRAINT gateway_pool_probes_timeout_within_interval_check CHECK ("timeoutMs" <= "intervalMs")',
         'milliseconds that a whole probe may take, at most the interval'),
-    ('gateway_probes', 'rise', 'int', 'CONSTRAINT gateway_probes_rise_check CHECK (rise BETWEEN 1 AND 100)',
+    ('gateway_probes', 'rise', 'int', 'CONSTRAINT gateway_pool_probes_rise_check CHECK (rise BETWEEN 1 AND 100)',
         'successes in a row that lead up'),
-    ('gateway_probes', 'fall', 'int', 'CONSTRAINT gateway_probes_fall_check CHECK (fall BETWEEN 1 AND 100)',
+    ('gateway_probes', 'fall', 'int', 'CONSTRAINT gateway_pool_probes_fall_check CHECK (fall BETWEEN 1 AND 100)',
         'failures in a row that lead down'),
     ('gateway_probes', 'required', 'boolean', 'NOT NULL DEFAULT true',
         'whether a probe that is down overrules a fresh heartbeat'),
@@ -173,165 +190,198 @@ AS $$
     ('gateway_probes', 'updatedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL)
       ) c
 $$;
-COMMENT ON FUNCTION gateway_pool_columns() IS
-    'used by install_gateway_pools(): the columns of our tables in order, each table led by a row without attribute';
+COMMENT ON FUNCTION gateway_pool_internal.table_columns() IS
+    'returns the columns of the tables in order, each table led by a row without attribute';
 
-CREATE FUNCTION gateway_pool_parts(organizations regclass, gateways regclass, kubernetes_auths regclass)
-    RETURNS TABLE (
-        kind text,
-        relation text,
-        name text,
-        present boolean,
-        command text)
+CREATE FUNCTION gateway_pool_internal.tables(gateways regclass)
+    RETURNS TABLE (role text, schema regnamespace, relation regclass, name text, problem text)
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET quote_all_identifiers = off
 AS $$
     WITH host AS (
-        SELECT '@extschema@'::text AS schema,
-               '@extschema@'::regnamespace AS namespace,
-               to_regprocedure('@extschema@.on_update_timestamp()') AS touch,
-               (SELECT c.relname::text FROM pg_class c WHERE c.oid = gateways) AS gateways_name,
-               (SELECT k.confrelid::regclass
-                  FROM pg_constraint k
-                  JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
-                 WHERE k.conrelid = kubernetes_auths AND k.contype = 'f' AND a.attname = 'identityId'
-                 ORDER BY k.conname LIMIT 1) AS identities
+        SELECT c.relnamespace, c.relowner FROM pg_class c WHERE c.oid = gateways
     ),
-    -- Of each table, whether it is there, and of each column.
+    -- What the host's own migration makes lies with the host, the rest with the extension.
+    wanted AS (
+        SELECT DISTINCT t.relation AS role,
+               CASE WHEN t.relation IN ('gateway_pools', 'gateway_pool_memberships') THEN h.relnamespace::regnamespace
+                    ELSE gateway_pool_internal.extension_schema() END AS schema
+          FROM gateway_pool_internal.table_columns() t LEFT JOIN host h ON true
+    )
+    SELECT w.role, w.schema, c.oid::regclass, coalesce(c.oid::regclass::text, format('%s.%I', w.schema, w.role)),
+           CASE WHEN c.relkind <> 'r' THEN format('%s is not a plain table', c.oid::regclass)
+                WHEN c.relowner <> h.relowner THEN format('%s is owned by %s', c.oid::regclass, c.relowner::regrole) END
+      FROM wanted w
+      LEFT JOIN host h ON true
+      LEFT JOIN LATERAL (
+          SELECT o.* FROM pg_class o
+           WHERE o.oid IN (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = w.role)
+              OR o.relnamespace IN (h.relnamespace, gateway_pool_internal.extension_schema()) AND o.relname = w.role
+             AND NOT EXISTS (SELECT FROM gateway_pool_internal.markers() m WHERE m.role = w.role)
+           ORDER BY o.relnamespace = w.schema DESC, o.oid LIMIT 1) c ON true
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.tables(regclass) IS
+    'returns the tables of gateway pools beside a gateways table: those with markers, else those of the usual names in the host''s and '
+    'the extension''s schema; the schema in which each is made; why one cannot be used, else null';
+
+CREATE FUNCTION gateway_pool_internal.parts(organizations regclass, gateways regclass, kubernetes_auths regclass)
+    RETURNS TABLE (
+        kind text,
+        relation text,
+        name text,
+        present boolean,
+        as_caller text,
+        as_owner text)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+    SET standard_conforming_strings = on
+    SET quote_all_identifiers = off
+AS $$
+    WITH host AS (
+        SELECT c.relowner::regrole::text AS owner,
+               -- The host's own function for "updatedAt", if none but the owner, or a superuser, says what it does.
+               (SELECT format('%s.on_update_timestamp()', c.relnamespace::regnamespace)
+                  FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner
+                 WHERE p.pronamespace = c.relnamespace AND p.proname = 'on_update_timestamp' AND p.pronargs = 0
+                   AND p.prorettype = 'trigger'::regtype AND (p.proowner = c.relowner OR r.rolsuper)) AS touch
+          FROM pg_class c WHERE c.oid = gateways
+    ),
+    tables AS (
+        SELECT t.role, t.name, t.relation FROM gateway_pool_internal.tables(gateways) t
+         UNION ALL
+        SELECT 'organizations', organizations::text, organizations
+         UNION ALL
+        SELECT 'gateways', gateways::text, gateways
+    ),
     columns AS (
-        SELECT c.*, format('%s.%I', h.schema, c.relation) AS table_name, t.oid AS table_oid,
-               c.attribute IS NULL OR EXISTS (
-                   SELECT FROM pg_attribute a
-                    WHERE a.attrelid = t.oid AND a.attname = c.attribute AND NOT a.attisdropped) AS present,
+        SELECT c.place, c.relation AS role, t.name AS table_name, t.relation AS table_oid, c.attribute, c.comment,
+               EXISTS (SELECT FROM pg_attribute a
+                        WHERE a.attrelid = t.relation AND a.attname = c.attribute AND NOT a.attisdropped) AS present,
                concat_ws(' ', quote_ident(c.attribute), c.type, nullif(c.properties, '')) AS definition,
-               format('COMMENT ON %s %s.%I%s IS %L', CASE WHEN c.attribute IS NULL THEN 'TABLE' ELSE 'COLUMN' END,
-                      h.schema, c.relation, '.' || quote_ident(c.attribute), c.comment) AS comment_command
-          FROM host h
-         CROSS JOIN @extschema@.gateway_pool_columns() c
-          LEFT JOIN pg_class t ON t.relnamespace = h.namespace AND t.relname = c.relation AND t.relkind = 'r'
+               format('COMMENT ON %s %s%s IS %L', CASE WHEN c.attribute IS NULL THEN 'TABLE' ELSE 'COLUMN' END,
+                      t.name, '.' || quote_ident(c.attribute), c.comment) AS comment_command
+          FROM gateway_pool_internal.table_columns() c
+          JOIN tables t ON t.role = c.relation
     ),
-    -- Their names are those that the host's migrations give.
-    keys (place, kind, relation, attributes, referenced, action) AS (
-        SELECT k.* FROM (VALUES
-        (1, 'unique key', 'gateway_pools', ARRAY['orgId', 'name'], NULL::regclass, NULL),
-        (2, 'unique key', 'gateway_pool_memberships', ARRAY['gatewayPoolId', 'gatewayId'], NULL, NULL),
-        (2, 'primary key', 'gateway_pool_tenants', ARRAY['roleName', 'orgId'], NULL, NULL),
-        (3, 'index', 'gateway_pool_tenants', ARRAY['orgId'], NULL, NULL),
-        (3, 'index', 'gateway_pool_memberships', ARRAY['gatewayId'], NULL, NULL),
-        (4, 'index', 'gateway_health_events', ARRAY['gatewayId'], NULL, NULL),
-        (4, 'index', 'gateway_pool_audit_logs', ARRAY['orgId'], NULL, NULL),
-        (5, 'foreign key', 'gateway_pools', ARRAY['orgId'], organizations, 'CASCADE'),
-        (6, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayPoolId'], NULL, 'CASCADE'),
-        (7, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayId'], gateways, 'CASCADE'),
-        (8, 'foreign key', 'gateway_pool_entitlements', ARRAY['orgId'], organizations, 'CASCADE'),
-        (8, 'foreign key', 'gateway_pool_tenants', ARRAY['orgId'], organizations, 'CASCADE'),
-        (9, 'foreign key', 'gateway_states', ARRAY['gatewayId'], gateways, 'CASCADE'),
-        (10, 'foreign key', 'gateway_probes', ARRAY['gatewayId'], gateways, 'CASCADE'),
-        (11, 'foreign key', 'gateway_health', ARRAY['gatewayId'], gateways, 'CASCADE')
-        ) k (place, kind, relation, attributes, referenced, action)
+    -- What the host's own migration makes has the names that it gives; the names of the rest no migration makes.
+    keys (place, kind, role, attributes, name, referenced, action) AS (
+        VALUES
+        (1, 'unique key', 'gateway_pools', ARRAY['orgId', 'name'], 'gateway_pools_orgid_name_unique', NULL, NULL),
+        (2, 'unique key', 'gateway_pool_memberships', ARRAY['gatewayPoolId', 'gatewayId'],
+            'gateway_pool_memberships_gatewaypoolid_gatewayid_unique', NULL, NULL),
+        (2, 'primary key', 'gateway_pool_tenants', ARRAY['roleName', 'orgId'], 'gateway_pool_tenants_pkey', NULL, NULL),
+        (3, 'index', 'gateway_pool_tenants', ARRAY['orgId'], 'gateway_pool_ix_tenants_orgid', NULL, NULL),
+        (3, 'index', 'gateway_pool_memberships', ARRAY['gatewayId'], 'gateway_pool_ix_memberships_gatewayid', NULL, NULL),
+        (4, 'index', 'gateway_health_events', ARRAY['gatewayId'], 'gateway_pool_ix_health_events_gatewayid', NULL, NULL),
+        (4, 'index', 'gateway_pool_audit_logs', ARRAY['orgId'], 'gateway_pool_ix_audit_logs_orgid', NULL, NULL),
+        (5, 'foreign key', 'gateway_pools', ARRAY['orgId'], 'gateway_pools_orgid_foreign', 'organizations', 'CASCADE'),
+        (6, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayPoolId'],
+            'gateway_pool_memberships_gatewaypoolid_foreign', 'gateway_pools', 'CASCADE'),
+        (7, 'foreign key', 'gateway_pool_memberships', ARRAY['gatewayId'],
+            'gateway_pool_memberships_gatewayid_foreign', 'gateways', 'CASCADE'),
+        (8, 'foreign key', 'gateway_pool_entitlements', ARRAY['orgId'], 'gateway_pool_fk_entitlements_orgid', 'organizations', 'CASCADE'),
+        (8, 'foreign key', 'gateway_pool_tenants', ARRAY['orgId'], 'gateway_pool_fk_tenants_orgid', 'organizations', 'CASCADE'),
+        (9, 'foreign key', 'gateway_states', ARRAY['gatewayId'], 'gateway_pool_fk_states_gatewayid', 'gateways', 'CASCADE'),
+        (10, 'foreign key', 'gateway_probes', ARRAY['gatewayId'], 'gateway_pool_fk_probes_gatewayid', 'gateways', 'CASCADE'),
+        (11, 'foreign key', 'gateway_health', ARRAY['gatewayId'], 'gateway_pool_fk_health_gatewayid', 'gateways', 'CASCADE')
     ),
     named_keys AS (
-        SELECT k.*, format('%s.%I', h.schema, k.relation) AS table_name, t.oid AS table_oid,
-               CASE k.kind WHEN 'primary key' THEN k.relation || '_pkey'
-                           ELSE lower(k.relation || '_' || array_to_string(k.attributes, '_')) ||
-                                CASE k.kind WHEN 'unique key' THEN '_unique' WHEN 'index' THEN '_index' ELSE '_foreign' END
-                           END AS name,
+        SELECT k.place, k.kind, k.name, k.action, t.name AS table_name, t.relation AS table_oid,
                (SELECT string_agg(quote_ident(u.attribute), ', ' ORDER BY u.place)
                   FROM unnest(k.attributes) WITH ORDINALITY u (attribute, place)) AS attribute_list,
                ARRAY(SELECT a.attnum FROM pg_attribute a
-                      WHERE a.attrelid = t.oid AND a.attname = ANY (k.attributes) AND NOT a.attisdropped) AS numbers,
-               coalesce(k.referenced, to_regclass(h.schema || '.gateway_pools')) AS target,
-               coalesce(k.referenced::text, h.schema || '.gateway_pools') AS target_name
-          FROM host h
-         CROSS JOIN keys k
-          LEFT JOIN pg_class t ON t.relnamespace = h.namespace AND t.relname = k.relation AND t.relkind = 'r'
+                      WHERE a.attrelid = t.relation AND a.attname = ANY (k.attributes) AND NOT a.attisdropped) AS numbers,
+               r.relation AS target, r.name AS target_name
+          FROM keys k
+          JOIN tables t ON t.role = k.role
+          LEFT JOIN tables r ON r.role = k.referenced
     ),
-    triggers (place, relation, name, fires, level, function) AS (
-        SELECT t.* FROM host h CROSS JOIN LATERAL (VALUES
-        (1, 'gateway_pools', 'GatewayPools_enforce', 'AFTER INSERT OR UPDATE', 'ROW', 'gateway_pools_enforce()'),
-        (2, 'gateway_pools', 'GatewayPools_refuse_move', 'BEFORE UPDATE', 'ROW', 'gateway_pools_refuse_move()'),
-        (3, 'gateway_pools', 'GatewayPools_refuse_delete', 'BEFORE DELETE', 'ROW', 'gateway_pools_refuse_delete()'),
-        (4, 'gateway_pools', 'GatewayPools_refuse_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'gateway_pools_refuse_delete()'),
-        (5, 'gateway_pool_memberships', 'GatewayPools_enforce', 'AFTER INSERT OR UPDATE', 'ROW',
-            'gateway_pool_memberships_enforce()'),
-        (6, 'gateway_probes', 'GatewayPools_enforce', 'BEFORE INSERT OR UPDATE', 'ROW', 'gateway_probes_enforce()'),
-        (7, h.gateways_name, 'GatewayPools_refuse_move', 'BEFORE UPDATE', 'ROW', 'gateway_pools_refuse_move()'),
-        (10, 'gateway_states', 'gateway_states_changedAt', 'BEFORE UPDATE', 'ROW', 'gateway_pool_set_timestamp(''changedAt'')'),
+    triggers (place, role, name, fires, level, function) AS (
+        VALUES
+        (1, 'gateway_pools', 'GatewayPools_enforce', 'AFTER INSERT OR UPDATE', 'ROW', 'pools_enforce()'),
+        (2, 'gateway_pools', 'GatewayPools_refuse_move', 'BEFORE UPDATE', 'ROW', 'pools_refuse_move()'),
+        (3, 'gateway_pools', 'GatewayPools_refuse_delete', 'BEFORE DELETE', 'ROW', 'pools_refuse_delete()'),
+        (4, 'gateway_pools', 'GatewayPools_refuse_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pools_refuse_delete()'),
+        (5, 'gateway_pool_memberships', 'GatewayPools_enforce', 'AFTER INSERT OR UPDATE', 'ROW', 'memberships_enforce()'),
+        (6, 'gateway_probes', 'GatewayPools_enforce', 'BEFORE INSERT OR UPDATE', 'ROW', 'probes_enforce()'),
+        (7, 'gateways', 'GatewayPools_refuse_move', 'BEFORE UPDATE', 'ROW', 'pools_refuse_move()'),
+        (10, 'gateway_states', 'gateway_states_changedAt', 'BEFORE UPDATE', 'ROW', 'set_timestamp(''changedAt'')'),
         (11, 'gateway_pools', 'gateway_pools_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
         (12, 'gateway_pool_memberships', 'gateway_pool_memberships_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
         (13, 'gateway_pool_entitlements', 'gateway_pool_entitlements_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
         (14, 'gateway_probes', 'gateway_probes_updatedAt', 'BEFORE UPDATE', 'ROW', NULL),
-        (15, 'gateway_pools', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
-        (16, 'gateway_pools', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
-        (17, 'gateway_pool_memberships', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
-        (18, 'gateway_pool_memberships', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
-        (19, 'gateway_states', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
-        (20, 'gateway_states', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
-        (20, 'gateway_pool_tenants', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
-        (20, 'gateway_pool_tenants', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
-        (21, 'gateway_probes', 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_tell()'),
-        (22, 'gateway_probes', 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pools_tell()'),
-        (23, h.gateways_name, 'GatewayPools_tell', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pool_gateways_tell()'),
-        (24, h.gateways_name, 'GatewayPools_tell_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateway_pool_gateways_tell()'),
-        (25, 'gateway_pools', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_audit()'),
-        (26, 'gateway_pools', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'gateway_pools_audit()'),
-        (27, 'gateway_pool_memberships', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_audit()'),
-        (28, 'gateway_pool_memberships', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'gateway_pools_audit()'),
-        (29, 'gateway_states', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateway_pools_audit()'),
-        (30, 'gateway_states', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'gateway_pools_audit()'),
-        (31, 'gateway_pool_audit_logs', 'GatewayPools_refuse', 'BEFORE INSERT OR DELETE OR UPDATE', 'ROW',
-            'gateway_pool_audit_logs_refuse()'),
-        (32, 'gateway_pool_audit_logs', 'GatewayPools_refuse_truncate', 'BEFORE TRUNCATE', 'STATEMENT',
-            'gateway_pool_audit_logs_refuse()')
-        ) t (place, relation, name, fires, level, function)
-         WHERE t.relation IS NOT NULL
+        (15, 'gateway_pools', 'GatewayPools_invalidate', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_invalidate()'),
+        (17, 'gateway_pool_memberships', 'GatewayPools_invalidate', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_invalidate()'),
+        (19, 'gateway_states', 'GatewayPools_invalidate', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_invalidate()'),
+        (20, 'gateway_pool_tenants', 'GatewayPools_invalidate', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_invalidate()'),
+        (21, 'gateway_probes', 'GatewayPools_invalidate', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_invalidate()'),
+        (23, 'gateways', 'GatewayPools_invalidate', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'gateways_invalidate()'),
+        (24, 'gateways', 'GatewayPools_invalidate_truncate', 'AFTER TRUNCATE', 'STATEMENT', 'gateways_invalidate()'),
+        (25, 'gateway_pools', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_audit()'),
+        (26, 'gateway_pools', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pools_audit()'),
+        (27, 'gateway_pool_memberships', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_audit()'),
+        (28, 'gateway_pool_memberships', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pools_audit()'),
+        (29, 'gateway_states', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_audit()'),
+        (30, 'gateway_states', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pools_audit()'),
+        (31, 'gateway_pool_audit_logs', 'GatewayPools_refuse', 'BEFORE INSERT OR DELETE OR UPDATE', 'ROW', 'audit_logs_refuse()'),
+        (32, 'gateway_pool_audit_logs', 'GatewayPools_refuse_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'audit_logs_refuse()')
     ),
     defined_triggers AS (
-        SELECT t.*, format('%s.%I', h.schema, t.relation) AS table_name,
-               format('CREATE TRIGGER %I %s ON %s.%I FOR EACH %s EXECUTE FUNCTION %s.%s', t.name, t.fires, h.schema,
-                      t.relation, t.level, h.schema,
-                      CASE WHEN t.function IS NOT NULL THEN t.function
-                           -- "updatedAt" by the host's function where it has one, never by two.
-                           WHEN h.touch IS NOT NULL THEN 'on_update_timestamp()'
-                           ELSE 'gateway_pool_set_timestamp(''updatedAt'')' END) AS definition,
-               -- Those that tell what changed do so in the role of a replica too.
-               t.name ~ '^GatewayPools_tell' AS always,
-               named.tgname IS NOT NULL AS name_taken,
-               t.function IS NULL AND (named.tgname IS NOT NULL OR EXISTS (
-                   SELECT FROM pg_trigger o WHERE o.tgrelid = c.oid AND o.tgfoid = h.touch)) AS touched,
+        SELECT d.place, d.name, d.table_name, d.definition, d.always,
+               d.function IS NULL AND (named.oid IS NOT NULL OR EXISTS (
+                   SELECT FROM pg_trigger o WHERE o.tgrelid = d.table_oid AND o.tgfoid = to_regprocedure(d.touch))) AS touched,
                pg_get_triggerdef(named.oid) AS present_definition, named.tgenabled AS present_enabled
-          FROM host h
-         CROSS JOIN triggers t
-          LEFT JOIN pg_class c ON c.relnamespace = h.namespace AND c.relname = t.relation AND c.relkind = 'r'
-          LEFT JOIN pg_trigger named ON named.tgrelid = c.oid AND named.tgname = t.name AND NOT named.tgisinternal
+          FROM (SELECT t.*, o.name AS table_name, o.relation AS table_oid, h.touch,
+                       format('CREATE TRIGGER %I %s ON %s FOR EACH %s EXECUTE FUNCTION %s', t.name, t.fires, o.name, t.level,
+                              -- "updatedAt" by the host's function where it has one, never by two.
+                              CASE WHEN t.function IS NULL AND h.touch IS NOT NULL THEN h.touch
+                                   ELSE 'gateway_pool_internal.' || coalesce(t.function, 'set_timestamp(''updatedAt'')') END) AS definition,
+                       -- Changes are published in the role of a replica too.
+                       t.name ~ '^GatewayPools_invalidate' AS always
+                  FROM host h CROSS JOIN triggers t JOIN tables o ON o.role = t.role) d
+          LEFT JOIN pg_trigger named ON named.tgrelid = d.table_oid AND named.tgname = d.name AND NOT named.tgisinternal
     ),
     -- While isolation is on: a policy on each table by what says whose a row is,
-    -- but on the tenants, which nobody but the owner sees.
+    -- but on the tenants, which only the owner sees.
     isolated AS (
-        SELECT format('%s.%I', h.schema, c.relation) AS table_name, t.oid AS table_oid,
-               coalesce(t.relrowsecurity, false) AS row_security, 'GatewayPools_isolation' AS policy,
-               CASE WHEN c.relation <> 'gateway_pool_tenants' THEN
-               h.schema || CASE WHEN 'orgId' = ANY (c.attributes) THEN '.is_gateway_pool_tenant("orgId")'
-                                WHEN 'gatewayPoolId' = ANY (c.attributes) THEN '.is_gateway_pool_tenant_of_pool("gatewayPoolId")'
-                                ELSE '.is_gateway_pool_tenant_of_gateway("gatewayId")' END END AS condition
-          FROM host h
-          JOIN pg_class pools ON pools.oid = to_regclass(h.schema || '.gateway_pools') AND pools.relrowsecurity
-         CROSS JOIN (SELECT o.relation, array_agg(o.attribute) AS attributes
-                       FROM @extschema@.gateway_pool_columns() o GROUP BY o.relation) c
-          LEFT JOIN pg_class t ON t.relnamespace = h.namespace AND t.relname = c.relation AND t.relkind = 'r'
+        SELECT t.name AS table_name, c.oid AS table_oid, coalesce(c.relrowsecurity, false) AS row_security,
+               'GatewayPools_isolation' AS policy,
+               CASE WHEN t.role <> 'gateway_pool_tenants' THEN 'gateway_pool_internal.' ||
+               CASE WHEN 'orgId' = ANY (o.attributes) THEN 'is_tenant("orgId")'
+                    WHEN 'gatewayPoolId' = ANY (o.attributes) THEN 'is_tenant_of_pool("gatewayPoolId")'
+                    ELSE 'is_tenant_of_gateway("gatewayId")' END END AS condition
+          FROM tables p
+          JOIN pg_class pools ON pools.oid = p.relation AND pools.relrowsecurity
+         CROSS JOIN tables t
+          JOIN (SELECT o.relation, array_agg(o.attribute) AS attributes
+                  FROM gateway_pool_internal.table_columns() o GROUP BY o.relation) o ON o.relation = t.role
+          LEFT JOIN pg_class c ON c.oid = t.relation
+         WHERE p.role = 'gateway_pools'
+    ),
+    -- Those that are registered, by what their markers say, and the one that every such host has.
+    consumers AS (
+        SELECT c.consumer, c.pool_column, c.gateway_column, c.org_query FROM gateway_pool_internal.consumers() c
+         UNION ALL
+        SELECT kubernetes_auths, 'gatewayPoolId'::name, 'gatewayV2Id'::name, NULL::text
+         WHERE kubernetes_auths IS NOT NULL
+           AND NOT EXISTS (SELECT FROM gateway_pool_internal.consumers() c
+                            WHERE c.consumer = kubernetes_auths AND c.pool_column = 'gatewayPoolId')
     )
-    SELECT p.kind, p.relation, p.name, p.present, p.command
+    SELECT p.kind, p.relation, p.name, p.present, p.as_caller, p.as_owner
       FROM (
-        SELECT 1 AS stage, min(c.place) AS place, 'table' AS kind, c.table_name AS relation, c.relation AS name,
+        SELECT 1 AS stage, min(c.place) AS place, 'table' AS kind, c.table_name AS relation, c.role AS name,
                c.table_oid IS NOT NULL AS present,
                format('CREATE TABLE %s (%s); ', c.table_name,
                       string_agg(c.definition, ', ' ORDER BY c.place) FILTER (WHERE c.attribute IS NOT NULL)) ||
-               string_agg(c.comment_command, '; ' ORDER BY c.place) FILTER (WHERE c.comment IS NOT NULL) AS command
-          FROM columns c
-         GROUP BY c.table_name, c.relation, c.table_oid
+               string_agg(c.comment_command, '; ' ORDER BY c.place) FILTER (WHERE c.comment IS NOT NULL) ||
+               format('; ALTER TABLE %s OWNER TO %s', c.table_name, h.owner) AS as_caller,
+               NULL AS as_owner
+          FROM columns c CROSS JOIN host h
+         GROUP BY c.table_name, c.role, c.table_oid, h.owner
          UNION ALL
-        SELECT 2, c.place, 'column', c.table_name, c.attribute, c.present,
+        SELECT 2, c.place, 'column', c.table_name, c.attribute, c.present, NULL,
                format('ALTER TABLE %s ADD COLUMN %s', c.table_name, c.definition) ||
                coalesce('; ' || c.comment_command, '')
           FROM columns c
@@ -349,41 +399,49 @@ AS $$
                WHEN 'unique key' THEN EXISTS (
                    SELECT FROM pg_index i
                     WHERE i.indrelid = k.table_oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
-                      AND i.indnkeyatts = cardinality(k.attributes)
                       AND (i.indkey::int2[])[0:i.indnkeyatts - 1] @> k.numbers AND cardinality(k.numbers) = i.indnkeyatts)
                ELSE EXISTS (
                    SELECT FROM pg_index i
                     WHERE i.indrelid = k.table_oid AND i.indisvalid AND ARRAY[i.indkey[0]] = k.numbers) END,
+               -- A superuser adds a key without reading; who reads is the owner.  An index needs CREATE on the schema,
+               -- which the owner may lack; the server itself builds it as the owner.
                CASE k.kind
                WHEN 'foreign key' THEN
-                   format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%s) REFERENCES %s (id) ON DELETE %s',
+                   format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%s) REFERENCES %s (id) ON DELETE %s NOT VALID',
                           k.table_name, k.name, k.attribute_list, k.target_name, k.action)
                WHEN 'primary key' THEN
                    format('ALTER TABLE %s ADD CONSTRAINT %I PRIMARY KEY (%s)', k.table_name, k.name, k.attribute_list)
                WHEN 'unique key' THEN
                    format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE (%s)', k.table_name, k.name, k.attribute_list)
-               ELSE format('CREATE INDEX %I ON %s (%s)', k.name, k.table_name, k.attribute_list) END
+               ELSE format('CREATE INDEX %I ON %s (%s)', k.name, k.table_name, k.attribute_list) END,
+               CASE k.kind WHEN 'foreign key' THEN format('ALTER TABLE %s VALIDATE CONSTRAINT %I', k.table_name, k.name) END
           FROM named_keys k
          UNION ALL
-        SELECT 4, t.place, 'trigger', t.table_name, t.name,
+        SELECT 4, 0, 'marker', t.name, 'GatewayPools_marker',
+               EXISTS (SELECT FROM gateway_pool_internal.markers() m WHERE m.relation = t.relation AND m.role = t.role),
+               format('SELECT gateway_pool_internal.mark_table(%L::regclass, ''GatewayPools_marker''::name, ARRAY[%L]::text[])', t.name, t.role),
+               NULL
+          FROM tables t
+         UNION ALL
+        SELECT 5, t.place, 'trigger', t.table_name, t.name,
                t.touched OR coalesce(t.present_definition = t.definition AND NOT (t.always AND t.present_enabled = 'O'), false),
-               CASE WHEN t.name_taken THEN format('DROP TRIGGER %I ON %s; ', t.name, t.table_name) ELSE '' END || t.definition ||
+               NULL,
+               'CREATE OR REPLACE' || substr(t.definition, 7) ||
                CASE WHEN t.always THEN format('; ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', t.table_name, t.name) ELSE '' END
           FROM defined_triggers t
          UNION ALL
-        SELECT CASE c.kind WHEN 'column' THEN 2 WHEN 'trigger' THEN 4 ELSE 3 END, 1000, c.kind, c.relation, c.name, c.present,
-               c.command
-          FROM host h
-         CROSS JOIN LATERAL @extschema@.gateway_pool_consumer_parts(kubernetes_auths, 'gatewayPoolId', 'gatewayV2Id',
-                   format('SELECT i."orgId" FROM %s i WHERE i.id = ($1)."identityId"', h.identities)) c
-         WHERE kubernetes_auths IS NOT NULL
+        SELECT CASE p.kind WHEN 'column' THEN 2 WHEN 'trigger' THEN 5 WHEN 'marker' THEN 4 ELSE 3 END, 1000, p.kind, p.relation, p.name,
+               p.present, p.as_caller, p.as_owner
+          FROM consumers c
+         CROSS JOIN (SELECT t.name FROM tables t WHERE t.role = 'gateway_pools') pools
+         CROSS JOIN LATERAL gateway_pool_internal.consumer_parts(c.consumer, pools.name, c.pool_column, c.gateway_column, c.org_query) p
          UNION ALL
-        SELECT 5, 0, 'row-level security', i.table_name, 'enabled', i.row_security,
+        SELECT 6, 0, 'row-level security', i.table_name, 'enabled', i.row_security, NULL,
                format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', i.table_name)
           FROM isolated i
          UNION ALL
-        SELECT 6, 0, 'policy', i.table_name, i.policy, coalesce(pg_get_expr(l.polqual, l.polrelid) = i.condition AND
-               l.polcmd = '*' AND l.polpermissive AND l.polroles = '{0}' AND l.polwithcheck IS NULL, false),
+        SELECT 7, 0, 'policy', i.table_name, i.policy, coalesce(pg_get_expr(l.polqual, l.polrelid) = i.condition AND
+               l.polcmd = '*' AND l.polpermissive AND l.polroles = '{0}' AND l.polwithcheck IS NULL, false), NULL,
                CASE WHEN l.oid IS NULL THEN '' ELSE format('DROP POLICY %I ON %s; ', i.policy, i.table_name) END ||
                format('CREATE POLICY %I ON %s USING (%s)', i.policy, i.table_name, i.condition)
           FROM isolated i
@@ -392,23 +450,11 @@ AS $$
       ) p
      ORDER BY p.stage, p.place, p.relation, p.name
 $$;
-COMMENT ON FUNCTION gateway_pool_parts(regclass, regclass, regclass) IS
-    'used by install_gateway_pools() and check_gateway_pools(): every table, column, key, index, trigger '
-    'and policy that gateway pools consist of, whether it is there, and the command that makes it';
+COMMENT ON FUNCTION gateway_pool_internal.parts(regclass, regclass, regclass) IS
+    'returns every table, column, key, index, marker, trigger and policy that gateway pools consist of, true for each that is there, '
+    'and the commands that make it: those that the caller runs, then those that run as the owner of the table';
 
-CREATE FUNCTION gateway_pool_tables() RETURNS regclass[]
-    LANGUAGE sql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT coalesce(array_agg(c.oid::regclass ORDER BY c.relname), '{}')
-      FROM pg_class c
-     WHERE c.relnamespace = '@extschema@'::regnamespace AND c.relkind = 'r'
-       AND c.relname IN (SELECT p.relation FROM @extschema@.gateway_pool_columns() p)
-$$;
-COMMENT ON FUNCTION gateway_pool_tables() IS
-    'used by functions that change tables: those of gateway pools that are there';
-
-CREATE FUNCTION gateway_pool_triggers()
+CREATE FUNCTION gateway_pool_internal.triggers()
     RETURNS TABLE (relation regclass, name name, enabled "char")
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -419,10 +465,22 @@ AS $$
       JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
      WHERE e.extname = 'gateway_pool' AND NOT t.tgisinternal AND t.tgparentid = 0
 $$;
-COMMENT ON FUNCTION gateway_pool_triggers() IS
-    'used by uninstall_gateway_pools() and check_gateway_pools(): the triggers that call functions of ours';
+COMMENT ON FUNCTION gateway_pool_internal.triggers() IS
+    'returns the triggers that call functions of the extension';
 
-CREATE FUNCTION lock_gateway_pool_tables(changed regclass[], referenced regclass[])
+CREATE FUNCTION gateway_pool_internal.our_tables() RETURNS regclass[]
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(array_agg(t.relation ORDER BY t.role), '{}')
+      FROM gateway_pool_internal.host_tables() h
+     CROSS JOIN LATERAL gateway_pool_internal.tables(h.gateways) t
+     WHERE t.relation IS NOT NULL AND t.problem IS NULL
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.our_tables() IS
+    'returns the tables of gateway pools that are there';
+
+CREATE FUNCTION gateway_pool_internal.lock_tables(changed regclass[], referenced regclass[])
     RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -442,7 +500,7 @@ DECLARE
         clock_timestamp() + current_setting('lock_timeout')::interval;
 BEGIN
     -- Each is waited for in its queue, but not for long; then all are let go and
-    -- tried again.  Nobody of the host's waits behind this for longer than that,
+    -- tried again.  No statement of the host's waits behind this for longer than that,
     -- and a ring of waits comes apart before it is a deadlock (after 1 s).
     IF current_setting('lock_timeout')::interval > interval '200 ms' THEN
         PERFORM set_config('lock_timeout', '200ms', true);
@@ -465,16 +523,16 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION lock_gateway_pool_tables(regclass[], regclass[]) IS
-    'used by functions that change tables: locks those that they change, and those that these will reference, within '
-    'lock_timeout and without deadlocks';
+COMMENT ON FUNCTION gateway_pool_internal.lock_tables(regclass[], regclass[]) IS
+    'locks tables that will be changed, and tables that these will reference, within lock_timeout and without deadlocks';
 
-CREATE FUNCTION install_gateway_pools(
+CREATE FUNCTION @extschema@.install_gateway_pools(
     organizations regclass DEFAULT NULL,
     gateways regclass DEFAULT NULL,
     kubernetes_auths regclass DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -493,29 +551,49 @@ BEGIN
             USING MESSAGE = 'gateway pools are installed at isolation level READ COMMITTED only';
     END IF;
 
+    SELECT string_agg(format('%s: %s', m.role, m.relations), '; ' ORDER BY m.role) INTO problem
+      FROM (SELECT m.role, string_agg(m.relation::text, ', ' ORDER BY m.relation::text) AS relations
+              FROM gateway_pool_internal.markers() m WHERE m.role <> 'consumer'
+             GROUP BY m.role HAVING count(DISTINCT m.relation) > 1) m;
+    IF problem IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = 'more than one table is marked as the same table of gateway pools',
+                  DETAIL = problem,
+                  HINT = 'Drop trigger "GatewayPools_marker" of those that are not in use.';
+    END IF;
+
     SELECT coalesce($1, h.organizations), coalesce($2, h.gateways), coalesce($3, h.kubernetes_auths)
       INTO organizations, gateways, kubernetes_auths
-      FROM @extschema@.gateway_pool_host_tables() h;
+      FROM gateway_pool_internal.host_tables() h;
+    -- Beside another gateways table, other tables are meant.
+    IF $2 IS NOT NULL THEN
+        SELECT coalesce($1, (SELECT k.confrelid
+                               FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
+                              WHERE k.conrelid = $2 AND k.contype = 'f' AND a.attname = 'orgId' ORDER BY k.conname LIMIT 1),
+                        organizations),
+               coalesce($3, (SELECT c.oid FROM pg_class c
+                              WHERE c.relnamespace = g.relnamespace AND c.relname = 'identity_kubernetes_auths' AND c.relowner = g.relowner))
+          INTO organizations, kubernetes_auths
+          FROM pg_class g WHERE g.oid = $2;
+    END IF;
 
     SELECT string_agg(t.name, ', ') INTO problem
-      FROM (VALUES (organizations, 'organizations'), (gateways, 'gateways_v2'),
-                   (kubernetes_auths, 'identity_kubernetes_auths')) t (relation, name)
+      FROM (VALUES (organizations, 'organizations'), (gateways, 'gateways_v2')) t (relation, name)
      WHERE t.relation IS NULL;
     IF problem IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'host tables are missing in schema @extschema@: ' || problem,
+            USING MESSAGE = 'host tables are missing: ' || problem,
+                  DETAIL = format('They were looked for in schemas %s and public.', gateway_pool_internal.extension_schema()),
                   HINT = 'Give install_gateway_pools() the tables that take their place.';
     END IF;
-
-    SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) INTO problem
-      FROM pg_class c
-     WHERE c.oid IN (organizations, gateways, kubernetes_auths)
-       AND c.relnamespace <> '@extschema@'::regnamespace;
+    SELECT string_agg(format('%s', m.relation), ', ' ORDER BY m.role) INTO problem
+      FROM gateway_pool_internal.markers() m
+     WHERE m.role = 'gateways' AND m.relation <> gateways OR m.role = 'organizations' AND m.relation <> organizations;
     IF problem IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'host tables are in another schema than the extension: ' || problem,
-                  HINT = format('DROP EXTENSION gateway_pool, then CREATE EXTENSION gateway_pool SCHEMA %s.',
-                                (SELECT c.relnamespace::regnamespace FROM pg_class c WHERE c.oid = gateways));
+            USING MESSAGE = 'gateway pools are installed for other host tables already: ' || problem,
+                  DETAIL = 'A database has one host.',
+                  HINT = 'Call uninstall_gateway_pools() first.';
     END IF;
 
     SELECT c.relowner INTO owner FROM pg_class c WHERE c.oid = gateways;
@@ -523,31 +601,62 @@ BEGIN
         RAISE insufficient_privilege
             USING MESSAGE = format('must be owner of table %s', gateways);
     END IF;
-    SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) INTO problem
-      FROM pg_class c
-     WHERE c.oid IN (organizations, gateways, kubernetes_auths) AND c.relkind <> 'r'
-        OR c.relnamespace = '@extschema@'::regnamespace
-           AND c.relname IN (SELECT p.relation FROM @extschema@.gateway_pool_columns() p)
-           AND (c.relkind <> 'r' OR c.relowner <> owner);
+    IF NOT EXISTS (SELECT FROM gateway_pool_internal.markers() m WHERE m.role = 'gateways')
+       AND NOT pg_has_role((SELECT e.extowner FROM pg_extension e WHERE e.extname = 'gateway_pool'), 'USAGE') THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'permission denied to install gateway pools',
+                  DETAIL = 'A superuser says which tables are those of the host; from then on, their owner may install again.',
+                  HINT = 'Call install_gateway_pools() as a superuser.';
+    END IF;
+    -- Whatever cascades from the host's tables runs as their owner.
+    IF NOT has_schema_privilege(owner, gateway_pool_internal.extension_schema()::oid, 'USAGE') THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('role %s, which owns table %s, lacks USAGE on schema %s', owner::regrole, gateways,
+                                   gateway_pool_internal.extension_schema()),
+                  HINT = format('GRANT USAGE ON SCHEMA %s TO %s;', gateway_pool_internal.extension_schema(), owner::regrole);
+    END IF;
+    SELECT string_agg(p.problem, ', ' ORDER BY p.problem) INTO problem
+      FROM (SELECT format('%s is not a plain table', c.oid::regclass) AS problem
+              FROM pg_class c
+             WHERE c.oid IN (organizations, gateways, kubernetes_auths) AND c.relkind <> 'r'
+             UNION ALL
+            SELECT t.problem FROM gateway_pool_internal.tables(gateways) t WHERE t.problem IS NOT NULL) p;
     IF problem IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'existing tables have another owner than the gateways table, or are no plain tables: ' || problem,
-                  HINT = 'Give them the owner of the gateways table, or drop or rename them.';
+            USING MESSAGE = 'existing tables cannot be tables of gateway pools: ' || problem,
+                  HINT = format('They are plain tables, owned by %s. Rename or drop what is none.', owner::regrole);
     END IF;
 
-    IF EXISTS (SELECT FROM @extschema@.gateway_pool_parts(organizations, gateways, kubernetes_auths) p WHERE NOT p.present) THEN
+    IF EXISTS (SELECT FROM gateway_pool_internal.parts(organizations, gateways, kubernetes_auths) p WHERE NOT p.present) THEN
         -- A busy host is not made to wait for long behind this.
         IF (SELECT s.setting::int NOT BETWEEN 1 AND 5000 FROM pg_settings s WHERE s.name = 'lock_timeout') THEN
             PERFORM set_config('lock_timeout', '5s', true);
         END IF;
-        PERFORM @extschema@.lock_gateway_pool_tables(kubernetes_auths || @extschema@.gateway_pool_tables(),
-                                                     ARRAY[gateways, organizations]);
+        PERFORM gateway_pool_internal.lock_tables(
+            ARRAY(SELECT t.relation FROM gateway_pool_internal.tables(gateways) t WHERE t.relation IS NOT NULL
+                   UNION
+                  SELECT kubernetes_auths WHERE kubernetes_auths IS NOT NULL
+                   UNION
+                  SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'consumer'),
+            ARRAY[gateways, organizations]);
 
-        -- A superuser must not evaluate what an owner defined: every column that
-        -- a key or an index will be on is of exactly the server's own type.
+        -- Those of an earlier installation, which lie in another schema than they would now.
+        FOR part IN
+            SELECT t.relation, t.schema
+              FROM gateway_pool_internal.tables(gateways) t
+              JOIN pg_class c ON c.oid = t.relation
+             WHERE c.relnamespace <> t.schema AND t.role NOT IN ('gateway_pools', 'gateway_pool_memberships')
+               AND NOT EXISTS (SELECT FROM gateway_pool_internal.markers() m WHERE m.relation = t.relation)
+        LOOP
+            EXECUTE format('ALTER TABLE %s SET SCHEMA %s', part.relation, part.schema);
+        END LOOP;
+
+        -- A key or an index must not depend on what an owner defined: every column
+        -- of theirs is of exactly the server's own type.
         SELECT string_agg(format('%s.%I', c.oid::regclass, w.attribute), ', ' ORDER BY c.relname, w.attribute) INTO problem
-          FROM (SELECT (SELECT to_regclass('@extschema@.' || quote_ident(p.relation))), p.attribute, p.type
-                  FROM @extschema@.gateway_pool_columns() p
+          FROM (SELECT t.relation, p.attribute, p.type
+                  FROM gateway_pool_internal.table_columns() p
+                  JOIN gateway_pool_internal.tables(gateways) t ON t.role = p.relation
                  UNION ALL
                 SELECT * FROM (VALUES (organizations, 'id', 'uuid'), (gateways, 'id', 'uuid'), (gateways, 'orgId', 'uuid'),
                                       (gateways, 'name', 'varchar'), (kubernetes_auths, 'gatewayPoolId', 'uuid'),
@@ -565,34 +674,37 @@ BEGIN
                 USING MESSAGE = 'columns are not of the type that gateway pools need, or missing: ' || problem;
         END IF;
 
-        IF NOT EXISTS (SELECT FROM pg_attribute a
-                         LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'f' AND k.conkey = ARRAY[a.attnum]
-                        WHERE a.attrelid = kubernetes_auths
-                          AND (a.attname = 'orgId' OR a.attname = 'identityId' AND k.oid IS NOT NULL)) THEN
+        IF kubernetes_auths IS NOT NULL
+           AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = kubernetes_auths AND a.attname = 'orgId')
+           AND NOT EXISTS (SELECT FROM gateway_pool_internal.identities_of(kubernetes_auths) i WHERE i.relation IS NOT NULL) THEN
             RAISE object_not_in_prerequisite_state
                 USING MESSAGE = format('table %s does not say to which organization its rows belong', kubernetes_auths),
-                      HINT = 'It needs a foreign key on "identityId", or a column "orgId".';
+                      HINT = 'It needs a foreign key on "identityId" to a table with "orgId", or a column "orgId".';
         END IF;
 
         FOR part IN
-            SELECT * FROM @extschema@.gateway_pool_parts(organizations, gateways, kubernetes_auths) p WHERE NOT p.present
+            SELECT * FROM gateway_pool_internal.parts(organizations, gateways, kubernetes_auths) p WHERE NOT p.present
         LOOP
-            EXECUTE part.command;
-            IF part.kind = 'table' THEN
-                EXECUTE format('ALTER TABLE %s OWNER TO %s', part.relation, owner::regrole);
-                made_entitlements := made_entitlements OR part.name = 'gateway_pool_entitlements';
-            END IF;
+            PERFORM gateway_pool_internal.run_part(part.relation, part.as_caller, part.as_owner);
+            made_entitlements := made_entitlements OR part.kind = 'table' AND part.name = 'gateway_pool_entitlements';
         END LOOP;
 
-        -- Adopting pools that are in use stops nothing.  Only into a table that
-        -- nobody else has seen yet, on which no trigger of its owner's can be.
+        -- Adopting pools that are in use stops nothing.
         IF made_entitlements THEN
-            INSERT INTO @extschema@.gateway_pool_entitlements ("orgId", "gatewayPool")
-            SELECT DISTINCT p."orgId", true FROM @extschema@.gateway_pools p WHERE p."orgId" IS NOT NULL;
+            FOR part IN
+                SELECT e.name AS entitlements, p.name AS pools
+                  FROM gateway_pool_internal.tables(gateways) e, gateway_pool_internal.tables(gateways) p
+                 WHERE e.role = 'gateway_pool_entitlements' AND p.role = 'gateway_pools'
+            LOOP
+                PERFORM gateway_pool_internal.run_as_owner(
+                    part.entitlements::regclass,
+                    format('INSERT INTO %s ("orgId", "gatewayPool") SELECT DISTINCT p."orgId", true FROM %s p WHERE p."orgId" IS NOT NULL',
+                           part.entitlements, part.pools));
+            END LOOP;
         END IF;
     END IF;
 
-    IF @extschema@.is_extension_script() THEN
+    IF gateway_pool_internal.is_extension_script() THEN
         FOR part IN
             SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, d.objid::regclass AS relation
               FROM pg_depend d
@@ -611,32 +723,39 @@ BEGIN
                           CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS command
               FROM pg_class g
              CROSS JOIN aclexplode(g.relacl) a
-             CROSS JOIN pg_class t
+             CROSS JOIN gateway_pool_internal.tables(gateways) o
+              JOIN pg_class t ON t.oid = o.relation
              WHERE g.oid = gateways AND a.grantee <> owner AND t.relacl IS NULL
                -- Not TRIGGER: that has the rights of the owner, who writes the tables for others.  Nor TRUNCATE
                -- and REFERENCES, which pass by isolation.
                AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
-               AND t.relnamespace = '@extschema@'::regnamespace
-               AND t.relname IN ('gateway_pools', 'gateway_pool_memberships', 'gateway_states', 'gateway_health',
-                                 'gateway_health_events', 'gateway_probes')
+               AND o.role IN ('gateway_pools', 'gateway_pool_memberships', 'gateway_states', 'gateway_health',
+                              'gateway_health_events', 'gateway_probes')
         LOOP
             EXECUTE part.command;
         END LOOP;
     END IF;
 
-    PERFORM @extschema@.want_gateway_pool_worker();
+    PERFORM gateway_pool_internal.want_worker();
     PERFORM set_config('lock_timeout', old_lock_timeout, true);
 END
 $$;
-COMMENT ON FUNCTION install_gateway_pools(regclass, regclass, regclass) IS
-    'makes the tables, keys and triggers of gateway pools in the host''s schema, adopting what is there; idempotent';
+COMMENT ON FUNCTION @extschema@.install_gateway_pools(regclass, regclass, regclass) IS
+    'makes the tables, keys and triggers of gateway pools beside the host''s tables, adopting what is there; idempotent';
 
-CREATE FUNCTION uninstall_gateway_pools(keep_data boolean DEFAULT true) RETURNS void
+CREATE FUNCTION @extschema@.uninstall_gateway_pools(keep_data boolean DEFAULT true) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 DECLARE
-    kubernetes_auths CONSTANT regclass := (SELECT h.kubernetes_auths FROM @extschema@.gateway_pool_host_tables() h);
+    kubernetes_auths CONSTANT regclass := (SELECT h.kubernetes_auths FROM gateway_pool_internal.host_tables() h);
+    -- Found by markers, which go first.
+    tables CONSTANT regclass[] := gateway_pool_internal.our_tables();
+    pools CONSTANT oid := (SELECT t.relation
+                             FROM gateway_pool_internal.host_tables() h
+                            CROSS JOIN LATERAL gateway_pool_internal.tables(h.gateways) t
+                            WHERE t.role = 'gateway_pools');
     old_lock_timeout CONSTANT text := current_setting('lock_timeout');
     target record;
 BEGIN
@@ -646,15 +765,15 @@ BEGIN
     IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
         PERFORM set_config('lock_timeout', '5s', true);
     END IF;
-    PERFORM @extschema@.lock_gateway_pool_tables(
-        (SELECT array_agg(DISTINCT t.relation) || @extschema@.gateway_pool_tables() FROM @extschema@.gateway_pool_triggers() t), '{}');
+    PERFORM gateway_pool_internal.lock_tables(
+        ARRAY(SELECT t.relation FROM gateway_pool_internal.triggers() t UNION SELECT unnest(tables)), '{}'::regclass[]);
 
-    FOR target IN SELECT * FROM @extschema@.gateway_pool_triggers() t ORDER BY t.relation, t.name
+    -- Isolation stays on until it is disabled: only the owner sees anything.
+    PERFORM gateway_pool_internal.drop_policies();
+    FOR target IN SELECT * FROM gateway_pool_internal.triggers() t ORDER BY t.relation, t.name
     LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', target.name, target.relation);
     END LOOP;
-    -- Isolation stays on until it is disabled: nobody but the owner sees anything.
-    PERFORM @extschema@.drop_gateway_pool_policies();
 
     IF keep_data THEN
         PERFORM set_config('lock_timeout', old_lock_timeout, true);
@@ -665,7 +784,7 @@ BEGIN
     FOR target IN
         SELECT k.conname, k.conrelid::regclass AS relation
           FROM pg_constraint k
-         WHERE k.confrelid = to_regclass('@extschema@.gateway_pools') AND k.contype = 'f' AND k.conparentid = 0
+         WHERE k.confrelid = pools AND k.contype = 'f' AND k.conparentid = 0
            AND obj_description(k.oid, 'pg_constraint') = 'of gateway pools'
          ORDER BY 2, 1
     LOOP
@@ -675,19 +794,12 @@ BEGIN
                 WHERE a.attrelid = kubernetes_auths AND a.attname = 'gatewayPoolId' AND NOT a.attisdropped) THEN
         EXECUTE format('ALTER TABLE %s DROP COLUMN "gatewayPoolId"', kubernetes_auths);
     END IF;
-    DROP TABLE IF EXISTS
-        @extschema@.gateway_probes,
-        @extschema@.gateway_health,
-        @extschema@.gateway_health_events,
-        @extschema@.gateway_pool_audit_logs,
-        @extschema@.gateway_states,
-        @extschema@.gateway_pool_tenants,
-        @extschema@.gateway_pool_entitlements,
-        @extschema@.gateway_pool_memberships,
-        @extschema@.gateway_pools;
+    IF cardinality(tables) > 0 THEN
+        EXECUTE 'DROP TABLE ' || array_to_string(tables, ', ');
+    END IF;
     PERFORM set_config('lock_timeout', old_lock_timeout, true);
 END
 $$;
-COMMENT ON FUNCTION uninstall_gateway_pools(boolean) IS
+COMMENT ON FUNCTION @extschema@.uninstall_gateway_pools(boolean) IS
     'drops the triggers, so that DROP EXTENSION needs no CASCADE; with keep_data false the tables and '
     'identity_kubernetes_auths."gatewayPoolId" too';

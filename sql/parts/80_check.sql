@@ -1,32 +1,47 @@
 
 -- The doctor.
 
-CREATE FUNCTION gateway_pool_row_problems()
+CREATE FUNCTION gateway_pool_internal.require_right_to_check() RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_right_to_check';
+COMMENT ON FUNCTION gateway_pool_internal.require_right_to_check() IS
+    'raises 42501 without SELECT on gateway_pools, or for a role from which anything is hidden';
+
+CREATE FUNCTION gateway_pool_internal.row_problems()
     RETURNS TABLE (problem text, object text, detail text, remedy text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_row_problems';
-COMMENT ON FUNCTION gateway_pool_row_problems() IS
-    'used by check_gateway_pools(): what is wrong with the rows of gateway pools, read as the owners of the tables';
+COMMENT ON FUNCTION gateway_pool_internal.row_problems() IS
+    'returns what is wrong with the rows of gateway pools, read as the owners of the tables';
 
-CREATE FUNCTION gateway_pool_consumer_problems(consumer regclass, pool_column name)
+CREATE FUNCTION gateway_pool_internal.consumer_problems(consumer regclass, pool_column name)
     RETURNS TABLE (problem text, object text, detail text, remedy text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_consumer_problems';
-COMMENT ON FUNCTION gateway_pool_consumer_problems(regclass, name) IS
-    'used by check_gateway_pools(): what is wrong with the rows of a consumer, read as its owner';
+COMMENT ON FUNCTION gateway_pool_internal.consumer_problems(regclass, name) IS
+    'returns what is wrong with the rows of a consumer, read as its owner';
 
-CREATE FUNCTION check_gateway_pools()
+CREATE FUNCTION @extschema@.check_gateway_pools()
     RETURNS TABLE (problem text, object text, detail text, remedy text)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    install CONSTANT text := 'Call @extschema@.install_gateway_pools().';
+    schema CONSTANT regnamespace := gateway_pool_internal.extension_schema();
+    install CONSTANT text := format('Call %s.install_gateway_pools().', schema);
+    organizations regclass;
+    gateways regclass;
+    kubernetes_auths regclass;
+    pools regclass;
     consumer record;
 BEGIN
-    IF to_regclass('@extschema@.gateway_pools') IS NULL
-       AND to_regclass('@extschema@.gateway_pool_memberships') IS NULL THEN
+    SELECT h.organizations, h.gateways, h.kubernetes_auths INTO organizations, gateways, kubernetes_auths
+      FROM gateway_pool_internal.host_tables() h;
+    SELECT t.relation INTO pools FROM gateway_pool_internal.tables(gateways) t WHERE t.role = 'gateway_pools';
+    IF pools IS NULL
+       OR NOT EXISTS (SELECT FROM gateway_pool_internal.tables(gateways) t
+                       WHERE t.role = 'gateway_pool_memberships' AND t.relation IS NOT NULL) THEN
         problem := 'not installed';
-        object := 'schema @extschema@';
+        object := 'extension gateway_pool';
         detail := 'The tables of gateway pools are not there.';
         remedy := install;
         RETURN NEXT;
@@ -34,87 +49,121 @@ BEGIN
     END IF;
 
     RETURN QUERY
-        SELECT p.kind || ' missing', p.relation, p.name, install
-          FROM @extschema@.gateway_pool_host_tables() h
-         CROSS JOIN LATERAL @extschema@.gateway_pool_parts(h.organizations, h.gateways, h.kubernetes_auths) p
-         WHERE NOT p.present;
+        SELECT 'table marked twice', string_agg(m.relation::text, ', ' ORDER BY m.relation::text),
+               format('Both are marked as table %s.', m.role), 'Drop trigger "GatewayPools_marker" of the one that is not in use.'
+          FROM gateway_pool_internal.markers() m
+         WHERE m.role <> 'consumer'
+         GROUP BY m.role HAVING count(DISTINCT m.relation) > 1
+         ORDER BY 2;
+
+    RETURN QUERY
+        SELECT p.kind || ' missing', p.relation, p.name,
+               CASE WHEN c.consumer IS NULL THEN install
+                    WHEN p.kind <> 'column' THEN install
+                    ELSE format('%s If it is not to come back, call %s.unregister_pool_consumer(%L, %L).', install, schema,
+                                c.consumer, c.pool_column) END
+          FROM gateway_pool_internal.parts(organizations, gateways, kubernetes_auths)
+               WITH ORDINALITY p (kind, relation, name, present, as_caller, as_owner, place)
+          LEFT JOIN gateway_pool_internal.consumers() c
+            ON c.consumer::text = p.relation AND c.pool_column = p.name AND c.consumer IS DISTINCT FROM kubernetes_auths
+         WHERE NOT p.present
+         ORDER BY p.place;
 
     RETURN QUERY
         SELECT 'owner differs', t.oid::regclass::text,
-               format('It is of %s, the gateways table of %s.', t.relowner::regrole, g.relowner::regrole),
+               format('It is owned by %s, the gateways table by %s.', t.relowner::regrole, g.relowner::regrole),
                format('ALTER TABLE %s OWNER TO %s;', t.oid::regclass, g.relowner::regrole)
-          FROM @extschema@.gateway_pool_host_tables() h
-          JOIN pg_class g ON g.oid = h.gateways
-          JOIN (SELECT DISTINCT c.relation FROM @extschema@.gateway_pool_columns() c) c ON true
-          JOIN pg_class t ON t.oid = to_regclass('@extschema@.' || quote_ident(c.relation))
-         WHERE t.relowner <> g.relowner
+          FROM pg_class g
+         CROSS JOIN gateway_pool_internal.tables(gateways) o
+          JOIN pg_class t ON t.oid = o.relation
+         WHERE g.oid = gateways AND t.relowner <> g.relowner
          ORDER BY 2;
+
+    RETURN QUERY
+        SELECT 'schema not usable', schema::text,
+               format('Role %s, which owns the tables, lacks USAGE: deletions of the host fail.', g.relowner::regrole),
+               format('GRANT USAGE ON SCHEMA %s TO %s;', schema, g.relowner::regrole)
+          FROM pg_class g
+         WHERE g.oid = gateways AND NOT has_schema_privilege(g.relowner, schema::oid, 'USAGE');
 
     RETURN QUERY
         SELECT 'trigger disabled', t.relation::text, t.name::text,
                format('ALTER TABLE %s ENABLE TRIGGER %I;', t.relation, t.name)
-          FROM @extschema@.gateway_pool_triggers() t
+          FROM gateway_pool_internal.triggers() t
          WHERE t.enabled IN ('D', 'R')
          ORDER BY 2, 3;
 
     RETURN QUERY
         SELECT 'isolated alone', t.oid::regclass::text, 'Row-level security is on for it, but not for gateway_pools: isolation is off.',
-               'Call @extschema@.enable_gateway_pool_isolation() or @extschema@.disable_gateway_pool_isolation().'
+               format('Call %s.enable_gateway_pool_isolation() or %s.disable_gateway_pool_isolation().', schema, schema)
           FROM pg_policy l
-          JOIN pg_class t ON t.oid = l.polrelid AND t.relrowsecurity AND t.relnamespace = '@extschema@'::regnamespace
-          JOIN pg_class pools ON pools.oid = to_regclass('@extschema@.gateway_pools') AND NOT pools.relrowsecurity
+          JOIN pg_class t ON t.oid = l.polrelid AND t.relrowsecurity
+          JOIN gateway_pool_internal.tables(gateways) o ON o.relation = t.oid
+          JOIN pg_class p ON p.oid = pools AND NOT p.relrowsecurity
          WHERE l.polname = 'GatewayPools_isolation'
          ORDER BY 2;
 
     BEGIN
-        PERFORM @extschema@.require_gateway_pools_installed();
+        PERFORM gateway_pool_internal.require_installed();
     EXCEPTION
         WHEN object_not_in_prerequisite_state THEN
             RETURN;
     END;
 
-    RETURN QUERY
-        SELECT p.kind || ' missing', p.relation, p.name,
-               format('Call %s.register_pool_consumer(%L, %L, %s, %s).', '@extschema@', c.consumer, c.pool_column,
-                      quote_nullable(c.gateway_column), quote_nullable(c.org_query)) ||
-               CASE p.kind WHEN 'column' THEN
-                   format(' If it is not to come back, call %s.unregister_pool_consumer(%L, %L).', '@extschema@', c.consumer,
-                          c.pool_column) ELSE '' END
-          FROM @extschema@.gateway_pool_host_tables() h
-         CROSS JOIN @extschema@.gateway_pool_consumers() c
-         CROSS JOIN LATERAL @extschema@.gateway_pool_consumer_parts(c.consumer, c.pool_column, c.gateway_column, c.org_query) p
-         WHERE NOT p.present AND c.consumer IS DISTINCT FROM h.kubernetes_auths
-         ORDER BY 2, 1, 3;
+    PERFORM gateway_pool_internal.require_right_to_check();
 
-    RETURN QUERY SELECT * FROM @extschema@.gateway_pool_row_problems();
+    -- What is recorded there is to be believed.
+    RETURN QUERY
+        SELECT 'audit log changed', t.tgrelid::regclass::text, format('Trigger %I is none of gateway pools.', t.tgname),
+               format('See what it does; to drop it: DROP TRIGGER %I ON %s;', t.tgname, t.tgrelid::regclass)
+          FROM gateway_pool_internal.markers() m
+          JOIN pg_trigger t ON t.tgrelid = m.relation AND NOT t.tgisinternal
+         WHERE m.role = 'gateway_pool_audit_logs'
+           AND NOT EXISTS (SELECT FROM gateway_pool_internal.triggers() o WHERE o.relation = t.tgrelid AND o.name = t.tgname)
+         UNION ALL
+        SELECT 'audit log changed', r.ev_class::regclass::text, format('Rule %I can divert what is recorded.', r.rulename),
+               format('DROP RULE %I ON %s;', r.rulename, r.ev_class::regclass)
+          FROM gateway_pool_internal.markers() m
+          JOIN pg_rewrite r ON r.ev_class = m.relation
+         WHERE m.role = 'gateway_pool_audit_logs'
+         ORDER BY 2, 3;
+
+    BEGIN
+        RETURN QUERY SELECT * FROM gateway_pool_internal.row_problems();
+    EXCEPTION
+        -- Such as code that the owner of a table defined for the type of a column.
+        WHEN OTHERS THEN
+            problem := 'rows not checked';
+            object := pools::text;
+            detail := SQLERRM;
+            remedy := 'Look for columns of tables of gateway pools that are of another type than install_gateway_pools() gives them.';
+            RETURN NEXT;
+    END;
 
     FOR consumer IN
         -- The column that references the id, alone or with others; once, whatever keys it is in.
-        SELECT DISTINCT k.conrelid::regclass AS relation, k.conrelid::regclass::text AS name, a.attname, k.conrelid = h.kubernetes_auths AS is_kubernetes
-          FROM @extschema@.gateway_pool_host_tables() h
-         CROSS JOIN pg_constraint k
+        SELECT DISTINCT k.conrelid::regclass AS relation, k.conrelid::regclass::text AS name, a.attname
+          FROM pg_constraint k
          CROSS JOIN unnest(k.conkey, k.confkey) c (number, referenced)
           JOIN pg_attribute r ON r.attrelid = k.confrelid AND r.attnum = c.referenced AND r.attname = 'id'
           JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = c.number
-         WHERE k.contype = 'f' AND k.conparentid = 0
-           AND k.confrelid = '@extschema@.gateway_pools'::regclass
-           AND k.conrelid <> '@extschema@.gateway_pool_memberships'::regclass
+         WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = pools
+           AND k.conrelid NOT IN (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateway_pool_memberships')
          ORDER BY name, a.attname
     LOOP
         BEGIN
-            RETURN QUERY SELECT * FROM @extschema@.gateway_pool_consumer_problems(consumer.relation, consumer.attname);
+            RETURN QUERY SELECT * FROM gateway_pool_internal.consumer_problems(consumer.relation, consumer.attname);
         EXCEPTION
             -- Such as a query that names a table by a former name.
             WHEN OTHERS THEN
                 problem := 'rows not checked';
                 object := format('%s.%I', consumer.relation, consumer.attname);
                 detail := SQLERRM;
-                remedy := CASE WHEN consumer.is_kubernetes THEN install
-                               ELSE 'Call @extschema@.register_pool_consumer() with an org_query that works.' END;
+                remedy := format('Call %s.register_pool_consumer() with an org_query that works.', schema);
                 RETURN NEXT;
         END;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION check_gateway_pools() IS
+COMMENT ON FUNCTION @extschema@.check_gateway_pools() IS
     'one row a problem and what to do about it; none when all is well';

@@ -15,7 +15,7 @@ CREATE FUNCTION bench.rival_pick(pool_id uuid) RETURNS uuid LANGUAGE sql AS $fun
         AND g."heartbeatTTL" > 0
         AND g.heartbeat + make_interval(secs => g."heartbeatTTL" + 30) > clock_timestamp()
         AND coalesce(s.state, 'active') = 'active'
-    ORDER BY m.priority, -ln(1 - random()) / nullif(m.weight, 0)
+    ORDER BY m."pickPriority", -ln(1 - random()) / nullif(m."pickWeight", 0)
     LIMIT 1
 $function$;
 
@@ -281,7 +281,7 @@ $function$;
 CREATE FUNCTION bench.fairness(pool uuid, picks uuid[]) RETURNS double precision LANGUAGE sql AS $function$
     WITH times AS (
         SELECT m."gatewayId" IS NOT NULL AS is_member, coalesce(picked, 0) AS picked,
-               m.weight * cardinality(picks) / sum(m.weight) OVER ()::double precision AS expected
+               m."pickWeight" * cardinality(picks) / sum(m."pickWeight") OVER ()::double precision AS expected
         FROM (SELECT * FROM gateway_pool_memberships WHERE "gatewayPoolId" = pool) AS m
         FULL JOIN (SELECT id, count(*) AS picked FROM unnest(picks) AS id GROUP BY id) AS p
             ON p.id = m."gatewayId")

@@ -18,7 +18,7 @@ INSERT INTO app.gateways_v2 (id, "orgId", name) SELECT id, :'org', 'gateway-' ||
 
 CREATE TABLE bench.pools AS SELECT n, gen_random_uuid() AS id FROM generate_series(0, 19) AS n;
 INSERT INTO gateway_pools (id, "orgId", name) SELECT id, :'org', 'pool-' || n FROM bench.pools;
-INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", priority)
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickPriority")
     SELECT p.id, g.id, priority
     FROM bench.pools AS p, (VALUES (0), (1)) AS priorities (priority), bench.gateways AS g
     WHERE g.n = CASE priority WHEN 0 THEN p.n ELSE 9999 END;

@@ -29,7 +29,7 @@ CREATE TABLE bench.pools AS
     SELECT gen_random_uuid() AS id, kind, n
     FROM (VALUES ('ten', 2000), ('thousand', 20), ('weights', 1)) AS kinds (kind, count), generate_series(1, count) AS n;
 INSERT INTO gateway_pools (id, "orgId", name) SELECT id, :'org', kind || '-' || n FROM bench.pools;
-INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", weight)
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight")
     SELECT p.id, g.id, CASE WHEN kind = 'weights' THEN ('{1,2,7}'::int[])[g.n - 20000] ELSE 1 END
     FROM bench.pools AS p JOIN bench.gateways AS g
         ON CASE kind WHEN 'ten' THEN g.n <= 20000 AND (g.n - 1) / 10 + 1 = p.n

@@ -98,13 +98,13 @@ BEGIN
           FROM gateway_pool_status AS s WHERE s.id = pool;
     RETURN NEXT 'gateway    priority weight  status     reason             expires in  share';
     RETURN QUERY
-        SELECT format('%-10s %8s %6s  %-9s  %-17s  %8s s  %3s %%', m.name, m.priority, m.weight, e.status,
+        SELECT format('%-10s %8s %6s  %-9s  %-17s  %8s s  %3s %%', m.name, m."pickPriority", m."pickWeight", e.status,
                       e.reason,
                       round(extract(epoch FROM m."heartbeatExpiresAt" - clock_timestamp())::numeric, 1),
                       round(100 * e.share))
           FROM explain_gateway_pick(pool) AS e
           JOIN gateway_pool_members AS m ON m."gatewayId" = e."gatewayId" AND m."gatewayPoolId" = pool
-         ORDER BY m.priority, m.name;
+         ORDER BY m."pickPriority", m.name;
     RETURN QUERY
         SELECT 'last 40 picks: ' || string_agg(format('%s %s', p.name, p.times), ', ' ORDER BY p.name)
           FROM (SELECT coalesce(g.name, 'nobody') AS name, count(*) AS times

@@ -74,7 +74,7 @@ SELECT is_empty($$
       JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
       JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'gateway_pool'
      WHERE (p.provolatile <> 'v' OR p.proparallel <> 'u' OR p.proisstrict)
-       AND p.proname NOT IN ('is_gateway_pool_name', 'gateway_pool_columns', 'gateway_pool_resources')$$,
+       AND p.proname NOT IN ('is_gateway_pool_name', 'table_columns')$$,
     'functions are volatile, parallel unsafe and called on NULL');
 -- Of each of these there is one; the test above would pass where there is none.
 SELECT is(string_agg(concat_ws(' ', p.provolatile, p.proparallel, p.proisstrict, p.proretset), ', '),
@@ -86,24 +86,30 @@ SELECT is(string_agg(concat_ws(' ', p.provolatile, p.proparallel, p.proisstrict,
 -- What is not C cannot be led elsewhere by the caller's path; what reads a query with that path qualifies all else.
 SELECT is_empty($$
     SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-     WHERE p.pronamespace = 'app'::regnamespace AND l.lanname <> 'c'
+     WHERE p.pronamespace IN ('app'::regnamespace, 'gateway_pool_internal'::regnamespace) AND l.lanname <> 'c'
        AND p.proname NOT IN ('on_update_timestamp', 'register_pool_consumer')
        AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)$$,
     'functions fix their search_path');
 SELECT is_empty($$
-    SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'app'::regnamespace AND p.prosecdef$$,
+    SELECT p.oid::regprocedure FROM pg_proc p
+     WHERE p.pronamespace IN ('app'::regnamespace, 'gateway_pool_internal'::regnamespace) AND p.prosecdef$$,
     'no function runs as its definer');
 SELECT is_empty($$
     SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'v'
        AND pg_get_viewdef(c.oid) !~ 'FROM app\.\w+\(\)|FROM \w+\('$$,
     'every view is a function');
 
+-- Who may use the internal schema, and who may make something in it; who marks tables.
+SELECT ok(has_schema_privilege('pg_monitor', 'gateway_pool_internal', 'USAGE') AND
+          NOT has_schema_privilege('pg_monitor', 'gateway_pool_internal', 'CREATE'), 'the internal schema is to be used, not written to');
+SELECT ok(NOT has_function_privilege('pg_monitor', 'gateway_pool_internal.table_marker()', 'EXECUTE'), 'only the owner marks tables');
+
 -- Views and tables: columns in order, as the API names them.
 SELECT columns_are('app', 'gateway_pool_status', ARRAY['id', 'orgId', 'name', 'memberCount', 'healthyMemberCount',
     'memberGatewayIds', 'connectedResourcesCount', 'health', 'label', 'createdAt', 'updatedAt']);
 SELECT columns_are('app', 'gateway_status', ARRAY['gatewayId', 'orgId', 'name', 'status', 'state', 'reason', 'lastHeartbeatAt',
     'heartbeatExpiresAt', 'suspectUntil', 'lastProbeAt', 'lastProbeMs', 'activeConnections', 'reservations', 'changedAt']);
-SELECT columns_are('app', 'gateway_pool_members', ARRAY['gatewayPoolId', 'weight', 'priority', 'gatewayId', 'orgId', 'name', 'status',
+SELECT columns_are('app', 'gateway_pool_members', ARRAY['gatewayPoolId', 'pickWeight', 'pickPriority', 'gatewayId', 'orgId', 'name', 'status',
     'state', 'reason', 'lastHeartbeatAt', 'heartbeatExpiresAt', 'suspectUntil', 'lastProbeAt', 'lastProbeMs', 'activeConnections',
     'reservations', 'changedAt']);
 SELECT columns_are('app', 'gateway_pool_stats', ARRAY['gatewayPoolId', 'gatewayId', 'orgId', 'picks', 'degradedPicks', 'refusals', 'since']);
@@ -116,7 +122,7 @@ SELECT columns_are('app', 'gateway_pool_audit_logs', ARRAY['id', 'orgId', 'event
     'createdAt']);
 SELECT col_type_is('app', 'gateway_pool_audit_logs', 'eventMetadata', 'jsonb', 'metadata is jsonb');
 SELECT columns_are('app', 'gateway_pools', ARRAY['id', 'orgId', 'name', 'createdAt', 'updatedAt']);
-SELECT columns_are('app', 'gateway_pool_memberships', ARRAY['id', 'gatewayPoolId', 'gatewayId', 'createdAt', 'updatedAt', 'weight', 'priority']);
+SELECT columns_are('app', 'gateway_pool_memberships', ARRAY['id', 'gatewayPoolId', 'gatewayId', 'createdAt', 'updatedAt', 'pickWeight', 'pickPriority']);
 SELECT columns_are('app', 'gateway_pool_entitlements', ARRAY['orgId', 'gatewayPool', 'maxPools', 'maxGatewaysPerPool', 'expiresAt',
     'createdAt', 'updatedAt']);
 SELECT columns_are('app', 'gateway_states', ARRAY['gatewayId', 'state', 'reason', 'changedAt']);
@@ -137,16 +143,16 @@ SELECT lives_ok(format('INSERT INTO gateway_health ("gatewayId", status) VALUES 
   FROM unnest('{healthy,degraded,unhealthy,unknown}'::text[]) s;
 SELECT throws_ok($$UPDATE gateway_health SET status = 'suspect'$$, '23514');
 SELECT col_type_is('app', 'gateway_pools', 'name', 'character varying(32)', 'a name is at most 32 long');
-SELECT col_default_is('app', 'gateway_pool_memberships', 'weight', 1, 'weight is 1');
-SELECT col_default_is('app', 'gateway_pool_memberships', 'priority', 0, 'priority is 0');
+SELECT col_default_is('app', 'gateway_pool_memberships', 'pickWeight', 1, 'weight is 1');
+SELECT col_default_is('app', 'gateway_pool_memberships', 'pickPriority', 0, 'priority is 0');
 SELECT col_default_is('app', 'gateway_probes', 'required', 'true', 'a probe is required');
-SELECT has_index('app', 'gateway_pool_memberships', 'gateway_pool_memberships_gatewayid_index', ARRAY['"gatewayId"']);
-SELECT has_index('app', 'identity_kubernetes_auths', 'identity_kubernetes_auths_gatewaypoolid_index', ARRAY['"gatewayPoolId"']);
+SELECT has_index('app', 'gateway_pool_memberships', 'gateway_pool_ix_memberships_gatewayid', ARRAY['"gatewayId"']);
+SELECT has_index('app', 'identity_kubernetes_auths', 'gateway_pool_ix_identity_kubernetes_auths_gatewaypoolid', ARRAY['"gatewayPoolId"']);
 SELECT is(confdeltype, e.action, e.name)
   FROM (VALUES ('gateway_pools_orgid_foreign', 'c'::"char"), ('gateway_pool_memberships_gatewaypoolid_foreign', 'c'),
-               ('gateway_pool_memberships_gatewayid_foreign', 'c'), ('gateway_pool_entitlements_orgid_foreign', 'c'),
-               ('gateway_states_gatewayid_foreign', 'c'), ('gateway_probes_gatewayid_foreign', 'c'),
-               ('gateway_health_gatewayid_foreign', 'c'),
+               ('gateway_pool_memberships_gatewayid_foreign', 'c'), ('gateway_pool_fk_entitlements_orgid', 'c'),
+               ('gateway_pool_fk_states_gatewayid', 'c'), ('gateway_pool_fk_probes_gatewayid', 'c'),
+               ('gateway_pool_fk_health_gatewayid', 'c'),
                ('identity_kubernetes_auths_gatewaypoolid_foreign', 'n')) e (name, action)
   LEFT JOIN pg_constraint k ON k.conname = e.name AND k.connamespace = 'app'::regnamespace;
 
@@ -154,7 +160,7 @@ SELECT is(confdeltype, e.action, e.name)
 -- bound to columns, none with a condition; ours fire before the foreign keys'.
 SELECT is_empty($$
     SELECT t.tgname FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
-     WHERE f.pronamespace = 'app'::regnamespace AND NOT t.tgisinternal
+     WHERE f.pronamespace = 'gateway_pool_internal'::regnamespace AND NOT t.tgisinternal
        AND (t.tgdeferrable OR t.tgattr <> '' OR t.tgqual IS NOT NULL OR t.tgnewtable IS NOT NULL)$$,
     'triggers are plain');
 SELECT is_empty($$

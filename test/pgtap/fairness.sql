@@ -48,7 +48,7 @@ SELECT cmp_ok(chi_square(claims(20000), 'least_loaded'), '<', 57.3::double preci
 SELECT cmp_ok(chi_square(led(20000)), '<', 57.3::double precision, 'sticky, keys over ten members');
 
 -- Weights 1:2:7, two degrees: 41.4; the rest weighs nothing.
-UPDATE gateway_pool_memberships m SET weight = CASE g.name WHEN 'g1' THEN 1 WHEN 'g2' THEN 2 WHEN 'g3' THEN 7 ELSE 0 END
+UPDATE gateway_pool_memberships m SET "pickWeight" = CASE g.name WHEN 'g1' THEN 1 WHEN 'g2' THEN 2 WHEN 'g3' THEN 7 ELSE 0 END
   FROM gateways_v2 g WHERE g.id = m."gatewayId";
 SELECT cmp_ok(chi_square(picks(20000)), '<', 41.4::double precision, 'weights 1:2:7');
 SELECT cmp_ok(chi_square(led(20000)), '<', 41.4::double precision, 'sticky, keys over weights 1:2:7');
@@ -62,8 +62,8 @@ SELECT cmp_ok(chi_square(claims(20000), 'least_loaded'), '<', 41.4::double preci
 SELECT report_gateway_load(id, 0) FROM gateways_v2 \g /dev/null
 SELECT count(pick_healthy_gateway(:pool, strategy => 'least_loaded')) FROM generate_series(1, 1000) \g /dev/null
 SELECT is(array_agg(reservations ORDER BY name), ARRAY[100, 200, 700], 'a thousand claims are shared by weights 1:2:7')
-  FROM gateway_pool_members WHERE weight > 0;
-SELECT is(sum(reservations), 0::bigint, 'and none by those who weigh nothing') FROM gateway_pool_members WHERE weight = 0;
+  FROM gateway_pool_members WHERE "pickWeight" > 0;
+SELECT is(sum(reservations), 0::bigint, 'and none by those who weigh nothing') FROM gateway_pool_members WHERE "pickWeight" = 0;
 
 -- The first of several is picked as one alone is.
 SELECT cmp_ok(chi_square(array_agg((SELECT g FROM pick_healthy_gateways(:pool, 3 + i * 0) g LIMIT 1))), '<', 41.4::double precision,

@@ -19,10 +19,7 @@ INSERT INTO gateway_pools (id, "orgId", name) VALUES (:pool, :acme, 'eu'), (:spa
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, :g1);
 -- Another consumer, whose rows are reached through pools alone.
 CREATE TABLE app_connections (id int PRIMARY KEY, "orgId" uuid, "gatewayPoolId" uuid REFERENCES gateway_pools);
-CREATE TRIGGER "GatewayPools_route" BEFORE INSERT OR UPDATE ON app_connections FOR EACH ROW
-    EXECUTE FUNCTION pool_consumer_route('gatewayPoolId', '', '');
-CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON app_connections FOR EACH ROW
-    EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', '', '');
+SELECT register_pool_consumer('app_connections');
 INSERT INTO app_connections VALUES (1, :acme, NULL);
 
 -- For each action a role that has it alone, and one that has all the others.
@@ -70,11 +67,10 @@ INSERT INTO public.statements (statement) VALUES
     ($$SELECT list_gateway_pools(ACME)$$),
     ($$SELECT get_gateway_pool(ACME, POOL)$$),
     ($$SELECT get_gateway_pool_resources(ACME, POOL)$$),
-    ($$SELECT gateway_pool_resources(POOL)$$),
     ($$SELECT get_gateway_pool_plan(ACME)$$),
     ($$SELECT name FROM gateway_pools$$),
     ($$SELECT id FROM gateway_pools$$),
-    ($$SELECT weight FROM gateway_pool_memberships$$),
+    ($$SELECT "pickWeight" FROM gateway_pool_memberships$$),
     ($$SELECT * FROM gateway_pool_status$$),
     ($$SELECT * FROM gateway_pool_members$$),
     ($$SELECT * FROM gateway_status$$),
@@ -91,8 +87,8 @@ INSERT INTO public.statements (statement) VALUES
     ($$SELECT add_gateway_to_pool(ACME, POOL, G2)$$),
     ($$SELECT add_gateway_to_pool(ACME, POOL, G2, 7, 2)$$),
     ($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (POOL, G2)$$),
-    ($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", weight, priority) VALUES (POOL, G2, 2, 3)$$),
-    ($$UPDATE gateway_pool_memberships SET weight = 2, priority = 3$$),
+    ($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight", "pickPriority") VALUES (POOL, G2, 2, 3)$$),
+    ($$UPDATE gateway_pool_memberships SET "pickWeight" = 2, "pickPriority" = 3$$),
     ($$UPDATE gateway_pool_memberships SET "gatewayId" = G2$$),
     ($$SELECT remove_gateway_from_pool(ACME, POOL, G1)$$),
     ($$DELETE FROM gateway_pool_memberships$$),
@@ -283,7 +279,7 @@ SELECT revoke_gateway_pool_access('"regress ""access"""', '{list, create, edit, 
 SELECT count(*) FROM pg_shdepend WHERE refobjid = '"regress ""access"""'::regrole;
 
 -- Only to attach where there is a consumer, and only to what is installed.
-SELECT uninstall_gateway_pools();
+SELECT unregister_pool_consumer('app_connections'), unregister_pool_consumer('identity_kubernetes_auths');
 SELECT fails($$SELECT grant_gateway_pool_access('regress_access', '{attach}')$$);
 SELECT grant_gateway_pool_access('regress_access', '{pick}');
 DROP TABLE app_connections;

@@ -65,8 +65,8 @@ COPY gateway_pool_memberships ("gatewayPoolId", "gatewayId") FROM stdin;
 00000000-0000-0000-0000-000000000001	00000000-0000-0000-0000-0000000000a2
 \.
 SELECT * FROM logged();
-UPDATE gateway_pool_memberships SET weight = 5, priority = 1 WHERE "gatewayId" = '00000000-0000-0000-0000-0000000000a1';
-UPDATE gateway_pool_memberships SET weight = weight, "updatedAt" = now();
+UPDATE gateway_pool_memberships SET "pickWeight" = 5, "pickPriority" = 1 WHERE "gatewayId" = '00000000-0000-0000-0000-0000000000a1';
+UPDATE gateway_pool_memberships SET "pickWeight" = "pickWeight", "updatedAt" = now();
 SELECT * FROM logged();
 UPDATE gateway_pool_memberships SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000002' WHERE "gatewayId" = '00000000-0000-0000-0000-0000000000a2';
 UPDATE gateway_pool_memberships SET "gatewayId" = '00000000-0000-0000-0000-0000000000a3' WHERE "gatewayId" = '00000000-0000-0000-0000-0000000000a2';
@@ -74,7 +74,7 @@ SELECT * FROM logged();
 SELECT current_setting('server_version_num')::int >= 150000 AS has_merge \gset
 \if :has_merge
 MERGE INTO gateway_pool_memberships m USING (VALUES ('00000000-0000-0000-0000-0000000000a1'::uuid, 7), ('00000000-0000-0000-0000-0000000000a2', 8)) v (g, w)
-    ON m."gatewayId" = v.g WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT ("gatewayPoolId", "gatewayId", weight)
+    ON m."gatewayId" = v.g WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT ("gatewayPoolId", "gatewayId", "pickWeight")
     VALUES ('00000000-0000-0000-0000-000000000001', v.g, v.w);
 \endif
 SELECT * FROM logged();
@@ -260,16 +260,16 @@ SELECT fails($$UPDATE gateway_pools SET name = 'z'$$);
 DROP TRIGGER swallow ON gateway_pool_audit_logs;
 -- The functions are for their own tables.
 CREATE TABLE public.stray (id uuid, "orgId" uuid, name text, "gatewayPoolId" uuid);
-CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pools_audit();
+CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pool_internal.pools_audit();
 SELECT fails($$INSERT INTO public.stray VALUES (gen_random_uuid())$$);
 DROP TRIGGER t ON public.stray;
-CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION pool_consumer_audit('gatewayPoolId');
+CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pool_internal.consumer_audit('gatewayPoolId');
 SELECT fails($$INSERT INTO public.stray VALUES (gen_random_uuid())$$);
 DROP TRIGGER t ON public.stray;
-CREATE TRIGGER t BEFORE INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION pool_consumer_audit('gatewayPoolId');
+CREATE TRIGGER t BEFORE INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pool_internal.consumer_audit('gatewayPoolId');
 SELECT fails($$INSERT INTO public.stray VALUES (gen_random_uuid())$$);
 DROP TABLE public.stray;
-SELECT fails('SELECT gateway_pools_audit()'), fails('SELECT gateway_pool_audit_logs_refuse()');
+SELECT fails('SELECT gateway_pool_internal.pools_audit()'), fails('SELECT gateway_pool_internal.audit_logs_refuse()');
 -- The rows outlive the extension, and go on after it.
 SELECT count(*) AS rows FROM gateway_pool_audit_logs \gset
 SET client_min_messages = warning;

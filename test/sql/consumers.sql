@@ -151,17 +151,17 @@ UPDATE app_connections SET name = 'db2' RETURNING name;
 
 -- The triggers refuse tables that do not reference pools, and bad arguments.
 CREATE TABLE public.stray ("gatewayPoolId" uuid, "gatewayV2Id" uuid, "orgId" uuid);
-CREATE TRIGGER t BEFORE INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION pool_consumer_route('gatewayPoolId', 'gatewayV2Id', '');
+CREATE TRIGGER t BEFORE INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pool_internal.consumer_route('gatewayPoolId');
 SELECT fails($$INSERT INTO public.stray VALUES (id_of('x'))$$);
 DROP TRIGGER t ON public.stray;
-CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', 'gatewayV2Id', '');
+CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('gatewayPoolId');
 SELECT fails($$INSERT INTO public.stray VALUES (id_of('x'))$$);
 DROP TRIGGER t ON public.stray;
-CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION pool_consumer_enforce();
+CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pool_internal.consumer_enforce();
 SELECT fails($$INSERT INTO public.stray VALUES (id_of('x'))$$);
 DROP TRIGGER t ON public.stray;
-CREATE TRIGGER t BEFORE INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', '', '');
+CREATE TRIGGER t BEFORE INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('gatewayPoolId');
 SELECT fails($$INSERT INTO public.stray VALUES (id_of('x'))$$);
 DROP TABLE public.stray;
-SELECT fails('SELECT pool_consumer_route()');
+SELECT fails('SELECT gateway_pool_internal.consumer_route()');
 DROP FUNCTION public.insert_auth, public.written, public.word_of, public.id_of;

@@ -141,11 +141,11 @@ CREATE EXTENSION gateway_pool SCHEMA app;
 SELECT p FROM parts() p WHERE p ~ 'gatewaypoolid|updatedAt';
 SELECT "orgId", "gatewayPool", "maxPools" FROM gateway_pool_entitlements;
 SELECT left(name, 12), length(name) FROM gateway_pools ORDER BY id;
-SELECT weight, priority FROM gateway_pool_memberships;
+SELECT "pickWeight", "pickPriority" FROM gateway_pool_memberships;
 SELECT problem, object, detail FROM check_gateway_pools();
 -- What is off the rules works, and stays until it changes.
 UPDATE gateway_pools SET "createdAt" = now() WHERE id = '00000000-0000-0000-0000-000000000001';
-UPDATE gateway_pool_memberships SET weight = 2;
+UPDATE gateway_pool_memberships SET "pickWeight" = 2;
 UPDATE identity_kubernetes_auths SET "accessTokenTTL" = 1;
 SELECT fails($$UPDATE gateway_pools SET name = name || '.' WHERE id = '00000000-0000-0000-0000-000000000001'$$);
 SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-0000-0000-00000000000a', repeat('a', 33))$$);
@@ -229,6 +229,13 @@ GRANT USAGE, CREATE ON SCHEMA app TO regress_host_app;
 GRANT EXECUTE ON FUNCTION public.fails TO regress_host_app;
 SET ROLE regress_host_app;
 SELECT fails('SELECT app.install_gateway_pools()');
+GRANT EXECUTE ON FUNCTION public.fails TO regress_host_owner;
+SET ROLE regress_host_owner;
+SELECT fails('SELECT app.install_gateway_pools()');
+RESET ROLE;
+SELECT install_gateway_pools();
+-- Once a superuser has said which the host's tables are, their owner may install again.
+DROP TABLE gateway_pool_memberships, gateway_states;
 SET ROLE regress_host_owner;
 SELECT app.install_gateway_pools();
 RESET ROLE;

@@ -145,9 +145,8 @@ INSERT INTO public.statements (statement) VALUES
     ($$SELECT * FROM add_gateway_to_pool(ORG, POOL, GATEWAY)$$), ($$SELECT * FROM add_gateway_to_pool(ACME, POOL, A1)$$),
     ($$SELECT * FROM add_gateway_to_pool(ACME, APOOL, GATEWAY)$$), ($$SELECT * FROM add_gateway_to_pool(ACME, APOOL, GATEWAY, NULL)$$),
     ($$SELECT * FROM remove_gateway_from_pool(ORG, POOL, GATEWAY)$$), ($$SELECT * FROM remove_gateway_from_pool(ACME, APOOL, GATEWAY)$$),
-    ($$SELECT get_gateway_pool_resources(ORG, POOL)$$), ($$SELECT get_gateway_pool_resources(ACME, POOL)$$), ($$SELECT gateway_pool_resources(POOL)$$),
+    ($$SELECT get_gateway_pool_resources(ORG, POOL)$$), ($$SELECT get_gateway_pool_resources(ACME, POOL)$$),
     ($$SELECT * FROM get_gateway_pool_plan(ORG)$$),
-    ($$SELECT require_gateway_pool_plan(ORG)$$), ($$SELECT require_gateway_pool(ORG, POOL)$$),
     ($$SELECT pick_healthy_gateway(POOL)$$), ($$SELECT pick_healthy_gateway(POOL, null_if_none => true)$$),
     ($$SELECT pick_healthy_gateway(POOL, strategy => 'least_loaded')$$), ($$SELECT pick_healthy_gateway(POOL, ARRAY[GATEWAY]::uuid[])$$),
     ($$SELECT pick_healthy_gateways(POOL, 3)$$), ($$SELECT resolve_gateway(NULL, POOL)$$), ($$SELECT * FROM explain_gateway_pick(POOL)$$),
@@ -160,9 +159,9 @@ INSERT INTO public.statements (statement) VALUES
     ($$SELECT * FROM gateway_pool_members(ORG)$$), ($$SELECT * FROM gateway_pool_members(NULL, POOL)$$),
     ($$SELECT * FROM gateway_status(ORG)$$), ($$SELECT * FROM gateway_status(NULL, GATEWAY)$$),
     ($$SELECT * FROM gateway_probe_status(ORG)$$), ($$SELECT * FROM gateway_probe_status(NULL, GATEWAY)$$), ($$SELECT * FROM gateway_options(ORG)$$),
-    ($$SELECT organization_requires_gateway_pools(ORG)$$), ($$SELECT * FROM gateway_pool_audit_logs WHERE "orgId" = ORG$$),
+    ($$SELECT * FROM gateway_pool_audit_logs WHERE "orgId" = ORG$$),
     ($$INSERT INTO gateway_pool_audit_logs ("orgId", "eventType", "eventMetadata") VALUES (ORG, 'x', '{}')$$),
-    ($$SELECT is_gateway_pool_tenant(ORG)$$), ($$SELECT is_gateway_pool_tenant_of_pool(POOL)$$), ($$SELECT is_gateway_pool_tenant_of_gateway(GATEWAY)$$),
+    ($$SELECT gateway_pool_internal.is_tenant(ORG)$$), ($$SELECT gateway_pool_internal.is_tenant_of_pool(POOL)$$), ($$SELECT gateway_pool_internal.is_tenant_of_gateway(GATEWAY)$$),
     ($$INSERT INTO gateway_pools ("orgId", name) VALUES (ORG, 'x')$$), ($$INSERT INTO gateway_pools ("orgId", name) VALUES (ORG, 'b')$$),
     ($$UPDATE gateway_pools SET name = 'x' WHERE id = POOL$$), ($$UPDATE gateway_pools SET "orgId" = ORG WHERE name = 'a-spare'$$),
     ($$DELETE FROM gateway_pools WHERE id = POOL$$), ($$SELECT * FROM gateway_pools WHERE id = POOL$$), ($$SELECT * FROM gateway_pools WHERE "orgId" = ORG FOR UPDATE$$),
@@ -170,7 +169,7 @@ INSERT INTO public.statements (statement) VALUES
     ($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (POOL, GATEWAY)$$),
     ($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (APOOL, GATEWAY)$$),
     ($$UPDATE gateway_pool_memberships SET "gatewayPoolId" = POOL$$), ($$UPDATE gateway_pool_memberships SET "gatewayId" = GATEWAY$$),
-    ($$UPDATE gateway_pool_memberships SET weight = 5 WHERE "gatewayPoolId" = POOL$$), ($$DELETE FROM gateway_pool_memberships WHERE "gatewayId" = GATEWAY$$),
+    ($$UPDATE gateway_pool_memberships SET "pickWeight" = 5 WHERE "gatewayPoolId" = POOL$$), ($$DELETE FROM gateway_pool_memberships WHERE "gatewayId" = GATEWAY$$),
     ($$INSERT INTO gateway_pool_entitlements ("orgId", "gatewayPool") VALUES (ORG, true)$$), ($$DELETE FROM gateway_pool_entitlements WHERE "orgId" = ORG$$),
     ($$INSERT INTO gateway_states ("gatewayId", state) VALUES (GATEWAY, 'draining')$$), ($$UPDATE gateway_states SET state = 'draining' WHERE "gatewayId" = GATEWAY$$),
     ($$INSERT INTO gateway_probes ("gatewayId", protocol, address) VALUES (GATEWAY, 'tcp', 'localhost:1')$$), ($$DELETE FROM gateway_probes WHERE "gatewayId" = GATEWAY$$),
@@ -338,10 +337,10 @@ SELECT * FROM check_gateway_pools();
 ALTER TABLE gateway_probes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON gateway_probes USING (required);
 -- So do those that ask our functions, on whosever table they are.
-CREATE POLICY own ON gateway_states AS RESTRICTIVE USING (is_gateway_pool_tenant_of_gateway("gatewayId"));
+CREATE POLICY own ON gateway_states AS RESTRICTIVE USING (gateway_pool_internal.is_tenant_of_gateway("gatewayId"));
 CREATE TABLE public.strangers ("orgId" uuid);
 ALTER TABLE public.strangers OWNER TO regress_none;
-CREATE POLICY own ON public.strangers AS RESTRICTIVE USING (is_gateway_pool_tenant("orgId"));
+CREATE POLICY own ON public.strangers AS RESTRICTIVE USING (gateway_pool_internal.is_tenant("orgId"));
 SELECT enable_gateway_pool_isolation();
 SELECT disable_gateway_pool_isolation();
 SELECT polname, polrelid::regclass FROM pg_policy ORDER BY 2;

@@ -38,13 +38,13 @@ SELECT picked(ARRAY['00000000-0000-0000-0000-0000000000a1', NULL, '00000000-0000
 SELECT picked('{}'), picked(ARRAY[NULL]::uuid[]);
 
 -- Weights; 0 takes no part beside others, and shares equally with its likes.
-UPDATE gateway_pool_memberships SET weight = CASE name_of("gatewayId") WHEN 'g1' THEN 7 WHEN 'g2' THEN 2 WHEN 'g3' THEN 1 ELSE 0 END;
+UPDATE gateway_pool_memberships SET "pickWeight" = CASE name_of("gatewayId") WHEN 'g1' THEN 7 WHEN 'g2' THEN 2 WHEN 'g3' THEN 1 ELSE 0 END;
 SELECT picked();
 SELECT explained();
 SELECT picked((SELECT array_agg(id) FROM gateways_v2 WHERE name <= 'g3'));
 
 -- Tiers: lower first.
-UPDATE gateway_pool_memberships SET weight = 1, priority = CASE WHEN name_of("gatewayId") <= 'g2' THEN -1 ELSE 1 END;
+UPDATE gateway_pool_memberships SET "pickWeight" = 1, "pickPriority" = CASE WHEN name_of("gatewayId") <= 'g2' THEN -1 ELSE 1 END;
 SELECT picked(), picked((SELECT array_agg(id) FROM gateways_v2 WHERE name <= 'g2'));
 
 -- States.

@@ -138,7 +138,7 @@ SELECT gateway_column FROM gateway_pool_consumers() WHERE consumer = 'app_connec
 SELECT register_pool_consumer('app_connections', 'gatewayPoolId', 'gatewayId', 'SELECT ($1)."orgId"');
 SELECT org_query FROM gateway_pool_consumers() WHERE consumer = 'app_connections'::regclass;
 -- A part that is lost is named, and made again.
-DROP INDEX app_connections_gatewaypoolid_index;
+DROP INDEX gateway_pool_ix_app_connections_gatewaypoolid;
 DROP TRIGGER "GatewayPools_audit" ON app_connections;
 SELECT * FROM check_gateway_pools();
 SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId');
@@ -232,7 +232,7 @@ SET extra_float_digits = 0;
 SET quote_all_identifiers = on;
 SELECT current_setting('server_version_num')::int >= 150000 AS has_querydef \gset
 \if :has_querydef
-SELECT qualify_pool_consumer_query('other.bare', $$SELECT "orgId" FROM other.bare WHERE date '01/02/2020' < now() - interval '-1 day +2 hours' AND 0.1::float8 < float8 '0.30000000000000004'$$) ~
+SELECT gateway_pool_internal.qualify_consumer_query('other.bare', $$SELECT "orgId" FROM other.bare WHERE date '01/02/2020' < now() - interval '-1 day +2 hours' AND 0.1::float8 < float8 '0.30000000000000004'$$) ~
        $$^SELECT "orgId"\s+FROM other.bare\s+WHERE .*'2020-02-01'::date.*'-1 days \+02:00:00'::interval.*0.30000000000000004$$;
 \else
 SELECT true;
@@ -246,7 +246,7 @@ CREATE FUNCTION other.is_same(a other.word, b other.word) RETURNS boolean LANGUA
 CREATE OPERATOR other.= (FUNCTION = other.is_same, LEFTARG = other.word, RIGHTARG = other.word);
 CREATE TABLE other.words (word other.word, "orgId" uuid);
 SET search_path = app, other, public;
-SELECT c, left(public.fails(format('SELECT qualify_pool_consumer_query(''other.words'', ''SELECT w."orgId" FROM other.words w %s'')', c)), 80) FROM unnest(ARRAY[
+SELECT c, left(public.fails(format('SELECT gateway_pool_internal.qualify_consumer_query(''other.words'', ''SELECT w."orgId" FROM other.words w %s'')', c)), 80) FROM unnest(ARRAY[
     'WHERE w.word OPERATOR(other.=) ($1).word', 'WHERE w.word IS NOT DISTINCT FROM ($1).word', 'WHERE NULLIF(w.word, ($1).word) IS NULL',
     'WHERE CASE ($1).word WHEN w.word THEN true END', 'JOIN (SELECT ($1).word) r USING (word)', 'WHERE ($1).word IN (SELECT word FROM other.words)']) c;
 SET search_path = app, public;

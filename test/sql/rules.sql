@@ -34,7 +34,7 @@ SET gateway_pool.default_entitlement = on;
 SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-0000-0000-00000000000b', 'us')$$);
 RESET gateway_pool.default_entitlement;
 
-INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:eu, :a1) RETURNING weight, priority;
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:eu, :a1) RETURNING "pickWeight", "pickPriority";
 \i test/first_pick.sql
 -- After a downgrade: no new name, no new member; but a weight, a removal, a deletion and picks.
 UPDATE gateway_pool_entitlements SET "gatewayPool" = false WHERE "orgId" = :acme;
@@ -43,7 +43,7 @@ SELECT fails($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId
     VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a2')$$);
 SELECT fails($$UPDATE gateway_pool_memberships SET "gatewayId" = '00000000-0000-0000-0000-0000000000a2'$$);
 UPDATE gateway_pools SET name = 'eu', "createdAt" = now() WHERE id = :eu RETURNING name;
-UPDATE gateway_pool_memberships SET weight = 7 RETURNING weight;
+UPDATE gateway_pool_memberships SET "pickWeight" = 7 RETURNING "pickWeight";
 SELECT pick_healthy_gateway(:eu);
 BEGIN;
 DELETE FROM gateway_pool_memberships RETURNING "gatewayId";
@@ -113,9 +113,9 @@ SELECT fails('SET gateway_pool.max_pools_per_org = -2');
 --
 SELECT fails($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId")
     VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a1')$$);
-SELECT fails($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", weight)
+SELECT fails($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight")
     VALUES ('00000000-0000-0000-0000-000000000003', '00000000-0000-0000-0000-0000000000a1', -1)$$) LIMIT 2;
-SELECT fails($$UPDATE gateway_pool_memberships SET weight = 1001$$) LIMIT 2;
+SELECT fails($$UPDATE gateway_pool_memberships SET "pickWeight" = 1001$$) LIMIT 2;
 -- Another organization's gateway and none at all: the same error.
 SELECT fails(format('INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (%L, %L)', p, g))
   FROM (VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000b1'),
@@ -193,7 +193,7 @@ SELECT fails($$UPDATE gateway_states SET state = 'off'$$) LIMIT 2;
 CREATE TABLE public.stray (id uuid, "orgId" uuid, name text);
 CREATE FUNCTION public.attach(timing text, trigger_function text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    EXECUTE format('CREATE TRIGGER t %s ON public.stray FOR EACH %s EXECUTE FUNCTION app.%s', timing,
+    EXECUTE format('CREATE TRIGGER t %s ON public.stray FOR EACH %s EXECUTE FUNCTION %s', timing,
                    CASE WHEN timing ~ 'TRUNCATE' THEN 'STATEMENT' ELSE 'ROW' END, trigger_function);
     INSERT INTO public.stray VALUES (gen_random_uuid(), gen_random_uuid(), 'x');
     UPDATE public.stray SET "orgId" = gen_random_uuid();
@@ -205,17 +205,17 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 SELECT t, f, attach(t, f) FROM (VALUES
-    ('AFTER INSERT', 'gateway_pools_enforce()'), ('BEFORE UPDATE', 'gateway_pools_refuse_move()'), ('BEFORE INSERT', 'gateway_pools_refuse_move()'),
-    ('BEFORE DELETE', 'gateway_pools_refuse_delete()'), ('BEFORE TRUNCATE', 'gateway_pools_refuse_delete()'),
-    ('AFTER DELETE', 'gateway_pools_refuse_delete()'), ('AFTER UPDATE', 'gateway_pool_memberships_enforce()'),
-    ('BEFORE INSERT', 'gateway_probes_enforce()'), ('BEFORE UPDATE', 'gateway_pool_set_timestamp()'),
-    ('BEFORE UPDATE', 'gateway_pool_set_timestamp(''name'')')) v (t, f);
+    ('AFTER INSERT', 'gateway_pool_internal.pools_enforce()'), ('BEFORE UPDATE', 'gateway_pool_internal.pools_refuse_move()'), ('BEFORE INSERT', 'gateway_pool_internal.pools_refuse_move()'),
+    ('BEFORE DELETE', 'gateway_pool_internal.pools_refuse_delete()'), ('BEFORE TRUNCATE', 'gateway_pool_internal.pools_refuse_delete()'),
+    ('AFTER DELETE', 'gateway_pool_internal.pools_refuse_delete()'), ('AFTER UPDATE', 'gateway_pool_internal.memberships_enforce()'),
+    ('BEFORE INSERT', 'gateway_pool_internal.probes_enforce()'), ('BEFORE UPDATE', 'gateway_pool_internal.set_timestamp()'),
+    ('BEFORE UPDATE', 'gateway_pool_internal.set_timestamp(''name'')')) v (t, f);
 ALTER TABLE public.stray DROP COLUMN "orgId", ADD COLUMN "orgId" text;
-SELECT attach('BEFORE UPDATE', 'gateway_pools_refuse_move()');
+SELECT attach('BEFORE UPDATE', 'gateway_pool_internal.pools_refuse_move()');
 ALTER TABLE public.stray DROP COLUMN "orgId", DROP COLUMN id, ADD COLUMN "orgID" uuid;
-CREATE TRIGGER t BEFORE UPDATE ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pools_refuse_move();
+CREATE TRIGGER t BEFORE UPDATE ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pool_internal.pools_refuse_move();
 INSERT INTO public.stray VALUES ('x');
 SELECT fails($$UPDATE public.stray SET name = 'y'$$);
-SELECT fails('SELECT gateway_pools_refuse_delete()');
+SELECT fails('SELECT gateway_pool_internal.pools_refuse_delete()');
 DROP TABLE public.stray;
 DROP FUNCTION public.attach;

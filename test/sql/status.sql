@@ -82,7 +82,7 @@ SELECT count(host_test.add_gateway('app', :acme, n, a, i::uuid)) FROM (VALUES
     ('up', interval '0', '00000000-0000-0000-0000-0000000000a1'), ('up2', '0', '00000000-0000-0000-0000-0000000000a2'),
     ('down', '1 day', '00000000-0000-0000-0000-0000000000a3'), ('never', NULL, '00000000-0000-0000-0000-0000000000a4')) v (n, a, i);
 SELECT host_test.add_gateway('app', :bolt, 'theirs', '0', '00000000-0000-0000-0000-0000000000b1');
-INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", weight, priority)
+INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight", "pickPriority")
 SELECT p.id, g.id, 3, 2 FROM (VALUES ('green', 'up'), ('green', 'up2'), ('yellow', 'up'), ('yellow', 'down'), ('yellow', 'never'),
                                      ('red', 'down'), ('theirs', 'theirs')) v (p, g)
   JOIN gateway_pools p ON p.name = v.p JOIN gateways_v2 g ON g.name = v.g;
@@ -92,7 +92,7 @@ SELECT name, "memberCount", "healthyMemberCount", health, label, "connectedResou
   FROM gateway_pool_status ORDER BY name;
 DELETE FROM gateway_states;
 SELECT name, "memberCount", "healthyMemberCount", health, label FROM gateway_pool_status WHERE name = 'green';
-SELECT p.name, m.name, m.weight, m.priority, m.status, m.state, m.reason, m."activeConnections" IS NULL
+SELECT p.name, m.name, m."pickWeight", m."pickPriority", m.status, m.state, m.reason, m."activeConnections" IS NULL
   FROM gateway_pool_members m JOIN gateway_pools p ON p.id = m."gatewayPoolId" ORDER BY 1, 2;
 SELECT kind, name, health, label, cardinality("poolIds") FROM gateway_options WHERE "orgId" = :acme ORDER BY kind DESC, name;
 -- The "add gateway" list of a pool.

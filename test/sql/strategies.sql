@@ -95,10 +95,10 @@ SELECT count(DISTINCT g), min(CASE n WHEN 1 THEN g::text END) = :a
   FROM pick_healthy_gateways(:pool, 5, strategy => 'least_loaded') WITH ORDINALITY p (g, n);
 SELECT loads();
 -- Three times the weight carries three times as much.
-UPDATE gateway_pool_memberships SET weight = 3 WHERE "gatewayId" = :b;
+UPDATE gateway_pool_memberships SET "pickWeight" = 3 WHERE "gatewayId" = :b;
 SELECT report_gateway_load(:a, 1), report_gateway_load(:b, 2), release_gateway(:a, opened => false);
 SELECT claim() = :b, claim() = :b, loads();
-UPDATE gateway_pool_memberships SET weight = 1;
+UPDATE gateway_pool_memberships SET "pickWeight" = 1;
 -- Unless all have reported, at random, but reserved all the same.
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, '00000000-0000-0000-0000-0000000000a3');
 SELECT count(DISTINCT claim()) FROM generate_series(1, 100);
@@ -160,7 +160,7 @@ SELECT pick_healthy_gateway(:pool, ARRAY[(SELECT g FROM public.led WHERE k = 1)]
 SELECT count(*) FILTER (WHERE candidate), max(share), count(*) FILTER (WHERE verdict = 'the key leads to another candidate')
   FROM explain_gateway_pick(:pool, strategy => 'sticky', sticky_key => 'key 1');
 -- A member that gets heavier takes keys; the others keep what they do not give to it.
-UPDATE gateway_pool_memberships SET weight = 3 WHERE "gatewayId" = :a;
+UPDATE gateway_pool_memberships SET "pickWeight" = 3 WHERE "gatewayId" = :a;
 SELECT right(p::text, 2), count(*), bool_and(g = p)
   FROM (SELECT g, pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k) AS p FROM public.led) s GROUP BY 1 ORDER BY 1;
 SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001', strategy => 'sticky')$$);

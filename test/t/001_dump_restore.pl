@@ -54,7 +54,7 @@ sub make_original
         SELECT set_gateway_pool_entitlement('$acme', true, 2, 3);
         SELECT set_gateway_pool_entitlement('$beta', false, NULL, -1, '2020-01-01');
         INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$edge', '$acme', 'edge'), ('$spare', '$acme', 'spare');
-        INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", weight, priority)
+        INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight", "pickPriority")
         VALUES ('$edge', '$gateway[1]', 3, 0), ('$edge', '$gateway[2]', 1, 0), ('$edge', '$gateway[3]', 7, 0),
                ('$spare', '$gateway[4]', 1, 5);
         SELECT set_gateway_state('$gateway[3]', 'draining', 'it''s "old"');
@@ -78,7 +78,7 @@ sub make_original
         REVOKE TRUNCATE ON gateway_pools FROM app_owner;
         GRANT SELECT ON gateway_probes TO PUBLIC;
         COMMENT ON TABLE gateway_pools IS 'ours, since June; it''s "pools"';
-        COMMENT ON COLUMN gateway_pool_memberships.weight IS 'share of the traffic';
+        COMMENT ON COLUMN gateway_pool_memberships."pickWeight" IS 'share of the traffic';
         COMMENT ON TRIGGER "GatewayPools_refuse_delete" ON gateway_pools IS 'the guard';
         CREATE INDEX "Pools by age" ON gateway_pools ("createdAt" DESC) WHERE name <> 'none';
         ALTER TABLE gateway_pools ADD COLUMN notes text DEFAULT 'none', ADD CHECK (length(notes) < 100);
@@ -171,22 +171,22 @@ sub check_rules
     $app->fails(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$edge', '$gateway[4]')},
         '54000 gateway_pool_memberships_max_per_pool', "$name: the limit of members");
     $app->fails(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$spare', '$gateway[9]')},
-        '23503 gateway_pool_memberships_same_org', "$name: members of the same organization only");
+        '23503 gateway_pools_same_org', "$name: members of the same organization only");
     $app->fails(qq{INSERT INTO gateway_pools ("orgId", name) VALUES ('$beta', 'beta')}, '42501 gateway_pools_entitlement',
         "$name: no pool without a plan");
     $app->fails(qq{UPDATE gateway_pools SET name = 'No Slug' WHERE id = '$spare'}, '23514 gateway_pools_name_check',
         "$name: names");
     $app->fails(qq{UPDATE gateway_pools SET name = 'edge' WHERE id = '$spare'}, '23505 gateway_pools_orgid_name_unique',
         "$name: names are unique");
-    $db->fails($kubernetes_auth, '23514 identity_kubernetes_auths_gateway_or_pool', "$name: pool or gateway, not both");
+    $db->fails($kubernetes_auth, '23514 gateway_pools_one_route', "$name: pool or gateway, not both");
     $db->shows(qq{UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '$gateway[1]' WHERE id = '$auth'
                   RETURNING "gatewayPoolId" IS NULL;
                   UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$edge' WHERE id = '$auth'
                   RETURNING "gatewayV2Id" IS NULL}, "t\nt", "$name: one takes the place of the other");
-    $db->fails(qq{UPDATE gateways_v2 SET "orgId" = '$beta' WHERE id = '$gateway[1]'}, '23503 gateways_v2_same_org',
+    $db->fails(qq{UPDATE gateways_v2 SET "orgId" = '$beta' WHERE id = '$gateway[1]'}, '23503 gateway_pools_same_org',
         "$name: a member does not move");
-    $db->fails("UPDATE gateway_probes SET address = 'nowhere'", '23514 gateway_probes_address_check', "$name: addresses");
-    $db->shows(q{UPDATE gateway_pool_memberships SET weight = 2 WHERE weight = 3 RETURNING "updatedAt" > "createdAt"}, 't',
+    $db->fails("UPDATE gateway_probes SET address = 'nowhere'", '23514 gateway_pool_probes_address_check', "$name: addresses");
+    $db->shows(q{UPDATE gateway_pool_memberships SET "pickWeight" = 2 WHERE "pickWeight" = 3 RETURNING "updatedAt" > "createdAt"}, 't',
         "$name: \"updatedAt\" is kept");
     $db->as('Reader')->shows('SELECT count(*) FROM gateway_probes', '1', "$name: the policy holds");
     $db->as('Reader')->fails("SELECT set_gateway_state('$gateway[1]', 'active')", '42501',

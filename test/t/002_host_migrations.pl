@@ -88,7 +88,7 @@ sub migrate
         BEGIN;
         UPDATE gateways_v2 SET "tokenVersion" = "tokenVersion" + 1;
         UPDATE gateway_pools SET "updatedAt" = now();
-        UPDATE gateway_pool_memberships SET weight = weight;
+        UPDATE gateway_pool_memberships SET "pickWeight" = "pickWeight";
         UPDATE identity_kubernetes_auths SET "allowedNames" = 'default';
         UPDATE identity_kubernetes_auths SET "gatewayPoolId" = NULL;
         UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$pool';
@@ -301,7 +301,7 @@ sub add_pool
     };
     my $facts_of_host = sub {
         return join("\n", grep { !/^trigger .* public\.(?!on_update_timestamp)\w+\(.*\)$/ }
-              grep { !/gateway_pool_memberships_gatewayid_index|_gatewaypoolid_index|weight|priority/ }
+              grep { !/gateway_pool_ix_memberships_gatewayid|_gatewaypoolid_index|weight|priority/ }
               grep { /gateway_pools|gateway_pool_memberships|identity_kubernetes_auths/ }
               split(/\n/, $db->objects('public', [qw(column constraint index trigger)])));
     };
@@ -333,7 +333,7 @@ sub add_pool
     same_lines($facts_of_host->(), $before, 'no column, key, index or trigger of the host changed');
     like($before, qr/ name character varying\(255\)/, 'names are as wide as they were');
     like($before, qr/REFERENCES public.gateway_pools\(id\) ON DELETE RESTRICT/, 'the action of the key is what it was');
-    $db->shows(q{SELECT count(*), min(weight), max(weight), min(priority), max(priority) FROM gateway_pool_memberships},
+    $db->shows(q{SELECT count(*), min("pickWeight"), max("pickWeight"), min("pickPriority"), max("pickPriority") FROM gateway_pool_memberships},
         '3|1|1|0|0', 'members weigh the same');
     $db->shows(q{SELECT o.name, e."gatewayPool", e."maxPools", e."maxGatewaysPerPool", e."expiresAt"
                    FROM gateway_pool_entitlements e JOIN organizations o ON o.id = e."orgId" ORDER BY 1},
@@ -352,7 +352,7 @@ sub add_pool
     $open->works(qq{UPDATE gateway_pools SET "updatedAt" = now(), name = name}, 'rows with names off the rule can be written');
     $open->works(qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = "gatewayPoolId", "gatewayV2Id" = "gatewayV2Id",
                            "allowedNames" = 'x'}, 'rows with pool and gateway can be written');
-    $open->works(qq{UPDATE gateway_pool_memberships SET weight = 5, "gatewayId" = "gatewayId"}, 'members can be written');
+    $open->works(qq{UPDATE gateway_pool_memberships SET "pickWeight" = 5, "gatewayId" = "gatewayId"}, 'members can be written');
     $open->works(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$gateway{late}')},
         'a pool with a name off the rule takes members');
     $open->fails(qq{UPDATE gateway_pools SET name = name || '!' WHERE id = '$pool'}, '23514 gateway_pools_name_check',
@@ -390,7 +390,7 @@ sub add_pool
     $open->shows('EXECUTE label', '6/7 healthy', 'all is well before');
     $objects = $db->objects('public');
 
-    $db->works(qq{BEGIN; UPDATE gateways_v2 SET heartbeat = now(); UPDATE gateway_pool_memberships SET weight = 2;
+    $db->works(qq{BEGIN; UPDATE gateways_v2 SET heartbeat = now(); UPDATE gateway_pool_memberships SET "pickWeight" = 2;
                   UPDATE identity_kubernetes_auths SET "gatewayPoolId" = NULL; SELECT host_test.unmigrate_pools('public'); COMMIT},
         'the host takes its pools back');
     foreach ([ 'open session', $open, 'EXECUTE ' ], [ 'new session', $owner, '' ])

@@ -81,7 +81,7 @@ $db->value(qq{
     SELECT set_gateway_pool_entitlement('$acme', true, 7), set_gateway_pool_entitlement('$beta', true);
     INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$pool', '$acme', 'edge');
     INSERT INTO gateway_pools ("orgId", name) VALUES ('$beta', 'edge');
-    INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", weight) VALUES ('$pool', '$gateway', 9);
+    INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight") VALUES ('$pool', '$gateway', 9);
     INSERT INTO gateway_states ("gatewayId", state) VALUES ('$gateway', 'active');
     INSERT INTO gateway_probes ("gatewayId", protocol, address) VALUES ('$gateway', 'tcp', 'localhost:1');
     SELECT host_test.add_kubernetes_auth('public', '$acme', 'k', '$auth');

@@ -216,7 +216,7 @@ sub attach_trap_triggers
     $owner->value(q{
         DROP TRIGGER "GatewayPools_enforce" ON identity_kubernetes_auths;
         CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON identity_kubernetes_auths FOR EACH ROW
-            EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', 'gatewayV2Id', 'SELECT public.trap_org(($1)."identityId")')});
+            EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('gatewayPoolId', 'gatewayV2Id', 'SELECT public.trap_org(($1)."identityId")')});
 
     # The traps are armed.
     $result = run_past_traps($owner, q{BEGIN; UPDATE gateway_pools SET name = name; INSERT INTO public.gateway_pool_entitlements
@@ -236,7 +236,7 @@ sub attach_trap_triggers
     foreach ([ qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$spare'}, '' ],
         [ qq{UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '$gateway'}, '' ],
         [ qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$pool'}, '' ],
-        [ qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$missing'}, '23503 identity_kubernetes_auths_same_org' ])
+        [ qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$missing'}, '23503 gateway_pools_same_org' ])
     {
         superuser_safely($db, $_->[0], $_->[1], $_->[0], allowed => qr/^(trigger \w+|default of) identity_kubernetes_auths$/,
             traps => 'query of the organization as app_owner');
@@ -249,16 +249,16 @@ sub attach_trap_triggers
             FOR EACH ROW EXECUTE FUNCTION trap_trigger('deferred after');
         DROP TRIGGER "GatewayPools_enforce" ON identity_kubernetes_auths;
         CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON identity_kubernetes_auths FOR EACH ROW
-            EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', 'gatewayV2Id', 'WITH own AS (INSERT INTO public.own VALUES (1)
+            EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('gatewayPoolId', 'gatewayV2Id', 'WITH own AS (INSERT INTO public.own VALUES (1)
                 RETURNING 1) SELECT i."orgId" FROM public.identities i WHERE i.id = ($1)."identityId"')});
     $result = run_past_traps($db, qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$spare'},
         qr/^(trigger \w+|default of) identity_kubernetes_auths$/);
     unlike($result->{traps}, qr/ as \Q$superuser\E/, 'superuser, a query of the organization that writes: nothing ran with his rights');
 
-    superuser_safely($db, qq{UPDATE gateways_v2 SET "orgId" = '$beta'}, '23503 gateways_v2_same_org', 'a member moves',
+    superuser_safely($db, qq{UPDATE gateways_v2 SET "orgId" = '$beta'}, '23503 gateway_pools_same_org', 'a member moves',
         allowed => qr/^(trigger \w+|default of) gateways_v2$/);
     superuser_safely($db, qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$spare', '$missing')},
-        '23503 gateway_pool_memberships_same_org', 'a member that does not exist',
+        '23503 gateway_pools_same_org', 'a member that does not exist',
         allowed => qr/^(trigger \w+|default of) gateway_pool_memberships$/);
     superuser_safely($db, qq{INSERT INTO gateway_pools ("orgId", name) VALUES ('$beta', 'x')}, '42501 gateway_pools_entitlement',
         'a pool without a plan', allowed => qr/^(trigger \w+|default of) gateway_pools$/);
@@ -266,7 +266,7 @@ sub attach_trap_triggers
     # Triggers that differ are put right; then the owner takes away what has to be made again.
     superuser_safely($db, 'SELECT install_gateway_pools()', '', 'install_gateway_pools() again');
     $owner->value('DROP TABLE gateway_pool_entitlements; ALTER TABLE identity_kubernetes_auths DROP COLUMN "gatewayPoolId";
-                   ALTER TABLE gateway_pool_memberships DROP COLUMN weight');
+                   ALTER TABLE gateway_pool_memberships DROP COLUMN "pickWeight"');
     superuser_safely($db, 'SELECT install_gateway_pools()', '', 'install_gateway_pools() of what is missing');
     $db->shows('SELECT relowner::regrole FROM pg_class WHERE relname = \'gateway_pool_entitlements\'', 'app_owner',
         'what is made is the owner\'s');
@@ -515,11 +515,10 @@ foreach (
         'SELECT * FROM create_gateway_pool(ORG, \'x\')', 'SELECT * FROM update_gateway_pool(ORG, POOL, \'x\')',
         'SELECT * FROM delete_gateway_pool(ORG, POOL)', 'SELECT * FROM add_gateway_to_pool(ORG, POOL, GATEWAY)',
         'SELECT * FROM remove_gateway_from_pool(ORG, POOL, GATEWAY)', 'SELECT get_gateway_pool_resources(ORG, POOL)',
-        'SELECT gateway_pool_resources(POOL)', 'SELECT get_gateway_pool_plan(ORG)',
-        'SELECT require_gateway_pool_plan(ORG)', 'SELECT require_gateway_pool(ORG, POOL)',
+        'SELECT get_gateway_pool_plan(ORG)',
         'SELECT set_gateway_pool_entitlement(ORG, true)',
         q{SELECT set_gateway_state(GATEWAY, 'active')}, 'SELECT * FROM check_gateway_pools()',
-        'SELECT * FROM gateway_pool_row_problems()', 'SELECT install_gateway_pools()',
+        'SELECT * FROM gateway_pool_internal.row_problems()', 'SELECT install_gateway_pools()',
         'SELECT uninstall_gateway_pools()', 'SELECT uninstall_gateway_pools(false)',
         'SELECT enable_gateway_pool_isolation()', 'SELECT disable_gateway_pool_isolation()',
         q{SELECT grant_gateway_pool_access('attacker', '{pick}')}, q{SELECT revoke_gateway_pool_access('app_owner', '{edit}')})
@@ -618,13 +617,13 @@ foreach (
         q{ALTER TABLE gateway_pools ALTER "createdAt" DROP DEFAULT, ALTER "createdAt" TYPE text USING '2026-01-01 00:00:00+00'},
         'SELECT DISTINCT "createdAt" FROM gateway_pool_status', '2026-01-01 00:00:00+00' ];
     push @attempts, [ 'a state that is an integer',
-        q{ALTER TABLE gateway_states DROP CONSTRAINT gateway_states_state_check, ALTER state TYPE int USING 5;
+        q{ALTER TABLE gateway_states DROP CONSTRAINT gateway_pool_states_state_check, ALTER state TYPE int USING 5;
           INSERT INTO gateway_states ("gatewayId", state) SELECT id, 7 FROM gateways_v2},
         'SELECT state FROM gateway_status', 'active' ];
     push @attempts, [ 'a weight that is text',
         q{ALTER TABLE gateway_pool_memberships DROP CONSTRAINT gateway_pool_memberships_weight_check,
-              ALTER weight DROP DEFAULT, ALTER weight TYPE text},
-        'SELECT weight FROM gateway_pool_members', '1' ];
+              ALTER "pickWeight" DROP DEFAULT, ALTER "pickWeight" TYPE text},
+        'SELECT "pickWeight" FROM gateway_pool_members', '1' ];
     push @attempts, [ 'a limit that is text',
         q{ALTER TABLE gateway_pool_entitlements DROP CONSTRAINT "gateway_pool_entitlements_maxPools_check",
               ALTER "maxPools" TYPE text USING '5'},
@@ -654,7 +653,7 @@ foreach (
             INSERT INTO own VALUES (1);
             DROP TRIGGER "GatewayPools_enforce" ON identity_kubernetes_auths;
             CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON identity_kubernetes_auths FOR EACH ROW
-                EXECUTE FUNCTION pool_consumer_enforce('gatewayPoolId', 'gatewayV2Id', '$query')};
+                EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('gatewayPoolId', 'gatewayV2Id', '$query')};
     };
     foreach my $query (
         'UPDATE public.own SET a = a', 'DELETE FROM public.own', 'UPDATE public.own SET a = 1 RETURNING NULL::uuid',

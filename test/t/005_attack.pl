@@ -177,7 +177,7 @@ sub run_past_traps
     $attacker->value(qq{UPDATE attacker.identity_kubernetes_auths SET "gatewayPoolId" = '$pool'});
     $db->shows(q{SELECT "eventMetadata"->>'resource', "sessionUser", "currentUser" FROM gateway_pool_audit_logs ORDER BY id DESC LIMIT 1},
         'attacker.identity_kubernetes_auths|attacker|attacker', 'the log does not take his table for another');
-    $attacker->fails(qq{UPDATE attacker.identity_kubernetes_auths SET "gatewayPoolId" = '$theirs'}, '23503 identity_kubernetes_auths_same_org',
+    $attacker->fails(qq{UPDATE attacker.identity_kubernetes_auths SET "gatewayPoolId" = '$theirs'}, '23503 gateway_pools_same_org',
         'nor does he reach another organization\'s pool by it');
     $db->value(q{SELECT unregister_pool_consumer('attacker.identity_kubernetes_auths')});
     $attacker->value('DROP TABLE attacker.identity_kubernetes_auths');
@@ -220,7 +220,7 @@ sub run_past_traps
         # Whoever attaches the trigger by hand has it refused when it runs.
         $attacker->value(qq{DROP TRIGGER IF EXISTS hand ON attacker.shop; DROP TRIGGER IF EXISTS "GatewayPools_enforce" ON attacker.shop;
             CREATE TRIGGER hand AFTER INSERT OR UPDATE ON attacker.shop FOR EACH ROW
-            EXECUTE FUNCTION public.pool_consumer_enforce('gatewayPoolId', 'direct', \$q\$$query\$q\$)} =~ s/\$q\$(.*?)\$q\$/"'" . $1 =~ s{'}{''}gr . "'"/er);
+            EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('gatewayPoolId', 'direct', \$q\$$query\$q\$)} =~ s/\$q\$(.*?)\$q\$/"'" . $1 =~ s{'}{''}gr . "'"/er);
         isnt($db->run(qq{UPDATE attacker.shop SET "gatewayPoolId" = '$pool'})->{state}, '', 'and when it runs');
     }
     $db->shows('SELECT count(*) FROM attacker.notes', 0, 'nothing was written');

@@ -190,7 +190,7 @@ subtest 'after a statement that failed midway' => sub {
 
     # The cache has to be empty when the statement begins, by somebody else's
     # doing: a change of the session's own would be undone together with it.
-    my $empty_cache = sub { $db->value(qq{UPDATE gateway_pool_memberships SET weight = weight WHERE "gatewayPoolId" = '$pool'}) };
+    my $empty_cache = sub { $db->value(qq{UPDATE gateway_pool_memberships SET "pickWeight" = "pickWeight" WHERE "gatewayPoolId" = '$pool'}) };
 
     foreach my $table (sort keys %statement)
     {
@@ -230,11 +230,11 @@ subtest 'after a statement that failed midway' => sub {
             RETURN NEW;
         END
         $$;
-        CREATE TRIGGER a_pick BEFORE INSERT ON gateway_pool_memberships FOR EACH ROW WHEN (NEW.weight < 0) EXECUTE FUNCTION pick_at_row()});
+        CREATE TRIGGER a_pick BEFORE INSERT ON gateway_pool_memberships FOR EACH ROW WHEN (NEW."pickWeight" < 0) EXECUTE FUNCTION pick_at_row()});
     start_case();
     $writer->value('BEGIN; SAVEPOINT s');
     $empty_cache->();
-    my $error = $writer->fails(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", weight)
+    my $error = $writer->fails(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight")
         VALUES ('$pool', '$gateway{3}', 1), ('$pool', '$gateway{4}', 1), ('$pool', '$gateway{5}', -1)}, '23514 gateway_pool_memberships_weight_check',
         'trigger: the last row is refused');
     like($error, qr/at the last row: 1234$/m, 'trigger: a pick at it saw the others');
@@ -423,10 +423,10 @@ subtest 'ON CONFLICT' => sub {
         sees($_, $after, $what) foreach $reader, $other, $writer;
     }
 
-    $writer->value($member->('UPDATE SET priority = 1'));
+    $writer->value($member->('UPDATE SET "pickPriority" = 1'));
     $reader->shows("SELECT count(*) FROM generate_series(1, 100) WHERE pick_healthy_gateway('$pool') = '$gateway{1}'", 0,
         'a member gets a later priority');
-    $writer->value($member->('UPDATE SET priority = -1'));
+    $writer->value($member->('UPDATE SET "pickPriority" = -1'));
     $reader->shows("SELECT count(*) FROM generate_series(1, 100) WHERE pick_healthy_gateway('$pool') = '$gateway{1}'", 100,
         'an earlier one');
 };
@@ -638,7 +638,7 @@ subtest 'a heartbeat that nobody published' => sub {
 
     # All members at once; and one of which nothing has been heard does end.
     $db->value('ALTER TABLE gateways_v2 ENABLE TRIGGER USER');
-    $db->value('ALTER TABLE gateways_v2 ENABLE ALWAYS TRIGGER "GatewayPools_tell"');
+    $db->value('ALTER TABLE gateways_v2 ENABLE ALWAYS TRIGGER "GatewayPools_invalidate"');
     start_case();
     $writer->value(qq{
         INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$gateway{3}');
@@ -654,7 +654,7 @@ subtest 'a heartbeat that nobody published' => sub {
     sees($_, '12', 'all have ended, and two have not') foreach $reader, $other, $writer;
 
     $db->value('ALTER TABLE gateways_v2 ENABLE TRIGGER USER');
-    $db->value('ALTER TABLE gateways_v2 ENABLE ALWAYS TRIGGER "GatewayPools_tell"');
+    $db->value('ALTER TABLE gateways_v2 ENABLE ALWAYS TRIGGER "GatewayPools_invalidate"');
 };
 
 # How often the memberships have been read, by this session and all that said so
@@ -698,7 +698,7 @@ subtest 'heartbeats flush no cache' => sub {
     $after = reads_after($reader);
     cmp_ok($after - $before, '<=', 2, '2,000 heartbeats and VACUUM: pools are not read anew');
 
-    $writer->value("UPDATE gateway_pool_memberships SET weight = 2");
+    $writer->value(q{UPDATE gateway_pool_memberships SET "pickWeight" = 2});
     $before = reads_after($writer);
     $reader->value($pick_often);
     $after = reads_after($reader);
@@ -710,7 +710,7 @@ subtest 'heartbeats flush no cache' => sub {
     $before = $after;
     foreach (1 .. 20)
     {
-        $writer->value("UPDATE gateway_pool_memberships SET weight = weight + 1");
+        $writer->value(q{UPDATE gateway_pool_memberships SET "pickWeight" = "pickWeight" + 1});
         $reader->value($pick_often);
     }
     cmp_ok(reads_after($reader) - $before, '>=', 20, '20 changes of members: each time');

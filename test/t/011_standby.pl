@@ -156,7 +156,7 @@ subtest 'standby: heartbeats' => sub {
     $db->value(heard_sql(2, 3));
     my $ends = $db->value(qq{SELECT heartbeat + interval '3 s' FROM gateways_v2 WHERE id = '$gateway{2}'});
     replay();
-    $db->value('UPDATE gateway_pool_memberships SET weight = weight');
+    $db->value('UPDATE gateway_pool_memberships SET "pickWeight" = "pickWeight"');
     replay();
     $reader->value($picks);
     $db->value(heard_sql(2, 180));

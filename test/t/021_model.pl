@@ -177,8 +177,8 @@ my %event = (
         my $member = { weight => any(0, 1, 1, 2, 7), priority => any(0, 0, 1) };
         return if !may_write($s, "pool $p", "gateway $g");
         store($s, "member $p $g", $member);
-        return qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", weight, priority) VALUES ('$pools[$p]', '$gateways[$g]',
-                  $member->{weight}, $member->{priority}) ON CONFLICT ("gatewayPoolId", "gatewayId") DO UPDATE SET weight = excluded.weight, priority = excluded.priority};
+        return qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight", "pickPriority") VALUES ('$pools[$p]', '$gateways[$g]',
+                  $member->{weight}, $member->{priority}) ON CONFLICT ("gatewayPoolId", "gatewayId") DO UPDATE SET "pickWeight" = excluded."pickWeight", "pickPriority" = excluded."pickPriority"};
     },
     remove => sub {
         my ($s) = @_;

@@ -203,7 +203,7 @@ foreach my $size (2, 400)
             ALTER TABLE gateways_v2 DISABLE TRIGGER USER;
             UPDATE gateways_v2 SET "directHeartbeat" = clock_timestamp() + interval '60 s' WHERE name LIKE '$size %';
             ALTER TABLE gateways_v2 ENABLE TRIGGER USER;
-            ALTER TABLE gateways_v2 ENABLE ALWAYS TRIGGER "GatewayPools_tell"});
+            ALTER TABLE gateways_v2 ENABLE ALWAYS TRIGGER "GatewayPools_invalidate"});
         $clock->advance(61);
         is($session->value($count), $size, 'and still are, when what was published has run out');
     }

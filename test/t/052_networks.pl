@@ -84,11 +84,11 @@ $db->value(q{
     $$});
 my %answers;
 $answers{$_}++ foreach split /\n/, $db->value($try);
-is_deeply(\%answers, { gateway_probes_address_check => scalar @refused }, 'addresses that are denied are refused when written: ' . @refused);
-$db->fails(qq{SELECT set_gateway_probe('$id', 'tcp', '127.0.0.1:$port')}, '23514 gateway_probes_address_check', 'by set_gateway_probe too');
+is_deeply(\%answers, { gateway_pool_probes_address_check => scalar @refused }, 'addresses that are denied are refused when written: ' . @refused);
+$db->fails(qq{SELECT set_gateway_probe('$id', 'tcp', '127.0.0.1:$port')}, '23514 gateway_pool_probes_address_check', 'by set_gateway_probe too');
 $db->value(Probed::probe_sql('literal', 'tcp', 'literal.test:1'));
-$db->fails(qq{UPDATE gateway_probes SET address = '[::1]:$port'}, '23514 gateway_probes_address_check', 'and by an UPDATE');
-unlike($db->fails(q{UPDATE gateway_probes SET address = '127.0.0.1:99'}, '23514 gateway_probes_address_check', 'with an error'), qr/:99/, 'that does not repeat it');
+$db->fails(qq{UPDATE gateway_probes SET address = '[::1]:$port'}, '23514 gateway_pool_probes_address_check', 'and by an UPDATE');
+unlike($db->fails(q{UPDATE gateway_probes SET address = '127.0.0.1:99'}, '23514 gateway_pool_probes_address_check', 'with an error'), qr/:99/, 'that does not repeat it');
 $db->value('DELETE FROM gateway_probes');
 
 # Names that resolve to them.
@@ -170,8 +170,8 @@ $db->comes_to(
     (map { $_ => [ qr/: denied: in no allowed network$/, 'unknown: no evidence: denied: in no allowed network' ] } 'at 127.0.1.1', 'at 127.0.1.2', 'mixed', 'held'),
     'at 127.0.2.1' => [ 'up', 'healthy: probe up' ]);
 stays_away('at 127.0.1.1', '127.0.1.1');
-$db->fails(qq{UPDATE gateway_probes SET address = '127.0.2.9:$port' WHERE "gatewayId" = '} . Probed::id('steady') . q{'}, '23514 gateway_probes_address_check', 'denied wins over allowed');
-$db->fails(qq{UPDATE gateway_probes SET address = '192.0.2.1:$port' WHERE "gatewayId" = '} . Probed::id('steady') . q{'}, '23514 gateway_probes_address_check', 'what is not allowed is refused');
+$db->fails(qq{UPDATE gateway_probes SET address = '127.0.2.9:$port' WHERE "gatewayId" = '} . Probed::id('steady') . q{'}, '23514 gateway_pool_probes_address_check', 'denied wins over allowed');
+$db->fails(qq{UPDATE gateway_probes SET address = '192.0.2.1:$port' WHERE "gatewayId" = '} . Probed::id('steady') . q{'}, '23514 gateway_pool_probes_address_check', 'what is not allowed is refused');
 $db->works(qq{UPDATE gateway_probes SET address = '10.0.0.1:$port' WHERE "gatewayId" = '} . Probed::id('steady') . q{'}, 'what is allowed is not');
 $db->value(q{DELETE FROM gateway_probes WHERE "gatewayId" = '} . Probed::id('steady') . q{'});
 

@@ -1,0 +1,383 @@
+/*
+ * resources.c
+ *		What is reached through pools: the rows of consumers.
+ *
+ * A consumer may be the table of a role that is not trusted, so that its rows are
+ * read by table_scan.c, and values of the server's own types alone are shown.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/transam.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "clean_text.h"
+#include "consumers.h"
+#include "isolation.h"
+#include "management.h"
+#include "resources.h"
+#include "table_scan.h"
+
+PG_FUNCTION_INFO_V1(gateway_pool_resources);
+
+/* A list goes on without what cannot be read. */
+static void
+warn_of_lock(const PoolConsumer *consumer)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("table %s is locked: its rows are left out", catalog_name(consumer->relation))));
+}
+
+/* Counting the rows of one consumer: of one pool, or of each of the pools, which are ordered by id. */
+typedef struct Counting
+{
+	const char *column;
+	const PoolRow *pools;		/* or NULL */
+	int			pool_count;
+	int64	   *counts;			/* of each pool, or of them all */
+} Counting;
+
+static void
+count_row(HeapTuple row, TupleDesc columns, void *context)
+{
+	(*(int64 *) context)++;
+}
+
+static int
+compare_pool_ids(const void *a, const void *b)
+{
+	return memcmp(&((const PoolRow *) a)->id, &((const PoolRow *) b)->id, sizeof(pg_uuid_t));
+}
+
+static AttrNumber
+column_number(TupleDesc columns, const char *name)
+{
+	for (int i = 0; i < columns->natts; i++)
+		if (!TupleDescAttr(columns, i)->attisdropped && strcmp(NameStr(TupleDescAttr(columns, i)->attname), name) == 0)
+			return i + 1;
+	return InvalidAttrNumber;
+}
+
+static void
+count_row_of_pool(HeapTuple row, TupleDesc columns, void *context)
+{
+	const Counting *counting = context;
+	bool		is_null;
+	PoolRow		key;
+	const PoolRow *pool;
+
+	key.id = *DatumGetUUIDP(heap_getattr(row, column_number(columns, counting->column), columns, &is_null));
+	pool = bsearch(&key, counting->pools, counting->pool_count, sizeof(PoolRow), compare_pool_ids);
+	if (pool != NULL)
+		counting->counts[pool - counting->pools]++;
+}
+
+/*
+ * resources_count counts the rows that reference each of the pools, which are
+ * ordered by id: by an index on the consumer's column, else by one look at the
+ * whole table.  Those of a consumer that is locked are left out, with a WARNING.
+ */
+int64 *
+resources_count(const PoolCatalog *catalog, const PoolRow *pools, int pool_count)
+{
+	int64	   *counts = palloc0(sizeof(int64) * Max(pool_count, 1));
+	ListCell   *cell;
+
+	if (pool_count == 0)
+		return counts;
+	foreach(cell, consumers_list(catalog))
+	{
+		const PoolConsumer *consumer = lfirst(cell);
+		Counting	counting = {consumer->column_name, pools, pool_count, counts};
+		Relation	table = table_scan_open(consumer->relation, false);
+		bool		complete = table != NULL;
+
+		if (table != NULL)
+		{
+			if (!table_scan_has_index(table, consumer->column_name))
+				complete = table_scan_rows(table, consumer->column_name, NULL, false, count_row_of_pool, &counting);
+			else
+				for (int i = 0; i < pool_count && complete; i++)
+					complete = table_scan_rows(table, consumer->column_name, &pools[i].id, false, count_row, &counts[i]);
+			relation_close(table, AccessShareLock);
+		}
+		if (!complete)
+			warn_of_lock(consumer);
+	}
+	return counts;
+}
+
+/* The rows of a consumer that reference a pool, or any pool where that is NULL; an error if the table cannot be read. */
+static int64
+count_references(const PoolCatalog *catalog, const PoolConsumer *consumer, const pg_uuid_t *pool)
+{
+	Oid			owner = catalog_owner(consumer->relation);
+	bool		wait = owner == catalog_owner(catalog->pools) || superuser_arg(owner);
+	Relation	table = table_scan_open(consumer->relation, wait);
+	bool		complete = table != NULL;
+	int64		count = 0;
+
+	if (table != NULL)
+	{
+		complete = table_scan_rows(table, consumer->column_name, pool, wait, count_row, &count);
+		relation_close(table, AccessShareLock);
+	}
+	if (!complete)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("table %s, which may reference the gateway pool, is locked", catalog_name(consumer->relation)),
+				 errhint("Try again, or drop the foreign key of that table."),
+				 catalog_error_constraint(catalog->pools, "gateway_pools_in_use")));
+	return count;
+}
+
+/*
+ * resources_in_words says what references a pool, or any pool where that is NULL:
+ * "2 rows of identity_kubernetes_auths, 1 row of app_connections", or NULL for
+ * nothing.  It waits for tables of the owner of gateway_pools, as foreign keys do;
+ * a table of another owner's that is locked is an error (55P03).
+ */
+char *
+resources_in_words(const PoolCatalog *catalog, const pg_uuid_t *pool)
+{
+	StringInfoData words;
+	ListCell   *cell;
+
+	initStringInfo(&words);
+	foreach(cell, consumers_list(catalog))
+	{
+		const PoolConsumer *consumer = lfirst(cell);
+		int64		count = count_references(catalog, consumer, pool);
+
+		if (count > 0)
+			appendStringInfo(&words, "%s" INT64_FORMAT " %s of %s", words.len > 0 ? ", " : "",
+							 count, count == 1 ? "row" : "rows", consumer->table_name);
+	}
+	return words.len > 0 ? words.data : NULL;
+}
+
+/*
+ * identity_kubernetes_auths is kubernetesAuths, as in the API; app_connections is
+ * appConnections.  What would make two keys equal is part of them: another schema
+ * than the host's, another column than the usual one.
+ */
+static char *
+short_key(const PoolCatalog *catalog, const PoolConsumer *consumer)
+{
+	const char *name = consumer->table_name;
+	StringInfoData key;
+
+	if (strcmp(name, "identity_kubernetes_auths") == 0)
+		name += strlen("identity_");
+
+	initStringInfo(&key);
+	if (get_rel_namespace(consumer->relation) != catalog->host_schema)
+		appendStringInfo(&key, "%s.", consumer->schema_name);
+	for (const char *c = name; *c != '\0'; c++)
+	{
+		if (*c == '_' && c[1] != '\0')
+			appendStringInfoChar(&key, pg_ascii_toupper((unsigned char) *++c));
+		else
+			appendStringInfoChar(&key, *c);
+	}
+	if (strcmp(consumer->column_name, "gatewayPoolId") != 0)
+		appendStringInfo(&key, ".%s", consumer->column_name);
+	return key.data;
+}
+
+/* The key of a consumer, which no other has: of two tables with one short key, identity_kubernetes_auths alone keeps it. */
+static const char *
+resource_key(const PoolCatalog *catalog, const PoolConsumer *consumer, const List *consumers)
+{
+	char	   *key = short_key(catalog, consumer);
+	bool		keeps = strcmp(consumer->table_name, "identity_kubernetes_auths") == 0 &&
+		get_rel_namespace(consumer->relation) == catalog->host_schema;
+	ListCell   *cell;
+
+	foreach(cell, consumers)
+	{
+		const PoolConsumer *other = lfirst(cell);
+
+		if (other != consumer && !keeps && strcmp(short_key(catalog, other), key) == 0)
+			return psprintf("%s.%s.%s", consumer->schema_name, consumer->table_name, consumer->column_name);
+	}
+	return key;
+}
+
+/*
+ * A value as JSON, or NULL where nothing is shown: of types that others made, whose
+ * output may run their code, but for words of their own, and of values that are
+ * stored elsewhere, which are no names.
+ */
+static char *
+value_as_json(HeapTuple row, TupleDesc columns, AttrNumber number)
+{
+	Form_pg_attribute attribute = TupleDescAttr(columns, number - 1);
+	Oid			type = getBaseType(attribute->atttypid);
+	bool		is_null;
+	Datum		value = heap_getattr(row, number, columns, &is_null);
+	Oid			output;
+	bool		is_varlena;
+	StringInfoData json;
+
+	if (is_null || (type >= FirstGenbkiObjectId && get_typtype(type) != TYPTYPE_ENUM) ||
+		(attribute->attlen == -1 && VARATT_IS_EXTERNAL(DatumGetPointer(value))))
+		return NULL;
+	getTypeOutputInfo(type, &output, &is_varlena);
+	switch (type)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+			return OidOutputFunctionCall(output, value);
+		case BOOLOID:
+			return DatumGetBool(value) ? "true" : "false";
+		default:
+			initStringInfo(&json);
+			escape_json(&json, clean_text(OidOutputFunctionCall(output, value), CLEAN_NAME_MAX));
+			return json.data;
+	}
+}
+
+/* The rows of one consumer, as JSON objects. */
+typedef struct Listing
+{
+	List	   *objects;
+	Oid			identities;		/* that "identityId" references, or InvalidOid */
+	MemoryContext context;
+} Listing;
+
+static void
+put_member(StringInfo object, const char *key, const char *json)
+{
+	appendStringInfo(object, "%s\"%s\": %s", object->len > 1 ? ", " : "", key, json == NULL ? "null" : json);
+}
+
+static void
+read_name(HeapTuple row, TupleDesc columns, void *context)
+{
+	AttrNumber	name = column_number(columns, "name");
+
+	if (name != InvalidAttrNumber)
+		*(char **) context = value_as_json(row, columns, name);
+}
+
+/* The name of an identity as JSON, NULL where there is none to be had. */
+static char *
+identity_name(Oid identities, const pg_uuid_t *id)
+{
+	Relation	table = table_scan_open(identities, false);
+	char	   *name = NULL;
+
+	if (table == NULL)
+		return NULL;
+	(void) table_scan_rows(table, "id", id, false, read_name, &name);
+	relation_close(table, AccessShareLock);
+	return name;
+}
+
+/* Adds a row: of its columns, those by which an administrator finds it again. */
+static void
+list_row(HeapTuple row, TupleDesc columns, void *context)
+{
+	static const char *const shown[] = {"id", "app", "name", "type", "folderId", "projectId", "identityId"};
+	Listing    *listing = context;
+	MemoryContext caller = MemoryContextSwitchTo(listing->context);
+	AttrNumber	identity = column_number(columns, "identityId");
+	StringInfoData object;
+
+	initStringInfo(&object);
+	appendStringInfoChar(&object, '{');
+	for (int i = 0; i < lengthof(shown); i++)
+		if (column_number(columns, shown[i]) != InvalidAttrNumber)
+			put_member(&object, shown[i], value_as_json(row, columns, column_number(columns, shown[i])));
+	if (OidIsValid(listing->identities) && identity != InvalidAttrNumber &&
+		TupleDescAttr(columns, identity - 1)->atttypid == UUIDOID)
+	{
+		bool		is_null;
+		Datum		id = heap_getattr(row, identity, columns, &is_null);
+
+		put_member(&object, "identityName", is_null ? NULL : identity_name(listing->identities, DatumGetUUIDP(id)));
+	}
+	appendStringInfoChar(&object, '}');
+	listing->objects = lappend(listing->objects, object.data);
+	MemoryContextSwitchTo(caller);
+}
+
+static int
+compare_objects(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+/* Appends the rows of one consumer that reference a pool as a JSON array, or null if the table is locked. */
+static void
+append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool)
+{
+	Listing		listing = {.context = CurrentMemoryContext};
+	Relation	table = table_scan_open(consumer->relation, false);
+	bool		complete = table != NULL;
+	ListCell   *cell;
+
+	if (table != NULL)
+	{
+		AttrNumber	identity = column_number(RelationGetDescr(table), "identityId");
+
+		if (identity != InvalidAttrNumber)
+			listing.identities = catalog_referenced_table(table, identity);
+		complete = table_scan_rows(table, consumer->column_name, pool, false, list_row, &listing);
+		relation_close(table, AccessShareLock);
+	}
+	if (!complete)
+	{
+		warn_of_lock(consumer);
+		appendStringInfoString(json, "null");
+		return;
+	}
+	list_sort(listing.objects, compare_objects);
+	appendStringInfoChar(json, '[');
+	foreach(cell, listing.objects)
+		appendStringInfo(json, "%s%s", foreach_current_index(cell) > 0 ? ", " : "", (char *) lfirst(cell));
+	appendStringInfoChar(json, ']');
+}
+
+/*
+ * get_gateway_pool_resources(org_id uuid, pool_id uuid) returns jsonb
+ *
+ * What is reached through a pool: an object with a key for each consumer, and in it
+ * an array of rows, or null, with a WARNING, where the consumer is locked.  Needs
+ * SELECT on gateway_pools.  Errors: no plan 42501, no such pool P0002, NULL 22023.
+ */
+Datum
+gateway_pool_resources(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_LIST);
+	const pg_uuid_t *pool = management_require_pool(fcinfo, &catalog, org);
+	List	   *consumers = consumers_list(&catalog);
+	StringInfoData json;
+	ListCell   *cell;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	foreach(cell, consumers)
+	{
+		if (foreach_current_index(cell) > 0)
+			appendStringInfoString(&json, ", ");
+		escape_json(&json, resource_key(&catalog, lfirst(cell), consumers));
+		appendStringInfoString(&json, ": ");
+		append_rows(&json, lfirst(cell), pool);
+	}
+	appendStringInfoChar(&json, '}');
+	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
+}

@@ -1,0 +1,13 @@
+/*
+ * resources.h
+ *		What is reached through pools: the rows of consumers.
+ */
+#ifndef GATEWAY_POOL_RESOURCES_H
+#define GATEWAY_POOL_RESOURCES_H
+
+#include "gateway_store.h"
+
+extern int64 *resources_count(const PoolCatalog *catalog, const PoolRow *pools, int pool_count);
+extern char *resources_in_words(const PoolCatalog *catalog, const pg_uuid_t *pool);
+
+#endif							/* GATEWAY_POOL_RESOURCES_H */
