@@ -66,6 +66,7 @@ OBJS = \
 	src/settings.o \
 	src/status.o \
 	src/table_scan.o \
+	src/termination.o \
 	src/trigger_row.o \
 	src/utility_hook.o \
 	src/visible_rows.o \

@@ -22,6 +22,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 
@@ -30,6 +31,7 @@
 #include "compat.h"
 #include "launcher.h"
 #include "settings.h"
+#include "termination.h"
 #include "worker.h"
 #include "worker_slots.h"
 
@@ -51,6 +53,9 @@ PGDLLEXPORT void gateway_pool_launcher_main(Datum arg);
 /* When no process can be had, the next attempt comes after this. */
 #define PROCESS_PAUSE (5 * USECS_PER_SEC)
 
+/* When pg_database is locked, it comes after this. */
+#define LOCKED_PAUSE USECS_PER_SEC
+
 /* The processes that were started for slots, as far as this launcher did. */
 static struct
 {
@@ -64,6 +69,9 @@ static bool scanning = true;
 
 /* The worker was switched off when that was looked at last. */
 static bool was_off;
+
+/* Somebody has locked pg_database: it is tried again then; 0: it could be read. */
+static int64 locked_until;
 
 /* No process could be had. */
 static int64 no_process_until;
@@ -136,6 +144,19 @@ launcher_init(void)
 	RegisterBackgroundWorker(&worker);
 }
 
+/* Begins a transaction that reads pg_database, unless that would take waiting. */
+static bool
+begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (ConditionalLockRelationOid(DatabaseRelationId, AccessShareLock))
+		return true;
+	CommitTransactionCommand();
+	locked_until = clock_monotonic() + LOCKED_PAUSE;
+	return false;
+}
+
 /* The databases after one, in order; which of them may have a worker, is seen later. */
 static List *
 databases_after(Oid last)
@@ -146,7 +167,6 @@ databases_after(Oid last)
 	SysScanDesc scan;
 	HeapTuple	row;
 
-	StartTransactionCommand();
 	databases = table_open(DatabaseRelationId, AccessShareLock);
 	scan = systable_beginscan(databases, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(row = systable_getnext(scan)))
@@ -180,7 +200,7 @@ scan_databases(void)
 		scanning = true;
 		scanned = InvalidOid;
 	}
-	if (!scanning)
+	if (!scanning || !begin())
 		return;
 	foreach(cell, databases_after(scanned))
 	{
@@ -230,7 +250,8 @@ start_worker(const WorkerInfo *info, int64 now)
 	bool		may_serve;
 	bool		registered;
 
-	StartTransactionCommand();
+	if (!begin())
+		return false;
 	may_serve = worker_may_serve(info->database, name);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(previous);
@@ -304,7 +325,7 @@ next_turn(int64 now)
 {
 	int			count;
 	WorkerInfo *list = worker_slots_list(&count);
-	int64		next = PG_INT64_MAX;
+	int64		next = setting_worker && locked_until != 0 ? locked_until : PG_INT64_MAX;
 
 	for (int i = 0; i < count; i++)
 	{
@@ -314,7 +335,7 @@ next_turn(int64 now)
 		if (is_just_starting(info, now))
 			at = info->since + STARTING_TIME;
 		else if (setting_worker && info->state == WORKER_WANTED && !is_due(info, now) && info->holds == 0)
-			at = Max(info->start_at, no_process_until);
+			at = Max(info->start_at, Max(no_process_until, locked_until));
 		else if (info->pid == 0 && (info->state == WORKER_STARTING || info->state == WORKER_STOPPING))
 			at = Max(info->since + CLAIM_TIME, now + USECS_PER_SEC);
 		next = Min(next, at);
@@ -345,8 +366,12 @@ turn(int64 now)
 		scanning = true;
 		scanned = InvalidOid;
 	}
+	if (now < locked_until)
+		return;
+	locked_until = 0;
 	scan_databases();
-	start_workers(now);
+	if (locked_until == 0)
+		start_workers(now);
 }
 
 void
@@ -355,10 +380,9 @@ gateway_pool_launcher_main(Datum arg)
 	MemoryContext context;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGINT, SIG_IGN);
-	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	termination_init();
 	BackgroundWorkerUnblockSignals();
-	/* So that no wait keeps it from ending. */
+	/* So that no lock keeps it from all else. */
 	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	worker_slots_become_launcher();
@@ -372,6 +396,8 @@ gateway_pool_launcher_main(Datum arg)
 		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 		long		timeout = -1;
 
+		/* There is no statement to cancel. */
+		QueryCancelPending = false;
 		CHECK_FOR_INTERRUPTS();
 		/* With 0, it would not be started again. */
 		if (ShutdownRequestPending)

@@ -27,7 +27,6 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
-#include "tcop/tcopprot.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -37,6 +36,7 @@
 #include "chores.h"
 #include "clock.h"
 #include "compat.h"
+#include "termination.h"
 #include "watch.h"
 #include "worker.h"
 #include "worker_self.h"
@@ -116,6 +116,7 @@ look(void)
 	looked.changes = catalog_changes();
 	looked.wants = worker_self_wants();
 
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	serves = worker_may_serve(MyDatabaseId, name) && catalog_find(&catalog);
 	CommitTransactionCommand();
@@ -292,15 +293,13 @@ gateway_pool_worker_main(Datum arg)
 
 	memcpy(&ticket, MyBgworkerEntry->bgw_extra, sizeof(ticket));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	/* Until there is a connection: it may have to wait for a lock on the database. */
-	pqsignal(SIGTERM, die);
+	termination_init();
 	BackgroundWorkerUnblockSignals();
 
 	if (!worker_self_claim(&ticket))
 		proc_exit(0);
 	pin_settings();
 	BackgroundWorkerInitializeConnectionByOid(ticket.database, InvalidOid, 0);
-	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 
 	context = AllocSetContextCreate(TopMemoryContext, "gateway_pool worker", ALLOCSET_DEFAULT_SIZES);
 	while (!leaving && !ShutdownRequestPending)
