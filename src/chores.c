@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "pgstat.h"
+#include "postmaster/interrupt.h"
 #include "utils/timeout.h"
 
 #include "audit.h"
@@ -39,11 +40,13 @@
 
 #define PRUNE_INTERVAL (60 * USECS_PER_SEC)
 
-/* A statement that takes longer is given up. */
-#define STATEMENT_MS 5000
+/* Statements that take longer are canceled; if that does not help, the worker is ended. */
+#define READ_MS 5000
+#define WRITE_MS 2000
+#define CANCEL_MS 1000
 
 /* What is left to be recorded at the end has this time. */
-#define LAST_WORDS USECS_PER_SEC
+#define LAST_WORDS (700 * INT64CONST(1000))
 
 /* What failed is tried again after this, doubled each time up to the last. */
 #define FIRST_PAUSE USECS_PER_SEC
@@ -61,6 +64,9 @@ static int64 confirm_after;
 static int64 write_after;
 static int64 prune_after;
 
+/* The worker has this long to end, monotonic; 0: it is not ending. */
+static int64 end_by;
+
 /* Somebody else has recorded what happened so far: we are a standby, or have been. */
 static bool following;
 
@@ -73,6 +79,7 @@ static struct
 	int			failures;
 	int64		paused_until;
 	int64		locked_since;	/* 0 if no lock is in the way */
+	bool		stalled;		/* it has ended workers, and not succeeded since */
 	char		problem[WORKER_TEXT_SIZE];
 }			chores[CHORES];
 
@@ -109,33 +116,32 @@ chore_end(void)
 {
 	chores[chore].failures = 0;
 	if (locked_out)
-		note_lock(clock_monotonic());
-	else
 	{
-		chores[chore].locked_since = 0;
-		chores[chore].problem[0] = '\0';
+		note_lock(clock_monotonic());
+		return;
 	}
+	chores[chore].locked_since = 0;
+	chores[chore].problem[0] = '\0';
+	if (chores[chore].stalled)
+		worker_self_forget_stall(chore);
+	chores[chore].stalled = false;
 }
 
-/*
- * Begins a transaction on the tables.  Returns false, without one, if they have
- * gone, or somebody has locked one.
- */
-static bool
-begin(PoolCatalog *catalog, bool to_write)
+/* What has ended a worker before is left alone here, too. */
+static void
+inherit_stalls(void)
 {
-	bool		there;
+	StaticAssertStmt(CHORES <= WORKER_TASKS, "there is room for each chore");
+	for (int i = 0; i < CHORES; i++)
+	{
+		WorkerStall stall = worker_self_stall(i);
 
-	StartTransactionCommand();
-	enable_timeout_after(STATEMENT_TIMEOUT, STATEMENT_MS);
-	there = catalog_find(catalog);
-	tables_lost = !there;
-	locked_out = there && !worker_store_lock(catalog, to_write);
-	if (there && !locked_out)
-		return true;
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	CommitTransactionCommand();
-	return false;
+		if (stall.count == 0)
+			continue;
+		chores[i].stalled = true;
+		chores[i].paused_until = stall.until;
+		strlcpy(chores[i].problem, stall.problem, WORKER_TEXT_SIZE);
+	}
 }
 
 static void
@@ -143,7 +149,38 @@ commit(void)
 {
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	CommitTransactionCommand();
+	worker_self_end_task();
 	pgstat_report_stat(false);
+}
+
+/*
+ * Begins a transaction on the tables.  Returns false, without one, if they have
+ * gone, somebody has locked one, or the worker was asked to end before it could
+ * be ended here.
+ */
+static bool
+begin(PoolCatalog *catalog, bool to_write)
+{
+	int			statement_ms = to_write ? WRITE_MS : READ_MS;
+	bool		there;
+
+	worker_self_begin_task(chore, end_by == 0 ? statement_ms + CANCEL_MS :
+						   Max((end_by - clock_monotonic()) / 1000, 1));
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (ShutdownRequestPending && end_by == 0)
+	{
+		commit();
+		return false;
+	}
+	enable_timeout_after(STATEMENT_TIMEOUT, statement_ms);
+	there = catalog_find(catalog);
+	tables_lost = !there;
+	locked_out = there && !worker_store_lock(catalog, to_write);
+	if (there && !locked_out)
+		return true;
+	commit();
+	return false;
 }
 
 /* Reads what there is to watch. */
@@ -205,7 +242,9 @@ prune(void)
 
 	if (!begin(&catalog, true))
 		return false;
+	worker_self_enter_table(catalog.events);
 	any = health_record_prune(&catalog) > 0;
+	worker_self_enter_table(catalog.audit_logs);
 	any |= audit_prune(&catalog) > 0;
 	commit();
 	return any;
@@ -240,6 +279,7 @@ report_round(int64 now)
 void
 chore_fail(const ErrorData *error, int64 now)
 {
+	const char *table = chore == RECORD || chore == PRUNE ? worker_self_table() : "";
 	int			pause = Min(chores[chore].failures, 10);
 
 	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
@@ -252,7 +292,10 @@ chore_fail(const ErrorData *error, int64 now)
 	/* A table that was dropped beside us is gone, or there anew, when we look again. */
 	if (chores[chore].failures++ == 0 && error->sqlerrcode == ERRCODE_UNDEFINED_TABLE)
 		return;
-	strlcpy(chores[chore].problem, error->message, WORKER_TEXT_SIZE);
+	if (table[0] == '\0')
+		strlcpy(chores[chore].problem, error->message, WORKER_TEXT_SIZE);
+	else
+		snprintf(chores[chore].problem, WORKER_TEXT_SIZE, "%s: %s", table, error->message);
 }
 
 /* chores_problem returns what is wrong with what there is to do, "" if nothing is. */
@@ -269,13 +312,17 @@ chores_problem(void)
 void
 chores_begin_service(void)
 {
-	if (!began)
+	if (!OidIsValid(served_schema))
+	{
 		watch_start();
-	began = true;
+		inherit_stalls();
+	}
+	served_schema = schema;
 	tables_lost = false;
 	/* Whatever has changed may be what there is to watch, or have put it right. */
 	watch_forget();
-	chores[READ].paused_until = 0;
+	if (!chores[READ].stalled)
+		chores[READ].paused_until = 0;
 }
 
 /* chores_lost_tables tells whether the tables were not there any more when they were to be used. */
@@ -373,12 +420,13 @@ chores_next(int64 now)
 void
 chores_finish(void)
 {
-	int64		give_up_at = clock_monotonic() + LAST_WORDS;
+	int64		now = clock_monotonic();
 
-	if (following || read_at == 0)
+	if (following || read_at == 0 || (chores[RECORD].stalled && now < chores[RECORD].paused_until))
 		return;
+	end_by = now + LAST_WORDS;
 	chore = RECORD;
 	watch_keep_reports();
-	while (health_record_length() > 0 && clock_monotonic() < give_up_at && record_changes())
+	while (health_record_length() > 0 && clock_monotonic() < end_by && record_changes())
 		;
 }

@@ -21,6 +21,7 @@
 #include "health_record.h"
 #include "owner.h"
 #include "settings.h"
+#include "worker_self.h"
 
 /* The oldest goes when there are more. */
 #define QUEUE_MAX 65536
@@ -158,6 +159,7 @@ write_events(const PoolCatalog *catalog, HealthChange **changes, int count)
 	}
 	if (columns[GATEWAY].count == 0)
 		return;
+	worker_self_enter_table(catalog->events);
 	owner_begin(&scope, catalog->events);
 	write_columns(psprintf("INSERT INTO %s (\"gatewayId\", \"orgId\", \"gatewayName\", \"oldStatus\", \"newStatus\""
 						   ", reason, \"occurredAt\")"
@@ -205,6 +207,7 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 	}
 	if (columns[GATEWAY].count == 0)
 		return;
+	worker_self_enter_table(catalog->health);
 	owner_begin(&scope, catalog->health);
 	write_columns(psprintf("INSERT INTO %s AS o (\"gatewayId\", status, reason, \"lastHeartbeatAt\", \"heartbeatExpiresAt\""
 						   ", \"lastProbeAt\", \"lastProbeMs\", \"consecutiveFailures\", \"consecutiveSuccesses\", \"changedAt\")"

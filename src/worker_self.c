@@ -10,11 +10,25 @@
 
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
+#include "utils/lsyscache.h"
 
+#include "clock.h"
+#include "termination.h"
 #include "worker_self.h"
 #include "worker_slot.h"
+
+/* What has ended a worker is left alone for the first, doubled each time up to the last. */
+#define FIRST_STALL (4 * USECS_PER_SEC)
+#define LAST_STALL (60 * USECS_PER_SEC)
+
+/* The process of a worker that has ended is gone after this. */
+#define PROCESS_END (100 * INT64CONST(1000))
+
+/* A worker that was terminated, and is still wanted, is started again after this. */
+#define TERMINATED_PAUSE USECS_PER_SEC
 
 /* Its slot, if this process is a worker. */
 static WorkerSlot *mine;
@@ -23,6 +37,26 @@ static uint32 my_generation;
 /* It found nothing to serve when it had been wanted so often. */
 static bool resigned;
 static uint32 resigned_wants;
+
+/* What it does, or did last, in a transaction, and the table that it writes there, or "". */
+static int	current_task;
+static char current_table[NAMEDATALEN];
+
+/* Has the next workers leave alone for a while what has ended this one. */
+static void
+remember_stall(WorkerSlot *slot)
+{
+	WorkerStall *stall = &slot->stalls[current_task];
+
+	if (current_table[0] == '\0')
+		strlcpy(stall->problem, "the tables are not read for now: that took too long, and could not be canceled", WORKER_TEXT_SIZE);
+	else
+		snprintf(stall->problem, WORKER_TEXT_SIZE,
+				 "%s is not written for now: its triggers took too long, and could not be canceled", current_table);
+	stall->until = clock_monotonic() + Min(FIRST_STALL << Min(stall->count, 10), LAST_STALL);
+	stall->count++;
+	worker_slot_set_text(slot, slot->problem, stall->problem);
+}
 
 /*
  * The worker ends, for whatever reason.  It was registered before a connection
@@ -44,6 +78,14 @@ end_worker(int code, Datum arg)
 			worker_slot_vacate(slot);
 		else if (resigned || slot->state == WORKER_STOPPING)
 			worker_slot_enter_wanted(slot, 0);
+		else if (ShutdownRequestPending)
+			worker_slot_enter_wanted(slot, clock_monotonic() + TERMINATED_PAUSE);
+		else if (termination_limit_was_reached())
+		{
+			/* All but what has ended it goes on at once. */
+			remember_stall(slot);
+			worker_slot_enter_wanted(slot, clock_monotonic() + PROCESS_END);
+		}
 		else
 		{
 			worker_slot_enter_wanted_again(slot);
@@ -117,6 +159,63 @@ worker_self_resign(uint32 wants)
 {
 	resigned = true;
 	resigned_wants = wants;
+}
+
+/*
+ * worker_self_begin_task begins a transaction's limit: a worker that does not
+ * reach worker_self_end_task by then is ended, and the next one knows why.
+ */
+void
+worker_self_begin_task(int task, int limit_ms)
+{
+	Assert(task < WORKER_TASKS);
+	current_task = task;
+	current_table[0] = '\0';
+	termination_set_limit(limit_ms);
+}
+
+/* worker_self_enter_table says which table is written from now on in a task. */
+void
+worker_self_enter_table(Oid table)
+{
+	char	   *name = get_rel_name(table);
+
+	strlcpy(current_table, name == NULL ? "" : name, sizeof(current_table));
+}
+
+/* worker_self_table names the table that was written last in the last task, or returns "". */
+const char *
+worker_self_table(void)
+{
+	return current_table;
+}
+
+/* worker_self_end_task: its transaction has ended. */
+void
+worker_self_end_task(void)
+{
+	termination_clear_limit();
+}
+
+/* worker_self_stall returns what is remembered of a task that has ended a worker. */
+WorkerStall
+worker_self_stall(int task)
+{
+	WorkerStall stall;
+
+	worker_table_lock(LW_SHARED);
+	stall = mine->stalls[task];
+	worker_table_unlock();
+	return stall;
+}
+
+/* worker_self_forget_stall: the task has come to its end. */
+void
+worker_self_forget_stall(int task)
+{
+	worker_table_lock(LW_EXCLUSIVE);
+	mine->stalls[task].count = 0;
+	worker_table_unlock();
 }
 
 /* worker_self_report_activity says what the worker does; "busy" is for pg_stat_activity. */

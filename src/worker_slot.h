@@ -30,6 +30,7 @@ typedef struct WorkerSlot
 	int			failures;		/* ends in error in a row */
 	int64		since;
 	int64		start_at;
+	WorkerStall stalls[WORKER_TASKS];	/* by the numbers that workers give them */
 
 	slock_t		mutex;			/* protects what follows */
 	WorkerRound round;

@@ -132,6 +132,7 @@ take(Oid database)
 			continue;
 		slot->database = database;
 		slot->failures = 0;
+		memset(slot->stalls, 0, sizeof(slot->stalls));
 		forget_report(slot);
 		worker_slot_set_text(slot, slot->problem, "");
 		worker_slot_enter(slot, WORKER_HELD);

@@ -10,6 +10,9 @@
 
 #define WORKER_TEXT_SIZE 128
 
+/* Kinds of work that a worker does in transactions, at most. */
+#define WORKER_TASKS 8
+
 typedef enum WorkerState
 {
 	WORKER_FREE,				/* nobody's */
@@ -33,6 +36,14 @@ typedef struct WorkerRound
 	int32		waiting_probes; /* due, and without a place to run in */
 	bool		abstains;		/* its probes are no evidence at the moment */
 } WorkerRound;
+
+/* A kind of work that did not end in time, and could not be canceled: it ended the worker. */
+typedef struct WorkerStall
+{
+	int			count;			/* times in a row; 0: none */
+	int64		until;			/* it is left alone until then, monotonic */
+	char		problem[WORKER_TEXT_SIZE];
+} WorkerStall;
 
 /* One slot as it was when it was read. */
 typedef struct WorkerInfo

@@ -1,0 +1,272 @@
+# Launcher and worker end when they are told to, whatever they wait for, and
+# whatever a table's owner has them run: a trigger that catches every ERROR and goes
+# on.  What cannot be canceled ends its worker; the next one leaves it alone for a
+# while, and the probes of other gateways go on.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Patience qw(soon);
+use Peers;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+use WatchedDatabase qw(start_watching_node gateway_id);
+
+my $peers = Peers->new;
+my $node = start_watching_node('main', conf => "max_prepared_transactions = 2\nlog_min_messages = log");
+my $db = WatchedDatabase->create($node);
+my ($steady, $failing) = map { $peers->start('open') } 1, 2;
+
+# How long a write may take, and a second in which a canceled one could end; then
+# the next worker has to start, and to read what there is to probe.
+my $limit = 3;
+my $restart = 3;
+
+$db->value('CREATE ROLE owner LOGIN');
+$db->value("ALTER TABLE $_ OWNER TO owner") foreach split /\n/, $db->value(
+    q{SELECT tablename FROM pg_tables WHERE schemaname = 'public'});
+$db->value('GRANT CREATE ON SCHEMA public TO owner');
+$db->add_gateways(1, 2);
+$db->probe(1, $steady);
+$db->probe(2, $failing);
+$db->waits_for_event($_, 'unknown healthy probe up') foreach 1, 2;
+
+my $owner = $db->as('owner');
+
+# What goes on for ever, as far as its author can have it.
+my $catch = 'EXCEPTION WHEN query_canceled OR assert_failure OR others THEN NULL; END';
+my %forever = (
+    sleeps => "LOOP BEGIN PERFORM pg_sleep(1000); $catch; END LOOP;",
+    spins => "LOOP BEGIN LOOP NULL; END LOOP; $catch; END LOOP;",
+    waits => "SET LOCAL lock_timeout = 0; LOOP BEGIN PERFORM pg_advisory_xact_lock(45); $catch; END LOOP;",
+    queries => "LOOP BEGIN PERFORM count(*) FROM pg_class a, pg_class b, pg_class c; $catch; END LOOP;");
+
+sub trigger_sql
+{
+    my ($table, $body, $when) = @_;
+    return "CREATE OR REPLACE FUNCTION forever() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN $body RETURN NULL; END \$\$;
+        CREATE TRIGGER forever $when ON $table FOR EACH ROW EXECUTE FUNCTION forever()";
+}
+
+sub drop_sql { return 'DROP FUNCTION IF EXISTS forever() CASCADE' }
+
+sub gone
+{
+    my ($seconds, $label, @pids) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return ok(soon(sub { !grep { kill 0, $_ } @pids }, $seconds), $label);
+}
+
+# Waits until the worker runs what never ends.
+sub is_stuck
+{
+    my ($label, $doing) = @_;
+
+    $doing //= 'recording changes of health';
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return $db->waits_for("EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'gateway_pool worker' AND state = 'active'
+        AND query = '$doing' AND clock_timestamp() - xact_start > '200 ms')", $label);
+}
+
+# Has the worker write, into both tables.
+sub change
+{
+    my ($up) = $db->value(sprintf q{SELECT status = 'healthy' FROM gateway_status WHERE "gatewayId" = '%s'}, gateway_id(2)) eq 't';
+
+    $up ? $failing->stop : $failing->restart;
+    return;
+}
+
+sub is_written
+{
+    my ($label) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE "queueLength" = 0 AND problem IS NULL AND targets = 2)
+        AND NOT EXISTS (SELECT FROM gateway_status s JOIN gateway_health h USING ("gatewayId") WHERE s.status <> h.status)}, $label);
+}
+
+foreach my $how (sort keys %forever)
+{
+    subtest "a trigger that $how: pg_terminate_backend" => sub {
+        my $pid = $db->worker('pid');
+        my $holder = $db->session;
+
+        $holder->value('SELECT pg_advisory_lock(45)');
+        $owner->value(trigger_sql('gateway_health', $forever{$how}, 'AFTER INSERT OR UPDATE'));
+        change();
+        is_stuck('it is run');
+        $db->value("SELECT pg_terminate_backend($pid)");
+        gone(1, 'its process ends at once', $pid);
+        $owner->value(drop_sql());
+        $holder->end;
+        is_written('the next one writes, when it is gone');
+    };
+}
+
+subtest 'before the rows of another table' => sub {
+    my $pid = $db->worker('pid');
+
+    $owner->value(trigger_sql('gateway_health_events', $forever{sleeps}, 'BEFORE INSERT'));
+    change();
+    is_stuck('it is run');
+    $db->value("SELECT pg_terminate_backend($pid)");
+    gone(1, 'its process ends at once', $pid);
+    $owner->value(drop_sql());
+    is_written('the next one writes');
+};
+
+# Restricted operations queue no deferred trigger.
+subtest 'a deferred trigger' => sub {
+    my $pid = $db->worker('pid');
+
+    $owner->value(trigger_sql('gateway_health', $forever{sleeps}, 'AFTER INSERT OR UPDATE') =~ s/(CREATE) (TRIGGER.*) FOR EACH/$1 CONSTRAINT $2 DEFERRABLE INITIALLY DEFERRED FOR EACH/r);
+    change();
+    $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE problem LIKE 'gateway_health: cannot fire deferred trigger%')}, 'is refused, and said to be');
+    is($db->worker('pid'), $pid, 'by the same worker');
+    $owner->value(drop_sql());
+    is_written('it writes when it is gone');
+};
+
+# The cancellation of a statement that takes too long is an ERROR, unless it is caught.
+subtest 'a trigger that can be canceled' => sub {
+    my $pid = $db->worker('pid');
+
+    $owner->value(trigger_sql('gateway_health', 'PERFORM pg_sleep(1000);', 'AFTER INSERT OR UPDATE'));
+    change();
+    $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE problem = 'gateway_health: canceling statement due to statement timeout')}, 'the view names the table');
+    is($db->worker('pid'), $pid, 'the same worker goes on');
+    $owner->value(drop_sql());
+    is_written('it writes when it is gone');
+};
+
+# Pauses between tries, as they begin, of what ends a worker; meanwhile others are probed.
+subtest 'what cannot be canceled' => sub {
+    my $offset = -s $node->logfile;
+    my (%tried, @at, $last, $longest, $looked, $accepted);
+
+    $owner->value(trigger_sql('gateway_health', $forever{sleeps}, 'AFTER INSERT OR UPDATE'));
+    change();
+    ($accepted, $looked, $longest) = ($steady->count->{accepted}, time, 0);
+    soon(sub {
+        my $now = $steady->count->{accepted};
+        my $try = $db->value(q{SELECT pid || ' ' || extract(epoch FROM xact_start) FROM pg_stat_activity
+            WHERE backend_type = 'gateway_pool worker' AND query = 'recording changes of health' AND clock_timestamp() - xact_start > '200 ms'});
+
+        ($accepted, $looked) = ($now, time) if $now != $accepted;
+        $longest = time - $looked if time - $looked > $longest;
+        if ($try ne '')
+        {
+            ($last, my $at) = split / /, $try;
+            push @at, $at unless $tried{$last}++;
+        }
+        return @at >= 3;
+    });
+    is(scalar(@at), 3, 'it is tried again');
+    is(scalar(keys %tried), 3, 'by another worker each time');
+    cmp_ok($at[1] - $at[0], '>', $limit + 3, 'after a pause');
+    cmp_ok($at[2] - $at[1], '>', 1.4 * ($at[1] - $at[0] - $limit) + $limit, 'after a longer one');
+    cmp_ok($longest, '<', $limit + $restart, 'others are probed meanwhile') || diag("$longest s");
+    diag(sprintf 'tries after %.1f s and %.1f s; the longest time without a probe: %.1f s', $at[1] - $at[0], $at[2] - $at[1], $longest);
+
+    my $said = 'gateway_health is not written for now: its triggers took too long, and could not be canceled';
+    $db->waits_for("EXISTS (SELECT FROM gateway_pool_workers WHERE state = 'running' AND pid <> $last AND problem = '$said')", 'the view names the table, and why');
+    $db->shows("SELECT detail FROM check_gateway_pools() WHERE problem = 'worker fails'", $said, 'so does the doctor');
+    my $pid = $db->worker('pid');
+    $db->value("SELECT pg_terminate_backend($pid)");
+    gone(1, 'a worker that leaves it alone ends', $pid);
+    $db->waits_for("EXISTS (SELECT FROM gateway_pool_workers WHERE state = 'running' AND pid <> $pid AND problem = '$said')", 'the next one leaves it alone, too');
+    $owner->value(drop_sql());
+    is_written('when it is gone, it is written');
+    $db->shows(q{SELECT count(*) FROM check_gateway_pools() WHERE problem LIKE 'worker %'}, 0, 'and nothing is wrong any more');
+    like(slurp_file($node->logfile, $offset), qr/LOG:  gateway_pool: gateway_health is not written for now/, 'the log has it');
+    unlike(slurp_file($node->logfile, $offset), qr/was terminated by signal/, 'no crash');
+};
+
+# A type of the owner's, and his function that turns it into a time, are run by who reads the gateways.
+subtest 'what is read' => sub {
+    my $type = $db->value(q{SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'gateways_v2'::regclass AND attname = 'heartbeat'});
+    my $said = 'the tables are not read for now: that took too long, and could not be canceled';
+    my $pid;
+
+    $db->beat(1, 600);
+    $owner->value("CREATE TYPE beat AS (at timestamptz);
+        CREATE FUNCTION beat_at(b beat) RETURNS timestamptz LANGUAGE plpgsql AS 'BEGIN RETURN b.at; END';
+        CREATE CAST (beat AS timestamptz) WITH FUNCTION beat_at(beat);
+        ALTER TABLE gateways_v2 ALTER heartbeat TYPE beat USING row(heartbeat)::beat;
+        CREATE OR REPLACE FUNCTION beat_at(b beat) RETURNS timestamptz LANGUAGE plpgsql AS \$\$ BEGIN $forever{spins} END \$\$");
+    is_stuck('it is run', 'reading gateways');
+    $pid = $db->worker('pid');
+    $db->value("SELECT pg_terminate_backend($pid)");
+    gone(1, 'its process ends at once', $pid);
+    $db->waits_for("EXISTS (SELECT FROM gateway_pool_workers WHERE state = 'running' AND problem = '$said')", 'what takes too long is left alone, and said to be');
+    $db->shows("SELECT detail FROM check_gateway_pools() WHERE problem = 'worker fails'", $said, 'by the doctor, too');
+    $owner->value("ALTER TABLE gateways_v2 ALTER heartbeat TYPE $type USING NULL; DROP TYPE beat CASCADE");
+    is_written('it goes on when that is gone');
+};
+
+# What is reported is written at the end, if that is quickly done.
+subtest 'a fast shutdown' => sub {
+    my %at_work = (
+        'between two transactions' => sub { $db->report(1, 3600); $_[0]->() },
+        'within one' => sub { $_[0]->(); change(); is_stuck('it is run') });
+
+    foreach my $when (sort keys %at_work)
+    {
+        foreach my $how (qw(sleeps spins))
+        {
+            my ($begun, $taken);
+
+            $at_work{$when}->(sub { $owner->value(trigger_sql('gateway_health', $forever{$how}, 'AFTER INSERT OR UPDATE')) });
+            $begun = time;
+            $node->stop('fast');
+            $taken = time - $begun;
+            cmp_ok($taken, '<', 5, "$when, a trigger that $how: in time");
+            $node->start;
+            $db->reconnect;
+            $owner->value(drop_sql());
+            is_written('written when it is gone');
+        }
+    }
+};
+
+# A prepared transaction is no session that could be ended.
+subtest 'pg_database is locked' => sub {
+    my $session = $db->session;
+    my $launcher = $session->value(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'gateway_pool launcher'});
+    my $worker = $session->worker('pid');
+    my $processes = sub {
+        my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+        my @pids = split ' ', slurp_file("/proc/$postmaster/task/$postmaster/children");
+        return grep { my $pid = $_; (eval { slurp_file("/proc/$pid/cmdline") } // '') =~ /gateway_pool launcher/ } @pids;
+    };
+    my $begun;
+
+    $session->value(q{BEGIN; LOCK TABLE pg_database IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'lock'});
+    $session->value("SELECT pg_terminate_backend($worker)");
+    gone(1, 'the worker ends', $worker);
+    # The time that is looked at: the launcher would start another.
+    sleep 2;
+    $session->shows(q{SELECT count(*) FROM pg_locks WHERE NOT granted}, 0, 'nobody waits for the lock');
+    $session->value("SELECT pg_terminate_backend($launcher)");
+    gone(1, 'the launcher ends', $launcher);
+    $session->value(q{ROLLBACK PREPARED 'lock'});
+    $session->waits_for(q{2 = (SELECT count(*) FROM gateway_pool_workers WHERE state = 'running')}, 'both are back');
+
+    $session->value(q{BEGIN; LOCK TABLE pg_database IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'lock'});
+    # Whoever connects waits from now on.
+    $begun = time;
+    $node->stop('fast');
+    cmp_ok(time - $begun, '<', 5, 'a fast shutdown: in time');
+    $node->start;
+    ok(soon(sub { $processes->() == 1 }), 'started with the lock, there is a launcher');
+    $begun = time;
+    $node->stop('fast');
+    cmp_ok(time - $begun, '<', 5, 'and a fast shutdown, again');
+};
+
+done_testing();
