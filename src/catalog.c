@@ -144,6 +144,17 @@ refuse_dropped(void)
 			 errmsg("a table of gateway pools was dropped by a concurrent transaction")));
 }
 
+/* catalog_open_table is relation_open, but for the error where the table was dropped this moment. */
+Relation
+catalog_open_table(Oid relation, LOCKMODE mode)
+{
+	Relation	table = try_relation_open(relation, mode);
+
+	if (table == NULL)
+		refuse_dropped();
+	return table;
+}
+
 /* The table that the foreign key of one column references, or InvalidOid. */
 Oid
 catalog_referenced_table(Relation relation, AttrNumber column)
@@ -164,7 +175,7 @@ catalog_referenced_table(Relation relation, AttrNumber column)
 static uint64
 hash_columns(Oid relation)
 {
-	Relation	table = relation_open(relation, AccessShareLock);
+	Relation	table = catalog_open_table(relation, AccessShareLock);
 	TupleDesc	columns = RelationGetDescr(table);
 	uint64		hash = 0;
 
@@ -377,12 +388,18 @@ catalog_open(PoolCatalog *catalog)
 /*
  * catalog_invalidate tells every session that a relation has changed, when this
  * transaction commits and not before; this one from its next command on.  Of the
- * signal relation, it makes them read pools anew.
+ * signal relation, it makes them read pools anew.  One that was dropped has told
+ * that itself.
  */
 void
 catalog_invalidate(Oid relation)
 {
-	CacheInvalidateRelcacheByRelid(relation);
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	CacheInvalidateRelcacheByTuple(tuple);
+	ReleaseSysCache(tuple);
 }
 
 /* catalog_owner gives a table's owner. */

@@ -7,6 +7,7 @@
 
 #include "access/attnum.h"
 #include "fmgr.h"
+#include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/uuid.h"
 
@@ -48,6 +49,7 @@ extern void catalog_visit_markers(Oid marker_function, MarkerVisitor visit, void
 extern const char *catalog_marker_argument(const bytea *arguments, const char *before);
 extern void catalog_invalidate(Oid relation);
 extern Oid	catalog_referenced_table(Relation relation, AttrNumber column);
+extern Relation catalog_open_table(Oid relation, LOCKMODE mode);
 extern Oid	catalog_owner(Oid relation);
 extern const char *catalog_name(Oid relation);
 extern int	catalog_error_constraint(Oid relation, const char *constraint);

@@ -312,12 +312,12 @@ chores_problem(void)
 void
 chores_begin_service(void)
 {
-	if (!OidIsValid(served_schema))
+	if (!began)
 	{
 		watch_start();
 		inherit_stalls();
 	}
-	served_schema = schema;
+	began = true;
 	tables_lost = false;
 	/* Whatever has changed may be what there is to watch, or have put it right. */
 	watch_forget();

@@ -104,7 +104,7 @@ add_consumer(List *consumers, Oid relation, AttrNumber column)
 List *
 consumers_list(const PoolCatalog *catalog)
 {
-	Relation	pools = relation_open(catalog->pools, AccessShareLock);
+	Relation	pools = catalog_open_table(catalog->pools, AccessShareLock);
 	TriggerDesc *triggers = pools->trigdesc;
 	List	   *constraints = NIL;
 	List	   *consumers = NIL;
@@ -210,11 +210,11 @@ Registration
 consumers_registration(const PoolCatalog *catalog, Oid table, const char *column)
 {
 	Registration registration = {0};
-	Relation	relation = relation_open(table, AccessShareLock);
+	Relation	relation = catalog_open_table(table, AccessShareLock);
 
 	if (!find_registration(catalog, relation, column, &registration) && relation->rd_rel->relispartition)
 	{
-		Relation	root = relation_open(llast_oid(get_partition_ancestors(table)), AccessShareLock);
+		Relation	root = catalog_open_table(llast_oid(get_partition_ancestors(table)), AccessShareLock);
 
 		(void) find_registration(catalog, root, column, &registration);
 		relation_close(root, AccessShareLock);

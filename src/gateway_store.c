@@ -75,7 +75,7 @@ static struct
 static Reading
 begin_reading(const PoolCatalog *catalog)
 {
-	Relation	gateways = relation_open(catalog->gateways, AccessShareLock);
+	Relation	gateways = catalog_open_table(catalog->gateways, AccessShareLock);
 	Reading		reading = {
 		.table = catalog->gateways,
 		.columns = host_columns_find(RelationGetDescr(gateways)),

@@ -214,7 +214,7 @@ gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 static bool
 is_being_truncated(Oid table)
 {
-	Relation	relation = relation_open(table, AccessShareLock);
+	Relation	relation = catalog_open_table(table, AccessShareLock);
 	bool		locked = CheckRelationLockedByMe(relation, AccessExclusiveLock, true);
 
 	relation_close(relation, AccessShareLock);

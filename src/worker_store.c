@@ -128,7 +128,7 @@ ProbeRow *
 worker_store_probes(const PoolCatalog *catalog, int *count, StringInfo problem)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Relation	gateways = relation_open(catalog->gateways, AccessShareLock);
+	Relation	gateways = catalog_open_table(catalog->gateways, AccessShareLock);
 	const char *direct = setting_probe_direct_addresses ?
 		host_columns_direct_address(host_columns_find(RelationGetDescr(gateways))) : "NULL";
 	OwnerScope	scope;
