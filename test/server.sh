@@ -118,7 +118,8 @@ private_workspace() {
 	copy_source "$workspace/source" || exit
 
 	if [ "$(id -u)" -eq 0 ]; then
-		become=(runuser -u postgres --)
+		# It runs a command in its own place, and leaves limits as they are.
+		become=(setpriv --reuid=postgres --regid=postgres --init-groups)
 		chown -hR postgres: "$workspace"
 	fi
 }
