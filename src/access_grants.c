@@ -7,10 +7,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -277,6 +279,16 @@ read_role(FunctionCallInfo fcinfo)
 	return role;
 }
 
+/*
+ * One changes rights at a time: GRANT takes no lock, and of two on one table the
+ * second ends in an internal error.  Nobody else takes this one.
+ */
+static void
+lock_rights(const PoolCatalog *catalog)
+{
+	LockDatabaseObject(RelationRelationId, catalog->pools, 0, ExclusiveLock);
+}
+
 /* What a call has changed, if anything, for the record; it is no organization's own. */
 static void
 record(const PoolCatalog *catalog, Oid role, uint32 changed, bool granted)
@@ -315,6 +327,7 @@ gateway_pool_grant_access(PG_FUNCTION_ARGS)
 	catalog_open(&catalog);
 	role = read_role(fcinfo);
 	actions = read_actions(fcinfo);
+	lock_rights(&catalog);
 	had = accesses(&catalog, role, actions);
 
 	SPI_connect();
@@ -356,6 +369,7 @@ gateway_pool_revoke_access(PG_FUNCTION_ARGS)
 	catalog_open(&catalog);
 	role = read_role(fcinfo);
 	actions = read_actions(fcinfo);
+	lock_rights(&catalog);
 	had = accesses(&catalog, role, actions);
 	kept = kept_privileges(&catalog, role, actions);
 

@@ -1,6 +1,6 @@
 # Transactions that publish, and drop what they publish to: prepared, committed and
 # rolled back; statements beneath which others drop our tables, or they themselves
-# the extension.  None of them ends in an internal error.
+# the extension; rights that two change at once.  None ends in an internal error.
 
 use strict;
 use warnings FATAL => 'all';
@@ -129,6 +129,27 @@ subtest 'a statement drops the extension beneath itself' => sub {
         $db->value("SET client_min_messages = error; CREATE EXTENSION IF NOT EXISTS gateway_pool; $heartbeat");
     }
     unlike(slurp_file($node->logfile, $offset), qr/was terminated by signal/, 'no crash');
+    drop_database($db);
+};
+
+subtest 'rights that two change at once' => sub {
+    my $db = make_database();
+
+    $db->value('CREATE ROLE one; CREATE ROLE two');
+    foreach my $first ("grant_gateway_pool_access('one', '{list,create}')", "revoke_gateway_pool_access('one', '{create}')")
+    {
+        my ($waiter, $other) = ($db->session, $db->session);
+        my $backend = $waiter->value('SELECT pg_backend_pid()');
+
+        $db->value("BEGIN; SELECT $first");
+        $waiter->{session}->query_until(qr/begun/, "\\echo begun\nSELECT grant_gateway_pool_access('two', '{list}');\n");
+        $other->shows_within(60, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $backend", 'Lock', "$first: another waits");
+        $db->value('COMMIT');
+        $waiter->works('SELECT 1', 'and does what it has to');
+        $waiter->value("SELECT revoke_gateway_pool_access('two', '{list}')");
+        $_->end foreach $waiter, $other;
+    }
+    $db->shows("SELECT has_gateway_pool_access('one', 'list'), has_gateway_pool_access('one', 'create')", 't|f', 'both have been done');
     drop_database($db);
 };
 
