@@ -14,6 +14,7 @@
 #include "access.h"
 #include "argument.h"
 #include "change.h"
+#include "clean_text.h"
 #include "isolation.h"
 #include "management.h"
 #include "same_org.h"
@@ -96,7 +97,8 @@ require_word(FunctionCallInfo fcinfo, int argument, const char *const *words, co
  * set_gateway_state(gateway_id uuid, state text, reason text)
  *
  * Needs INSERT and UPDATE on gateway_states (state, reason).  Errors: NULL or an
- * unrecognized state 22023, no such gateway P0002.
+ * unrecognized state 22023, no such gateway P0002, a reason of more than 1,000
+ * characters 23514.  Control characters in it become blanks.
  */
 Datum
 gateway_pool_set_state(PG_FUNCTION_ARGS)
@@ -104,6 +106,7 @@ gateway_pool_set_state(PG_FUNCTION_ARGS)
 	static const char *const states[] = {"active", "draining", "maintenance", NULL};
 	PoolCatalog catalog;
 	Change		change = {0};
+	char	   *reason = NULL;
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_ADD_STATE);
@@ -116,9 +119,14 @@ gateway_pool_set_state(PG_FUNCTION_ARGS)
 	change.sql = psprintf("INSERT INTO %s (\"gatewayId\", state, reason) VALUES ($1, $2, $3)"
 						  " ON CONFLICT (\"gatewayId\") DO UPDATE SET state = excluded.state, reason = excluded.reason",
 						  catalog_name(catalog.states));
+	if (!PG_ARGISNULL(2))
+	{
+		reason = text_to_cstring(PG_GETARG_TEXT_PP(2));
+		clean_text_in_place(reason);
+	}
 	change_call_argument(&change, UUIDOID, fcinfo, 0);
 	change_call_argument(&change, TEXTOID, fcinfo, 1);
-	change_call_argument(&change, TEXTOID, fcinfo, 2);
+	change_argument(&change, TEXTOID, reason == NULL, reason == NULL ? 0 : CStringGetTextDatum(reason));
 	(void) change_run_silently(&change);
 	PG_RETURN_VOID();
 }

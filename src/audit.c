@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -20,6 +21,7 @@
 
 #include "argument.h"
 #include "audit.h"
+#include "clean_text.h"
 #include "owner.h"
 #include "settings.h"
 #include "trigger_row.h"
@@ -149,15 +151,28 @@ put_key(StringInfo metadata, const char *key)
 	appendStringInfoChar(metadata, ':');
 }
 
-/* audit_put adds a string, null for NULL. */
-void
-audit_put(StringInfo metadata, const char *key, const char *value)
+static void
+put_text(StringInfo metadata, const char *key, const char *value, int max_characters)
 {
 	put_key(metadata, key);
 	if (value == NULL)
 		appendStringInfoString(metadata, "null");
 	else
-		escape_json(metadata, value);
+		escape_json(metadata, clean_text(value, max_characters));
+}
+
+/* audit_put adds a name or an id: of a string its first 256 characters, without control characters; null for NULL. */
+void
+audit_put(StringInfo metadata, const char *key, const char *value)
+{
+	put_text(metadata, key, value, CLEAN_NAME_MAX);
+}
+
+/* audit_put_reason adds what an administrator wrote, likewise: its first 1,000 characters. */
+void
+audit_put_reason(StringInfo metadata, const char *key, const char *value)
+{
+	put_text(metadata, key, value, CLEAN_REASON_MAX);
 }
 
 /* audit_put_list adds an array of strings. */
@@ -177,6 +192,27 @@ static Datum
 text_or_empty(const char *value)
 {
 	return CStringGetTextDatum(value == NULL ? "" : value);
+}
+
+static void
+refuse_unrecorded(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a change of gateway pools could not be recorded"),
+			 errdetail("%s", detail)));
+}
+
+/* A rule could write the row elsewhere, and nothing would tell. */
+static void
+require_no_rules(Oid relation)
+{
+	Relation	table = catalog_open_table(relation, RowExclusiveLock);
+	bool		has_rules = table->rd_rules != NULL;
+
+	relation_close(table, NoLock);
+	if (has_rules)
+		refuse_unrecorded("Table gateway_pool_audit_logs has rules.");
 }
 
 /* Runs a statement on the table, past its trigger. */
@@ -214,10 +250,11 @@ audit_write(const PoolCatalog *catalog, const char *event_type, const pg_uuid_t 
 	OwnerScope	scope;
 	uint64		rows;
 
+	require_no_rules(catalog->audit_logs);
 	appendStringInfoChar(metadata, '}');
 	values[0] = text_or_empty(org_id == NULL ? NULL : uuid_text(org_id));
 	values[1] = CStringGetTextDatum(event_type);
-	values[2] = CStringGetTextDatum(setting_actor);
+	values[2] = text_or_empty(clean_text(setting_actor, CLEAN_NAME_MAX));
 	values[3] = text_or_empty(GetUserNameFromId(GetSessionUserId(), true));
 	values[4] = text_or_empty(GetUserNameFromId(GetOuterUserId(), true));
 	values[5] = CStringGetTextDatum(metadata->data);
@@ -229,10 +266,7 @@ audit_write(const PoolCatalog *catalog, const char *event_type, const pg_uuid_t 
 	owner_end(&scope);
 	/* Such as for a trigger of whoever has the right to make one. */
 	if (rows != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-				 errmsg("a change of gateway pools could not be recorded"),
-				 errdetail("No row was written to gateway_pool_audit_logs.")));
+		refuse_unrecorded("No row was written to gateway_pool_audit_logs.");
 }
 
 /*

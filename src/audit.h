@@ -20,6 +20,7 @@ extern void audit_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_u
 extern AuditName audit_name(Oid relation, const pg_uuid_t *id);
 extern void audit_begin(StringInfo metadata);
 extern void audit_put(StringInfo metadata, const char *key, const char *value);
+extern void audit_put_reason(StringInfo metadata, const char *key, const char *value);
 extern void audit_put_list(StringInfo metadata, const char *key, const char *const *values, int count);
 extern void audit_write(const PoolCatalog *catalog, const char *event_type, const pg_uuid_t *org_id,
 						StringInfo metadata);

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -21,6 +22,9 @@
 
 PG_FUNCTION_INFO_V1(gateway_pools_audit);
 PG_FUNCTION_INFO_V1(gateway_pool_consumer_audit);
+
+/* What is longer is no id of a row, and not read. */
+#define ID_SIZE_MAX 8192
 
 /* A row as it was and as it is; NULL where there is none. */
 typedef struct Change
@@ -191,8 +195,8 @@ audit_state(const PoolCatalog *catalog, const Change *change)
 		return;
 	audit_put(&metadata, "state", state);
 	audit_put(&metadata, "oldState", old_state);
-	audit_put(&metadata, "reason", reason);
-	audit_put(&metadata, "oldReason", old_reason);
+	audit_put_reason(&metadata, "reason", reason);
+	audit_put_reason(&metadata, "oldReason", old_reason);
 	audit_write(catalog, "gateway-state-update", gateway.org_id, &metadata);
 }
 
@@ -272,6 +276,22 @@ resource_name(const PoolCatalog *catalog, Relation relation)
 	return catalog_name(RelationGetRelid(relation));
 }
 
+/* The id of a consumer's row as text; NULL where it has none, or one that is too long to be one. */
+static char *
+resource_id(const Change *change, HeapTuple row)
+{
+	int			number = SPI_fnumber(change->columns, "id");
+	bool		is_null;
+	Datum		value;
+
+	if (number <= 0)
+		return NULL;
+	value = heap_getattr(row, number, change->columns, &is_null);
+	if (is_null || (TupleDescAttr(change->columns, number - 1)->attlen == -1 && toast_raw_datum_size(value) > ID_SIZE_MAX))
+		return NULL;
+	return SPI_getvalue(row, change->columns, number);
+}
+
 /* A row that got another pool is attached to that one; one that has none any more is detached. */
 static void
 audit_consumer(TriggerData *call, const PoolCatalog *catalog, const Change *change)
@@ -288,7 +308,7 @@ audit_consumer(TriggerData *call, const PoolCatalog *catalog, const Change *chan
 	audit_begin(&metadata);
 	(void) put_named(&metadata, change, column, catalog->pools, "pool", &pool);
 	audit_put(&metadata, "resource", resource_name(catalog, call->tg_relation));
-	audit_put(&metadata, "resourceId", value_of(change, row, "id"));
+	audit_put(&metadata, "resourceId", resource_id(change, row));
 	audit_write(catalog, after == NULL ? "gateway-pool-detach" : "gateway-pool-attach", pool.org_id, &metadata);
 }
 

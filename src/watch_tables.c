@@ -9,6 +9,7 @@
 #include "utils/array.h"
 #include "utils/memutils.h"
 
+#include "clean_text.h"
 #include "gateway_store.h"
 #include "probe_request.h"
 #include "watch_data.h"
@@ -66,6 +67,7 @@ watch_gateway(const GatewayRow *row, bool follow)
 	}
 	watched->org_id = row->org_id;
 	strlcpy(watched->name, row->name, pg_mbcliplen(row->name, strlen(row->name), sizeof(watched->name) - 1) + 1);
+	clean_text_in_place(watched->name);
 	watched->state = row->state;
 	watched->slot = row->slot;
 	watched->kept = true;

@@ -60,11 +60,16 @@ COMMENT ON FUNCTION gateway_pool_internal.host_tables() IS
 
 CREATE FUNCTION gateway_pool_internal.table_columns()
     RETURNS TABLE (place bigint, relation text, attribute text, type text, properties text, comment text)
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
+    SET standard_conforming_strings = on
 AS $$
     SELECT row_number() OVER (), c.*
-      FROM (VALUES
+      -- Without control characters, some of which terminals obey; those beyond ASCII where they are encoded so.
+      FROM (SELECT format('length(reason) <= 1000 AND reason !~ %L',
+                          CASE getdatabaseencoding() WHEN 'UTF8' THEN '[\u0001-\u001F\u007F-\u009F]'
+                                                     ELSE '[\u0001-\u001F\u007F]' END)) p (printable)
+     CROSS JOIN LATERAL (VALUES
     ('gateway_pools', NULL, NULL, NULL,
         'a named set of gateways of one organization that reach the same network'),
     ('gateway_pools', 'id', 'uuid',
@@ -112,7 +117,7 @@ AS $$
     ('gateway_states', 'state', 'text',
         'NOT NULL CONSTRAINT gateway_pool_states_state_check CHECK (state IN (''active'', ''draining'', ''maintenance''))',
         'active, draining or maintenance; only an active gateway is picked'),
-    ('gateway_states', 'reason', 'text', 'CONSTRAINT gateway_pool_states_reason_check CHECK (length(reason) <= 1000)',
+    ('gateway_states', 'reason', 'text', 'CONSTRAINT gateway_pool_states_reason_check CHECK (' || printable || ')',
         'for other administrators to read'),
     ('gateway_states', 'changedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
@@ -121,7 +126,7 @@ AS $$
     ('gateway_health', 'status', 'text',
         'NOT NULL CONSTRAINT gateway_pool_health_status_check CHECK (status IN (''healthy'', ''degraded'', ''unhealthy'', ''unknown''))',
         'healthy, degraded, unhealthy or unknown'),
-    ('gateway_health', 'reason', 'text', 'CONSTRAINT gateway_pool_health_reason_check CHECK (length(reason) <= 1000)', NULL),
+    ('gateway_health', 'reason', 'text', 'CONSTRAINT gateway_pool_health_reason_check CHECK (' || printable || ')', NULL),
     ('gateway_health', 'lastHeartbeatAt', 'timestamptz', '', NULL),
     ('gateway_health', 'heartbeatExpiresAt', 'timestamptz', '', NULL),
     ('gateway_health', 'lastProbeAt', 'timestamptz', '', NULL),

@@ -184,8 +184,8 @@ my @readings = (
     [ "SELECT * FROM get_gateway_pool('$acme', '$pool')" ],
     [ "SELECT get_gateway_pool_resources('$acme', '$pool')" ],
     [ "SELECT get_gateway_pool_plan('$acme')" ],
-    [ "SELECT pick_healthy_gateway('$spare')", '55000' ],
-    [ "SELECT pick_healthy_gateway('$missing')", 'P0002' ]);
+    [ "SELECT pick_healthy_gateway('$spare')", '55000 gateway_pools_no_eligible_member' ],
+    [ "SELECT pick_healthy_gateway('$missing')", 'P0002 gateway_pools_not_found' ]);
 
 sub attach_trap_triggers
 {
@@ -213,10 +213,8 @@ sub attach_trap_triggers
         ALTER TABLE $_ ALTER } . ($_ eq 'gateway_states' ? '"changedAt"' : '"updatedAt"') . qq{ SET DEFAULT trap_time('default of $_');
         CREATE POLICY trap ON $_ USING (trap('policy of $_')) WITH CHECK (trap('policy of $_'));
         ALTER TABLE $_ ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY} } @ours, @hosts));
-    $owner->value(q{
-        DROP TRIGGER "GatewayPools_enforce" ON identity_kubernetes_auths;
-        CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON identity_kubernetes_auths FOR EACH ROW
-            EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('gatewayPoolId', 'gatewayV2Id', 'SELECT public.trap_org(($1)."identityId")')});
+    $owner->value(q{SELECT gateway_pool_internal.mark_table('identity_kubernetes_auths', 'GatewayPools_marker',
+        ARRAY['consumer', 'gatewayPoolId', 'gatewayV2Id', 'SELECT public.trap_org(($1)."identityId")'])});
 
     # The traps are armed.
     $result = run_past_traps($owner, q{BEGIN; UPDATE gateway_pools SET name = name; INSERT INTO public.gateway_pool_entitlements
@@ -247,10 +245,9 @@ sub attach_trap_triggers
         CREATE TRIGGER own AFTER INSERT ON own FOR EACH ROW EXECUTE FUNCTION trap_trigger('after');
         CREATE CONSTRAINT TRIGGER own_deferred AFTER INSERT ON own DEFERRABLE INITIALLY DEFERRED
             FOR EACH ROW EXECUTE FUNCTION trap_trigger('deferred after');
-        DROP TRIGGER "GatewayPools_enforce" ON identity_kubernetes_auths;
-        CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON identity_kubernetes_auths FOR EACH ROW
-            EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('gatewayPoolId', 'gatewayV2Id', 'WITH own AS (INSERT INTO public.own VALUES (1)
-                RETURNING 1) SELECT i."orgId" FROM public.identities i WHERE i.id = ($1)."identityId"')});
+        SELECT gateway_pool_internal.mark_table('identity_kubernetes_auths', 'GatewayPools_marker',
+            ARRAY['consumer', 'gatewayPoolId', 'gatewayV2Id', 'WITH own AS (INSERT INTO public.own VALUES (1)
+                RETURNING 1) SELECT i."orgId" FROM public.identities i WHERE i.id = ($1)."identityId"'])});
     $result = run_past_traps($db, qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$spare'},
         qr/^(trigger \w+|default of) identity_kubernetes_auths$/);
     unlike($result->{traps}, qr/ as \Q$superuser\E/, 'superuser, a query of the organization that writes: nothing ran with his rights');
@@ -391,8 +388,9 @@ foreach (
     superuser_safely($db, 'SELECT * FROM gateway_status', undef, 'a view made beside them');
 }
 
-# 5. The owner, who is no superuser, installs; so does a role that is a member
-# of the owner, and nobody else.  Other roles get what they have on gateways.
+# 5. Once a superuser has said which the host's tables are, the owner, who is no
+# superuser, installs; so does a role that is a member of the owner, and nobody
+# else.  Other roles get what they have on gateways.
 {
     my $privileges = sub {
         my ($db, $table) = @_;
@@ -412,7 +410,11 @@ foreach (
             GRANT SELECT, INSERT, UPDATE, DELETE ON gateways_v2 TO app;
             GRANT SELECT ON gateways_v2 TO reader WITH GRANT OPTION;
             GRANT SELECT ON organizations TO attacker});
-        $db->as($_)->fails('SELECT install_gateway_pools()', '42501', "$installer: $_ must not install") foreach qw(app reader attacker);
+        $db->as($_)->fails('SELECT install_gateway_pools()', '42501', "$installer: $_ must not install") foreach qw(app reader attacker app_owner migrator);
+        $db->value(q{SELECT install_gateway_pools();
+            DROP TABLE gateway_pools, gateway_pool_memberships, gateway_pool_entitlements, gateway_pool_tenants, gateway_states, gateway_health,
+                gateway_health_events, gateway_probes, gateway_pool_audit_logs CASCADE});
+        $db->as($_)->fails('SELECT install_gateway_pools()', '42501', "$installer: $_ must not install again") foreach qw(app reader attacker);
         $db->as($installer)->works('SELECT install_gateway_pools()', "$installer: he installs");
         $db->shows('SELECT * FROM check_gateway_pools()', '', "$installer: nothing to complain of");
         $db->shows(q{SELECT DISTINCT relowner::regrole FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace},
@@ -469,14 +471,14 @@ foreach (
         CREATE TABLE own (id uuid, "orgId" uuid, name text, "gatewayPoolId" uuid, "gatewayId" uuid, "gatewayV2Id" uuid, "identityId" uuid,
                           address text, protocol text, "updatedAt" timestamptz)});
     @functions = split /\n/, $db->value(q{
-        SELECT proname FROM pg_proc WHERE prorettype = 'trigger'::regtype AND probin = '$libdir/gateway_pool'});
+        SELECT 'gateway_pool_internal.' || proname FROM pg_proc
+         WHERE prorettype = 'trigger'::regtype AND probin = '$libdir/gateway_pool' AND proname <> 'table_marker'});
     cmp_ok(scalar @functions, '>=', 8, 'there are functions to attach');
     foreach my $function (@functions)
     {
         my (%seen, @differ);
 
-        foreach my $arguments ('', q{'updatedAt'}, q{'gatewayPoolId', 'gatewayV2Id', ''},
-            q{'gatewayPoolId', 'gatewayV2Id', 'SELECT "orgId" FROM public.gateway_pools WHERE id = ($1)."gatewayPoolId"'})
+        foreach my $arguments ('', q{'updatedAt'}, q{'gatewayPoolId'})
         {
             foreach my $event (@events)
             {
@@ -502,7 +504,7 @@ foreach (
             }
         }
         is("@differ", '', "$function on a stranger's table does the same for rows that exist and for others");
-        is(join(' ', grep { !/^(39P01|nothing)$/ } sort keys %seen), '', "$function on a stranger's table is refused or harmless");
+        is(join(' ', grep { !/^(39P01|nothing|55000 gateway_pools_not_installed)$/ } sort keys %seen), '', "$function on a stranger's table is refused or harmless");
     }
 
     foreach my $call (
@@ -575,9 +577,9 @@ foreach (
             RESET ROLE;
             SELECT gateway FROM requests WHERE id = 0}, "2\n$gateway\n$gateway",
             "$level: triggers pick from the pool that the transaction made");
-        $other->fails("INSERT INTO requests VALUES (3, '$missing')", 'P0002', "$level: nobody else does so yet");
+        $other->fails("INSERT INTO requests VALUES (3, '$missing')", 'P0002 gateway_pools_not_found', "$level: nobody else does so yet");
         $session->value('ROLLBACK');
-        $other->fails("INSERT INTO requests VALUES (3, '$missing')", 'P0002', "$level: nor after a rollback");
+        $other->fails("INSERT INTO requests VALUES (3, '$missing')", 'P0002 gateway_pools_not_found', "$level: nor after a rollback");
     }
     $session->value(qq{
         BEGIN;
@@ -651,9 +653,8 @@ foreach (
         my ($query) = @_;
         return qq{CREATE TABLE own (a int);
             INSERT INTO own VALUES (1);
-            DROP TRIGGER "GatewayPools_enforce" ON identity_kubernetes_auths;
-            CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON identity_kubernetes_auths FOR EACH ROW
-                EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('gatewayPoolId', 'gatewayV2Id', '$query')};
+            SELECT gateway_pool_internal.mark_table('identity_kubernetes_auths', 'GatewayPools_marker',
+                ARRAY['consumer', 'gatewayPoolId', 'gatewayV2Id', '$query'])};
     };
     foreach my $query (
         'UPDATE public.own SET a = a', 'DELETE FROM public.own', 'UPDATE public.own SET a = 1 RETURNING NULL::uuid',

@@ -203,8 +203,9 @@ sub run_past_traps
         END
         \$\$;
         CREATE TABLE attacker.shop (id uuid DEFAULT gen_random_uuid(), note text, direct uuid);
-        SELECT register_pool_consumer('attacker.shop', 'gatewayPoolId', 'direct', 'SELECT attacker.org_of((\$1).id)');
         GRANT ALL ON attacker.shop TO PUBLIC]);
+    $attacker->fails(q{SELECT register_pool_consumer('attacker.shop')}, '42501', 'who does not own the pools registers no consumer');
+    $db->value(q{SELECT register_pool_consumer('attacker.shop', 'gatewayPoolId', 'direct', 'SELECT attacker.org_of(($1).id)')});
     foreach my $victim ($superuser, 'app_owner')
     {
         $result = run_past_traps($db->as($victim), qq{INSERT INTO attacker.shop ("gatewayPoolId") VALUES ('$pool');
@@ -228,7 +229,7 @@ sub run_past_traps
     $db->value('REVOKE SELECT ON gateway_pools FROM attacker');
     $attacker->value(q{DROP TRIGGER hand ON attacker.shop});
     $attacker->fails(q{SELECT pick_healthy_gateway('} . $pool . q{')}, '42501', 'his rights are gone');
-    $attacker->value(q{SELECT register_pool_consumer('attacker.shop', 'gatewayPoolId', 'direct', 'SELECT p."orgId" FROM public.gateway_pools p WHERE p.id = ($1)."gatewayPoolId"')});
+    $db->value(q{SELECT register_pool_consumer('attacker.shop', 'gatewayPoolId', 'direct', 'SELECT p."orgId" FROM public.gateway_pools p WHERE p.id = ($1)."gatewayPoolId"')});
     $db->fails(qq{UPDATE attacker.shop SET "gatewayPoolId" = '$pool'}, '42501', 'and with them those of his query, whoever makes it run');
     $db->value(q{SELECT unregister_pool_consumer('attacker.shop'); REVOKE REFERENCES ON gateway_pools FROM attacker});
     $attacker->value('DROP TABLE attacker.shop; DROP FUNCTION attacker.org_of');

@@ -131,26 +131,26 @@ subtest 'tenants change under an open session' => sub {
     $db->value('BEGIN; LOCK TABLE gateway_pools, gateway_pool_memberships, gateway_pool_tenants, gateways_v2');
     $session->shows("SET statement_timeout = '10s'; $pick; RESET statement_timeout", 't', 'again, without a look at a table');
     $db->value('ROLLBACK');
-    $session->fails(q{SELECT pick_healthy_gateway('} . pool_id(9) . q{')}, 'P0002', 'and not from the other');
+    $session->fails(q{SELECT pick_healthy_gateway('} . pool_id(9) . q{')}, 'P0002 gateway_pools_not_found', 'and not from the other');
     # What there is of a hidden pool is not even read: neither time nor a warning tells of it.
     $db->value('BEGIN; LOCK TABLE gateway_pool_memberships');
     $session->value("SET statement_timeout = '10s'");
-    $session->fails(q{SELECT } . $_ . q{('} . pool_id(9) . q{')}, 'P0002', "nor are members of the other read by $_")
+    $session->fails(q{SELECT } . $_ . q{('} . pool_id(9) . q{')}, 'P0002 gateway_pools_not_found', "nor are members of the other read by $_")
       foreach qw(pick_healthy_gateway pick_healthy_gateways);
     $session->value('RESET statement_timeout');
     $db->value('ROLLBACK');
     $db->value(q{DELETE FROM gateway_pool_tenants WHERE "roleName" = 'tenant'});
-    $session->fails($pick, 'P0002', 'it does not pick any more');
+    $session->fails($pick, 'P0002 gateway_pools_not_found', 'it does not pick any more');
     $db->value(qq{INSERT INTO gateway_pool_tenants VALUES ('tenant', '$acme')});
     $session->shows($pick, 't', 'it does again');
     $db->value(q{SET session_replication_role = replica; DELETE FROM gateway_pool_tenants WHERE "roleName" = 'tenant'; RESET session_replication_role});
-    $session->fails($pick, 'P0002', q{what replication changes counts as well});
+    $session->fails($pick, 'P0002 gateway_pools_not_found', q{what replication changes counts as well});
     $db->value(qq{INSERT INTO gateway_pool_tenants VALUES ('tenant', '$acme')});
     $session->shows($pick, 't', 'and back');
     $db->value('SELECT disable_gateway_pool_isolation(); DELETE FROM gateway_pool_tenants WHERE "roleName" = \'tenant\'');
     $session->shows($pick, 't', 'isolation ends under it');
     $db->value('SELECT enable_gateway_pool_isolation()');
-    $session->fails($pick, 'P0002', 'and begins');
+    $session->fails($pick, 'P0002 gateway_pools_not_found', 'and begins');
     $db->value(qq{INSERT INTO gateway_pool_tenants VALUES ('tenant', '$acme')});
     $session->end;
 };
@@ -195,7 +195,7 @@ subtest 'a dump by a role that backs up' => sub {
     same_lines($copy->rows('public'), $rows, 'tenants and all other rows are the same');
     $copy->shows(q{SELECT * FROM check_gateway_pools() WHERE problem <> 'worker not running'}, '', 'nothing to complain of');
     $copy->as('tenant')->shows($pick, 't', 'a tenant picks');
-    $copy->as('tenant')->fails(q{SELECT pick_healthy_gateway('} . pool_id(9) . q{')}, 'P0002', 'from its own alone');
+    $copy->as('tenant')->fails(q{SELECT pick_healthy_gateway('} . pool_id(9) . q{')}, 'P0002 gateway_pools_not_found', 'from its own alone');
     $copy->as('other')->shows('SELECT name FROM gateway_pools', 'b', 'another one sees its own');
     $copy->as('blind')->shows('SELECT name FROM gateway_pools', '', 'who is none sees nothing');
     foreach my $action (qw(list create edit delete attach pick))

@@ -235,7 +235,7 @@ subtest 'after a statement that failed midway' => sub {
     $writer->value('BEGIN; SAVEPOINT s');
     $empty_cache->();
     my $error = $writer->fails(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight")
-        VALUES ('$pool', '$gateway{3}', 1), ('$pool', '$gateway{4}', 1), ('$pool', '$gateway{5}', -1)}, '23514 gateway_pool_memberships_weight_check',
+        VALUES ('$pool', '$gateway{3}', 1), ('$pool', '$gateway{4}', 1), ('$pool', '$gateway{5}', -1)}, '23514 gateway_pool_memberships_pickWeight_check',
         'trigger: the last row is refused');
     like($error, qr/at the last row: 1234$/m, 'trigger: a pick at it saw the others');
     $writer->value('ROLLBACK TO s');
@@ -368,13 +368,13 @@ subtest 'cascades' => sub {
         sees($_, '9', 'a pool that goes is known', $gone_pool) foreach $reader, $reader, $other, $writer, $writer;
         $writer->value("BEGIN; $delete");
         $writer->value('SAVEPOINT s');
-        $writer->fails(picks_sql($gone_pool), 'P0002', "$delete: its transaction knows no such pool");
+        $writer->fails(picks_sql($gone_pool), 'P0002 gateway_pools_not_found', "$delete: its transaction knows no such pool");
         $writer->value('ROLLBACK TO s');
         sees($reader, '9', 'others still do', $gone_pool);
         $writer->value('ROLLBACK');
         sees($_, '9', 'so does everybody after ROLLBACK', $gone_pool) foreach $reader, $writer;
         $writer->value($delete);
-        $_->fails(picks_sql($gone_pool), 'P0002', 'nobody does after COMMIT') foreach $reader, $other, $writer;
+        $_->fails(picks_sql($gone_pool), 'P0002 gateway_pools_not_found', 'nobody does after COMMIT') foreach $reader, $other, $writer;
     }
 };
 

@@ -204,13 +204,13 @@ subtest 'standby: rights and tenants' => sub {
     $tenant = $there->as('tenant')->session;
     sees($tenant, '12', 'a role that may, picks');
     $replays->('SELECT enable_gateway_pool_isolation()');
-    $tenant->fails($picks, 'P0002', 'but not once it is isolated');
+    $tenant->fails($picks, 'P0002 gateway_pools_not_found', 'but not once it is isolated');
     $tenant->shows('SELECT count(*) FROM gateway_pools', 0, 'it sees nothing');
     $replays->("INSERT INTO gateway_pool_tenants VALUES ('tenant', '$acme')");
     sees($tenant, '12', 'as a tenant it picks');
     $tenant->shows('SELECT count(*) FROM gateway_pools', 1, 'and sees the pool');
     $replays->('DELETE FROM gateway_pool_tenants');
-    $tenant->fails($picks, 'P0002', 'until it is no tenant');
+    $tenant->fails($picks, 'P0002 gateway_pools_not_found', 'until it is no tenant');
     $replays->('SELECT disable_gateway_pool_isolation()');
     sees($tenant, '12', 'or nobody is isolated');
     $replays->("SELECT revoke_gateway_pool_access('tenant', '{list}')");
@@ -313,7 +313,7 @@ subtest 'logical replication' => sub {
     }
     $db->value(qq{DELETE FROM organizations WHERE id = '$acme'});
     $applied->();
-    $_->fails("SELECT pick_healthy_gateway('$pool')", 'P0002', 'the organization is deleted') foreach @sessions;
+    $_->fails("SELECT pick_healthy_gateway('$pool')", 'P0002 gateway_pools_not_found', 'the organization is deleted') foreach @sessions;
     my $logged = q{SELECT id, "eventType", "sessionUser", "eventMetadata" FROM gateway_pool_audit_logs ORDER BY id};
     like($db->value($logged), qr/gateway-pool-delete/, 'there is something in the audit log');
     $here->shows($logged, $db->value($logged), 'it is what was published, and nothing of what was applied was logged once more');

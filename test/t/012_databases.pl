@@ -292,7 +292,7 @@ subtest 'not preloaded' => sub {
         "pick_healthy_gateway('$pool', strategy => 'least_loaded')", "pick_healthy_gateways('$pool', 2, strategy => 'least_loaded')",
         "explain_gateway_pick('$pool', strategy => 'least_loaded')")
     {
-        my $error = $session->fails("SELECT $report", '55000', "refused: $report");
+        my $error = $session->fails("SELECT $report", '55000 gateway_pools_not_preloaded', "refused: $report");
         like($error, qr/^HINT:  .*shared_preload_libraries/m, 'the hint says what to do');
     }
 

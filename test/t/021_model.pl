@@ -251,7 +251,7 @@ foreach (1 .. $events)
     }
     if (!%weight && rand() < 0.1 && !@{ $looking->{layers} })
     {
-        $looking->{db}->fails("SELECT pick_healthy_gateway('$pools[$p]')", '55000', "nobody to pick after event $_");
+        $looking->{db}->fails("SELECT pick_healthy_gateway('$pools[$p]')", '55000 gateway_pools_no_eligible_member', "nobody to pick after event $_");
     }
 }
 note("seed $seed: $compared picks compared, of which $nobody found nobody");

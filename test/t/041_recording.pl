@@ -376,7 +376,7 @@ subtest 'gateways that go untold' => sub {
         $db->value($report);
         $db->waits_for_event($last, 'unknown healthy heartbeat fresh');
         $db->value(sprintf $transaction, qq{DELETE FROM gateways_v2 WHERE id BETWEEN '} . gateway_id($first) . q{' AND '} . gateway_id($last) . q{'});
-        ok(soon(sub { $db->run($report)->{state} eq 'P0002' }), $how);
+        ok(soon(sub { $db->run($report)->{state} eq 'P0002 gateway_pools_not_found' }), $how);
     }
 };
 

@@ -330,7 +330,7 @@ sub is_probed
     $waiting->quit;
 
     $db->fails("SELECT probe_gateway('$id')", '55000', 'a gateway that is not probed');
-    $db->fails("SELECT probe_gateway(gen_random_uuid())", 'P0002', 'no such gateway');
+    $db->fails("SELECT probe_gateway(gen_random_uuid())", 'P0002 gateway_pools_not_found', 'no such gateway');
     $db->fails("SELECT probe_gateway(NULL)", '22023', 'no gateway');
     $db->fails("SELECT probe_gateway('$id', $_)", '22023', "a timeout of $_") foreach 'NULL', "'0'", "'-1 s'";
     $db->value("CREATE ROLE reader; CREATE ROLE prober; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader, prober;"
