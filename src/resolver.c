@@ -24,6 +24,9 @@
 #define TRY_MS 500
 #define TRIES 3
 
+/* Sockets that a call of c-ares may open: of two servers, and by two protocols. */
+#define CALL_SOCKETS 4
+
 #define SYSTEM_CONFIGURATION "/etc/resolv.conf"
 #define CONFIGURATION_PAUSE (30 * USECS_PER_SEC)
 
@@ -86,6 +89,25 @@ release_descriptor(const Resolver *resolver)
 		resolver->release_descriptor();
 }
 
+/*
+ * Acquires what a call of c-ares may need, and releases what it did not: the
+ * server may have to close files for it, and reports if it cannot, which is
+ * nothing for a callback.
+ */
+static void
+begin_call(Resolver *resolver)
+{
+	while (resolver->spare < CALL_SOCKETS && acquire_descriptor(resolver))
+		resolver->spare++;
+}
+
+static void
+end_call(Resolver *resolver)
+{
+	for (; resolver->spare > 0; resolver->spare--)
+		release_descriptor(resolver);
+}
+
 /* Has c-ares close a new socket again, without another word, if there are too many. */
 static int
 acquire_socket(ares_socket_t socket, int type, void *argument)
@@ -93,8 +115,9 @@ acquire_socket(ares_socket_t socket, int type, void *argument)
 	Lane	   *lane = argument;
 	Resolver   *resolver = lane->resolver;
 
-	if (resolver->sockets >= RESOLVER_DESCRIPTORS_MAX - 1 || !acquire_descriptor(resolver))
+	if (resolver->sockets >= RESOLVER_DESCRIPTORS_MAX - 1 || resolver->spare == 0)
 		return -1;
+	resolver->spare--;
 	resolver->sockets++;
 	lane->unwatched++;
 	return 0;
@@ -235,7 +258,9 @@ start_query(Lane *lane, Host *host)
 	lane->slow = host->slow;
 	lane->deadline = resolver->now + QUERY_TIME;
 	resolver->slow_lanes += lane->slow;
+	begin_call(resolver);
 	ares_getaddrinfo(lane->channel, host->name, NULL, &hints, lane_ended, lane);
+	end_call(resolver);
 }
 
 /*
@@ -349,6 +374,14 @@ resolver_timeout(Resolver *resolver, int64 now)
 	return timeout == PG_INT64_MAX ? -1 : Max(timeout, 0);
 }
 
+static void
+process(Lane *lane, ares_socket_t readable, ares_socket_t writable)
+{
+	begin_call(lane->resolver);
+	ares_process_fd(lane->channel, readable, writable);
+	end_call(lane->resolver);
+}
+
 /* resolver_run reads what has come, gives up what is late, asks what waits. */
 void
 resolver_run(Resolver *resolver, int64 now)
@@ -364,8 +397,7 @@ resolver_run(Resolver *resolver, int64 now)
 		bool		writable = (events[i].events & EPOLLOUT) != 0;
 		bool		readable = (events[i].events & ~EPOLLOUT) != 0;
 
-		ares_process_fd(lane->channel, readable ? socket : ARES_SOCKET_BAD,
-						writable ? socket : ARES_SOCKET_BAD);
+		process(lane, readable ? socket : ARES_SOCKET_BAD, writable ? socket : ARES_SOCKET_BAD);
 	}
 
 	for (int i = 0; i < LANES; i++)
@@ -373,7 +405,7 @@ resolver_run(Resolver *resolver, int64 now)
 		Lane	   *lane = &resolver->lanes[i];
 
 		if (lane->host != NULL)
-			ares_process_fd(lane->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+			process(lane, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 		if (lane->host != NULL && now >= lane->deadline)
 			ares_cancel(lane->channel);
 		release_unwatched(lane);

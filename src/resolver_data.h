@@ -70,6 +70,7 @@ struct Resolver
 	bool		(*acquire_descriptor) (void);
 	void		(*release_descriptor) (void);
 	int			sockets;		/* of all lanes */
+	int			spare;			/* descriptors that the call of c-ares may use */
 
 	void	   *tree;			/* of hosts, by name */
 	Host	   *hosts;
