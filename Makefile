@@ -36,6 +36,7 @@ OBJS = \
 	src/module.o \
 	src/network_list.o \
 	src/org_query.o \
+	src/own_addresses.o \
 	src/owner.o \
 	src/pick.o \
 	src/pick_field.o \

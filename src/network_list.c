@@ -14,6 +14,7 @@
 #include "network_list.h"
 
 #define SPACE " \t\n\r\f\v"
+#define SAME_HOST "samehost"
 
 /*
  * IPv6 networks whose addresses stand for an IPv4 address, which some router
@@ -72,12 +73,12 @@ contains(const Network *network, sa_family_t family, const unsigned char *addres
 }
 
 static bool
-list_contains(const NetworkList *list, sa_family_t family, const unsigned char *address)
+list_contains(const NetworkList *list, const NetworkList *own, sa_family_t family, const unsigned char *address)
 {
 	for (int i = 0; i < list->count; i++)
 		if (contains(&list->networks[i], family, address))
 			return true;
-	return false;
+	return list->same_host && own != NULL && list_contains(own, NULL, family, address);
 }
 
 /* Decimal, at most "limit", no sign, no leading zero; -1 if it is none. */
@@ -120,7 +121,7 @@ parse_network(const char *text, size_t length, Network *network)
 	memset(network, 0, sizeof(*network));
 	network->family = strchr(buffer, ':') != NULL ? AF_INET6 : AF_INET;
 	if (inet_pton(network->family, buffer, network->address) != 1)
-		return "A network is an IPv4 or IPv6 address, alone or with a slash and the length of its prefix.";
+		return "A network is samehost, or an IPv4 or IPv6 address, alone or with a slash and the length of its prefix.";
 
 	limit = network->family == AF_INET ? 32 : 128;
 	bits = slash == NULL ? limit : parse_bits(slash + 1, limit);
@@ -151,6 +152,7 @@ network_list_size(const char *text)
 
 /*
  * network_list_parse reads networks between commas, such as '10.0.0.0/8, ::1'.
+ * The word samehost stands for the addresses of this machine, as in pg_hba.conf.
  *
  * Returns NULL and fills "list", which has network_list_size bytes, or returns
  * what is wrong, as a sentence.  Text of nothing but space is an empty list.
@@ -159,6 +161,7 @@ const char *
 network_list_parse(const char *text, NetworkList *list)
 {
 	list->count = 0;
+	list->same_host = false;
 	if (text[strspn(text, SPACE)] == '\0')
 		return NULL;
 
@@ -173,10 +176,15 @@ network_list_parse(const char *text, NetworkList *list)
 		while (trimmed > 0 && strchr(SPACE, text[trimmed - 1]) != NULL)
 			trimmed--;
 
-		problem = parse_network(text, trimmed, &list->networks[list->count]);
-		if (problem != NULL)
-			return problem;
-		list->count++;
+		if (trimmed == strlen(SAME_HOST) && strncmp(text, SAME_HOST, trimmed) == 0)
+			list->same_host = true;
+		else
+		{
+			problem = parse_network(text, trimmed, &list->networks[list->count]);
+			if (problem != NULL)
+				return problem;
+			list->count++;
+		}
 
 		if (text[length] == '\0')
 			return NULL;
@@ -216,7 +224,7 @@ ipv6_never(const unsigned char *address)
  * address would be unspecified or multicast too often.
  */
 static bool
-embeds_denied(const NetworkList *denied, const unsigned char *address)
+embeds_denied(const NetworkList *denied, const NetworkList *own, const unsigned char *address)
 {
 	for (int i = 0; i < lengthof(embedding_networks); i++)
 	{
@@ -230,7 +238,7 @@ embeds_denied(const NetworkList *denied, const unsigned char *address)
 
 		if (embedding->certain && ipv4_never(embedded) != NULL)
 			return true;
-		if (list_contains(denied, AF_INET, embedded) &&
+		if (list_contains(denied, own, AF_INET, embedded) &&
 			(embedding->certain || !contains(&ipv4_unspecified, AF_INET, embedded)))
 			return true;
 	}
@@ -243,10 +251,12 @@ embeds_denied(const NetworkList *denied, const unsigned char *address)
  * Some addresses never may, whatever the lists say: those that are nobody's or
  * everybody's, an IPv4 address in the clothes of IPv6, and an address that means
  * something on one interface only.  Then "denied" wins over "allowed", which
- * allows everything if it is empty.
+ * allows everything if it is empty.  The addresses of this machine are "own", or
+ * NULL if nobody knows them.
  */
 const char *
-network_refusal(const NetworkList *denied, const NetworkList *allowed, const struct sockaddr *address)
+network_refusal(const NetworkList *denied, const NetworkList *allowed, const NetworkList *own,
+				const struct sockaddr *address)
 {
 	const unsigned char *bytes;
 	const char *never;
@@ -269,11 +279,11 @@ network_refusal(const NetworkList *denied, const NetworkList *allowed, const str
 
 	if (never != NULL)
 		return never;
-	if (list_contains(denied, address->sa_family, bytes))
+	if (list_contains(denied, own, address->sa_family, bytes))
 		return "in a denied network";
-	if (address->sa_family == AF_INET6 && embeds_denied(denied, bytes))
+	if (address->sa_family == AF_INET6 && embeds_denied(denied, own, bytes))
 		return "stands for an IPv4 address in a denied network";
-	if (allowed->count > 0 && !list_contains(allowed, address->sa_family, bytes))
+	if ((allowed->count > 0 || allowed->same_host) && !list_contains(allowed, own, address->sa_family, bytes))
 		return "in no allowed network";
 	return NULL;
 }

@@ -20,12 +20,13 @@ typedef struct Network
 typedef struct NetworkList
 {
 	int			count;
+	bool		same_host;		/* and the addresses of this machine */
 	Network		networks[FLEXIBLE_ARRAY_MEMBER];
 } NetworkList;
 
 extern size_t network_list_size(const char *text);
 extern const char *network_list_parse(const char *text, NetworkList *list);
 extern const char *network_refusal(const NetworkList *denied, const NetworkList *allowed,
-								   const struct sockaddr *address);
+								   const NetworkList *own, const struct sockaddr *address);
 
 #endif							/* GATEWAY_POOL_NETWORK_LIST_H */

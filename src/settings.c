@@ -10,7 +10,7 @@
 #include "mb/pg_wchar.h"
 
 #include "compat.h"
-#include "network_list.h"
+#include "own_addresses.h"
 #include "settings.h"
 
 /* More than that no actor has, its end included. */
@@ -46,7 +46,9 @@ static const NetworkList *denied_networks;
 const char *
 settings_refuse_address(const struct sockaddr *address)
 {
-	return network_refusal(denied_networks, allowed_networks, address);
+	bool		needs_own = denied_networks->same_host || allowed_networks->same_host;
+
+	return network_refusal(denied_networks, allowed_networks, needs_own ? own_addresses() : NULL, address);
 }
 
 static bool
@@ -202,9 +204,10 @@ settings_init(void)
 
 	DefineCustomStringVariable("gateway_pool.probe_denied_networks",
 							   "Networks that probes must not connect to.",
-							   NULL,
+							   "samehost is all addresses of this machine.",
 							   &probe_denied_networks,
-							   "127.0.0.0/8, ::1, 169.254.0.0/16, fe80::/10",
+							   "samehost, 127.0.0.0/8, ::1, 169.254.0.0/16, fe80::/10, "
+							   "fd00:ec2::254, 100.100.100.200, 168.63.129.16, 192.0.0.192",
 							   PGC_SIGHUP, GUC_LIST_INPUT,
 							   check_networks, assign_denied_networks, NULL);
 

@@ -91,6 +91,24 @@ $db->fails(qq{UPDATE gateway_probes SET address = '[::1]:$port'}, '23514 gateway
 unlike($db->fails(q{UPDATE gateway_probes SET address = '127.0.0.1:99'}, '23514 gateway_pool_probes_address_check', 'with an error'), qr/:99/, 'that does not repeat it');
 $db->value('DELETE FROM gateway_probes');
 
+# The addresses of this machine, in whatever network.
+my ($own) = grep { !/^127\./ } slurp_file('/proc/net/fib_trie') =~ /\|-- ([0-9.]+)\n +\/32 host LOCAL/g;
+SKIP: {
+    skip 'no interface but the loopback one', 4 unless defined $own;
+    $db->fails(qq{SELECT set_gateway_probe('$id', 'tcp', '$own:$port')}, '23514 gateway_probes_address_check', 'an address of this machine');
+    $dns->set('own.test', 'answers', $own);
+    $db->probe('own', 'tcp', "own.test:$port");
+    $db->comes_to(own => [ 'none: denied: in a denied network', 'unknown: no evidence: denied: in a denied network' ]);
+    reload("gateway_pool.probe_denied_networks = '127.0.0.0/8'");
+    $db->comes_to(own => [ qr/: refused$/, qr/./ ]);
+    reload("gateway_pool.probe_denied_networks = 'samehost'");
+    $db->comes_to(own => [ qr/: denied: in a denied network$/, qr/./ ]);
+    $db->value('DELETE FROM gateway_probes');
+    $node->adjust_conf('postgresql.conf', 'gateway_pool.probe_denied_networks', undef);
+    $node->reload;
+    ok(soon(sub { $db->value('SHOW gateway_pool.probe_denied_networks') =~ /^samehost, 127/ }), 'as it is by default');
+}
+
 # Names that resolve to them.
 my %denied = (
     'localhost' => [],
@@ -99,6 +117,8 @@ my %denied = (
     'six.test' => ['::1'],
     'both.loopback.test' => [ '127.0.0.1', '::1', '127.0.1.1' ],
     'metadata.test' => ['169.254.169.254'],
+    'metadata6.test' => ['fd00:ec2::254'],
+    'other.metadata.test' => [ '100.100.100.200', '168.63.129.16', '192.0.0.192' ],
     'nobody.test' => [ '0.0.0.0', '::' ],
     'mapped.test' => ['::ffff:127.0.0.1'],
     'nat64.test' => ['64:ff9b::7f00:1'],

@@ -15,7 +15,11 @@
 #include "probe_target.h"
 #include "tap.h"
 
-#define DEFAULT_DENIED "127.0.0.0/8, ::1, 169.254.0.0/16, fe80::/10"
+#define DEFAULT_DENIED "samehost, 127.0.0.0/8, ::1, 169.254.0.0/16, fe80::/10, " \
+	"fd00:ec2::254, 100.100.100.200, 168.63.129.16, 192.0.0.192"
+
+/* The addresses of the machine. */
+#define OWN "10.9.8.7, 2001:db8:9::7, 127.0.0.1, ::1"
 
 static NetworkList *
 parse(const char *text)
@@ -39,12 +43,14 @@ refusal(const char *denied, const char *allowed, const char *address)
 {
 	NetworkList *denied_list = parse(denied);
 	NetworkList *allowed_list = parse(allowed);
+	NetworkList *own = parse(OWN);
 	ProbeTarget target;
 	struct sockaddr_storage parsed;
 	const char *why = unreadable;
 
 	if (probe_target_parse(address, &target) == NULL && probe_target_address(&target, &parsed))
-		why = network_refusal(denied_list, allowed_list, (struct sockaddr *) &parsed);
+		why = network_refusal(denied_list, allowed_list, own, (struct sockaddr *) &parsed);
+	free(own);
 	free(denied_list);
 	free(allowed_list);
 	return why;
@@ -60,10 +66,11 @@ test_good_lists(void)
 	}			cases[] =
 	{
 		{"", 0}, {"  \t\n", 0}, {"10.0.0.0/8", 1}, {" 10.0.0.0/8 ", 1}, {"10.0.0.0/8,::1", 2},
-		{"10.0.0.0/8 , ::1\t,\n192.0.2.1", 3}, {DEFAULT_DENIED, 4}, {"0.0.0.0/0", 1}, {"::/0", 1},
+		{"10.0.0.0/8 , ::1\t,\n192.0.2.1", 3}, {DEFAULT_DENIED, 8}, {"0.0.0.0/0", 1}, {"::/0", 1},
 		{"192.0.2.1/32", 1}, {"2001:db8::1/128", 1}, {"192.0.2.128/25", 1}, {"2001:DB8::/33", 1},
 		{"64:ff9b::192.0.2.0/120", 1}, {"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128", 1},
-		{"::/64", 1}, {"10.0.0.0/8,10.0.0.0/8", 2}
+		{"::/64", 1}, {"10.0.0.0/8,10.0.0.0/8", 2},
+		{"samehost", 0}, {"10.0.0.0/8, samehost ,::1", 2}
 	};
 
 	for (int i = 0; i < lengthof(cases); i++)
@@ -89,6 +96,7 @@ test_bad_lists(void)
 		"10.0.0.0/8x", "10.0.0.0/8/8", "10.0.0.0/255.0.0.0", "10.0.0.0/4294967304", "/8", "2001:db8::/129", "::/",
 		"10.0.0.1/8", "192.0.2.129/25", "192.0.2.1/31", "0.0.0.1/0", "2001:db8::1/64", "fe80::/8", "::1/127",
 		"[::1]", "[2001:db8::]/32", "fe80::1%eth0", "fe80::%1/10", ":::/0", "1::2::3", "example.org", "localhost",
+		"samenet", "samehos", "samehosts", "SAMEHOST", "samehost/32",
 		"::ffff:10.0.0.0/104", "::ffff:10.0.0.1", "::ffff:0:0/96",
 		"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/1288", "\xef\xbc\x91\xef\xbc\x90.0.0.0/8", "10.0.0.0/\xc2\xb2",
 		"10.0.0.0                                                                                                    /8"
@@ -155,6 +163,8 @@ test_defaults(void)
 		"[64:ff9b::c000:201]:443", "[64:ff9b:1::10.0.0.1]:443", "[64:ff9b:1::a00:1]:443",
 		"[64:ff9b:1:a00:0:100::]:443", "[64:ff9b:1:ae0:0:100::]:443", "[2002:c000:201::1]:443",
 		"[2001:0:c000:201:0:0:3fff:fdfe]:443", "[::ffff:0:192.0.2.1]:443", "[2001:1::7f00:1]:443",
+		"10.9.8.6:443", "10.9.8.8:443", "[2001:db8:9::6]:443", "[64:ff9b::10.9.8.6]:443", "[fd00:ec2::253]:443",
+		"100.100.100.199:443", "192.0.0.193:443",
 		"32.1.0.0:443", "32.2.0.1:443"
 	};
 	static const char *const denied[] = {
@@ -163,6 +173,10 @@ test_defaults(void)
 		"[0000:0000:0000:0000:0000:0000:0000:0001]:80", "[::0:1]:80", "[0::1]:80", "[0:0::1]:80", "[::0.0.0.1]:80",
 		"169.254.169.254:80", "169.254.0.0:80", "169.254.255.255:80", "[fe80::1]:80", "[FE80::1]:80",
 		"[febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:80",
+		/* this machine, and clouds' metadata elsewhere */
+		"10.9.8.7:80", "[2001:db8:9::7]:80", "[2001:DB8:9:0::7]:80", "[64:ff9b::10.9.8.7]:80", "[2002:a09:807::1]:80",
+		"[fd00:ec2::254]:80", "[fd00:0ec2:0::0254]:80", "100.100.100.200:80", "168.63.129.16:80", "192.0.0.192:80",
+		"[64:ff9b::100.100.100.200]:80", "[64:ff9b::a83f:8110]:80",
 		/* nobody's and everybody's */
 		"0.0.0.0:80", "0.0.0.1:80", "0.255.255.255:80", "[::]:80", "[0:0:0:0:0:0:0:0]:80", "[0::0]:80",
 		"[::0.0.0.0]:80", "224.0.0.1:80", "239.255.255.255:80", "255.255.255.255:80", "[ff02::1]:80", "[ff00::]:80",
@@ -265,6 +279,11 @@ test_both_lists(void)
 	ok(refusal("", "10.0.0.0/8", "[64:ff9b::10.0.0.1]:1") != NULL, "an IPv4 network allows nothing of IPv6");
 	ok(refusal("", "64:ff9b::/96", "[64:ff9b::10.0.0.1]:1") == NULL, "its own network does");
 	ok(refusal("10.0.0.0/8", "64:ff9b::/96", "[64:ff9b::10.0.0.1]:1") != NULL, "but not a denied IPv4 address in it");
+	ok(refusal("", "", "10.9.8.7:1") == NULL, "this machine, not denied");
+	ok(refusal("", "samehost", "10.9.8.7:1") == NULL, "this machine, allowed");
+	ok(refusal("", "samehost", "10.9.8.6:1") != NULL, "and nothing else");
+	ok(refusal("", "samehost", "[64:ff9b::10.9.8.7]:1") != NULL, "nor what stands for it");
+	ok(refusal("samehost", "10.0.0.0/8", "10.9.8.7:1") != NULL, "this machine, denied");
 	ok(refusal("0.0.0.0/8", "", "[64:ff9b:1::10.0.0.1]:1") == NULL, "zeroes are no IPv4 address where one may lie elsewhere");
 	ok(refusal("::ffff:0:0:0/96", "", "[::ffff:0:10.0.0.1]:1") != NULL, "nor one of a denied IPv6 network");
 }
@@ -305,12 +324,12 @@ test_families(void)
 	const char *why;
 
 	inet_pton(AF_INET6, "2001:db8::1", &scoped.sin6_addr);
-	why = network_refusal(none, none, (struct sockaddr *) &scoped);
+	why = network_refusal(none, none, NULL, (struct sockaddr *) &scoped);
 	ok(why != NULL && strcmp(why, "scoped address") == 0, "a scoped address");
 	scoped.sin6_scope_id = 0;
-	ok(network_refusal(none, none, (struct sockaddr *) &scoped) == NULL, "the same without its scope");
-	ok(network_refusal(none, none, (struct sockaddr *) &local) != NULL, "a Unix socket");
-	ok(network_refusal(none, none, &unspecified) != NULL, "no family");
+	ok(network_refusal(none, none, NULL, (struct sockaddr *) &scoped) == NULL, "the same without its scope");
+	ok(network_refusal(none, none, NULL, (struct sockaddr *) &local) != NULL, "a Unix socket");
+	ok(network_refusal(none, none, NULL, &unspecified) != NULL, "no family");
 
 	ok(probe_target_parse("gateway.example.org:1", &target) == NULL && !probe_target_address(&target, &address),
 	   "a name has no address yet");
