@@ -349,7 +349,7 @@ chores_probe(bool up_to_date, int64 now)
 {
 	if (!chore_begin(PROBE, now))
 		return;
-	if ((up_to_date && !watch_is_to_read()) || chores[LOOK].problem[0] != '\0' || chores[READ].problem[0] != '\0')
+	if (up_to_date && !watch_is_to_read())
 		watch_take_requests();
 	prober_run(watch_prober());
 	chore_end();

@@ -39,25 +39,29 @@ find_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway, HealthSlotRef 
 	return ref->number != NO_SLOT && health_evidence_last_probe(*ref, &last_probe);
 }
 
-/*
- * Whether the worker will probe a gateway as soon as it has read how: not what this
- * transaction wrote, which nobody else can read.
- */
+/* Whether a gateway has a row, and, if so, whether this transaction wrote it: nobody else can read that. */
+static bool
+has_row(const PoolCatalog *catalog, const pg_uuid_t *gateway, bool *is_own)
+{
+	OwnerScope	scope;
+	bool		has;
+	bool		is_null;
+
+	owner_begin(&scope, catalog->probes);
+	has = owner_query(psprintf("SELECT xmin FROM %s WHERE \"gatewayId\" = $1", catalog_name(catalog->probes)), gateway) > 0;
+	*is_own = has && TransactionIdIsCurrentTransactionId(DatumGetTransactionId(SPI_getbinval(SPI_tuptable->vals[0],
+																						SPI_tuptable->tupdesc, 1, &is_null)));
+	owner_end(&scope);
+	return has;
+}
+
+/* Whether the worker will probe a gateway as soon as it has read how. */
 static bool
 will_be_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
-	OwnerScope	scope;
-	bool		will = false;
-	bool		is_null;
+	bool		is_own;
 
-	if (!worker_slots_exist() || !worker_slots_has(MyDatabaseId))
-		return false;
-	owner_begin(&scope, catalog->probes);
-	if (owner_query(psprintf("SELECT xmin FROM %s WHERE \"gatewayId\" = $1", catalog_name(catalog->probes)), gateway) > 0)
-		will = !TransactionIdIsCurrentTransactionId(DatumGetTransactionId(SPI_getbinval(SPI_tuptable->vals[0],
-																						 SPI_tuptable->tupdesc, 1, &is_null)));
-	owner_end(&scope);
-	return will;
+	return worker_slots_exist() && worker_slots_has(MyDatabaseId) && has_row(catalog, gateway, &is_own);
 }
 
 static void
@@ -83,6 +87,19 @@ refuse_not_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 }
 
 static void
+refuse_uncommitted(const PoolCatalog *catalog, const pg_uuid_t *gateway)
+{
+	bool		is_own;
+
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) || !has_row(catalog, gateway, &is_own) || !is_own)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("how gateway %s is probed was changed by this transaction", uuid_text(gateway)),
+			 errhint("Call probe_gateway() when the transaction has been committed.")));
+}
+
+static void
 refuse_to_wait(void)
 {
 	ereport(ERROR,
@@ -99,6 +116,7 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
 
 	if (isolation_hides_gateway(catalog, gateway))
 		refuse_unknown(gateway);
+	refuse_uncommitted(catalog, gateway);
 	while (!find_probed(catalog, gateway, &ref))
 	{
 		if (!will_be_probed(catalog, gateway))
@@ -117,8 +135,8 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
  *
  * Has the worker probe the gateway now, and waits for it; callers who wait for the
  * same gateway share one probe.  Needs UPDATE on gateway_probes.  Errors: NULL or
- * a timeout that is not positive 22023, no such gateway P0002, not probed 55000,
- * no answer in time 57014.
+ * a timeout that is not positive 22023, no such gateway P0002, not probed, or not
+ * as this transaction says, 55000, no answer in time 57014.
  */
 Datum
 gateway_pool_probe_gateway(PG_FUNCTION_ARGS)

@@ -3,7 +3,8 @@
  *		Callers who wait for a gateway to be probed now, and the worker that does.
  *
  * A gateway's slot counts the requests that were made and those that have been
- * answered: one probe answers all that were made before it ended.
+ * answered.  One probe answers all that the worker knew of when it last had read
+ * how the gateway is to be probed: who has changed that means the change.
  */
 #include "postgres.h"
 
@@ -93,22 +94,26 @@ probe_request_any(void)
 	return any;
 }
 
+/* probe_request_last returns the number of the last request for a probe of a gateway. */
+uint32
+probe_request_last(HealthSlotRef ref)
+{
+	return pg_atomic_read_u32(&health_slot(ref)->probes_asked);
+}
+
 /* probe_request_is_open tells whether somebody waits for a probe of a gateway. */
 bool
 probe_request_is_open(HealthSlotRef ref)
 {
-	return !is_answered(ref, pg_atomic_read_u32(&health_slot(ref)->probes_asked));
+	return !is_answered(ref, probe_request_last(ref));
 }
 
-/* probe_request_answer wakes all who wait for a probe of a gateway. */
+/* probe_request_answer wakes all who wait for a probe of a gateway and asked up to then. */
 void
-probe_request_answer(HealthSlotRef ref)
+probe_request_answer(HealthSlotRef ref, uint32 request)
 {
-	HealthSlot *slot = health_slot(ref);
-	uint32		asked = pg_atomic_read_u32(&slot->probes_asked);
-
-	if (is_answered(ref, asked))
+	if (is_answered(ref, request))
 		return;
-	pg_atomic_write_u32(&slot->probes_answered, asked);
+	pg_atomic_write_u32(&health_slot(ref)->probes_answered, request);
 	ConditionVariableBroadcast(&requests->answered);
 }

@@ -15,6 +15,7 @@ extern bool probe_request_await(HealthSlotRef ref, uint32 request, int64 deadlin
 
 extern bool probe_request_any(void);
 extern bool probe_request_is_open(HealthSlotRef ref);
-extern void probe_request_answer(HealthSlotRef ref);
+extern uint32 probe_request_last(HealthSlotRef ref);
+extern void probe_request_answer(HealthSlotRef ref, uint32 request);
 
 #endif							/* GATEWAY_POOL_PROBE_REQUEST_H */

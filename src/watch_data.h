@@ -25,7 +25,9 @@ typedef struct WatchedGateway
 	bool		eligible;
 	bool		probed;
 	bool		probe_required;
-	int64		probe_period;	/* within which each probe of it ends: interval and timeout */
+	bool		asked;			/* somebody waits for the next end of a probe */
+	uint32		request;		/* the last request that it answers; valid if asked */
+	int64		probe_period;	/* within which each probe of it ends, even one that is prolonged */
 	int64		undecided_until;	/* so long a probe without a verdict is waited for */
 } WatchedGateway;
 
@@ -49,6 +51,7 @@ typedef struct Watch
 	Prober	   *prober;
 	bool		is_to_read;		/* something is not as it was when it was read */
 	bool		is_to_judge;	/* somebody says that a gateway fares otherwise */
+	bool		is_to_answer;	/* somebody may wait for a probe that nobody has been told to make */
 	List	   *changed;		/* gateways whose probe has another verdict */
 	List	   *unconfirmed;	/* gateways whose heartbeat ran out: their rows have to say so too */
 	int64		next_change;

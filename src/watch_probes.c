@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "storage/fd.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -74,7 +75,9 @@ tell(const ProbeNews *news)
 		watch.changed = lappend(watch.changed, watched);
 		MemoryContextSwitchTo(caller);
 	}
-	probe_request_answer(watched->slot);
+	if (watched->asked)
+		probe_request_answer(watched->slot, watched->request);
+	watched->asked = false;
 }
 
 /* Has what probes found count for longer, if it does now. */
@@ -159,24 +162,45 @@ watch_probes(const ProbeRow *rows, int count)
 		watched->probed = false;
 		health_evidence_store_probe(watched->slot, &(ProbeFinding) {.evidence = PROBE_NONE});
 		health_evidence_show_probe(watched->slot, &(ProbeDisplay) {0});
-		probe_request_answer(watched->slot);
+		watch.is_to_answer = true;
 	}
 	prober_set_concurrency(watch.prober, setting_probe_concurrency);
 	prober_set_plans(watch.prober, plans, plan_count, now);
 }
 
-/* watch_take_requests has those gateways probed at once for which somebody waits. */
+/*
+ * watch_take_requests has those gateways probed at once for which somebody waits,
+ * unless there is something new to be read: what they changed before they asked
+ * was told before.
+ */
 void
 watch_take_requests(void)
 {
-	int64		now = clock_monotonic();
+	uint64		changes = catalog_changes();
 	HASH_SEQ_STATUS scan;
 	WatchedGateway *watched;
 
-	if (!probe_request_any())
+	watch.is_to_answer |= probe_request_any();
+	if (!watch.is_to_answer)
 		return;
 	hash_seq_init(&scan, watch.gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
-		if (probe_request_is_open(watched->slot) && !prober_probe_now(watch.prober, &watched->id, now))
-			probe_request_answer(watched->slot);
+	{
+		watched->request = probe_request_last(watched->slot);
+		watched->asked = false;
+	}
+	AcceptInvalidationMessages();
+	if (changes != catalog_changes())
+		return;
+
+	watch.is_to_answer = false;
+	hash_seq_init(&scan, watch.gateways);
+	while ((watched = hash_seq_search(&scan)) != NULL)
+	{
+		if (!probe_request_is_open(watched->slot))
+			continue;
+		watched->asked = prober_probe_now(watch.prober, &watched->id, clock_monotonic());
+		if (!watched->asked)
+			probe_request_answer(watched->slot, watched->request);
+	}
 }

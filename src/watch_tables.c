@@ -88,7 +88,7 @@ watch_gateways(const GatewayRow *rows, int count, bool follow)
 	while ((watched = hash_seq_search(&scan)) != NULL)
 		if (!watched->kept)
 		{
-			probe_request_answer(watched->slot);
+			probe_request_answer(watched->slot, probe_request_last(watched->slot));
 			/* Who deleted the row has done so, unless he could not. */
 			health_map_free(watched->slot);
 			(void) hash_search(watch.gateways, &watched->id, HASH_REMOVE, NULL);

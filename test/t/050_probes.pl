@@ -5,7 +5,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
-use Patience qw(soon);
+use Patience qw(freeze soon);
 use Peers qw(tls_material nginx s_server);
 use PoolDatabase qw(start_node);
 use PostgreSQL::Test::Utils;
@@ -317,6 +317,32 @@ sub is_probed
     is($db->now('asked'), 'up', 'and the next one is as any');
     ok($hung->wait_for(1, 'closed'), 'what was given up is closed');
     $_->quit foreach @sessions;
+
+    # Who changes how a gateway is probed, and asks, means the change, though a probe
+    # of before has ended where nobody has seen it yet.
+    {
+        my $old = $peers->start('slow', 500);
+        my $new = $peers->start('http', 503);
+        my ($before, $after) = map { $db->connect } 1 .. 2;
+        my $waits = 'SELECT wait_event_type FROM pg_stat_activity WHERE pid = ' . $after->query('SELECT pg_backend_pid()');
+        my $ask = "\\echo sent\nSELECT concat_ws(': ', verdict, reason) FROM probe_gateway('$id', '60 s');\n";
+
+        $db->value(Probed::probe_sql('asked', 'http', $old->{target}, %rarely));
+        is($db->now('asked'), 'up', 'a target');
+        my $count = $old->count;
+        $before->query_until(qr/sent/, $ask);
+        $old->wait_for($count->{requests} + 1, 'requests');
+        freeze($worker);
+        ok($old->wait_for($count->{sent} + 1, 'sent'), 'which has answered');
+        $db->value(Probed::probe_sql('asked', 'http', $new->{target}, %rarely, fall => 1));
+        $after->query_until(qr/sent/, $ask);
+        ok(soon(sub { $db->value($waits) eq 'Extension' }), 'a caller waits');
+        kill 'CONT', $worker;
+        is($after->query('SELECT 1') =~ s/\n1.*//sr, 'down: status 503', 'and gets the answer of the new target');
+        $_->quit foreach $before, $after;
+    }
+    like($db->fails('BEGIN; ' . Probed::probe_sql('asked', 'http', $slow->{target}, %rarely) . "SELECT probe_gateway('$id')", '55000',
+        'what is not committed'), qr/was changed by this transaction/, 'is not probed');
 
     # One who waits for a gateway that is not probed any more.
     my $waiting = $db->connect;
