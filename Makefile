@@ -53,7 +53,9 @@ OBJS = \
 	src/probe_runs.o \
 	src/probe_target.o \
 	src/probe_targets.o \
+	src/probe_tls.o \
 	src/probe_trigger.o \
+	src/probe_trust.o \
 	src/prober.o \
 	src/publication.o \
 	src/report.o \
@@ -81,7 +83,7 @@ OBJS = \
 	src/worker_store.o
 PGFILEDESC   = "gateway_pool - pick a healthy gateway of a pool"
 PG_CPPFLAGS  = -DGATEWAY_POOL_VERSION='"$(EXTVERSION)"'
-SHLIB_LINK   = -lcurl -lcares -lm
+SHLIB_LINK   = -lcurl -lssl -lcrypto -lcares -lm
 PG_CFLAGS    = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
 
 # Joined in this order.  In a folder of their own because pg_regress would run

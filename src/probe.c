@@ -12,8 +12,10 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <openssl/x509_vfy.h>
 
 #include "probe.h"
+#include "probe_tls.h"
 
 /* What is read of a header at most, in bytes, but of a single line, which libcurl reads whole. */
 #define HEADER_MAX 4096
@@ -27,7 +29,7 @@ struct Probe
 	ProbeSpec	spec;
 	struct curl_slist *headers;
 	struct curl_slist *connect_to;
-	char		error[CURL_ERROR_SIZE];
+	ProbeTls	tls;
 	int			socket;			/* or -1; closed by libcurl when the probe has ended */
 	int			open_errno;		/* why there is no socket */
 	const char *refused;		/* why the address must not be connected to */
@@ -73,6 +75,7 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	}
 	if (probe->spec.protocol == PROBE_TCP)
 		(void) setsockopt(probe->socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	probe->tls.socket = probe->socket;
 	return probe->socket;
 }
 
@@ -158,18 +161,6 @@ write_host(char *place, size_t size, const char *host)
 	snprintf(place, size, strchr(host, ':') != NULL ? "[%s]" : "%s", host);
 }
 
-/* The file of the system's authorities, or NULL. */
-static const char *
-system_bundle(CURL *easy)
-{
-	char	   *bundle = NULL;
-
-#if LIBCURL_VERSION_NUM >= 0x075400
-	(void) curl_easy_getinfo(easy, CURLINFO_CAINFO, &bundle);
-#endif
-	return bundle;
-}
-
 static bool
 set_options(Probe *probe, const struct sockaddr *address)
 {
@@ -202,7 +193,6 @@ set_options(Probe *probe, const struct sockaddr *address)
 #define SET(option, value) \
 	do { if (code == CURLE_OK) code = curl_easy_setopt(easy, option, value); } while (0)
 	SET(CURLOPT_PRIVATE, (char *) probe);
-	SET(CURLOPT_ERRORBUFFER, probe->error);
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_URL, url);
 	SET(CURLOPT_CONNECT_TO, probe->connect_to);
@@ -243,29 +233,11 @@ set_options(Probe *probe, const struct sockaddr *address)
 		SET(CURLOPT_SSL_VERIFYHOST, spec->verify_tls ? 2L : 0L);
 		/* A resumed session shows no certificate. */
 		SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
-		SET(CURLOPT_CERTINFO, 1L);
-		if (spec->ca_certificate != NULL)
-		{
-			struct curl_blob blob = {
-				.data = unconstify(char *, spec->ca_certificate),
-				.len = strlen(spec->ca_certificate),
-				.flags = CURL_BLOB_NOCOPY
-			};
-
-			SET(CURLOPT_CAINFO_BLOB, &blob);
-			SET(CURLOPT_CAINFO, (char *) NULL);
-			SET(CURLOPT_CAPATH, (char *) NULL);
-		}
-		else if (!spec->verify_tls)
-		{
-			SET(CURLOPT_CAINFO, (char *) NULL);
-			SET(CURLOPT_CAPATH, (char *) NULL);
-		}
-		else if (system_bundle(easy) != NULL)
-		{
-			/* Libcurl keeps what it has read of a bundle; reading takes 50 ms. */
-			SET(CURLOPT_CAPATH, (char *) NULL);
-		}
+		/* Libcurl would read its authorities anew for each probe. */
+		SET(CURLOPT_CAINFO, (char *) NULL);
+		SET(CURLOPT_CAPATH, (char *) NULL);
+		SET(CURLOPT_SSL_CTX_FUNCTION, probe_tls_prepare);
+		SET(CURLOPT_SSL_CTX_DATA, &probe->tls);
 	}
 #undef SET
 	return code == CURLE_OK;
@@ -277,14 +249,23 @@ release(Probe *probe)
 	(void) curl_multi_remove_handle(probe->multi, probe->easy);
 	curl_slist_free_all(probe->connect_to);
 	probe->connect_to = NULL;
+	X509_STORE_free(probe->tls.trusted);
+	probe->tls = (ProbeTls) {0};
 	probe->spec = (ProbeSpec) {0};
+}
+
+/* probe_result_set says how a probe ended, and why. */
+void
+probe_result_set(ProbeResult *result, ProbeOutcome outcome, const char *reason)
+{
+	result->outcome = outcome;
+	strlcpy(result->reason, reason, PROBE_REASON_SIZE);
 }
 
 static bool
 conclude(ProbeResult *result, ProbeOutcome outcome, const char *reason)
 {
-	result->outcome = outcome;
-	strlcpy(result->reason, reason, PROBE_REASON_SIZE);
+	probe_result_set(result, outcome, reason);
 	return false;
 }
 
@@ -297,22 +278,39 @@ conclude_denied(ProbeResult *result, const char *why)
 	return conclude(result, PROBE_INCONCLUSIVE, reason);
 }
 
+/* probe_verifies tells whether a probe verifies a certificate. */
+bool
+probe_verifies(const ProbeSpec *spec)
+{
+	return speaks_tls(spec) && spec->verify_tls;
+}
+
 /*
- * probe_start begins a probe of an address, the target's.  What "spec" refers to
- * has to stay until its end.  Returns false, and fills "result", if it has ended
- * before it began.
+ * probe_start begins a probe of an address, the target's, which trusts some
+ * authorities if it verifies a certificate.  What "spec" refers to has to stay
+ * until its end.  Returns false, and fills "result", if it has ended before it
+ * began.
  */
 bool
-probe_start(Probe *probe, const ProbeSpec *spec, const struct sockaddr *address, ProbeResult *result)
+probe_start(Probe *probe, const ProbeSpec *spec, X509_STORE *trusted, const struct sockaddr *address,
+			ProbeResult *result)
 {
 	const char *refused = probe->refusal(address);
 
 	*result = (ProbeResult) {0};
 	if (refused != NULL)
 		return conclude_denied(result, refused);
+	if (probe_verifies(spec) && trusted == NULL)
+		return conclude(result, PROBE_INCONCLUSIVE, spec->ca_certificate == NULL ?
+						"the system's authorities are not readable" : "caCertificate is not readable");
 
 	probe->spec = *spec;
-	probe->error[0] = '\0';
+	probe->tls = (ProbeTls) {.socket = -1};
+	if (probe_verifies(spec))
+	{
+		(void) X509_STORE_up_ref(trusted);
+		probe->tls.trusted = trusted;
+	}
 	probe->socket = -1;
 	probe->open_errno = 0;
 	probe->refused = NULL;
@@ -401,47 +399,6 @@ conclude_not_connected(Probe *probe, ProbeResult *result)
 		conclude(result, PROBE_FAILED, "not connected");
 }
 
-/*
- * What libcurl says of a chain that it did not verify: "certificate has expired",
- * without what it says before, by its version, and without OpenSSL's number after
- * it.  False if it says nothing of the kind, as of a name.
- */
-static bool
-read_chain_problem(const char *error, char *problem, int size)
-{
-	static const char *const prefixes[] = {"SSL certificate problem: ", "SSL certificate OpenSSL verify result: "};
-
-	for (int i = 0; i < lengthof(prefixes); i++)
-	{
-		const char *why = strstr(error, prefixes[i]);
-
-		if (why == NULL)
-			continue;
-		why += strlen(prefixes[i]);
-		snprintf(problem, size, "%.*s", (int) strcspn(why, "("), why);
-		for (int end = strlen(problem); end > 0 && problem[end - 1] == ' '; end--)
-			problem[end - 1] = '\0';
-		return true;
-	}
-	return false;
-}
-
-/* Why a certificate was refused: libcurl verifies the chain first, and then the name. */
-static void
-conclude_not_verified(Probe *probe, ProbeResult *result)
-{
-	char		problem[PROBE_REASON_SIZE];
-	char		reason[PROBE_REASON_SIZE];
-
-	if (!read_chain_problem(probe->error, problem, sizeof(problem)))
-		conclude(result, PROBE_FAILED, "tls name");
-	else
-	{
-		snprintf(reason, sizeof(reason), "tls chain: %.*s", (int) sizeof(reason) - 12, problem);
-		conclude(result, PROBE_FAILED, reason);
-	}
-}
-
 static void
 conclude_answer(Probe *probe, ProbeResult *result)
 {
@@ -454,21 +411,6 @@ conclude_answer(Probe *probe, ProbeResult *result)
 		conclude(result, PROBE_SUCCEEDED, "");
 	else
 		conclude(result, PROBE_FAILED, reason);
-}
-
-static void
-read_certificate(Probe *probe, ProbeResult *result)
-{
-	const char *prefix = "Expire date:";
-	struct curl_certinfo *chain = NULL;
-
-	if (!speaks_tls(&probe->spec) ||
-		curl_easy_getinfo(probe->easy, CURLINFO_CERTINFO, &chain) != CURLE_OK ||
-		chain == NULL || chain->num_of_certs < 1)
-		return;
-	for (struct curl_slist *item = chain->certinfo[0]; item != NULL; item = item->next)
-		if (strncmp(item->data, prefix, strlen(prefix)) == 0)
-			result->certificate_expires_at = Max(curl_getdate(item->data + strlen(prefix), NULL), 0);
 }
 
 /*
@@ -492,10 +434,13 @@ gave_up_line(Probe *probe, CURLcode code)
 void
 probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 {
-	*result = (ProbeResult) {0};
-	read_certificate(probe, result);
+	char		problem[PROBE_REASON_SIZE];
+
+	*result = (ProbeResult) {.certificate_expires_at = probe->tls.expires_at};
 	if (probe->answered)
 		conclude_answer(probe, result);
+	else if (probe_tls_problem(&probe->tls, problem, sizeof(problem)))
+		conclude(result, PROBE_FAILED, problem);
 	else if (probe->oversized || gave_up_line(probe, code))
 		conclude(result, PROBE_FAILED, "header too long");
 	else
@@ -513,7 +458,7 @@ probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 				conclude_not_connected(probe, result);
 				break;
 			case CURLE_PEER_FAILED_VERIFICATION:
-				conclude_not_verified(probe, result);
+				conclude(result, PROBE_FAILED, "tls name");
 				break;
 			case CURLE_SSL_CONNECT_ERROR:
 				conclude(result, PROBE_FAILED, "tls handshake");
@@ -521,8 +466,9 @@ probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 			case CURLE_URL_MALFORMAT:
 				conclude(result, PROBE_INCONCLUSIVE, "serverName is no host");
 				break;
-			case CURLE_SSL_CACERT_BADFILE:
-				conclude(result, PROBE_INCONCLUSIVE, "caCertificate is not readable");
+			case CURLE_ABORTED_BY_CALLBACK:
+				/* It could not be watched. */
+				conclude(result, PROBE_INCONCLUSIVE, "no descriptors left");
 				break;
 			case CURLE_UNSUPPORTED_PROTOCOL:
 			case CURLE_WEIRD_SERVER_REPLY:
@@ -541,7 +487,8 @@ probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 				conclude(result, PROBE_INCONCLUSIVE, "no memory");
 				break;
 			default:
-				conclude(result, PROBE_FAILED, probe->error[0] != '\0' ? probe->error : curl_easy_strerror(code));
+				/* Libcurl's longer word may be the other side's. */
+				conclude(result, PROBE_FAILED, curl_easy_strerror(code));
 				break;
 		}
 	release(probe);

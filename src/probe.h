@@ -6,6 +6,7 @@
 #define GATEWAY_POOL_PROBE_H
 
 #include <curl/curl.h>
+#include <openssl/ossl_typ.h>
 #include <sys/socket.h>
 
 #include "probe_rule.h"
@@ -24,7 +25,7 @@ typedef struct ProbeSpec
 	int			status_to;
 	const char *server_name;	/* that is asked for and verified; NULL is the target's */
 	bool		verify_tls;
-	const char *ca_certificate; /* PEM, or NULL for the system's */
+	const char *ca_certificate; /* PEM of the authorities to trust, or NULL for the system's */
 } ProbeSpec;
 
 /* How a probe ended. */
@@ -32,7 +33,7 @@ typedef struct ProbeResult
 {
 	ProbeOutcome outcome;
 	bool		hung;			/* it ended by its deadline */
-	char		reason[PROBE_REASON_SIZE];	/* "" if it succeeded */
+	char		reason[PROBE_REASON_SIZE];	/* in ASCII, of our own words; "" if it succeeded */
 	int64		certificate_expires_at; /* seconds since 1970; 0 unknown */
 } ProbeResult;
 
@@ -43,11 +44,14 @@ typedef struct Probe Probe;
 
 extern Probe *probe_create(CURLM *multi, ProbeRefusal refusal);
 extern void probe_destroy(Probe *probe);
-extern bool probe_start(Probe *probe, const ProbeSpec *spec, const struct sockaddr *address, ProbeResult *result);
+extern bool probe_verifies(const ProbeSpec *spec);
+extern bool probe_start(Probe *probe, const ProbeSpec *spec, X509_STORE *trusted, const struct sockaddr *address,
+						ProbeResult *result);
 extern void *probe_owner(CURL *easy);
 extern void probe_set_owner(Probe *probe, void *owner);
 extern void probe_end(Probe *probe, CURLcode code, ProbeResult *result);
 extern void probe_expire(Probe *probe, ProbeResult *result);
 extern void probe_cancel(Probe *probe);
+extern void probe_result_set(ProbeResult *result, ProbeOutcome outcome, const char *reason);
 
 #endif							/* GATEWAY_POOL_PROBE_H */

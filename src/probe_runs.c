@@ -162,6 +162,15 @@ count_lateness(Prober *prober, int64 late, int64 now)
 	current->steps[Min(Max(late, 0) / LATENESS_STEP, LATENESS_STEPS)]++;
 }
 
+/* The authorities whose certificates a target's probe trusts; NULL if it needs none. */
+static X509_STORE *
+find_trusted(Prober *prober, Target *target, int64 now)
+{
+	if (!probe_verifies(&target->plan.spec))
+		return NULL;
+	return trust_store(prober->trusts, target->trust, now);
+}
+
 /* run_start starts the probe of a target that has its address, unless there is no place for it. */
 bool
 run_start(Prober *prober, Target *target, int64 now)
@@ -184,7 +193,8 @@ run_start(Prober *prober, Target *target, int64 now)
 	target->place = TARGET_RUNNING;
 	*room -= 1;
 	dlist_push_tail(&prober->running, &run->list_node);
-	if (!probe_start(run->probe, &target->plan.spec, (struct sockaddr *) &target->address, &result))
+	if (!probe_start(run->probe, &target->plan.spec, find_trusted(prober, target, now),
+					 (struct sockaddr *) &target->address, &result))
 		finish_run(prober, run, &result, now);
 	return true;
 }

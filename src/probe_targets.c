@@ -102,11 +102,11 @@ free_text(const char *text)
 }
 
 static void
-free_spec(ProbeSpec *spec)
+free_spec(Prober *prober, Target *target)
 {
-	free_text(spec->path);
-	free_text(spec->server_name);
-	free_text(spec->ca_certificate);
+	free_text(target->plan.spec.path);
+	free_text(target->plan.spec.server_name);
+	trust_release(prober->trusts, target->trust);
 }
 
 static void
@@ -115,7 +115,8 @@ set_spec(Prober *prober, Target *target, const ProbeSpec *spec)
 	target->plan.spec = *spec;
 	target->plan.spec.path = copy_text(prober, spec->path);
 	target->plan.spec.server_name = copy_text(prober, spec->server_name);
-	target->plan.spec.ca_certificate = copy_text(prober, spec->ca_certificate);
+	target->trust = trust_acquire(prober->trusts, spec->ca_certificate);
+	target->plan.spec.ca_certificate = trust_pem(target->trust);
 }
 
 /* Gives a gateway its plan; its due time is set when all have theirs. */
@@ -136,7 +137,7 @@ set_plan(Prober *prober, const ProbePlan *plan)
 	{
 		run_cancel(prober, target);
 		target_unschedule(prober, target);
-		free_spec(&target->plan.spec);
+		free_spec(prober, target);
 		set_spec(prober, target, &plan->spec);
 		target->record = (ProbeRecord) {0};
 		target->dark = false;
@@ -153,7 +154,7 @@ remove_target(Prober *prober, Target *target)
 {
 	run_cancel(prober, target);
 	target_unschedule(prober, target);
-	free_spec(&target->plan.spec);
+	free_spec(prober, target);
 	(void) hash_search(prober->targets, &target->gateway, HASH_REMOVE, NULL);
 }
 

@@ -9,6 +9,7 @@
 
 #include "catalog.h"
 #include "probe_target.h"
+#include "probe_trust.h"
 #include "settings.h"
 #include "trigger_row.h"
 
@@ -66,23 +67,34 @@ check_timeout(TriggerData *call)
 }
 
 static void
+refuse_certificate(TriggerData *call, const char *message)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg_internal("%s", message),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pool_probes_ca_certificate_check")));
+}
+
+static void
 check_certificate(TriggerData *call)
 {
 	char	   *certificate = text_of(call, "caCertificate");
 
-	if (certificate != NULL && (strstr(certificate, "-----BEGIN CERTIFICATE-----") == NULL ||
-								strstr(certificate, "-----END CERTIFICATE-----") == NULL))
-		ereport(ERROR,
-				(errcode(ERRCODE_CHECK_VIOLATION),
-				 errmsg("the certificate of an authority is not in PEM format"),
-				 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pool_probes_caCertificate_check")));
+	if (certificate == NULL)
+		return;
+	if (strlen(certificate) > PROBE_TRUST_MAX)
+		refuse_certificate(call, _("the certificates of authorities are longer than 64 kB"));
+	if (strstr(certificate, "-----BEGIN CERTIFICATE-----") == NULL ||
+		strstr(certificate, "-----END CERTIFICATE-----") == NULL)
+		refuse_certificate(call, _("the certificate of an authority is not in PEM format"));
 }
 
 /*
  * gateway_probes_enforce: BEFORE INSERT OR UPDATE, row, of gateway_probes
  *
  * What is written anew has to be what can be probed: an address that probes may
- * connect to, a timeout within the interval, the certificate of an authority.
+ * connect to, a timeout within the interval, certificates of authorities that are
+ * no more than are worth reading.
  * Errors: 23514.
  */
 Datum

@@ -93,6 +93,7 @@ close_all(Prober *prober)
 	}
 	if (prober->resolver != NULL)
 		resolver_destroy(prober->resolver);
+	trust_cache_destroy(prober->trusts);
 	if (prober->epoll >= 0)
 	{
 		close(prober->epoll);
@@ -118,6 +119,7 @@ prober_create(const ProberUser *user)
 	prober->user = *user;
 	prober->context = CurrentMemoryContext;
 	prober->timer = prober->planned = PG_INT64_MAX;
+	prober->trusts = trust_cache_create();
 	prober->targets = hash_create("probed gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	prober->schedule = pairingheap_allocate(target_compare_due, NULL);
 	dlist_init(&prober->resolving);

@@ -10,6 +10,7 @@
 #include "lib/pairingheap.h"
 #include "utils/hsearch.h"
 
+#include "probe_trust.h"
 #include "prober.h"
 #include "resolver.h"
 
@@ -33,7 +34,8 @@ struct Run;
 typedef struct Target
 {
 	pg_uuid_t	gateway;		/* the key */
-	ProbePlan	plan;			/* its texts are ours */
+	ProbePlan	plan;			/* its texts are ours, its PEM is that of "trust" */
+	Trust	   *trust;
 	ProbeRecord record;
 	TargetPlace place;
 	bool		kept;			/* the new plans have it too */
@@ -74,6 +76,7 @@ struct Prober
 	int			epoll;
 	CURLM	   *multi;
 	Resolver   *resolver;
+	TrustCache *trusts;
 	HTAB	   *targets;
 	pairingheap *schedule;
 	dlist_head	resolving;

@@ -12,6 +12,7 @@
 #include "argument.h"
 #include "host_columns.h"
 #include "owner.h"
+#include "probe_trust.h"
 #include "settings.h"
 #include "worker_store.h"
 
@@ -26,6 +27,7 @@ enum
 	PROBE_SERVER_NAME,
 	PROBE_VERIFY_TLS,
 	PROBE_CA_CERTIFICATE,
+	PROBE_CA_IS_TOO_LONG,
 	PROBE_INTERVAL,
 	PROBE_TIMEOUT,
 	PROBE_RISE,
@@ -107,6 +109,8 @@ read_probe(HeapTuple row, ProbeRow *probe)
 	read_expected_status(text_of(row, PROBE_EXPECTED_STATUS), &plan->spec);
 	plan->spec.server_name = text_of(row, PROBE_SERVER_NAME);
 	plan->spec.verify_tls = flag_of(row, PROBE_VERIFY_TLS);
+	if (flag_of(row, PROBE_CA_IS_TOO_LONG))
+		return "The certificates of its authorities are longer than 64 kB.";
 	plan->spec.ca_certificate = text_of(row, PROBE_CA_CERTIFICATE);
 	plan->pace.interval = Max(number_of(row, PROBE_INTERVAL, setting_probe_interval), 10) * INT64CONST(1000);
 	plan->pace.retry_interval = setting_probe_retry_interval * INT64CONST(1000);
@@ -139,7 +143,9 @@ worker_store_probes(const PoolCatalog *catalog, int *count, StringInfo problem)
 	owner_begin(&scope, catalog->probes);
 	rows = owner_query(psprintf("SELECT g.id::uuid, p.protocol::text, coalesce(p.address::text, %s), p.path::text"
 								", p.\"expectedStatus\"::text, p.\"serverName\"::text, p.\"verifyTls\"::boolean"
-								", p.\"caCertificate\"::text, p.\"intervalMs\"::int4, p.\"timeoutMs\"::int4"
+								", CASE WHEN octet_length(p.\"caCertificate\"::text) <= " CppAsString2(PROBE_TRUST_MAX) " THEN p.\"caCertificate\"::text END"
+								", octet_length(p.\"caCertificate\"::text) > " CppAsString2(PROBE_TRUST_MAX)
+								", p.\"intervalMs\"::int4, p.\"timeoutMs\"::int4"
 								", p.rise::int4, p.fall::int4, p.required::boolean"
 								" FROM %s g LEFT JOIN %s p ON p.\"gatewayId\" = g.id"
 								" WHERE g.id IS NOT NULL AND g.\"orgId\" IS NOT NULL AND (p.\"gatewayId\" IS NOT NULL OR %s IS NOT NULL)"

@@ -79,7 +79,7 @@ As root, install them with
 
 # The same, with what a build and a server take.
 need_postgresql() {
-	need_packages gcc libc6-dev make libc-ares-dev libcurl4-openssl-dev \
+	need_packages gcc libc6-dev make libc-ares-dev libcurl4-openssl-dev libssl-dev \
 		"postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "$@"
 }
 

@@ -56,6 +56,7 @@
 #define REFRAIN (1724 * (sizeof(REFRAIN_LINE) - 1))
 
 #define TLS_HANDSHAKE 0x16
+#define HELLO_RECORD (REFRAIN / 4)
 
 /* The shortest backlog that also fills up where SYN cookies are switched off. */
 #define SHORT_BACKLOG 1
@@ -176,6 +177,7 @@ static size_t input_held;
 static bool quitting;
 static char letters[REFRAIN];
 static char lines[REFRAIN];
+static char hello_requests[REFRAIN];
 
 static void
 die(const char *what)
@@ -442,6 +444,7 @@ static const Kind kinds[] = {
 	{.name = "endless",.speaks = ON_REQUEST, TEXT("HTTP/1.1 200 OK\r\nX-Endless: "),.refrain = letters},
 	{.name = "endless-lines",.speaks = ON_REQUEST, TEXT("HTTP/1.1 200 OK\r\n"),.refrain = lines},
 	{.name = "bigbody",.speaks = ON_REQUEST, TEXT("HTTP/1.1 200 OK\r\n\r\n"),.refrain = letters},
+	{.name = "tlsendless",.speaks = ON_REQUEST, TEXT(""),.refrain = hello_requests},
 };
 
 static void
@@ -452,6 +455,13 @@ fill_refrains(void)
 	memset(letters, 'a', sizeof(letters));
 	for (size_t i = 0; i < sizeof(lines); i++)
 		lines[i] = line[i % (sizeof(line) - 1)];
+	/* Whole records of messages that are four zeros each. */
+	for (size_t i = 0; i < sizeof(hello_requests); i += HELLO_RECORD)
+	{
+		static const size_t length = HELLO_RECORD - 5;
+
+		memcpy(hello_requests + i, (char[]) {TLS_HANDSHAKE, 3, 3, length >> 8, length & 0xff}, 5);
+	}
 }
 
 /* Makes the script of argv: a kind and its arguments; else tells why not. */

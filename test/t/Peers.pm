@@ -15,7 +15,7 @@ use POSIX qw(strftime);
 use Patience qw($patience soon);
 use PostgreSQL::Test::Utils;
 
-our @EXPORT_OK = qw(tls_material nginx s_server);
+our @EXPORT_OK = qw(tls_material hostile_material bundle nginx s_server);
 
 # Builds the fake ones and starts their process, which ends with the object.
 sub new
@@ -176,6 +176,60 @@ sub tls_material
             '-startdate', $from, '-enddate', $until, '-in', "$dir/server.csr", '-out', $tls{cert}{$name});
     }
     return \%tls;
+}
+
+# Makes what a hostile gateway shows, with the key of tls_material(...). Returns
+# its files:
+#   talker   a certificate by its authority, for nobody; its subject is what we
+#            are to take for a reason
+#   chain    some hundred authorities' certificates
+#   large    one, whose key has 16,384 bits; nobody has the other half of it
+#   dh       parameters of Diffie-Hellman, of 9,990 bits
+sub hostile_material
+{
+    my ($dir, $tls, $subject) = @_;
+    my $log = "$dir/openssl.log";
+    my %hostile = map { $_ => "$dir/hostile_$_.pem" } qw(talker chain large dh);
+    my $number = sub { my ($bits) = @_; return '0x' . 'f' x ($bits / 4) };
+    my $write = sub { my ($name, @lines) = @_; append_to_file("$dir/$name", join "\n", @lines, ''); return "$dir/$name" };
+
+    run_openssl($log, 'req', '-new', '-utf8', '-config', "$dir/openssl.cnf", '-key', $tls->{key}, '-subj', "/CN=$subject", '-out', "$dir/talker.csr");
+    run_openssl($log, 'x509', '-req', '-in', "$dir/talker.csr", '-CA', $tls->{ca}, '-CAkey', "$dir/ca.key", '-set_serial', '1', '-days', '10',
+        '-out', $hostile{talker});
+    append_to_file($hostile{chain}, slurp_file($tls->{ca}) x 150);
+
+    # OpenSSL would take minutes to make such a key.
+    my $key = $write->('large.cnf', 'asn1 = SEQUENCE:key', '[key]', 'kind = SEQUENCE:kind', 'bits = BITWRAP,SEQUENCE:numbers', '[kind]',
+        'oid = OID:rsaEncryption', 'no = NULL', '[numbers]', 'modulus = INTEGER:' . $number->(16_384), 'exponent = INTEGER:65537');
+    run_openssl($log, 'asn1parse', '-genconf', $key, '-noout', '-out', "$dir/large.der");
+    run_openssl($log, 'x509', '-req', '-in', "$dir/server.csr", '-CA', $tls->{ca}, '-CAkey', "$dir/ca.key", '-set_serial', '2', '-days', '10',
+        '-force_pubkey', "$dir/large.der", '-keyform', 'DER', '-out', $hostile{large});
+
+    my $dh = $write->('dh.cnf', 'asn1 = SEQUENCE:numbers', '[numbers]', 'p = INTEGER:0x2' . 'f' x 2497, 'g = INTEGER:2');
+    run_openssl($log, 'asn1parse', '-genconf', $dh, '-noout', '-out', "$dir/dh.der");
+    run_openssl($log, 'dhparam', '-inform', 'DER', '-in', "$dir/dh.der", '-out', $hostile{dh});
+    return \%hostile;
+}
+
+# A list of authorities in PEM format, of some bytes: that of a file after others
+# that nobody knows.
+sub bundle
+{
+    my ($file, $number, $bytes) = @_;
+    my $dir = PostgreSQL::Test::Utils::tempdir;
+    my $known = slurp_file($file);
+    my $bundle = '';
+
+    foreach my $i (1 .. $number - 1)
+    {
+        # Three quarters of the text are the certificate.
+        my $padding = int(($bytes - length($known)) / ($number - 1) * 0.73) - 400;
+
+        run_openssl("$dir/openssl.log", 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
+            '-subj', "/CN=authority $i", '-addext', 'nsComment=' . 'x' x $padding, '-days', 30, '-keyout', "$dir/key", '-out', "$dir/crt");
+        $bundle .= slurp_file("$dir/crt");
+    }
+    return $bundle . $known;
 }
 
 # Starts nginx with its files in a directory: on the port http, and with TLS on

@@ -1,0 +1,105 @@
+# Gateways that are after the prober: what they make it compute keeps it from
+# nobody, and nothing that they say is in any table.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Patience qw(soon);
+use Peers qw(tls_material hostile_material bundle s_server);
+use PoolDatabase qw(start_node);
+use PostgreSQL::Test::Utils;
+use Probed;
+use Test::More;
+use utf8;
+
+my $dir = PostgreSQL::Test::Utils::tempdir;
+my $peers = Peers->new;
+my $tls = tls_material($dir);
+# 64 characters at most, the last one of which fits into no reason as a whole.
+my $subject = 'SSL certificate problem: ' . 'x' x 30 . "\x{9b}31m" . "\x{1f4a3}" x 5;
+utf8::encode($subject);
+my $hostile = hostile_material($dir, $tls, $subject);
+my ($ca) = map { slurp_file($_) } $tls->{ca};
+my $node = start_node('main', conf => join "\n", 'gateway_pool.default_entitlement = on', "gateway_pool.probe_denied_networks = 'fe80::/10'",
+    'gateway_pool.probe_interval = 500ms', 'gateway_pool.probe_timeout = 500ms', 'gateway_pool.probe_retry_interval = 200ms',
+    'gateway_pool.probe_fall = 2', 'gateway_pool.probe_rise = 1');
+my $db = Probed->of_acme($node);
+my $worker = $db->worker;
+
+# A gateway a line: label, certificate, arguments of openssl s_server, and what is
+# wrong with it, if anything.
+my %servers = (
+    'talker' => [ $hostile->{talker}, [], 'tls name' ],
+    'long chain' => [ $tls->{cert}{ip}, [ '-cert_chain', $hostile->{chain} ], 'tls handshake' ],
+    'large key' => [ $tls->{cert}{ip}, [ '-cert_chain', $hostile->{large} ], 'tls chain: a key is too large' ],
+    'groups of its own' => [ $tls->{cert}{ip}, [ '-tls1_2', '-dhparam', $hostile->{dh}, '-cipher', 'DHE:@SECLEVEL=0' ], 'tls handshake' ],
+    'finite fields' => [ $tls->{cert}{ip}, [ '-tls1_3', '-groups', 'ffdhe8192' ], 'tls handshake' ],
+    'elliptic curves' => [ $tls->{cert}{ip}, [ '-tls1_3', '-groups', 'P-384' ], undef ]);
+my %running;
+my %expected;
+my $sql = '';
+
+$db->add(keys %servers, 'endless', 'steady');
+foreach my $label (sort keys %servers)
+{
+    my ($cert, $arguments, $problem) = @{ $servers{$label} };
+
+    $running{$label} = s_server($dir, $cert, $tls->{key}, arguments => [ '-quiet', '-www', @$arguments ]);
+    $sql .= Probed::probe_sql($label, 'tls', "127.0.0.1:$running{$label}{port}", ca_certificate => $ca);
+    $expected{$label} = defined $problem ? [ "down: $problem", "unhealthy: probe down: $problem" ] : [ 'up', 'healthy: probe up' ];
+}
+my $endless = $peers->start('tlsendless');
+my $steady = $peers->start('open');
+$sql .= Probed::probe_sql('endless', 'tls', $endless->{target}) . Probed::probe_sql('steady', 'tcp', $steady->{target});
+$expected{endless} = [ 'down: tls: too many messages', 'unhealthy: probe down: tls: too many messages' ];
+$expected{steady} = [ 'up', 'healthy: probe up' ];
+$db->value("BEGIN; $sql COMMIT");
+$db->comes_to(%expected);
+ok(soon(sub { $db->value(q{SELECT judges FROM gateway_pool_workers WHERE database = current_database()}) eq 't' }), 'the worker judges');
+
+# What is the same without verification, and what is not.
+$db->value(q{UPDATE gateway_probes SET "verifyTls" = false WHERE protocol = 'tls'});
+$expected{talker} = [ 'up', 'healthy: probe up' ];
+$db->comes_to(%expected);
+
+# Authorities of gateways that are after the prober: more than are worth reading, or none.
+my $id = Probed::id('steady');
+my $line = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
+my $longest = $ca . "\n" x (65_536 - length $ca);
+foreach my $statement (
+    "SELECT set_gateway_probe('$id', 'tls', '192.0.2.1:443', ca_certificate => " . Probed::literal("$longest\n") . ')',
+    qq{UPDATE gateway_probes SET "caCertificate" = repeat('x', 7 * 1024 * 1024) WHERE "gatewayId" = '$id'},
+    qq{UPDATE gateway_probes SET "caCertificate" = '' WHERE "gatewayId" = '$id'})
+{
+    $db->fails($statement, '23514 gateway_pool_probes_ca_certificate_check', 'authorities that are refused');
+}
+my %unreadable = ('a large key' => slurp_file($hostile->{large}), 'nothing' => $line, 'half' => $ca . $line, 'noise' => $ca . "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n");
+my $address = "127.0.0.1:$running{'elliptic curves'}{port}";
+$db->probe($_, 'tls', $address, ca_certificate => $unreadable{$_}) foreach sort keys %unreadable;
+$db->probe('longest', 'tls', $address, ca_certificate => $longest);
+$db->comes_to(
+    'longest' => [ 'up', 'healthy: probe up' ],
+    map { $_ => [ 'none: caCertificate is not readable', 'unknown: no evidence: caCertificate is not readable' ] } keys %unreadable);
+
+# A row that was there before, or came by a way that no rule sees, is not probed and says so.
+my $longest_id = Probed::id('longest');
+$db->value(qq{SET session_replication_role = replica;
+    UPDATE gateway_probes SET "caCertificate" = "caCertificate" || repeat(E'\\n', 7 * 1024 * 1024) WHERE "gatewayId" = '$longest_id'});
+$db->comes_to('longest' => [ 'not probed', 'unknown: no evidence' ]);
+$db->shows(q{SELECT detail FROM check_gateway_pools() WHERE problem LIKE 'worker %'},
+    "gateway $longest_id cannot be probed: The certificates of its authorities are longer than 64 kB.", 'so does the doctor');
+
+# Whatever they said, and in whatever encoding the database is.
+$db->shows(q{SELECT count(*) > 5 FROM gateway_health WHERE reason IS NOT NULL}, 't', 'reasons');
+$db->shows(qq{SELECT count(*) FROM (SELECT reason FROM $_) r WHERE reason ~ '[^ -~]' OR reason ~ 'xxx'}, 0, "$_: are of printed ASCII characters and our own")
+  foreach qw(gateway_health gateway_health_events gateway_probe_status gateway_status);
+my $dump = "$dir/dump.sql";
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('app') ], 'a dump');
+$node->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
+$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ], 'can be restored');
+
+is($db->worker, $worker, 'it is the same worker all the time');
+$node->stop;
+done_testing();
