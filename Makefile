@@ -48,6 +48,7 @@ OBJS = \
 	src/pool_triggers.o \
 	src/probe.o \
 	src/probe_gateway.o \
+	src/probe_load.o \
 	src/probe_request.o \
 	src/probe_rule.o \
 	src/probe_runs.o \

@@ -253,6 +253,7 @@ prune(void)
 static void
 report_round(int64 now)
 {
+	const char *problem = prober_problem(watch_prober());
 	ProberState state;
 	WorkerRound round;
 
@@ -266,7 +267,8 @@ report_round(int64 now)
 		.targets = state.targets,
 		.running_probes = state.running,
 		.waiting_probes = state.waiting,
-		.abstains = state.abstains
+		.abstains = state.abstains,
+		.overloaded = problem[0] != '\0' && chores_problem() == problem
 	};
 	worker_self_report_round(&round);
 }
@@ -305,7 +307,9 @@ chores_problem(void)
 	for (int i = CHORES - 1; i >= 0; i--)
 		if (chores[i].problem[0] != '\0')
 			return chores[i].problem;
-	return read_problem;
+	if (read_problem[0] != '\0' || watch_prober() == NULL)
+		return read_problem;
+	return prober_problem(watch_prober());
 }
 
 /* chores_begin_service begins, or goes on after something has changed. */

@@ -97,12 +97,6 @@ finish_run(Prober *prober, Run *run, ProbeResult *result, int64 now)
 {
 	Target	   *target = run->target;
 
-	/* We may have let it wait for longer than it lets us. */
-	if (result->outcome == PROBE_FAILED && prober->stalled - run->stalled_before > target->plan.timeout / 4)
-	{
-		result->outcome = PROBE_INCONCLUSIVE;
-		strlcpy(result->reason, "the prober was late", PROBE_REASON_SIZE);
-	}
 	if (result->outcome != PROBE_SUCCEEDED && !target->plan.spec.target.numeric)
 		resolver_doubt(prober->resolver, target->plan.spec.target.host, (struct sockaddr *) &target->address);
 	free_run(prober, run);
@@ -127,7 +121,23 @@ runs_finish_ended(Prober *prober)
 		}
 }
 
-/* runs_expire ends the probes whose time was over then, before what has come was read. */
+/* Gives a probe its time once more if we may have let it wait for longer than it lets us. */
+static bool
+prolong(Prober *prober, Run *run, int64 now)
+{
+	int64		timeout = run->target->plan.timeout;
+
+	if (run->prolonged || prober->stalled - run->stalled_before <= timeout / 4)
+		return false;
+	run->prolonged = true;
+	run->deadline = now + timeout;
+	return true;
+}
+
+/*
+ * runs_expire ends the probes whose time was over then, before what has come was
+ * read.
+ */
 void
 runs_expire(Prober *prober, int64 now)
 {
@@ -137,11 +147,13 @@ runs_expire(Prober *prober, int64 now)
 	{
 		Run		   *run = dlist_container(Run, list_node, iter.cur);
 
-		if (run->deadline <= now)
+		if (run->deadline <= now && !prolong(prober, run, now))
 		{
 			ProbeResult result;
 
 			probe_expire(run->probe, &result);
+			if (run->blind)
+				probe_result_set(&result, PROBE_INCONCLUSIVE, "no descriptors left");
 			finish_run(prober, run, &result, now);
 		}
 	}
@@ -166,9 +178,14 @@ count_lateness(Prober *prober, int64 late, int64 now)
 static X509_STORE *
 find_trusted(Prober *prober, Target *target, int64 now)
 {
+	X509_STORE *trusted;
+	int64		begun_at = clock_monotonic();
+
 	if (!probe_verifies(&target->plan.spec))
 		return NULL;
-	return trust_store(prober->trusts, target->trust, now);
+	trusted = trust_store(prober->trusts, target->trust, now);
+	load_note_work(prober, target, clock_monotonic() - begun_at);
+	return trusted;
 }
 
 /* run_start starts the probe of a target that has its address, unless there is no place for it. */
@@ -186,6 +203,7 @@ run_start(Prober *prober, Target *target, int64 now)
 	run = dlist_container(Run, list_node, dlist_pop_head_node(&prober->free_runs));
 	run->target = target;
 	run->dark = target->dark;
+	run->blind = run->prolonged = false;
 	run->started_at = now;
 	run->deadline = now + target->plan.timeout;
 	run->stalled_before = prober->stalled;

@@ -54,20 +54,22 @@ target_unschedule(Prober *prober, Target *target)
 void
 target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started_at, int64 now)
 {
+	ProbePace	pace = load_pace(prober, target);
 	ProbeNews	news = {
 		.gateway = target->gateway,
 		.plan = &target->plan,
 		.record = &target->record,
 		.result = result,
+		.interval = pace.interval,
 		.started_at = started_at,
 		.duration = now - started_at
 	};
 
-	news.changed = probe_record_add(&target->record, &target->plan.pace, result->outcome, now);
+	news.changed = probe_record_add(&target->record, &pace, result->outcome, now);
 	target->dark = target->record.verdict == PROBE_DOWN && result->hung;
 	target->asked = false;
 	target_schedule(prober, target,
-			 probe_next_start(&target->record, &target->plan.pace, target->phase, started_at, now));
+					probe_next_start(&target->record, &pace, load_interval(prober, target->phase), started_at, now));
 	prober->user.tell(&news);
 }
 
@@ -201,12 +203,31 @@ targets_schedule(Prober *prober, int64 now)
 			target = sorted[i];
 			target->phase = probe_phase(interval, i - from, to - from);
 			if (target->place == TARGET_NOWHERE)
-				target_schedule(prober, target,
-								target->asked ? now : probe_grid_time(interval, target->phase, now));
+				target_schedule(prober, target, target->asked ? now :
+								probe_grid_time(load_interval(prober, interval), load_interval(prober, target->phase), now));
 		}
 	}
 	pfree(sorted);
 	prober->to_schedule = false;
+}
+
+/* targets_hasten plans anew what was planned for longer intervals than there are now. */
+void
+targets_hasten(Prober *prober, int64 now)
+{
+	HASH_SEQ_STATUS scan;
+	Target	   *target;
+
+	hash_seq_init(&scan, prober->targets);
+	while ((target = hash_seq_search(&scan)) != NULL)
+	{
+		ProbePace	pace = load_pace(prober, target);
+
+		if (target->place != TARGET_SCHEDULED || target->due - now <= pace.interval)
+			continue;
+		target_unschedule(prober, target);
+		target_schedule(prober, target, probe_grid_time(pace.interval, load_interval(prober, target->phase), now));
+	}
 }
 
 /*

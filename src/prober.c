@@ -5,7 +5,8 @@
  * Everything waits in one epoll set: the sockets of libcurl and those of the
  * resolver.  prober_run does what there is to do and never waits.  Answers are
  * read before deadlines are looked at, so that one that came in time counts
- * however late we are; what fails while we were late does not count.
+ * however late we are; what has not been answered while we were late is waited for
+ * once more.
  */
 #include "postgres.h"
 
@@ -34,29 +35,34 @@
 
 #define EVENTS_AT_ONCE 64
 
-/* What the epoll set says of the resolver; of libcurl's sockets, the descriptor. */
+/* What the epoll set says of the resolver; of libcurl's sockets, the number of the run and the descriptor. */
 #define RESOLVER_EVENT PG_UINT64_MAX
-
-/* A socket that cannot be watched keeps all probes that run from being seen, for longer than any may take. */
-#define BLIND (3600 * USECS_PER_SEC)
+#define NO_RUN UINT64CONST(0x7fffffff)
 
 static void
 note_stall(Prober *prober, int64 late, int64 now)
 {
 	if (late <= STALL)
 		return;
+	load_note_stall(prober, now);
 	prober->stalled += late;
 	prober->stalled_at = now;
 }
 
-/* Libcurl tells which descriptors it waits for, and for what; "known" is what we gave it for one. */
+/*
+ * Libcurl tells which descriptors it waits for, and for what; "known" is what we
+ * gave it for one.  Where we cannot, it gives up all probes that run, as soon as
+ * it looks at them, and does not look at this one.
+ */
 static int
 watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
 {
 	Prober	   *prober = arg;
+	Run		   *run = probe_owner(easy);
+	uint64		number = run == NULL ? NO_RUN : run - prober->runs;
 	struct epoll_event event = {
 		.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0),
-		.data.u64 = (uint32) item
+		.data.u64 = number << 32 | (uint32) item
 	};
 
 	if (what == CURL_POLL_REMOVE)
@@ -66,7 +72,8 @@ watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
 	}
 	if (epoll_ctl(prober->epoll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, item, &event) != 0)
 	{
-		note_stall(prober, BLIND, clock_monotonic());
+		if (run != NULL)
+			run->blind = true;
 		return -1;
 	}
 	(void) curl_multi_assign(prober->multi, item, prober);
@@ -119,6 +126,8 @@ prober_create(const ProberUser *user)
 	prober->user = *user;
 	prober->context = CurrentMemoryContext;
 	prober->timer = prober->planned = PG_INT64_MAX;
+	prober->load.stretch = 1;
+	prober->load.since = clock_monotonic();
 	prober->trusts = trust_cache_create();
 	prober->targets = hash_create("probed gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	prober->schedule = pairingheap_allocate(target_compare_due, NULL);
@@ -188,31 +197,36 @@ serve_timer(Prober *prober)
 }
 
 static void
-serve_socket(Prober *prober, int item, uint32 events)
+serve_socket(Prober *prober, uint64 number, int item, uint32 events)
 {
+	Target	   *target = number < prober->run_count ? prober->runs[number].target : NULL;
+	int64		begun_at = clock_monotonic();
 	int			what = (events & EPOLLIN ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
 		(events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
 	int			running;
 
 	(void) curl_multi_socket_action(prober->multi, item, what, &running);
+	if (target != NULL)
+		load_note_work(prober, target, clock_monotonic() - begun_at);
 	runs_finish_ended(prober);
 }
 
+/* All that has come by now; what comes meanwhile has its turn after the others. */
 static void
 serve_events(Prober *prober)
 {
 	struct epoll_event events[EVENTS_AT_ONCE];
-	int			count;
+	int			count = EVENTS_AT_ONCE;
 
-	do
+	for (int served = 0; served <= prober->run_count && count == EVENTS_AT_ONCE; served += count)
 	{
 		count = epoll_wait(prober->epoll, events, EVENTS_AT_ONCE, 0);
 		for (int i = 0; i < count; i++)
 			if (events[i].data.u64 == RESOLVER_EVENT)
 				resolver_run(prober->resolver, clock_monotonic());
 			else
-				serve_socket(prober, events[i].data.u64, events[i].events);
-	} while (count == EVENTS_AT_ONCE);
+				serve_socket(prober, events[i].data.u64 >> 32, (uint32) events[i].data.u64, events[i].events);
+	}
 }
 
 /*
@@ -320,14 +334,14 @@ start_due(Prober *prober, int64 now)
 	while (!pairingheap_is_empty(prober->schedule))
 	{
 		Target	   *target = pairingheap_container(Target, heap_node, pairingheap_first(prober->schedule));
-		int64		interval = target->plan.pace.interval;
+		ProbePace	pace = load_pace(prober, target);
 
 		if (target->due > now)
 			break;
 		target_unschedule(prober, target);
-		target->left_out = !target->asked && !target->left_out && now - target->due > Max(interval / 2, LATE_START);
+		target->left_out = !target->asked && !target->left_out && now - target->due > Max(pace.interval / 2, LATE_START);
 		if (target->left_out)
-			target_schedule(prober, target, probe_grid_time(interval, target->phase, now));
+			target_schedule(prober, target, probe_grid_time(pace.interval, load_interval(prober, target->phase), now));
 		else
 			resolve(prober, target, now);
 	}
@@ -403,6 +417,7 @@ prober_run(Prober *prober)
 	serve_timer(prober);
 	now = clock_monotonic();
 	note_stall(prober, now - begun_at, now);
+	load_note_round(prober, prober->lag > STALL ? prober->lag : 0, now - begun_at, now);
 	prober->planned = next_run(prober, now);
 }
 
@@ -417,6 +432,7 @@ prober_stalled_at(const Prober *prober)
 void
 prober_state(Prober *prober, ProberState *state)
 {
+	int64		now = clock_monotonic();
 	dlist_iter	iter;
 
 	*state = (ProberState) {
@@ -424,8 +440,15 @@ prober_state(Prober *prober, ProberState *state)
 		.waiting = prober->waiting_count,
 		.lag = prober->lag,
 		.lateness = runs_lateness(prober),
-		.abstains = prober->stalled_at > 0 && clock_monotonic() - prober->stalled_at < ABSTENTION
+		.abstains = prober->stalled_at > 0 && now - prober->stalled_at < ABSTENTION && !load_is_late_for_long(prober, now)
 	};
 	dlist_foreach(iter, &prober->running)
 		state->running++;
+}
+
+/* prober_problem tells that it probes late, or less often than it should, and why; "" if it does not. */
+const char *
+prober_problem(const Prober *prober)
+{
+	return prober->load.problem;
 }

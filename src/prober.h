@@ -9,6 +9,9 @@
 
 #include "probe.h"
 
+/* Bytes of what is wrong with a prober, with the terminator. */
+#define PROBER_PROBLEM_SIZE 128
+
 /* How to probe a gateway. */
 typedef struct ProbePlan
 {
@@ -26,6 +29,7 @@ typedef struct ProbeNews
 	const ProbeRecord *record;
 	const ProbeResult *result;
 	bool		changed;		/* the verdict is another one by this */
+	int64		interval;		/* that the gateway is probed at by now, at least the plan's */
 	int64		started_at;
 	int64		duration;		/* microseconds */
 } ProbeNews;
@@ -51,7 +55,7 @@ typedef struct ProberState
 	int			waiting;		/* due, and without a place to run in */
 	int64		lag;			/* by how much the last round was late */
 	int64		lateness;		/* 99th percentile of late starts, of the last 10 to 20 s */
-	bool		abstains;		/* a stall of our own makes timeouts no evidence */
+	bool		abstains;		/* a stall of our own makes timeouts no evidence at first */
 } ProberState;
 
 typedef struct Prober Prober;
@@ -67,5 +71,6 @@ extern int64 prober_next_run(Prober *prober);
 extern void prober_run(Prober *prober);
 extern int64 prober_stalled_at(const Prober *prober);
 extern void prober_state(Prober *prober, ProberState *state);
+extern const char *prober_problem(const Prober *prober);
 
 #endif							/* GATEWAY_POOL_PROBER_H */

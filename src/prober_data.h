@@ -1,7 +1,7 @@
 /*
  * prober_data.h
- *		What a prober consists of: for prober.c, probe_targets.c and probe_runs.c
- *		alone.
+ *		What a prober consists of: for prober.c, probe_targets.c, probe_runs.c and
+ *		probe_load.c alone.
  */
 #ifndef GATEWAY_POOL_PROBER_DATA_H
 #define GATEWAY_POOL_PROBER_DATA_H
@@ -44,6 +44,8 @@ typedef struct Target
 	bool		dark;			/* it is down, and hangs */
 	int64		phase;
 	int64		due;
+	int64		work;			/* microseconds spent on its probes, in the span of Load */
+	int64		worked_since;	/* that began then */
 	struct sockaddr_storage address;
 	struct Run *run;			/* valid if running */
 	pairingheap_node heap_node; /* if scheduled */
@@ -56,6 +58,8 @@ typedef struct Run
 	Probe	   *probe;
 	Target	   *target;			/* NULL if free */
 	bool		dark;
+	bool		blind;			/* its socket could not be watched */
+	bool		prolonged;		/* it had its time once more */
 	int64		started_at;
 	int64		deadline;
 	int64		stalled_before; /* of all stalls so far, when it began */
@@ -68,6 +72,25 @@ typedef struct Lateness
 	uint32		starts;
 	uint32		steps[LATENESS_STEPS + 1];
 } Lateness;
+
+/* What the prober's time goes to, and what follows from it. */
+typedef struct Load
+{
+	double		stretch;		/* of all intervals; 1 where there is time enough */
+	int			high_spans;		/* in a row */
+	int64		late_since;		/* stalls have come one after the other; valid if one has just come */
+	int64		described_at;
+	char		problem[PROBER_PROBLEM_SIZE];	/* "" if there is none */
+
+	/* Of the current span. */
+	int64		since;
+	int64		processor;		/* processor time of the process before */
+	int64		busy;
+	int64		late;
+	int64		by_protocol[PROBE_HTTPS + 1];
+	int64		most_work;
+	pg_uuid_t	costliest;		/* gateway, which had that; valid if any had */
+} Load;
 
 struct Prober
 {
@@ -99,11 +122,13 @@ struct Prober
 	int64		held_at;		/* when all that wait were held last */
 	uint64		resolved;		/* the resolver's generation when it was last asked */
 	Lateness	lateness[2];	/* the current span and the one before */
+	Load		load;
 };
 
 extern int	target_compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg);
 extern void target_schedule(Prober *prober, Target *target, int64 due);
 extern void targets_schedule(Prober *prober, int64 now);
+extern void targets_hasten(Prober *prober, int64 now);
 extern void target_unschedule(Prober *prober, Target *target);
 extern void target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started_at, int64 now);
 
@@ -113,5 +138,12 @@ extern bool run_start(Prober *prober, Target *target, int64 now);
 extern void runs_finish_ended(Prober *prober);
 extern void runs_expire(Prober *prober, int64 now);
 extern int64 runs_lateness(const Prober *prober);
+
+extern int64 load_interval(const Prober *prober, int64 interval);
+extern ProbePace load_pace(const Prober *prober, const Target *target);
+extern void load_note_work(Prober *prober, Target *target, int64 time);
+extern void load_note_round(Prober *prober, int64 late, int64 busy, int64 now);
+extern void load_note_stall(Prober *prober, int64 now);
+extern bool load_is_late_for_long(const Prober *prober, int64 now);
 
 #endif							/* GATEWAY_POOL_PROBER_DATA_H */

@@ -126,11 +126,12 @@ fill_change(const WatchedGateway *watched, const HealthEvidence *evidence, const
 
 /*
  * Until when a gateway is not judged, for want of a probe: of the first verdict,
- * and, after a stall of our own, of the first probe since.
+ * and, where what was found has run out in a stall of our own, of the next probe.
  */
 static int64
-undecided_until(const WatchedGateway *watched)
+undecided_until(const WatchedGateway *watched, int64 now)
 {
+	ProbeFinding finding;
 	const ProbeRecord *record = watched->probed ? prober_record(watch.prober, &watched->id) : NULL;
 	int64		stalled_at = prober_stalled_at(watch.prober);
 
@@ -138,7 +139,9 @@ undecided_until(const WatchedGateway *watched)
 		return 0;
 	if (record->verdict == PROBE_NONE)
 		return watched->undecided_until;
-	return stalled_at == 0 ? 0 : stalled_at + watched->probe_period;
+	if (stalled_at == 0 || health_evidence_finding(watched->slot, now, &finding))
+		return 0;
+	return stalled_at + watched->probe_period;
 }
 
 static void
@@ -170,9 +173,9 @@ judge(WatchedGateway *watched, int64 now)
 	health = health_rule(&evidence);
 	watched->eligible = selection_eligible(health.status, watched->state);
 
-	if (undecided_until(watched) > now)
+	if (undecided_until(watched, now) > now)
 	{
-		watch.next_change = Min(watch.next_change, undecided_until(watched));
+		watch.next_change = Min(watch.next_change, undecided_until(watched, now));
 		return;
 	}
 	if (health.status == watched->recorded || health.assumed)

@@ -62,7 +62,7 @@ tell(const ProbeNews *news)
 		ProbeFinding finding = {
 			.evidence = record->verdict,
 			.required = watched->probe_required,
-			.counts_until = news->started_at + COUNTED_INTERVALS * news->plan->pace.interval,
+			.counts_until = news->started_at + COUNTED_INTERVALS * news->interval,
 			.damped_until = record->damped_until
 		};
 
@@ -133,7 +133,7 @@ watch_probes(const ProbeRow *rows, int count)
 		plans[plan_count++] = *plan;
 		watched->kept = true;
 		watched->probe_required = rows[i].required;
-		watched->probe_period = plan->pace.interval + plan->timeout;
+		watched->probe_period = plan->pace.interval + 2 * plan->timeout;
 		if (!watched->probed)
 		{
 			ProbeDisplay display;

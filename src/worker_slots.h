@@ -34,7 +34,8 @@ typedef struct WorkerRound
 	int32		targets;
 	int32		running_probes;
 	int32		waiting_probes; /* due, and without a place to run in */
-	bool		abstains;		/* its probes are no evidence at the moment */
+	bool		abstains;		/* its timeouts are no evidence at the moment */
+	bool		overloaded;		/* what is wrong with the worker is that it has too much to do */
 } WorkerRound;
 
 /* A kind of work that did not end in time, and could not be canceled: it ended the worker. */

@@ -155,6 +155,7 @@ WorkerProblem
 worker_status_problem(void)
 {
 	static const char see_log[] = "The server's log says more; picks go on without it.";
+	static const char relieve[] = "Lengthen the intervals of probes; failures are found late meanwhile.";
 	int64		now = clock_monotonic();
 	int			count;
 	WorkerInfo *list;
@@ -173,7 +174,8 @@ worker_status_problem(void)
 		if (info->database != MyDatabaseId)
 			continue;
 		if (info->state == WORKER_RUNNING)
-			return (WorkerProblem) {info->problem[0] == '\0' ? NULL : "worker fails", info->problem, see_log};
+			return (WorkerProblem) {info->problem[0] == '\0' ? NULL : info->round.overloaded ? "worker overloaded" : "worker fails",
+				info->problem, info->round.overloaded ? relieve : see_log};
 		if (info->problem[0] != '\0' || now - info->since >= EXPECTED_AFTER)
 			return (WorkerProblem) {"worker not running",
 				psprintf("It is %s%s%s.", state_name(info->state), info->problem[0] == '\0' ? "" : ": ", info->problem),
