@@ -342,7 +342,8 @@ gateway_pool_grant_access(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("gateway pool access \"%s\" could not be granted to role \"%s\"", first_name(missing),
 						GetUserNameFromId(role, false)),
-				 errhint("The owner of the tables can grant it; to attach takes a consumer that is registered.")));
+				 errhint("The owner of the tables can grant it; to attach takes a consumer that is registered."),
+				 catalog_error_constraint(catalog.pools, "gateway_pools_access")));
 	record(&catalog, role, actions & ~had, true);
 	PG_RETURN_VOID();
 }
@@ -391,7 +392,8 @@ gateway_pool_revoke_access(PG_FUNCTION_ARGS)
 				 errmsg("role \"%s\" still has gateway pool access \"%s\"", GetUserNameFromId(role, false),
 						first_name(left)),
 				 errdetail("It has it as a superuser or owner, by another role or PUBLIC, by a privilege on a whole table"
-						   " of the host's, by what another role granted, or, to pick, by \"list\".")));
+						   " of the host's, by what another role granted, or, to pick, by \"list\"."),
+				 catalog_error_constraint(catalog.pools, "gateway_pools_access")));
 	record(&catalog, role, had, false);
 	PG_RETURN_VOID();
 }

@@ -195,12 +195,13 @@ text_or_empty(const char *value)
 }
 
 static void
-refuse_unrecorded(const char *detail)
+refuse_unrecorded(Oid audit_logs, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 			 errmsg("a change of gateway pools could not be recorded"),
-			 errdetail("%s", detail)));
+			 errdetail("%s", detail),
+			 catalog_error_constraint(audit_logs, "gateway_pools_not_recorded")));
 }
 
 /* A rule could write the row elsewhere, and nothing would tell. */
@@ -212,7 +213,7 @@ require_no_rules(Oid relation)
 
 	relation_close(table, NoLock);
 	if (has_rules)
-		refuse_unrecorded("Table gateway_pool_audit_logs has rules.");
+		refuse_unrecorded(relation, "Table gateway_pool_audit_logs has rules.");
 }
 
 /* Runs a statement on the table, past its trigger. */
@@ -266,7 +267,7 @@ audit_write(const PoolCatalog *catalog, const char *event_type, const pg_uuid_t 
 	owner_end(&scope);
 	/* Such as for a trigger of whoever has the right to make one. */
 	if (rows != 1)
-		refuse_unrecorded("No row was written to gateway_pool_audit_logs.");
+		refuse_unrecorded(catalog->audit_logs, "No row was written to gateway_pool_audit_logs.");
 }
 
 /*

@@ -65,11 +65,12 @@ will_be_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 }
 
 static void
-refuse_unknown(const pg_uuid_t *gateway)
+refuse_unknown(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("gateway %s does not exist", uuid_text(gateway))));
+			 errmsg("gateway %s does not exist", uuid_text(gateway)),
+			 catalog_error_constraint(catalog->gateways, "gateway_pools_not_found")));
 }
 
 static void
@@ -79,11 +80,12 @@ refuse_not_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 
 	(void) store_gateways(catalog, (StoreFilter) {.id = gateway}, &count);
 	if (count == 0)
-		refuse_unknown(gateway);
+		refuse_unknown(catalog, gateway);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("gateway %s is not probed", uuid_text(gateway)),
-			 errhint("Call set_gateway_probe(), or see check_gateway_pools() for why the worker does not run.")));
+			 errhint("Call set_gateway_probe(), or see check_gateway_pools() for why the worker does not run."),
+			 catalog_error_constraint(catalog->probes, "gateway_pools_not_probed")));
 }
 
 static void
@@ -96,7 +98,8 @@ refuse_uncommitted(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("how gateway %s is probed was changed by this transaction", uuid_text(gateway)),
-			 errhint("Call probe_gateway() when the transaction has been committed.")));
+			 errhint("Call probe_gateway() when the transaction has been committed."),
+			 catalog_error_constraint(catalog->probes, "gateway_pools_not_probed")));
 }
 
 static void
@@ -115,7 +118,7 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
 	HealthSlotRef ref;
 
 	if (isolation_hides_gateway(catalog, gateway))
-		refuse_unknown(gateway);
+		refuse_unknown(catalog, gateway);
 	refuse_uncommitted(catalog, gateway);
 	while (!find_probed(catalog, gateway, &ref))
 	{

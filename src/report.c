@@ -112,7 +112,8 @@ find_or_make_slot(const Report *report)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("shared memory of gateway_pool is full"),
-				 errhint("Raise gateway_pool.max_gateways and restart the server.")));
+				 errhint("Raise gateway_pool.max_gateways and restart the server."),
+				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_map_full")));
 	return ref;
 }
 

@@ -95,7 +95,7 @@ $db->value('DELETE FROM gateway_probes');
 my ($own) = grep { !/^127\./ } slurp_file('/proc/net/fib_trie') =~ /\|-- ([0-9.]+)\n +\/32 host LOCAL/g;
 SKIP: {
     skip 'no interface but the loopback one', 4 unless defined $own;
-    $db->fails(qq{SELECT set_gateway_probe('$id', 'tcp', '$own:$port')}, '23514 gateway_probes_address_check', 'an address of this machine');
+    $db->fails(qq{SELECT set_gateway_probe('$id', 'tcp', '$own:$port')}, '23514 gateway_pool_probes_address_check', 'an address of this machine');
     $dns->set('own.test', 'answers', $own);
     $db->probe('own', 'tcp', "own.test:$port");
     $db->comes_to(own => [ 'none: denied: in a denied network', 'unknown: no evidence: denied: in a denied network' ]);

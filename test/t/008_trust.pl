@@ -1,0 +1,402 @@
+# What a role may write is believed as far as that role is trusted: its text is
+# parsed as itself alone, its tables are read without running its code, and what
+# it puts into names does not reach the audit log as it is.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use PoolDatabase qw(start_node);
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $acme = 'a0000000-0000-4000-8000-000000000001';
+my $beta = 'a0000000-0000-4000-8000-000000000002';
+my $pool = 'b0000000-0000-4000-8000-000000000001';
+my $spare = 'b0000000-0000-4000-8000-000000000002';
+my $theirs = 'b0000000-0000-4000-8000-000000000003';
+my $auth = 'c0000000-0000-4000-8000-000000000001';
+my $their_auth = 'c0000000-0000-4000-8000-000000000002';
+my $gateway = '90000000-0000-4000-8000-000000000001';
+my $their_gateway = '90000000-0000-4000-8000-000000000009';
+
+my $node = start_node('main', conf => 'gateway_pool.worker = off');
+
+$node->safe_psql('postgres', q{
+    CREATE ROLE app_owner LOGIN; CREATE ROLE attacker LOGIN; CREATE ROLE tenant LOGIN; CREATE ROLE other_tenant LOGIN;
+    CREATE ROLE reporter LOGIN});
+
+sub make_database
+{
+    my ($name) = @_;
+    my $db = PoolDatabase->create_with_host($node, $name, 2, 'app_owner');
+
+    $db->value(qq{
+        CREATE EXTENSION gateway_pool;
+        SELECT host_test.add_org('public', 'acme', '$acme'), host_test.add_org('public', 'beta', '$beta');
+        SELECT host_test.add_gateway('public', '$acme', 'g1', '0s', '$gateway'), host_test.add_gateway('public', '$beta', 'h1', '0s', '$their_gateway');
+        UPDATE gateways_v2 SET "heartbeatTTL" = 86400;
+        SELECT set_gateway_pool_entitlement(id, true) FROM organizations;
+        INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$pool', '$acme', 'edge'), ('$spare', '$acme', 'spare'), ('$theirs', '$beta', 'theirs');
+        INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$gateway'), ('$theirs', '$their_gateway');
+        SELECT host_test.add_kubernetes_auth('public', '$acme', 'k', '$auth'), host_test.add_kubernetes_auth('public', '$beta', 'l', '$their_auth');
+        GRANT USAGE, CREATE ON SCHEMA public TO attacker, app_owner});
+    return $db;
+}
+
+# The roles as which code ran that says so in the log by "code: PLACE as ROLE".
+sub ran_as
+{
+    my ($db, $sql) = @_;
+    my $offset = -s $node->logfile;
+    my $result = $db->run($sql);
+    my $log = slurp_file($node->logfile, $offset);
+    my %ran;
+
+    $ran{"$1 as $2"} = 1 while $log =~ /LOG:  code: \[([^%\]]+)\] as \[([^%\]]+)\]/g;
+    $result->{ran} = join("\n", sort keys %ran);
+    return $result;
+}
+
+my $code = q{
+    CREATE FUNCTION code(place text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+    BEGIN
+        RAISE LOG 'code: [%] as [%]', place, current_user;
+        RETURN true;
+    END
+    $$};
+
+# 1. A stranger's text, in types of his own.  Parsing alone runs the check of a domain.
+{
+    my $db = make_database('parsing');
+    my $session = $db->as('attacker')->session;
+
+    $session->value(q{
+        CREATE FUNCTION pg_temp.evil(v text) RETURNS boolean LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE LOG 'code: [domain] as [%]', current_user;
+            IF current_user <> session_user THEN
+                ALTER ROLE attacker SUPERUSER;
+            END IF;
+            RETURN true;
+        END
+        $$;
+        CREATE DOMAIN pg_temp.d AS text CHECK (pg_temp.evil(VALUE))});
+    my $query = q{SELECT (('{x}'::pg_temp.d[])[1]::text)::uuid};
+    foreach my $table ('pg_catalog.pg_class', 'identity_kubernetes_auths', 'organizations')
+    {
+        foreach my $call ("SELECT gateway_pool_internal.qualify_consumer_query('$table', \$q\$$query\$q\$)",
+            "SELECT register_pool_consumer('$table', org_query => \$q\$$query\$q\$)",
+            "SELECT gateway_pool_internal.attach_consumer('$table', 'gatewayPoolId', NULL, \$q\$$query\$q\$)",
+            "SELECT gateway_pool_internal.mark_table('$table', 'GatewayPools_marker', ARRAY['consumer', 'gatewayPoolId', '', \$q\$$query\$q\$])",
+            "SELECT gateway_pool_internal.run_as_owner('$table', \$q\$$query\$q\$)")
+        {
+            my $result = ran_as($session, $call);
+
+            like($result->{state}, qr/^42501/, "$call: refused");
+            is($result->{ran}, '', "$call: nothing was parsed");
+        }
+    }
+    $db->shows(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'attacker'}, 'f', 'the attacker is what he was');
+    # On a table of his own, it is he who parses; a superuser who registers that, too.
+    $session->value('CREATE TABLE shop (id uuid)');
+    is(ran_as($session, "SELECT gateway_pool_internal.qualify_consumer_query('shop', \$q\$$query\$q\$)")->{ran}, 'domain as attacker',
+        'his own table: he parses himself');
+    $session->value(q{
+        CREATE FUNCTION evil(v text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'code: [domain] as [%]', current_user; RETURN true; END $$;
+        CREATE DOMAIN d AS text CHECK (public.evil(VALUE))});
+    is(ran_as($db, q{SELECT register_pool_consumer('shop', org_query => $q$SELECT (('{x}'::public.d[])[1]::text)::uuid$q$)})->{ran},
+        'domain as attacker', 'a superuser registers his table: it is parsed as its owner');
+    $session->end;
+}
+
+# 2. What the doctor advises contains no text of another role's, and does nothing but what it says.
+{
+    my $db = make_database('advice');
+    my $attacker = $db->as('attacker');
+
+    $db->value('GRANT REFERENCES ON gateway_pools TO attacker');
+    $attacker->value(q{
+        CREATE TABLE "x'); ALTER ROLE attacker SUPERUSER; --" (id uuid, "p'); ALTER ROLE attacker SUPERUSER; --" uuid REFERENCES gateway_pools,
+            "gatewayPoolId" uuid REFERENCES gateway_pools);
+        CREATE TRIGGER "GatewayPools_enforce" AFTER INSERT OR UPDATE ON "x'); ALTER ROLE attacker SUPERUSER; --" FOR EACH ROW
+            EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('SELECT secret_of_the_attacker()');
+        CREATE TRIGGER "GatewayPools_marker" BEFORE INSERT ON "x'); ALTER ROLE attacker SUPERUSER; --" FOR EACH ROW
+            EXECUTE FUNCTION gateway_pool_internal.consumer_route('SELECT secret_of_the_attacker()')});
+    my $advice = $db->value(q{SELECT remedy FROM check_gateway_pools() WHERE problem <> 'worker not running'});
+    like($advice, qr/register_pool_consumer/, 'the doctor names his table');
+    unlike($advice, qr/secret_of_the_attacker/, 'without a text of his');
+    # As an administrator does who copies it, with what is left open filled in.
+    foreach my $line (split /\n/, $advice)
+    {
+        my ($call) = $line =~ /(register_pool_consumer\(.*\))/ or next;
+        $db->run('SELECT ' . $call =~ s/, \.\.\.\)$/)/r);
+    }
+    $db->shows(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'attacker'}, 'f', 'and what it advises makes nobody superuser');
+    $db->shows(q{SELECT count(*) FROM gateway_pool_audit_logs WHERE "eventMetadata"::text LIKE '%secret%'}, 0, 'nothing of it is recorded');
+}
+
+# 3. What an owner defined runs as the owner, whatever a superuser makes, keeps or plans beside it.
+{
+    my $db = PoolDatabase->create_with_host($node, 'planning', 2, 'app_owner');
+    my $owner = $db->as('app_owner');
+    my ($result, @places);
+
+    $db->value('GRANT CREATE ON SCHEMA public TO app_owner, attacker');
+    $owner->value($code);
+    $db->value(qq{
+        SELECT host_test.add_org('public', 'acme', '$acme');
+        SELECT host_test.add_gateway('public', '$acme', 'g1', '0s', '$gateway');
+        SELECT host_test.add_kubernetes_auth('public', '$acme', 'k', '$auth');
+        INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$pool', '$acme', 'edge');
+        INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$gateway')});
+    @places = qw(organizations gateways_v2 identities identity_kubernetes_auths gateway_pools gateway_pool_memberships);
+    $owner->value(join ';', map { "CREATE INDEX ON $_ (id) WHERE code('index of $_')" } @places);
+    isnt(ran_as($owner, q{SELECT * FROM gateways_v2 WHERE id = gen_random_uuid()})->{ran}, '', 'the owner\'s code runs when a query is planned');
+
+    # Squatted, too: a function of the usual name that is another role's.
+    $owner->value('DROP TRIGGER IF EXISTS "gateway_pools_updatedAt" ON gateway_pools; DROP TRIGGER IF EXISTS "gateway_pool_memberships_updatedAt" ON gateway_pool_memberships');
+    $db->value('ALTER FUNCTION on_update_timestamp() RENAME TO of_the_owner');
+    $db->as('attacker')->value(q{CREATE FUNCTION public.on_update_timestamp() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE LOG 'code: [squatted] as [%]', current_user; NEW."updatedAt" = now(); RETURN NEW; END $$});
+    foreach my $step ('CREATE EXTENSION gateway_pool', 'DROP EXTENSION gateway_pool CASCADE; CREATE EXTENSION gateway_pool',
+        'ALTER TABLE gateway_pool_memberships DROP CONSTRAINT gateway_pool_memberships_gatewayid_foreign,
+            DROP CONSTRAINT gateway_pool_memberships_gatewaypoolid_gatewayid_unique; DROP INDEX gateway_pool_ix_memberships_gatewayid;
+         ALTER TABLE gateway_pool_memberships DROP COLUMN "pickWeight"; ALTER TABLE gateway_pools DROP CONSTRAINT gateway_pools_orgid_foreign;
+         SELECT install_gateway_pools()',
+        q{SELECT host_test.make_other_consumers('public'); ALTER TABLE app_connections OWNER TO app_owner;
+          CREATE INDEX ON app_connections (id) WHERE code('index of app_connections');
+          SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId')},
+        'SELECT * FROM check_gateway_pools()', 'SELECT enable_gateway_pool_isolation(), disable_gateway_pool_isolation()',
+        "SELECT * FROM gateway_pool_status; SELECT get_gateway_pool_resources('$acme', '$pool'); SELECT * FROM list_gateway_pools('$acme')",
+        "SELECT set_gateway_pool_entitlement('$acme', true), set_gateway_state('$gateway', 'active'), set_gateway_probe('$gateway', 'tcp', '192.0.2.1:1'),
+            clear_gateway_probe('$gateway'), update_gateway_pool('$acme', '$pool', 'renamed')")
+    {
+        $result = ran_as($db, $step);
+        is($result->{state}, '', "$step: done") || diag($result->{err});
+        is(join("\n", grep { !/ as app_owner$/ } split /\n/, $result->{ran}), '', "$step: nothing ran but as the owner");
+    }
+    $db->shows(q{SELECT count(*) FROM pg_trigger WHERE tgfoid = 'public.on_update_timestamp()'::regprocedure}, 0,
+        'a function of another role is not taken for the owner\'s');
+    $db->shows(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'app_owner'}, 'f', 'nobody is more than before');
+}
+
+# 4. Isolation: who may attach in one organization changes nothing of another's, and waits for nothing of its.
+{
+    my $db = make_database('isolation');
+    my $tenant = $db->as('tenant');
+    my ($holder, $begun);
+
+    $db->value(qq{
+        UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$theirs' WHERE id = '$their_auth';
+        SELECT enable_gateway_pool_isolation(), grant_gateway_pool_access('tenant', '{list, edit, attach, pick}');
+        GRANT SELECT ON identity_kubernetes_auths, gateways_v2 TO tenant;
+        INSERT INTO gateway_pool_tenants VALUES ('tenant', '$acme')});
+    foreach my $change (qq{"gatewayV2Id" = '$gateway'}, '"gatewayPoolId" = NULL', qq{"gatewayPoolId" = '$pool'}, '"gatewayV2Id" = NULL, "gatewayPoolId" = NULL')
+    {
+        $tenant->fails("UPDATE identity_kubernetes_auths SET $change WHERE id = '$their_auth'", '42501 gateway_pools_isolation',
+            "a row of another organization: SET $change");
+    }
+    $tenant->works(qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$pool' WHERE id = '$auth';
+        UPDATE identity_kubernetes_auths SET "gatewayPoolId" = NULL WHERE id = '$auth'}, 'of its own it attaches and detaches');
+    $tenant->fails(qq{UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '$their_gateway' WHERE id = '$auth'}, '23503 gateway_pools_same_org',
+        'a direct gateway of another organization');
+    $tenant->fails(qq{UPDATE identity_kubernetes_auths SET "gatewayV2Id" = gen_random_uuid() WHERE id = '$auth'}, '23503 gateway_pools_same_org',
+        'and one that does not exist, alike');
+    # The cascade of a deletion is no change of the role's.
+    $db->works("ALTER TABLE gateway_pools DISABLE TRIGGER \"GatewayPools_refuse_delete\"; DELETE FROM gateway_pools WHERE id = '$theirs';
+        ALTER TABLE gateway_pools ENABLE TRIGGER \"GatewayPools_refuse_delete\"", 'a key of the host\'s nulls what it references');
+    $db->value(qq{INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$theirs', '$beta', 'theirs')});
+
+    # Locked rows of another organization.
+    $holder = $db->session;
+    $holder->value("BEGIN; SELECT FROM gateway_pools WHERE id = '$theirs' FOR UPDATE; SELECT FROM gateways_v2 WHERE id = '$their_gateway' FOR UPDATE");
+    foreach my $probe (qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$theirs' WHERE id = '$auth'},
+        qq{UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '$their_gateway' WHERE id = '$auth'},
+        qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$their_gateway')})
+    {
+        $tenant->fails("SET lock_timeout = '5s'; $probe", '23503 gateway_pools_same_org', "no wait tells that a row is there: $probe");
+    }
+    $holder->value('ROLLBACK');
+    $holder->end;
+    $db->value('SELECT disable_gateway_pool_isolation()');
+
+    # Without isolation, too.
+    $db->fails(qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = NULL, "gatewayV2Id" = '$their_gateway' WHERE id = '$auth'},
+        '23503 gateway_pools_same_org', 'a direct gateway of another organization, whoever sets it');
+    $db->works(qq{UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '$gateway' WHERE id = '$auth'}, 'one of its own organization');
+
+    # Reports need one column.
+    $db->value('GRANT UPDATE ("lastHeartbeatAt") ON gateway_health TO reporter');
+    $db->as('reporter')->works("SELECT record_gateway_heartbeat('$gateway'), report_gateway_load('$gateway', 3)", 'a reporter reports');
+    $db->as('reporter')->fails("UPDATE gateway_health SET status = 'healthy'", '42501', 'and writes no verdict');
+
+    # Policies of the owner's own.
+    $db->value(qq{
+        SELECT grant_gateway_pool_access('other_tenant', '{list, edit, create, delete, pick}');
+        ALTER TABLE gateway_pools ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY everything ON gateway_pools USING (true);
+        CREATE POLICY not_the_spare ON gateway_pools AS RESTRICTIVE TO other_tenant USING (name <> 'spare') WITH CHECK (name NOT LIKE 'secret%')});
+    my $other = $db->as('other_tenant');
+    $other->shows('SELECT name FROM gateway_pools ORDER BY 1', "edge\ntheirs", 'a policy of the owner\'s hides a pool');
+    $other->shows('SELECT name FROM gateway_pool_status ORDER BY 1', "edge\ntheirs", 'from views as from the table');
+    $other->shows("SELECT name FROM list_gateway_pools('$acme')", 'edge', 'from lists');
+    $other->fails("SELECT pick_healthy_gateway('$spare')", 'P0002 gateway_pools_not_found', 'from picks');
+    $other->fails("SELECT * FROM explain_gateway_pick('$spare')", 'P0002 gateway_pools_not_found', 'from explanations');
+    $other->fails("SELECT * FROM get_gateway_pool('$acme', '$spare')", 'P0002 gateway_pools_not_found', 'from the functions that read');
+    $other->fails("SELECT * FROM delete_gateway_pool('$acme', '$spare')", 'P0002 gateway_pools_not_found', 'and those that write');
+    $other->fails("SELECT * FROM update_gateway_pool('$acme', '$pool', 'secret-1')", '42501', 'what it must not write, it does not by a function');
+    $other->shows("SELECT pick_healthy_gateway('$pool')", $gateway, 'what is shown is picked from');
+    $db->shows("SELECT pick_healthy_gateway('$spare', null_if_none => true) IS NULL", 't', 'and nothing is hidden from the owner');
+    # In one session, what one role sees is not what the next one does.
+    my $both = $db->session;
+    $both->value("SELECT pick_healthy_gateway('$pool'), pick_healthy_gateway('$spare', null_if_none => true)");
+    $both->value('SET ROLE other_tenant');
+    $both->fails("SELECT pick_healthy_gateway('$spare', null_if_none => true)", 'P0002 gateway_pools_not_found', 'whatever the session had read before');
+    $both->value("RESET ROLE; ALTER TABLE gateway_pool_memberships ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY none ON gateway_pool_memberships TO other_tenant USING (false); SET ROLE other_tenant");
+    $both->fails("SELECT pick_healthy_gateway('$pool')", '55000 gateway_pools_no_eligible_member', 'members that a policy hides are not picked');
+    $both->end;
+}
+
+# 5. Names in an owner's trigger mean what they mean to the owner.
+{
+    my $db = make_database('paths');
+    my $owner = $db->as('app_owner');
+    my $caller;
+
+    $owner->value(q{
+        CREATE TABLE log_of_owner (name text);
+        CREATE FUNCTION log_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log_of_owner VALUES (NEW.name); RETURN NEW; END $$;
+        CREATE TRIGGER log_it AFTER INSERT OR UPDATE ON gateway_pools FOR EACH ROW EXECUTE FUNCTION log_it()});
+    $db->value(q{SELECT grant_gateway_pool_access('tenant', '{create, edit, list}')});
+    $caller = $db->as('tenant')->session;
+    $caller->value('CREATE TEMP TABLE log_of_owner (name text); GRANT ALL ON log_of_owner TO PUBLIC');
+    $caller->value("SELECT create_gateway_pool('$acme', 'made'), update_gateway_pool('$acme', '$spare', 'renamed')");
+    $caller->shows('SELECT count(*) FROM pg_temp.log_of_owner', 0, 'a temporary table of the caller\'s is not written to');
+    $owner->shows('SELECT name FROM log_of_owner ORDER BY 1', "made\nrenamed", 'but the owner\'s');
+    $caller->end;
+}
+
+# 6. The audit log.
+{
+    my $db = make_database('audit');
+    my $attacker = $db->as('attacker');
+    my $count = sub { return $db->value('SELECT count(*) FROM gateway_pool_audit_logs') };
+    my $before;
+
+    $db->value('GRANT REFERENCES ON gateway_pools TO attacker');
+    $attacker->value(q{
+        CREATE TABLE forger (id text, "orgId" uuid, "gatewayPoolId" uuid REFERENCES gateway_pools);
+        CREATE TRIGGER "GatewayPools_audit" AFTER INSERT OR DELETE OR UPDATE ON forger FOR EACH ROW
+            EXECUTE FUNCTION gateway_pool_internal.consumer_audit('gatewayPoolId');
+        CREATE TRIGGER "GatewayPools_audit_truncate" BEFORE TRUNCATE ON forger FOR EACH STATEMENT
+            EXECUTE FUNCTION gateway_pool_internal.consumer_audit('gatewayPoolId')});
+    $before = $count->();
+    $attacker->works(qq{INSERT INTO forger VALUES ('identity of somebody', '$acme', '$pool'); DELETE FROM forger;
+        INSERT INTO forger VALUES ('x', '$acme', '$pool'); TRUNCATE forger}, 'a table with our triggers, attached by hand');
+    is($count->(), $before, 'writes no row of the log');
+    $attacker->value('DROP TABLE forger');
+
+    # Names and ids as long as they like, and with what terminals obey.
+    $db->value(q{CREATE TABLE wide (id text, "orgId" uuid); ALTER TABLE wide OWNER TO app_owner; SELECT register_pool_consumer('wide')});
+    $db->value(qq{INSERT INTO wide SELECT repeat('x', 60000000), '$acme', '$pool';
+        INSERT INTO wide VALUES (repeat(chr(233), 1000), '$acme', '$pool'), (E'a\\x1b[2J\\u009b\\nb', '$acme', '$pool')});
+    $db->shows(q{SELECT max(pg_column_size("eventMetadata")) < 2000 FROM gateway_pool_audit_logs}, 't', 'the log keeps little of what is long');
+    $db->shows(q{SELECT length("eventMetadata"->>'resourceId') FROM gateway_pool_audit_logs WHERE "eventType" = 'gateway-pool-attach' ORDER BY id DESC LIMIT 3},
+        "8\n256\n", 'the first 256 characters of an id, and nothing of what is none');
+    $db->shows(q{SELECT count(*) FROM gateway_pool_audit_logs WHERE "eventMetadata"::text ~ '\\\\u00[01]' OR "eventMetadata"->>'resourceId' ~ '[\u0001-\u001F\u007F-\u009F]'}, 0,
+        'no control characters');
+    $db->fails("SELECT set_gateway_state('$gateway', 'draining', repeat('x', 1001))", '23514 gateway_pool_states_reason_check',
+        'a reason has at most 1,000 characters');
+    $db->fails("UPDATE gateway_states SET reason = 'x'; INSERT INTO gateway_states VALUES ('$gateway', 'draining', E'\\u009b')", '23514 gateway_pool_states_reason_check',
+        'and no control characters');
+    $db->shows("SELECT set_gateway_state('$gateway', 'draining', E'a\\nb'); SELECT reason FROM gateway_states", "\na b", 'which the function makes blanks of');
+
+    # Rules and triggers on the log.
+    $db->shows(q{SELECT problem, detail FROM check_gateway_pools() WHERE problem LIKE 'audit%'}, '', 'nothing diverts the log');
+    $db->as('app_owner')->value(q{
+        CREATE TABLE diverted (LIKE gateway_pool_audit_logs);
+        CREATE RULE divert AS ON INSERT TO gateway_pool_audit_logs DO INSTEAD
+            INSERT INTO diverted ("eventType", "eventMetadata") VALUES (NEW."eventType", NEW."eventMetadata")});
+    $db->fails("UPDATE gateway_pools SET name = 'unseen' WHERE id = '$spare'", '09000 gateway_pools_not_recorded', 'what a rule would divert is not done');
+    $db->shows(q{SELECT problem, object, remedy FROM check_gateway_pools() WHERE problem LIKE 'audit%'},
+        'audit log changed|gateway_pool_audit_logs|DROP RULE divert ON gateway_pool_audit_logs;', 'the doctor names the rule');
+    $db->as('app_owner')->value(q{DROP RULE divert ON gateway_pool_audit_logs;
+        CREATE FUNCTION alter_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.actor = 'somebody else'; RETURN NEW; END $$;
+        CREATE TRIGGER alter_it BEFORE INSERT ON gateway_pool_audit_logs FOR EACH ROW EXECUTE FUNCTION alter_it()});
+    $db->shows(q{SELECT detail FROM check_gateway_pools() WHERE problem LIKE 'audit%'}, 'Trigger alter_it is none of gateway pools.', 'and a trigger');
+}
+
+# 7. A table that references pools, whose owner is not trusted.
+{
+    my $db = make_database('stranger');
+    my $attacker = $db->as('attacker');
+    my ($holder, $result);
+
+    $db->value('GRANT REFERENCES ON gateway_pools TO attacker');
+    $attacker->value($code . q{;
+        CREATE TABLE shop (id int, name text, "gatewayPoolId" uuid REFERENCES gateway_pools ON DELETE SET NULL);
+        CREATE INDEX ON shop (id) WHERE code('index of shop');
+        CREATE INDEX ON shop ("gatewayPoolId") WHERE code('index of shop');
+        CREATE FUNCTION leave_a_cursor() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE LOG 'code: [statement trigger] as [%]', current_user;
+            EXECUTE 'DECLARE later CURSOR WITH HOLD FOR SELECT public.code(''left behind'')';
+            RETURN NULL;
+        END
+        $$;
+        CREATE TRIGGER t BEFORE UPDATE ON shop FOR EACH STATEMENT EXECUTE FUNCTION leave_a_cursor();
+        INSERT INTO shop VALUES (1, 'a', '} . $theirs . q{')});
+    my @lists = ('SELECT "connectedResourcesCount" FROM gateway_pool_status WHERE name = \'theirs\'',
+        qq{SELECT "connectedResourcesCount" FROM list_gateway_pools('$beta')});
+    foreach my $list (@lists, "SELECT get_gateway_pool_resources('$beta', '$theirs') -> 'shop' -> 0 ->> 'name'")
+    {
+        $result = ran_as($db, $list);
+        is("$result->{out} $result->{ran}", ($list =~ /resources\(/ ? 'a' : '1') . ' ', "$list: listed, and no code of his runs");
+    }
+    $result = ran_as($db, "DELETE FROM gateway_pools WHERE id = '$theirs'");
+    is("$result->{state} $result->{ran}", '23503 gateway_pools_in_use ', 'the guard counts without his code');
+    # Taken from himself.
+    $attacker->value('REVOKE ALL ON shop FROM attacker');
+    $db->shows($lists[0], '1', 'a right that he has not himself is not needed');
+    $db->fails("DELETE FROM gateway_pools WHERE id = '$theirs'", '23503 gateway_pools_in_use', 'nor for the guard');
+    $attacker->value('GRANT ALL ON shop TO attacker');
+    # Locked.
+    $holder = $attacker->session;
+    $holder->value('BEGIN; LOCK TABLE shop');
+    $result = $db->run("SET statement_timeout = '20s'; $lists[0]");
+    is($result->{out}, '0', 'a locked table is left out of lists');
+    like($result->{err}, qr/WARNING:  \w+: table public.shop is locked: its rows are left out/, 'which say so');
+    $db->shows("SET statement_timeout = '20s'; SELECT get_gateway_pool_resources('$beta', '$theirs') -> 'shop'", 'null', 'also resources');
+    $result = $db->run("SET statement_timeout = '20s'; DELETE FROM gateway_pools WHERE id = '$theirs'");
+    is($result->{state}, '55P03 gateway_pools_in_use', 'the guard refuses');
+    like($result->{err}, qr/public\.shop/, 'and names the table');
+    $holder->value('ROLLBACK');
+    # The index alone.
+    $holder->value('BEGIN; REINDEX TABLE shop');
+    $db->shows("SET statement_timeout = '20s'; $lists[0]", '1', 'an index that is being made is done without');
+    $holder->value('ROLLBACK');
+    $holder->end;
+    # Deleted by our function: what his triggers leave in the session does not run as the caller.
+    $attacker->value('UPDATE shop SET "gatewayPoolId" = NULL');
+    $db->value(q{SELECT grant_gateway_pool_access('tenant', '{list, delete}')});
+    foreach my $caller ($db->as('tenant'), $db)
+    {
+        my $who = $caller->{role} // 'a superuser';
+
+        $db->value(qq{INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$theirs', '$beta', 'theirs') ON CONFLICT DO NOTHING});
+        $result = ran_as($caller, "BEGIN; SELECT delete_gateway_pool('$beta', '$theirs'); COMMIT");
+        unlike($result->{ran}, qr/ as (?!attacker$)/m, "$who deletes a pool: no code of his runs as anybody else");
+    }
+
+    # Two tables with one key among the resources.
+    $db->value(qq{CREATE TABLE kubernetes_auths (id text, "gatewayPoolId" uuid REFERENCES gateway_pools); INSERT INTO kubernetes_auths VALUES ('other', '$pool');
+        UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$pool' WHERE id = '$auth'});
+    $db->shows("SELECT string_agg(k, ' ' ORDER BY k) FROM jsonb_object_keys(get_gateway_pool_resources('$acme', '$pool')) k",
+        'kubernetesAuths public.kubernetes_auths.gatewayPoolId shop', 'each consumer has a key of its own');
+    $db->shows("SELECT get_gateway_pool_resources('$acme', '$pool') -> 'kubernetesAuths' -> 0 ->> 'id'", $auth, 'and none hides the other');
+}
+
+done_testing();
