@@ -44,6 +44,11 @@ begin(OwnerScope *scope, Oid relation, Oid user, int restrictions)
 	scope->settings_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", path,
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+
+	/* Long values of the rows are fetched when their query has ended, which takes a snapshot. */
+	scope->snapshot_pushed = !ActiveSnapshotSet();
+	if (scope->snapshot_pushed)
+		PushActiveSnapshot(GetTransactionSnapshot());
 }
 
 /*
@@ -222,6 +227,8 @@ owner_first_id(MemoryContext context)
 void
 owner_end(const OwnerScope *scope)
 {
+	if (scope->snapshot_pushed)
+		PopActiveSnapshot();
 	AtEOXact_GUC(false, scope->settings_level);
 	SetUserIdAndSecContext(scope->user, scope->security_context);
 	SPI_finish();

@@ -14,6 +14,7 @@ typedef struct OwnerScope
 	Oid			user;
 	int			security_context;
 	int			settings_level;
+	bool		snapshot_pushed;
 } OwnerScope;
 
 extern void owner_begin(OwnerScope *scope, Oid relation);
