@@ -3,23 +3,27 @@
  *		Which gateway has which slot of shared memory.
  *
  * A fixed array of slots, one for each gateway of each database, and a hash
- * table from (database, gateways table, gateway) to slot.  An entry of the hash
- * table, and whose a slot is, change under the LWLock of the entry's partition;
- * the list of free slots has a lock of its own, which is taken inside.  What a
- * slot says of its gateway is health_evidence.c's.
+ * table of (database, gateways table, gateway), whose elements are the slots
+ * themselves: where a slot is free, so is an element.  Each slot is in the list
+ * of its bucket or in the list of free ones.  A bucket's list, and whose a slot
+ * is, change under the LWLock of the bucket's partition; the list of free slots
+ * has a lock of its own, which is taken inside.  What a slot says of its gateway
+ * is health_evidence.c's.
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
-#include "utils/hsearch.h"
 
 #include "clock.h"
 #include "health_slot.h"
 #include "settings.h"
 #include "shared_memory.h"
 
+/* A power of two, as the number of buckets is: all of a bucket is in one partition. */
 #define PARTITIONS 16
 
 /* A full map is looked through for dead slots at most this often. */
@@ -31,12 +35,6 @@ typedef struct SlotKey
 	Oid			table;			/* the host's: one made anew has other gateways */
 	pg_uuid_t	gateway;
 } SlotKey;
-
-typedef struct SlotEntry
-{
-	SlotKey		key;
-	int32		number;
-} SlotEntry;
 
 typedef struct HealthMap
 {
@@ -51,7 +49,7 @@ typedef struct HealthMap
 PaddedHealthSlot *health_slots;
 
 static HealthMap *map;
-static HTAB *entries;
+static int32 *buckets;			/* the first slot of each list, or NO_SLOT */
 static LWLockPadded *locks;		/* one a partition, then the free list's */
 
 static Size
@@ -60,12 +58,23 @@ slots_size(void)
 	return add_size(mul_size(setting_max_gateways, sizeof(PaddedHealthSlot)), SLOT_ALIGNMENT);
 }
 
+static uint32
+bucket_count(void)
+{
+	return Max(pg_nextpower2_32(setting_max_gateways), PARTITIONS);
+}
+
+static Size
+buckets_size(void)
+{
+	return mul_size(bucket_count(), sizeof(int32));
+}
+
 /* health_map_size returns what the map takes of shared memory. */
 Size
 health_map_size(void)
 {
-	return add_size(add_size(MAXALIGN(sizeof(HealthMap)), slots_size()),
-					hash_estimate_size(setting_max_gateways, sizeof(SlotEntry)));
+	return add_size(add_size(MAXALIGN(sizeof(HealthMap)), slots_size()), MAXALIGN(buckets_size()));
 }
 
 static void
@@ -94,6 +103,7 @@ initialize(void)
 	pg_atomic_init_u64(&map->swept_at, 0);
 	map->first_free = 0;
 	map->last_free = setting_max_gateways - 1;
+	memset(buckets, 0xff, buckets_size());	/* NO_SLOT */
 
 	for (int i = 0; i < setting_max_gateways; i++)
 	{
@@ -113,7 +123,7 @@ initialize(void)
 		pg_atomic_init_u32(&slot->probes_answered, 0);
 		for (int j = 0; j < RESERVATION_PERIODS; j++)
 			pg_atomic_init_u64(&slot->reserved[j], 0);
-		slot->next_free = i + 1 < setting_max_gateways ? i + 1 : NO_SLOT;
+		slot->next = i + 1 < setting_max_gateways ? i + 1 : NO_SLOT;
 	}
 }
 
@@ -121,22 +131,16 @@ initialize(void)
 void
 health_map_startup(void)
 {
-	HASHCTL		control = {
-		.keysize = sizeof(SlotKey),
-		.entrysize = sizeof(SlotEntry),
-		.num_partitions = PARTITIONS
-	};
 	bool		found;
 
 	StaticAssertStmt(PARTITIONS < SHARED_MAP_LOCKS, "each partition and the free list have a lock");
 
 	locks = shared_memory_locks(SHARED_MAP_FIRST_LOCK);
 	health_slots = (PaddedHealthSlot *) TYPEALIGN(SLOT_ALIGNMENT, ShmemInitStruct("gateway_pool health slots", slots_size(), &found));
+	buckets = ShmemInitStruct("gateway_pool health map buckets", buckets_size(), &found);
 	map = ShmemInitStruct("gateway_pool health map", sizeof(HealthMap), &found);
 	if (!found)
 		initialize();
-	entries = ShmemInitHash("gateway_pool health map entries", setting_max_gateways, setting_max_gateways,
-							&control, HASH_ELEM | HASH_BLOBS | HASH_PARTITION | HASH_FIXED_SIZE);
 }
 
 /* health_map_exists tells whether the library was preloaded. */
@@ -165,6 +169,18 @@ key_of(Oid database, Oid table, const pg_uuid_t *gateway)
 	return key;
 }
 
+static uint32
+hash_of(const SlotKey *key)
+{
+	return hash_bytes((const unsigned char *) key, sizeof(SlotKey));
+}
+
+static int32 *
+bucket_of(uint32 hash)
+{
+	return &buckets[hash & (bucket_count() - 1)];
+}
+
 static LWLock *
 partition_lock(uint32 hash)
 {
@@ -181,11 +197,18 @@ free_list_lock(void)
 static HealthSlotRef
 look_up(const SlotKey *key, uint32 hash)
 {
-	SlotEntry  *entry = hash_search_with_hash_value(entries, key, hash, HASH_FIND, NULL);
+	int32		number = *bucket_of(hash);
 
-	if (entry == NULL)
-		return (HealthSlotRef) {NO_SLOT, 0};
-	return (HealthSlotRef) {entry->number, health_slots[entry->number].slot.generation};
+	while (number != NO_SLOT)
+	{
+		const HealthSlot *slot = &health_slots[number].slot;
+
+		if (memcmp(&slot->gateway, &key->gateway, sizeof(pg_uuid_t)) == 0 &&
+			slot->relation == key->table && slot->database == key->database)
+			return (HealthSlotRef) {number, slot->generation};
+		number = slot->next;
+	}
+	return (HealthSlotRef) {NO_SLOT, 0};
 }
 
 /* health_map_find returns the slot of a gateway of a table of this database, or NO_SLOT. */
@@ -198,7 +221,7 @@ health_map_find(Oid table, const pg_uuid_t *gateway)
 
 	if (map == NULL)
 		return ref;
-	hash = get_hash_value(entries, &key);
+	hash = hash_of(&key);
 	LWLockAcquire(partition_lock(hash), LW_SHARED);
 	ref = look_up(&key, hash);
 	LWLockRelease(partition_lock(hash));
@@ -229,7 +252,7 @@ take_free_slot(void)
 	number = map->first_free;
 	if (number != NO_SLOT)
 	{
-		map->first_free = health_slots[number].slot.next_free;
+		map->first_free = health_slots[number].slot.next;
 		if (map->first_free == NO_SLOT)
 			map->last_free = NO_SLOT;
 	}
@@ -243,11 +266,11 @@ static void
 give_free_slot(int32 number)
 {
 	LWLockAcquire(free_list_lock(), LW_EXCLUSIVE);
-	health_slots[number].slot.next_free = NO_SLOT;
+	health_slots[number].slot.next = NO_SLOT;
 	if (map->last_free == NO_SLOT)
 		map->first_free = number;
 	else
-		health_slots[map->last_free].slot.next_free = number;
+		health_slots[map->last_free].slot.next = number;
 	map->last_free = number;
 	LWLockRelease(free_list_lock());
 	pg_atomic_write_u32(&map->full, 0);
@@ -265,11 +288,11 @@ static HealthSlotRef
 assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealthy)
 {
 	HealthSlot *slot = &health_slots[number].slot;
-	SlotEntry  *entry = hash_search_with_hash_value(entries, key, hash, HASH_ENTER_NULL, NULL);
+	int32	   *bucket = bucket_of(hash);
 	HealthSlotRef ref = {.number = number};
 
-	Assert(entry != NULL);
-	entry->number = number;
+	slot->next = *bucket;
+	*bucket = number;
 	SpinLockAcquire(&slot->mutex);
 	slot->generation++;
 	slot->used = true;
@@ -301,7 +324,7 @@ HealthSlotRef
 health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, bool recorded_unhealthy, SlotMaking *making)
 {
 	SlotKey		key = key_of(MyDatabaseId, table, gateway);
-	uint32		hash = get_hash_value(entries, &key);
+	uint32		hash = hash_of(&key);
 	HealthSlotRef ref;
 
 	LWLockAcquire(partition_lock(hash), LW_EXCLUSIVE);
@@ -322,6 +345,17 @@ health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, bool re
 	return ref;
 }
 
+/* Takes a slot out of the list of its bucket, the lock of its partition held. */
+static void
+unlink_slot(int32 number, uint32 hash)
+{
+	int32	   *link = bucket_of(hash);
+
+	while (*link != number)
+		link = &health_slots[*link].slot.next;
+	*link = health_slots[number].slot.next;
+}
+
 /* health_map_free frees a slot, unless that has been done already. */
 void
 health_map_free(HealthSlotRef ref)
@@ -335,11 +369,11 @@ health_map_free(HealthSlotRef ref)
 	key = key_of(slot->database, slot->relation, &slot->gateway);
 	SpinLockRelease(&slot->mutex);
 
-	hash = get_hash_value(entries, &key);
+	hash = hash_of(&key);
 	LWLockAcquire(partition_lock(hash), LW_EXCLUSIVE);
 	if (look_up(&key, hash).number == ref.number && slot->generation == ref.generation)
 	{
-		(void) hash_search_with_hash_value(entries, &key, hash, HASH_REMOVE, NULL);
+		unlink_slot(ref.number, hash);
 		SpinLockAcquire(&slot->mutex);
 		slot->generation++;
 		slot->used = false;

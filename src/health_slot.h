@@ -77,7 +77,7 @@ typedef struct HealthSlot
 	bool		used;
 	bool		published;		/* "heartbeat" is the table's */
 	uint16		generation;
-	int32		next_free;
+	int32		next;			/* in the list of its bucket, or of free ones; or NO_SLOT */
 	Oid			database;
 	Oid			relation;		/* the gateways table */
 	Heartbeat	heartbeat;		/* as published last, in wall time */
