@@ -12,6 +12,7 @@ OBJS = \
 	src/argument.o \
 	src/audit.o \
 	src/audit_triggers.o \
+	src/capabilities.o \
 	src/catalog.o \
 	src/change.o \
 	src/change_triggers.o \

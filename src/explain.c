@@ -33,7 +33,7 @@ candidacy_reason(const SelectionMember *member, const GatewayRow *gateway)
 			return psprintf("%s (%s)", gateway_status_name(gateway->health.status),
 							gateway->health.reason);
 		case REFUSED_CAPABILITIES:
-			return "lacks capabilities";
+			return gateway->capabilities_invalid ? "capabilities are not valid" : "lacks capabilities";
 		case REFUSED_DEGRADED:
 			return "degraded, and a healthy candidate is left";
 		case REFUSED_PRIORITY:
@@ -67,7 +67,9 @@ explain(const PickRequest *request)
 
 	if (isolation_hides_pool(&request->catalog, request->pool_id))
 		pick_request_refuse_pool(request);
-	explanation.pool = store_pools(&request->catalog, (StoreFilter) {.id = request->pool_id}, &count);
+	explanation.pool = store_pools(&request->catalog, (StoreFilter) {
+		.id = request->pool_id, .capabilities = request->capabilities != NULL
+	}, &count);
 	if (count == 0)
 		pick_request_refuse_pool(request);
 	known = pool_cache_of_row(explanation.pool);

@@ -23,6 +23,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "capabilities.h"
 #include "clock.h"
 #include "gateway_store.h"
 #include "owner.h"
@@ -61,16 +62,19 @@ typedef struct Reading
 	uint64		sequence;		/* of publications, from before the query */
 	uint64		deletions;		/* of rows, likewise */
 	bool		own;			/* by columns that this transaction may have altered */
+	CapabilitySet *capabilities;	/* read so far */
 	int64		now;			/* monotonic */
 	TimestampTz wall_now;
 } Reading;
 
-/* The one plan that is kept: of the pick, by pool. */
-static struct
+/* The plans that are kept: of the pick, by pool, without capabilities and with them. */
+typedef struct PoolPlan
 {
 	SPIPlanPtr	plan;
 	char	   *sql;
-}			pool_plan;
+} PoolPlan;
+
+static PoolPlan pool_plans[2];
 
 static Reading
 begin_reading(const PoolCatalog *catalog)
@@ -99,14 +103,14 @@ begin_reading(const PoolCatalog *catalog)
  * out by the conditions below: the tables' owner decides what may be null there.
  */
 static void
-append_gateway_columns(StringInfo sql, HostColumns columns)
+append_gateway_columns(StringInfo sql, HostColumns columns, StoreFilter filter)
 {
 	appendStringInfoString(sql,
 						   "SELECT g.id::uuid, g.\"orgId\"::uuid, coalesce(g.name::text, ''), s.state::text"
 						   ", g.xmin, h.status::text, h.\"changedAt\"::timestamptz"
 						   ", h.\"lastHeartbeatAt\"::timestamptz, h.\"heartbeatExpiresAt\"::timestamptz"
 						   ", coalesce(h.\"consecutiveSuccesses\" > 0 AND h.status::text IN ('healthy', 'degraded'), false)");
-	host_columns_append(sql, columns);
+	host_columns_append(sql, columns, filter.capabilities);
 }
 
 static void
@@ -131,7 +135,7 @@ pools_sql(const PoolCatalog *catalog, HostColumns columns, StoreFilter filter)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	append_gateway_columns(&sql, columns);
+	append_gateway_columns(&sql, columns, filter);
 	appendStringInfo(&sql,
 					 ", p.id::uuid, p.\"orgId\"::uuid, coalesce(p.name::text, '')"
 					 ", p.\"createdAt\"::timestamptz, p.\"updatedAt\"::timestamptz"
@@ -158,7 +162,7 @@ gateways_sql(const PoolCatalog *catalog, HostColumns columns, StoreFilter filter
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	append_gateway_columns(&sql, columns);
+	append_gateway_columns(&sql, columns, filter);
 	appendStringInfo(&sql, " FROM %s g LEFT JOIN %s s ON s.\"gatewayId\" = g.id"
 					 " LEFT JOIN %s h ON h.\"gatewayId\" = g.id",
 					 catalog_name(catalog->gateways), catalog_name(catalog->states),
@@ -271,8 +275,9 @@ recorded_of(HeapTuple row)
 	return recorded;
 }
 
+/* Reads a gateway; "added" grows by the size of capabilities that none before has. */
 static GatewayRow
-gateway_of(HeapTuple row, const Reading *reading)
+gateway_of(HeapTuple row, const Reading *reading, Size *added)
 {
 	GatewayRow	gateway = {0};
 	Datum		values[HOST_COLUMN_COUNT];
@@ -290,7 +295,12 @@ gateway_of(HeapTuple row, const Reading *reading)
 	for (int i = 0; i < HOST_COLUMN_COUNT; i++)
 		values[i] = column_of(row, GATEWAY_HOST_COLUMNS + i, &nulls[i]);
 	if (!nulls[HOST_CAPABILITIES])
-		gateway.capabilities = DatumGetJsonbPCopy(values[HOST_CAPABILITIES]);
+	{
+		gateway.capabilities = capabilities_read(reading->capabilities, values[HOST_CAPABILITIES],
+												 SPI_gettypeid(SPI_tuptable->tupdesc, GATEWAY_HOST_COLUMNS + HOST_CAPABILITIES),
+												 added);
+		gateway.capabilities_invalid = gateway.capabilities == NULL;
+	}
 	host = host_columns_read(reading->columns, values, nulls);
 	gateway.heartbeat = store_heartbeat_of(&host);
 
@@ -327,6 +337,7 @@ add_pool_row(PoolRow *pools, int count, HeapTuple row, const Reading *reading,
 		pool->updated_at = DatumGetTimestampTz(column_of(row, POOL_UPDATED_AT, NULL));
 		pool->members = next_member;
 		pool->member_count = 0;
+		pool->capabilities_size = 0;
 	}
 
 	pool = &pools[count - 1];
@@ -335,7 +346,7 @@ add_pool_row(PoolRow *pools, int count, HeapTuple row, const Reading *reading,
 	{
 		MemberRow  *member = &pool->members[pool->member_count++];
 
-		member->gateway = gateway_of(row, reading);
+		member->gateway = gateway_of(row, reading, &pool->capabilities_size);
 		member->weight = DatumGetInt32(column_of(row, MEMBER_WEIGHT, NULL));
 		member->priority = DatumGetInt32(column_of(row, MEMBER_PRIORITY, NULL));
 	}
@@ -343,27 +354,27 @@ add_pool_row(PoolRow *pools, int count, HeapTuple row, const Reading *reading,
 }
 
 /*
- * The kept plan for a pick, made anew when its text is another: when tables or
- * the host's columns are others or have other names.
+ * A kept plan for a pick, made anew when its text is another: when tables or the
+ * host's columns are others or have other names.
  */
 static SPIPlanPtr
-pool_by_id_plan(const char *sql)
+pool_by_id_plan(PoolPlan *kept, const char *sql)
 {
 	SPIPlanPtr	plan;
 
-	if (pool_plan.plan != NULL && strcmp(pool_plan.sql, sql) == 0)
-		return pool_plan.plan;
+	if (kept->plan != NULL && strcmp(kept->sql, sql) == 0)
+		return kept->plan;
 
 	plan = owner_prepare_generic(sql, 1, (Oid[]) {UUIDOID});
 	SPI_keepplan(plan);
-	if (pool_plan.plan != NULL)
+	if (kept->plan != NULL)
 	{
-		SPI_freeplan(pool_plan.plan);
-		pfree(pool_plan.sql);
-		pool_plan.plan = NULL;
+		SPI_freeplan(kept->plan);
+		pfree(kept->sql);
+		kept->plan = NULL;
 	}
-	pool_plan.sql = MemoryContextStrdup(TopMemoryContext, sql);
-	pool_plan.plan = plan;
+	kept->sql = MemoryContextStrdup(TopMemoryContext, sql);
+	kept->plan = plan;
 	return plan;
 }
 
@@ -418,10 +429,12 @@ store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count)
 	PoolRow    *pools;
 	MemberRow  *members;
 
+	if (filter.capabilities)
+		reading.capabilities = capabilities_create(context);
 	owner_begin(&scope, catalog->memberships);
 	sql = pools_sql(catalog, reading.columns, filter);
 	if (filter.id != NULL && filter.org_id == NULL && filter.orgs == NULL)
-		plan = pool_by_id_plan(sql);
+		plan = pool_by_id_plan(&pool_plans[filter.capabilities], sql);
 	else
 		plan = prepare_filtered(sql, filter);
 	rows = run_filtered(plan, filter);
@@ -439,8 +452,9 @@ store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count)
 }
 
 /*
- * store_gateways reads gateways, ordered by name, and judges each as of now.
- * Returns an array of *count in the current memory context.
+ * store_gateways reads gateways, ordered by name and without their capabilities,
+ * and judges each as of now.  Returns an array of *count in the
+ * current memory context.
  */
 GatewayRow *
 store_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count)
@@ -451,6 +465,7 @@ store_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count)
 	uint64		rows;
 	GatewayRow *gateways;
 
+	Assert(!filter.capabilities);
 	owner_begin(&scope, catalog->gateways);
 	rows = run_filtered(prepare_filtered(gateways_sql(catalog, reading.columns, filter), filter), filter);
 
@@ -458,7 +473,7 @@ store_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count)
 	gateways = palloc_extended(Max(rows, 1) * sizeof(GatewayRow), MCXT_ALLOC_HUGE);
 	*count = rows;
 	for (uint64 i = 0; i < rows; i++)
-		gateways[i] = gateway_of(SPI_tuptable->vals[i], &reading);
+		gateways[i] = gateway_of(SPI_tuptable->vals[i], &reading, NULL);
 	owner_end(&scope);
 	return gateways;
 }

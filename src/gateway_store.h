@@ -19,7 +19,8 @@ typedef struct GatewayRow
 	pg_uuid_t	id;
 	pg_uuid_t	org_id;
 	char	   *name;
-	Jsonb	   *capabilities;	/* or NULL */
+	Jsonb	   *capabilities;	/* or NULL; one copy for all rows that were read at once */
+	bool		capabilities_invalid;	/* there are some, and they are no jsonb */
 	GatewayState state;
 	RecordedHealth recorded;	/* what gateway_health says */
 	bool		own;			/* written or read so by this transaction alone */
@@ -45,15 +46,17 @@ typedef struct PoolRow
 	TimestampTz updated_at;
 	MemberRow  *members;
 	int			member_count;
+	Size		capabilities_size;	/* of those that no pool read before has */
 } PoolRow;
 
-/* By which pools or gateways are chosen; all NULL is all. */
+/* By which pools or gateways are chosen, all NULL is all, and what of them is read. */
 typedef struct StoreFilter
 {
 	const pg_uuid_t *org_id;
 	const pg_uuid_t *id;
 	ArrayType  *orgs;			/* of which it is one */
 	ArrayType  *ids;			/* of gateways alone */
+	bool		capabilities;	/* are to be read, too */
 } StoreFilter;
 
 extern PoolRow *store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count);

@@ -90,10 +90,11 @@ has_direct_path(HostColumns columns)
 
 /*
  * host_columns_append adds ", " and the columns of a gateway "g" to a query, as
- * HostColumn counts them.  Casts make it indifferent to how the host types them.
+ * HostColumn counts them.  Casts make it indifferent to how the host types them;
+ * capabilities, which may be large, are read as they are, and only if wanted.
  */
 void
-host_columns_append(StringInfo sql, HostColumns columns)
+host_columns_append(StringInfo sql, HostColumns columns, bool with_capabilities)
 {
 	bool		has_direct = has_direct_path(columns);
 
@@ -110,8 +111,8 @@ host_columns_append(StringInfo sql, HostColumns columns)
 	appendStringInfo(sql, ", %s::timestamptz, %s",
 					 has_direct ? "g.\"directHeartbeat\"" : "NULL",
 					 has_direct ? "g.\"directAddress\" IS NOT NULL" : "false");
-	appendStringInfo(sql, ", %s::jsonb",
-					 columns & HAS(CAPABILITIES) ? "g.capabilities" : "NULL");
+	appendStringInfo(sql, ", %s",
+					 with_capabilities && (columns & HAS(CAPABILITIES)) ? "g.capabilities" : "NULL");
 }
 
 /* host_columns_direct_address gives the SQL text of the direct address of a gateway "g". */

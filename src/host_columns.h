@@ -28,7 +28,7 @@ typedef enum HostColumn
 } HostColumn;
 
 extern HostColumns host_columns_find(TupleDesc table);
-extern void host_columns_append(StringInfo sql, HostColumns columns);
+extern void host_columns_append(StringInfo sql, HostColumns columns, bool with_capabilities);
 extern const char *host_columns_direct_address(HostColumns columns);
 extern HostHeartbeat host_columns_read(HostColumns columns, const Datum *values, const bool *nulls);
 extern bool host_columns_read_tuple(HeapTuple row, TupleDesc table, HostHeartbeat *heartbeat);

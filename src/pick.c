@@ -148,7 +148,7 @@ pick(const PickRequest *request, int wanted, int *picked_count)
 	for (int attempt = 1;; attempt++)
 	{
 		now = clock_monotonic();
-		pool = pool_cache_get(&request->catalog, request->pool_id, now);
+		pool = pool_cache_get(&request->catalog, request->pool_id, request->capabilities != NULL, now);
 		if (pool == NULL)
 			pick_request_refuse_pool(request);
 

@@ -9,6 +9,9 @@
 #include "compat.h"
 #include "pick_field.h"
 
+/* For pools with more members than this, memory is the caller's. */
+#define ROOM_MAX 65536
+
 /*
  * pick_field_status reads the status of a member as of now; it returns false if
  * the member's slot has to be brought up to date first.
@@ -33,7 +36,14 @@ static PickField *
 field_for(int member_count)
 {
 	static PickField field;
+	static PickField large;
 
+	if (member_count > ROOM_MAX)
+	{
+		large.members = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(SelectionMember) * member_count);
+		large.loads = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(GatewayLoad) * member_count);
+		return &large;
+	}
 	if (field.room < member_count)
 	{
 		int			room = Max(member_count, 64);

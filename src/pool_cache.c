@@ -26,14 +26,16 @@
 #include "utils/memutils.h"
 
 #include "access.h"
+#include "capabilities.h"
 #include "clock.h"
 #include "isolation.h"
 #include "pool_cache.h"
 #include "publication.h"
 #include "visible_rows.h"
 
-/* Beyond this the cache starts anew: some 6 MB. */
-#define MEMBERS_MAX 65536
+/* Beyond this the cache starts anew: it has room for some 100,000 members. */
+#define BYTES_MAX (16 * 1024 * 1024)
+#define BLOCK_MAX (1024 * 1024)
 
 /* On a standby heartbeats come without being published: pools are read this often. */
 #define STANDBY_INTERVAL (5 * USECS_PER_SEC)
@@ -58,8 +60,8 @@ typedef struct CacheEntry
 
 static MemoryContext context;
 static cache_hash *cache;
+static CapabilitySet *capabilities; /* of all members */
 static uint64 cache_version;	/* of the catalog by which it was filled */
-static int	members_kept;
 
 /* What is in the cache is not to be used any more. */
 static bool stale = true;
@@ -119,11 +121,12 @@ start_anew(uint64 version)
 	/* Counts lie in what is to be freed. */
 	pick_stats_flush();
 	if (context == NULL)
-		context = AllocSetContextCreate(TopMemoryContext, "gateway_pool pools", ALLOCSET_DEFAULT_SIZES);
+		context = AllocSetContextCreate(TopMemoryContext, "gateway_pool pools",
+										ALLOCSET_DEFAULT_MINSIZE, ALLOCSET_DEFAULT_INITSIZE, BLOCK_MAX);
 	MemoryContextReset(context);
 	cache = cache_create(context, 64, NULL);
+	capabilities = capabilities_create(context);
 	cache_version = version;
-	members_kept = 0;
 	uncommitted_kept = false;
 	stale = false;
 }
@@ -158,12 +161,12 @@ make_slots(const PoolCatalog *catalog, const PoolRow *row)
 
 /* Reads a pool, with a slot for each member as far as there are any. */
 static PoolRow *
-read_pool(const PoolCatalog *catalog, const pg_uuid_t *id)
+read_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities)
 {
 	for (;;)
 	{
 		int			count;
-		PoolRow    *row = store_pools(catalog, (StoreFilter) {.id = id}, &count);
+		PoolRow    *row = store_pools(catalog, (StoreFilter) {.id = id, .capabilities = with_capabilities}, &count);
 
 		if (count == 0)
 			return NULL;
@@ -200,36 +203,33 @@ lacks_slots(const PoolRow *row)
 }
 
 static Size
-jsonb_size(const Jsonb *value)
+members_size(const PoolRow *row)
 {
-	return value == NULL ? 0 : MAXALIGN(VARSIZE(value));
+	return MAXALIGN(sizeof(KnownMember) * row->member_count);
+}
+
+static Size
+pool_size(const PoolRow *row)
+{
+	return MAXALIGN(sizeof(KnownPool)) + members_size(row) + MAXALIGN(sizeof(DrawColumn) * row->member_count);
 }
 
 /*
  * pool_cache_of_row turns a pool that was read into one to pick from, in one
- * chunk of the current memory context.
+ * chunk of the current memory context.  Capabilities are those of the row.
  */
 KnownPool *
 pool_cache_of_row(const PoolRow *row)
 {
-	Size		members_size = MAXALIGN(sizeof(KnownMember) * row->member_count);
-	Size		columns_size = MAXALIGN(sizeof(DrawColumn) * row->member_count);
-	Size		size = MAXALIGN(sizeof(KnownPool)) + members_size + columns_size;
 	SelectionMember *selection = palloc0(sizeof(SelectionMember) * Max(row->member_count, 1));
-	KnownPool  *pool;
-	char	   *place;
+	KnownPool  *pool = MemoryContextAllocExtended(CurrentMemoryContext, pool_size(row), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	char	   *place = (char *) pool + MAXALIGN(sizeof(KnownPool));
 
-	for (int i = 0; i < row->member_count; i++)
-		size += jsonb_size(row->members[i].gateway.capabilities);
-
-	pool = MemoryContextAllocExtended(CurrentMemoryContext, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	place = (char *) pool + MAXALIGN(sizeof(KnownPool));
 	pool->id = pool->count.pool = row->id;
 	pool->org_id = row->org_id;
 	pool->member_count = row->member_count;
 	pool->members = (KnownMember *) place;
-	pool->draw.columns = (DrawColumn *) (place += members_size);
-	place += columns_size;
+	pool->draw.columns = (DrawColumn *) (place + members_size(row));
 
 	for (int i = 0; i < row->member_count; i++)
 	{
@@ -244,11 +244,7 @@ pool_cache_of_row(const PoolRow *row)
 		member->state = selection[i].state = from->gateway.state;
 		member->weight = selection[i].weight = from->weight;
 		member->priority = selection[i].priority = from->priority;
-		if (from->gateway.capabilities != NULL)
-		{
-			member->capabilities = memcpy(place, from->gateway.capabilities, VARSIZE(from->gateway.capabilities));
-			place += jsonb_size(from->gateway.capabilities);
-		}
+		member->capabilities = from->gateway.capabilities;
 	}
 	draw_table_build(&pool->draw, selection, row->member_count);
 	pfree(selection);
@@ -279,21 +275,23 @@ warn_of_fallback(void)
  * was read: then this pick, which began before, may use it, but no other.
  */
 static KnownPool *
-read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
+read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	PoolRow    *row;
 	KnownPool  *pool;
+	Size		size;
 	bool		keep;
 
 	if (!health_map_exists())
 		warn_of_fallback();
-	row = read_pool(catalog, id);
+	row = read_pool(catalog, id, with_capabilities);
 	if (row == NULL)
 		return NULL;
+	size = pool_size(row) + row->capabilities_size;
 	AcceptInvalidationMessages();
 	keep = !stale && cache_version == catalog->version && !publication_is_pending() &&
-		!(unlikely(catalog->policed) && visible_rows_differ(catalog)) && all_have_slots(row) && row->member_count <= MEMBERS_MAX;
+		!(unlikely(catalog->policed) && visible_rows_differ(catalog)) && all_have_slots(row) && size <= BYTES_MAX;
 	if (health_map_exists() && lacks_slots(row))
 		warn_of_fallback();
 
@@ -301,7 +299,7 @@ read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
 	{
 		/* Whatever ran while the pool was read may have picked from it, too. */
 		pool_cache_forget(id);
-		if (members_kept + row->member_count > MEMBERS_MAX)
+		if (MemoryContextMemAllocated(context, false) + size > BYTES_MAX)
 			start_anew(cache_version);
 		MemoryContextSwitchTo(context);
 	}
@@ -309,14 +307,17 @@ read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
 	MemoryContextSwitchTo(caller);
 
 	pool->kept = keep;
+	pool->has_capabilities = with_capabilities;
 	pool->read_at = now;
 	pool->in_recovery = RecoveryInProgress();
 	if (keep)
 	{
 		bool		found;
 
+		for (int i = 0; i < pool->member_count; i++)
+			if (pool->members[i].capabilities != NULL)
+				pool->members[i].capabilities = capabilities_add(capabilities, pool->members[i].capabilities, &size);
 		cache_insert(cache, *id, &found)->pool = pool;
-		members_kept += row->member_count;
 		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 			uncommitted_kept = true;
 	}
@@ -332,13 +333,13 @@ is_outdated(const KnownPool *pool, int64 now)
 }
 
 /*
- * pool_cache_get returns a pool as of now, for a catalog that has just been
- * opened, or NULL if there is no such pool, or it is hidden from the current
- * role.  It is valid until the next call of this file, or until the caller's
- * memory context goes.
+ * pool_cache_get returns a pool as of now, with its members' capabilities if they
+ * are wanted, for a catalog that has just been opened, or NULL if there is no such
+ * pool, or it is hidden from the current role.  It is valid until the next call of
+ * this file, or until the caller's memory context goes.
  */
 KnownPool *
-pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
+pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now)
 {
 	if (stale || cache_version != catalog->version)
 		start_anew(catalog->version);
@@ -357,15 +358,16 @@ pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now)
 		}
 		if (entry != NULL)
 		{
-			if (!is_outdated(entry->pool, now))
+			if (is_outdated(entry->pool, now))
+				pool_cache_forget(id);
+			else if (!with_capabilities || entry->pool->has_capabilities)
 				return entry->pool;
-			pool_cache_forget(id);
 		}
 	}
 	/* Of a hidden pool no more is read than of one that is not there: no time and no warning tells of it. */
 	if (isolation_hides_pool(catalog, id))
 		return NULL;
-	return read_known_pool(catalog, id, now);
+	return read_known_pool(catalog, id, with_capabilities, now);
 }
 
 /* pool_cache_forget has a pool read anew at its next pick; the id may be that of the pool itself. */
@@ -379,7 +381,9 @@ pool_cache_forget(const pg_uuid_t *id)
 		return;
 	pick_stats_flush();
 	pool = entry->pool;
-	members_kept -= pool->member_count;
+	for (int i = 0; i < pool->member_count; i++)
+		if (pool->members[i].capabilities != NULL)
+			capabilities_remove(capabilities, pool->members[i].capabilities);
 	cache_delete(cache, *id);
 	pfree(pool);
 }

@@ -29,6 +29,7 @@ typedef struct KnownPool
 	pg_uuid_t	id;
 	pg_uuid_t	org_id;
 	bool		kept;			/* in the cache */
+	bool		has_capabilities;	/* they were read, too */
 	bool		in_recovery;	/* read on a standby */
 	int64		read_at;		/* monotonic */
 	int			member_count;
@@ -38,7 +39,7 @@ typedef struct KnownPool
 } KnownPool;
 
 extern void pool_cache_init(void);
-extern KnownPool *pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, int64 now);
+extern KnownPool *pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now);
 extern void pool_cache_forget(const pg_uuid_t *id);
 extern KnownPool *pool_cache_of_row(const PoolRow *row);
 

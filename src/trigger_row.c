@@ -103,6 +103,17 @@ trigger_uuid(TriggerData *call, HeapTuple row, AttrNumber column)
 	return is_null ? NULL : DatumGetUUIDP(value);
 }
 
+/* Whether two values are one that is stored out of line: an UPDATE of other columns keeps it there. */
+static bool
+is_same_stored(Datum before, Datum after, Form_pg_attribute attribute)
+{
+	const struct varlena *value = (const struct varlena *) DatumGetPointer(before);
+
+	return attribute->attlen == -1 && VARATT_IS_EXTERNAL_ONDISK(value) &&
+		VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(after)) &&
+		memcmp(value, DatumGetPointer(after), VARSIZE_EXTERNAL(value)) == 0;
+}
+
 /* Tells whether the call writes another value than the row had; always so for a new row. */
 bool
 trigger_changes(TriggerData *call, AttrNumber column)
@@ -121,7 +132,8 @@ trigger_changes(TriggerData *call, AttrNumber column)
 	after = heap_getattr(call->tg_newtuple, column, columns, &after_null);
 	if (before_null || after_null)
 		return before_null != after_null;
-	return !datum_image_eq(before, after, attribute->attbyval, attribute->attlen);
+	return !is_same_stored(before, after, attribute) &&
+		!datum_image_eq(before, after, attribute->attbyval, attribute->attlen);
 }
 
 /* trigger_changes_required is the same for a column that has to be there. */
