@@ -43,6 +43,7 @@ OBJS = \
 	src/pick_field.o \
 	src/pick_request.o \
 	src/pick_stats.o \
+	src/pick_stats_rows.o \
 	src/policies.o \
 	src/pool_cache.o \
 	src/pool_name.o \

@@ -17,6 +17,7 @@
 #include "health_map.h"
 #include "isolation.h"
 #include "org_query.h"
+#include "pick_stats.h"
 #include "pool_name.h"
 #include "settings.h"
 #include "worker_status.h"
@@ -49,7 +50,7 @@ text_of(uint64 row, int column)
 }
 
 static void
-check_memory(FunctionCallInfo fcinfo)
+check_memory(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 {
 	if (!health_map_exists())
 		report(fcinfo, "not preloaded", "shared_preload_libraries",
@@ -58,6 +59,10 @@ check_memory(FunctionCallInfo fcinfo)
 	else if (health_map_is_full())
 		report(fcinfo, "map full", "gateway_pool.max_gateways",
 			   "Picks of pools with gateways for which there is no room read the tables.",
+			   "Raise gateway_pool.max_gateways and restart the server.");
+	if (pick_stats_crowded(catalog))
+		report(fcinfo, "statistics full", "gateway_pool.max_gateways",
+			   "There are more pools and members than rows of gateway_pool_stats: counts begin anew, those not added to for longest first.",
 			   "Raise gateway_pool.max_gateways and restart the server.");
 }
 
@@ -333,7 +338,7 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
 
 	require_right(&catalog);
 	init_materialized_result(fcinfo);
-	check_memory(fcinfo);
+	check_memory(fcinfo, &catalog);
 	check_worker(fcinfo);
 	check_names(fcinfo, &catalog);
 	check_members(fcinfo, &catalog);

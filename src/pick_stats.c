@@ -5,58 +5,49 @@
  * A pick counts in memory of its session.  The counts are added to those in
  * shared memory at the end of the transaction, so that two sessions in a loop
  * do not fight for a cache line at every pick.
+ *
+ * Nobody tells when a pool, a member or a database has gone: where there is little
+ * room, what has gone is looked for.  Where there is none all the same, the counts
+ * that were added to longest ago go: what is picked from counts.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "port/atomics.h"
 #include "storage/shmem.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "access.h"
-#include "catalog.h"
-#include "compat.h"
-#include "gateway_store.h"
-#include "isolation.h"
-#include "pick_stats.h"
+#include "clock.h"
+#include "pick_stats_data.h"
 #include "settings.h"
 #include "shared_memory.h"
-
-PG_FUNCTION_INFO_V1(gateway_pool_pick_stats);
-PG_FUNCTION_INFO_V1(gateway_pool_reset_pick_stats);
 
 /* Pairs of pool and gateway, and pools, for each gateway that the map has room for. */
 #define ENTRIES_PER_GATEWAY 2
 
+/*
+ * With less than one part of the room left, what has gone is looked for, each time
+ * that as much has been filled; with none left, one part is made free.  How long
+ * the latter is told.
+ */
+#define PARTS 8
+#define EVICTION_TOLD (3600 * USECS_PER_SEC)
+
 /* With so many counts, the end of the transaction is not waited for. */
 #define PENDING_MAX 65536
 
-typedef struct StatsKey
-{
-	Oid			database;
-	pg_uuid_t	pool;
-	pg_uuid_t	gateway;
-} StatsKey;
-
-typedef struct StatsEntry
-{
-	StatsKey	key;
-	pg_atomic_uint64 picks;
-	pg_atomic_uint64 degraded_picks;
-	pg_atomic_uint64 refusals;
-	TimestampTz since;			/* changes under the exclusive lock */
-} StatsEntry;
-
 static HTAB *entries;			/* entries come and go under the exclusive lock */
 
-/* Another one when entries have gone; changes under the exclusive lock, too. */
-static pg_atomic_uint32 *epoch;
+typedef struct StatsState
+{
+	pg_atomic_uint32 epoch;		/* another one when entries have gone; changes under the exclusive lock */
+	pg_atomic_uint32 made;		/* entries, since what has gone was looked for */
+	pg_atomic_uint64 evicted_at;	/* when there was no room; 0 if there always was */
+} StatsState;
+
+static StatsState *state;
 
 /* Counts that wait for the end of the transaction. */
 static PickCount **pending;
@@ -73,7 +64,7 @@ max_entries(void)
 Size
 pick_stats_size(void)
 {
-	return add_size(MAXALIGN(sizeof(pg_atomic_uint32)), hash_estimate_size(max_entries(), sizeof(StatsEntry)));
+	return add_size(MAXALIGN(sizeof(StatsState)), hash_estimate_size(max_entries(), sizeof(StatsEntry)));
 }
 
 /* pick_stats_startup makes the statistics, or finds them. */
@@ -83,9 +74,13 @@ pick_stats_startup(void)
 	HASHCTL		control = {.keysize = sizeof(StatsKey), .entrysize = sizeof(StatsEntry)};
 	bool		found;
 
-	epoch = ShmemInitStruct("gateway_pool pick statistics epoch", sizeof(pg_atomic_uint32), &found);
+	state = ShmemInitStruct("gateway_pool pick statistics state", sizeof(StatsState), &found);
 	if (!found)
-		pg_atomic_init_u32(epoch, 1);
+	{
+		pg_atomic_init_u32(&state->epoch, 1);
+		pg_atomic_init_u32(&state->made, 0);
+		pg_atomic_init_u64(&state->evicted_at, 0);
+	}
 	entries = ShmemInitHash("gateway_pool pick statistics", max_entries(), max_entries(),
 							&control, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 }
@@ -132,7 +127,7 @@ key_of(const PickCount *count)
 static StatsEntry *
 find_entry(PickCount *count)
 {
-	uint32		now = pg_atomic_read_u32(epoch);
+	uint32		now = pg_atomic_read_u32(&state->epoch);
 
 	if (count->epoch != now)
 	{
@@ -152,8 +147,9 @@ forget_count(PickCount *count)
 }
 
 static void
-add_count(StatsEntry *entry, PickCount *count)
+add_count(StatsEntry *entry, PickCount *count, int64 now)
 {
+	pg_atomic_write_u64(&entry->added_at, now);
 	if (count->picks > 0)
 		pg_atomic_fetch_add_u64(&entry->picks, count->picks);
 	if (count->degraded_picks > 0)
@@ -163,31 +159,71 @@ add_count(StatsEntry *entry, PickCount *count)
 	forget_count(count);
 }
 
+static int
+compare_added_at(const void *a, const void *b)
+{
+	uint64		at_a = pg_atomic_read_u64(&(*(StatsEntry *const *) a)->added_at);
+	uint64		at_b = pg_atomic_read_u64(&(*(StatsEntry *const *) b)->added_at);
+
+	return at_a < at_b ? -1 : at_a > at_b;
+}
+
+/* Removes the entries that were added to longest ago; the exclusive lock is held.  No ERROR. */
+static void
+evict(int64 now)
+{
+	long		count = hash_get_num_entries(entries);
+	StatsEntry **oldest = palloc_extended(sizeof(StatsEntry *) * count, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+	HASH_SEQ_STATUS scan;
+	StatsEntry *entry;
+
+	pg_atomic_write_u64(&state->evicted_at, now);
+	if (oldest == NULL)
+		return;
+	pg_atomic_fetch_add_u32(&state->epoch, 1);
+	count = 0;
+	hash_seq_init(&scan, entries);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		oldest[count++] = entry;
+	qsort(oldest, count, sizeof(StatsEntry *), compare_added_at);
+	for (long i = 0; i < count && i <= count / PARTS; i++)
+		(void) hash_search(entries, &oldest[i]->key, HASH_REMOVE, NULL);
+	pfree(oldest);
+}
+
 /* An entry made now, or NULL if there is no room. */
 static StatsEntry *
-make_entry(const StatsKey *key)
+make_entry(const StatsKey *key, int64 now)
 {
 	bool		found;
 	StatsEntry *entry = hash_search(entries, key, HASH_ENTER_NULL, &found);
 
+	if (entry == NULL)
+	{
+		evict(now);
+		entry = hash_search(entries, key, HASH_ENTER_NULL, &found);
+	}
 	if (entry != NULL && !found)
 	{
 		pg_atomic_init_u64(&entry->picks, 0);
 		pg_atomic_init_u64(&entry->degraded_picks, 0);
 		pg_atomic_init_u64(&entry->refusals, 0);
+		pg_atomic_init_u64(&entry->added_at, now);
 		entry->since = GetCurrentTimestamp();
+		pg_atomic_fetch_add_u32(&state->made, 1);
 	}
 	return entry;
 }
 
 /*
- * Adds counts to the statistics, and drops those for which there is no room.
+ * Adds counts to the statistics, and drops those for which no room can be made.
  * Called by transaction callbacks: no ERROR.
  */
 static void
 add_counts(PickCount **counts, int count)
 {
 	int			left = 0;
+	int64		now = clock_monotonic();
 
 	LWLockAcquire(stats_lock(), LW_SHARED);
 	for (int i = 0; i < count; i++)
@@ -195,7 +231,7 @@ add_counts(PickCount **counts, int count)
 		StatsEntry *entry = find_entry(counts[i]);
 
 		if (entry != NULL)
-			add_count(entry, counts[i]);
+			add_count(entry, counts[i], now);
 		else
 			counts[left++] = counts[i];
 	}
@@ -207,10 +243,10 @@ add_counts(PickCount **counts, int count)
 	for (int i = 0; i < left; i++)
 	{
 		StatsKey	key = key_of(counts[i]);
-		StatsEntry *entry = make_entry(&key);
+		StatsEntry *entry = make_entry(&key, now);
 
 		if (entry != NULL)
-			add_count(entry, counts[i]);
+			add_count(entry, counts[i], now);
 		else
 			forget_count(counts[i]);
 	}
@@ -251,9 +287,9 @@ pick_stats_init(void)
 	RegisterXactCallback(end_of_transaction, NULL);
 }
 
-/* A copy of what there is of this database. */
-static StatsEntry *
-copy_entries(int *count)
+/* pick_stats_copy returns a copy of all entries, of all databases. */
+StatsEntry *
+pick_stats_copy(int *count)
 {
 	StatsEntry *copy = palloc_extended(sizeof(StatsEntry) * max_entries(), MCXT_ALLOC_HUGE);
 	HASH_SEQ_STATUS scan;
@@ -263,101 +299,57 @@ copy_entries(int *count)
 	LWLockAcquire(stats_lock(), LW_SHARED);
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-		if (entry->key.database == MyDatabaseId)
-			copy[(*count)++] = *entry;
+		copy[(*count)++] = *entry;
 	LWLockRelease(stats_lock());
 	return copy;
 }
 
-static bool
-is_pool_itself(const pg_uuid_t *gateway)
+/* pick_stats_forget removes entries, given as a copy of them. */
+void
+pick_stats_forget(const StatsEntry *gone, int count)
 {
-	static const pg_uuid_t nobody;
-
-	return memcmp(gateway, &nobody, sizeof(pg_uuid_t)) == 0;
-}
-
-static int
-compare_pool_ids(const void *a, const void *b)
-{
-	return memcmp(&((const PoolRow *) a)->id, &((const PoolRow *) b)->id, sizeof(pg_uuid_t));
-}
-
-/*
- * gateway_pool_stats() returns one row for each pool and gateway, and one for
- * the pool as a whole, whose "gatewayId" is null: how often they were picked,
- * how often while degraded, and how often the pool had nobody to pick.  Of pools
- * that are gone, or hidden from the caller, nothing is shown.  Needs SELECT on gateway_pools; empty unless
- * the library is preloaded.
- */
-Datum
-gateway_pool_pick_stats(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	PoolCatalog catalog;
-	StatsEntry *copy;
-	int			count;
-	PoolRow    *pools;
-	int			pool_count;
-
-	catalog_open(&catalog);
-	access_require(&catalog, RIGHT_LIST);
-	init_materialized_result(fcinfo);
-	if (entries == NULL)
-		return (Datum) 0;
-
-	pick_stats_flush();
-	copy = copy_entries(&count);
-	pools = store_pools(&catalog, (StoreFilter) {.orgs = isolation_orgs(&catalog)}, &pool_count);
-	for (int i = 0; i < count; i++)
-	{
-		const StatsKey *key = &copy[i].key;
-		PoolRow		wanted = {.id = key->pool};
-		const PoolRow *pool = bsearch(&wanted, pools, pool_count, sizeof(PoolRow), compare_pool_ids);
-		bool		whole = is_pool_itself(&key->gateway);
-		Datum		values[7];
-		bool		nulls[7] = {0};
-
-		if (pool == NULL)
-			continue;
-		values[0] = UUIDPGetDatum(&key->pool);
-		values[1] = UUIDPGetDatum(&key->gateway);
-		nulls[1] = whole;
-		values[2] = UUIDPGetDatum(&pool->org_id);
-		values[3] = Int64GetDatum(pg_atomic_read_u64(&copy[i].picks));
-		values[4] = Int64GetDatum(pg_atomic_read_u64(&copy[i].degraded_picks));
-		values[5] = Int64GetDatum(pg_atomic_read_u64(&copy[i].refusals));
-		nulls[5] = !whole;
-		values[6] = TimestampTzGetDatum(copy[i].since);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	return (Datum) 0;
-}
-
-/*
- * reset_gateway_pool_stats(): forgets the counts of this database.  For the
- * owner of gateway_pools.
- */
-Datum
-gateway_pool_reset_pick_stats(PG_FUNCTION_ARGS)
-{
-	PoolCatalog catalog;
-	HASH_SEQ_STATUS scan;
-	StatsEntry *entry;
-
-	catalog_open(&catalog);
-	if (!has_privs_of_role(GetUserId(), catalog_owner(catalog.pools)))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(catalog.pools));
-	if (entries == NULL)
-		PG_RETURN_VOID();
-
-	pick_stats_flush();
+	if (count == 0)
+		return;
 	LWLockAcquire(stats_lock(), LW_EXCLUSIVE);
-	pg_atomic_fetch_add_u32(epoch, 1);
-	hash_seq_init(&scan, entries);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		if (entry->key.database == MyDatabaseId)
-			(void) hash_search(entries, &entry->key, HASH_REMOVE, NULL);
+	pg_atomic_fetch_add_u32(&state->epoch, 1);
+	for (int i = 0; i < count; i++)
+		(void) hash_search(entries, &gone[i].key, HASH_REMOVE, NULL);
 	LWLockRelease(stats_lock());
-	PG_RETURN_VOID();
+}
+
+/* pick_stats_exist tells whether the library was preloaded. */
+bool
+pick_stats_exist(void)
+{
+	return entries != NULL;
+}
+
+/* pick_stats_room returns how many entries there can be. */
+int64
+pick_stats_room(void)
+{
+	return max_entries();
+}
+
+/*
+ * pick_stats_begin_sweep tells whether it is time to look for entries of what is
+ * gone: there is little room, and some was filled since that was done last.
+ */
+bool
+pick_stats_begin_sweep(void)
+{
+	int64		part = max_entries() / PARTS;
+
+	return entries != NULL && hash_get_num_entries(entries) >= max_entries() - part &&
+		pg_atomic_read_u32(&state->made) >= part &&
+		pg_atomic_exchange_u32(&state->made, 0) >= part;
+}
+
+/* pick_stats_evicted tells whether lately there was no room left, and entries had to go. */
+bool
+pick_stats_evicted(void)
+{
+	uint64		at = entries == NULL ? 0 : pg_atomic_read_u64(&state->evicted_at);
+
+	return at != 0 && clock_monotonic() - (int64) at < EVICTION_TOLD;
 }

@@ -5,7 +5,7 @@
 #ifndef GATEWAY_POOL_PICK_STATS_H
 #define GATEWAY_POOL_PICK_STATS_H
 
-#include "utils/uuid.h"
+#include "catalog.h"
 
 /* What a session has counted of one gateway in one pool, or of one pool. */
 typedef struct PickCount
@@ -26,6 +26,8 @@ extern void pick_stats_init(void);
 extern void pick_stats_enqueue(PickCount *count);
 extern void pick_stats_flush(void);
 extern void pick_stats_add(PickCount *count);
+extern void pick_stats_make_room(const PoolCatalog *catalog);
+extern bool pick_stats_crowded(const PoolCatalog *catalog);
 
 /*
  * pick_stats_touch is to be called before a count is raised that stays where it

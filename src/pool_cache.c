@@ -285,6 +285,7 @@ read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capab
 
 	if (!health_map_exists())
 		warn_of_fallback();
+	pick_stats_make_room(catalog);
 	row = read_pool(catalog, id, with_capabilities);
 	if (row == NULL)
 		return NULL;
