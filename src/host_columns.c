@@ -24,7 +24,8 @@ enum
 	RELAY_ID,
 	DIRECT_ADDRESS,
 	DIRECT_HEARTBEAT,
-	CAPABILITIES
+	CAPABILITIES,
+	WIDE_TTL					/* no column: the TTL's type has values that no bigint is */
 };
 
 #define HAS(column)		(1 << (column))
@@ -66,6 +67,9 @@ find_columns(TupleDesc table, AttrNumber *numbers)
 				/* Text that is no JSON in one row would fail the picks of a whole pool. */
 				if (j == CAPABILITIES && attribute->atttypid != JSONBOID && attribute->atttypid != JSONOID)
 					continue;
+				if (j == HEARTBEAT_TTL && (attribute->atttypid == NUMERICOID || attribute->atttypid == FLOAT4OID ||
+										   attribute->atttypid == FLOAT8OID))
+					found |= HAS(WIDE_TTL);
 				found |= HAS(j);
 				numbers[j] = i + 1;
 			}
@@ -100,8 +104,13 @@ host_columns_append(StringInfo sql, HostColumns columns, bool with_capabilities)
 
 	appendStringInfo(sql, ", %s::timestamptz",
 					 columns & HAS(HEARTBEAT) ? "g.heartbeat" : "NULL");
-	appendStringInfo(sql, ", %s::int8",
-					 columns & HAS(HEARTBEAT_TTL) ? "g.\"heartbeatTTL\"" : "NULL");
+	/* One that is out of range would fail the picks of a whole pool. */
+	if (columns & HAS(WIDE_TTL))
+		appendStringInfo(sql, ", CASE WHEN g.\"heartbeatTTL\" IS NOT NULL THEN"
+						 " least(greatest(g.\"heartbeatTTL\", 0), " INT64_FORMAT ") END::int8", TTL_MAX_SECONDS);
+	else
+		appendStringInfo(sql, ", %s::int8",
+						 columns & HAS(HEARTBEAT_TTL) ? "g.\"heartbeatTTL\"" : "NULL");
 	appendStringInfo(sql, ", %s",
 					 columns & HAS(HEALTH_CHECK_STATUS) ?
 					 "coalesce(g.\"lastHealthCheckStatus\"::text = 'failed', false)" : "false");
