@@ -338,7 +338,7 @@ pick_stats_room(void)
 bool
 pick_stats_begin_sweep(void)
 {
-	int64		part = max_entries() / PARTS;
+	int64		part = Max(max_entries() / PARTS, 1);
 
 	return entries != NULL && hash_get_num_entries(entries) >= max_entries() - part &&
 		pg_atomic_read_u32(&state->made) >= part &&
