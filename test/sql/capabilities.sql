@@ -17,7 +17,7 @@ UPDATE gateways_v2 SET capabilities = '{"ssh": true}' WHERE name <> 'g3';
 
 -- What picks, explanations and views say while g1 has these, in a session that
 -- knows the pool and within a subtransaction, which nothing of ours ends.
-CREATE FUNCTION public.seen() RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION app.seen() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     seen text;
 BEGIN
@@ -71,16 +71,16 @@ ALTER TABLE gateways_v2 ALTER "heartbeatTTL" TYPE int;
 ALTER TABLE gateways_v2 ALTER capabilities TYPE jsonb USING '{"ssh": true}'::jsonb;
 SELECT seen();
 
-CREATE FUNCTION public.name_of(id uuid) RETURNS text LANGUAGE sql AS $$
+CREATE FUNCTION app.name_of(id uuid) RETURNS text LANGUAGE sql AS $$
     SELECT name FROM app.gateways_v2 g WHERE g.id = name_of.id
 $$;
 -- What a session keeps: picks that ask for no capabilities keep none; of 200 kB that
 -- 300 pools have in common there is one copy; of 100 kB that each has for itself, no
 -- more than the bound; and what is larger than that serves all the same.
-CREATE FUNCTION public.kept_megabytes() RETURNS int LANGUAGE sql AS $$
+CREATE FUNCTION app.kept_megabytes() RETURNS int LANGUAGE sql AS $$
     SELECT sum(total_bytes) / 1048576 FROM pg_backend_memory_contexts WHERE name LIKE 'gateway_pool%'
 $$;
-CREATE FUNCTION public.large(seed int, kilobytes int) RETURNS jsonb LANGUAGE sql AS $$
+CREATE FUNCTION app.large(seed int, kilobytes int) RETURNS jsonb LANGUAGE sql AS $$
     SELECT jsonb_build_object('ssh', true, 'seed', seed, 'padding', repeat('x', kilobytes * 1024))
 $$;
 INSERT INTO gateway_pools ("orgId", name) SELECT :acme, 'm' || i FROM generate_series(1, 300) i;
