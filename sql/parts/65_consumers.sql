@@ -187,6 +187,10 @@ BEGIN
     IF consumer IS NULL OR pool_column IS NULL THEN
         RAISE invalid_parameter_value USING MESSAGE = 'consumer and pool_column must not be null';
     END IF;
+    IF NOT pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = consumer), 'USAGE') THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = format('must be owner of table %s', consumer);
+    END IF;
     IF gateway_column = pool_column THEN
         RAISE invalid_parameter_value USING MESSAGE = 'pool_column and gateway_column must differ';
     END IF;
@@ -202,10 +206,6 @@ BEGIN
         RAISE wrong_object_type
             USING MESSAGE = format('%s cannot be a consumer of gateway pools', consumer),
                   DETAIL = 'A consumer is a table, no temporary one, and none of the tables of gateway pools.';
-    END IF;
-    IF NOT pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = consumer), 'USAGE') THEN
-        RAISE insufficient_privilege
-            USING MESSAGE = format('must be owner of table %s', consumer);
     END IF;
     SELECT m.relation, c.relowner INTO pools, owner
       FROM gateway_pool_internal.markers() m
