@@ -504,7 +504,7 @@ foreach (
             }
         }
         is("@differ", '', "$function on a stranger's table does the same for rows that exist and for others");
-        is(join(' ', grep { !/^(39P01|nothing|55000 gateway_pools_not_installed)$/ } sort keys %seen), '', "$function on a stranger's table is refused or harmless");
+        is(join(' ', grep { !/^(39P01|42804|nothing|55000 gateway_pools_not_installed)$/ } sort keys %seen), '', "$function on a stranger's table is refused or harmless");
     }
 
     foreach my $call (
@@ -623,7 +623,7 @@ foreach (
           INSERT INTO gateway_states ("gatewayId", state) SELECT id, 7 FROM gateways_v2},
         'SELECT state FROM gateway_status', 'active' ];
     push @attempts, [ 'a weight that is text',
-        q{ALTER TABLE gateway_pool_memberships DROP CONSTRAINT gateway_pool_memberships_weight_check,
+        q{ALTER TABLE gateway_pool_memberships DROP CONSTRAINT "gateway_pool_memberships_pickWeight_check",
               ALTER "pickWeight" DROP DEFAULT, ALTER "pickWeight" TYPE text},
         'SELECT "pickWeight" FROM gateway_pool_members', '1' ];
     push @attempts, [ 'a limit that is text',
@@ -654,7 +654,8 @@ foreach (
         return qq{CREATE TABLE own (a int);
             INSERT INTO own VALUES (1);
             SELECT gateway_pool_internal.mark_table('identity_kubernetes_auths', 'GatewayPools_marker',
-                ARRAY['consumer', 'gatewayPoolId', 'gatewayV2Id', '$query'])};
+                ARRAY['consumer', 'gatewayPoolId', 'gatewayV2Id', '$query']) \\g /dev/null
+            };
     };
     foreach my $query (
         'UPDATE public.own SET a = a', 'DELETE FROM public.own', 'UPDATE public.own SET a = 1 RETURNING NULL::uuid',

@@ -121,7 +121,7 @@ subtest 'a statement drops the extension beneath itself' => sub {
 
     $db->value('CREATE FUNCTION drop_it() RETURNS void LANGUAGE plpgsql AS $$ BEGIN DROP EXTENSION gateway_pool CASCADE; END $$');
     foreach my $call ("pick_healthy_gateway('$pool', null_if_none => true)", "record_gateway_heartbeat('$gateway')",
-        "report_gateway_failure('$gateway')", "resolve_gateway(NULL, '$pool')", 'want_gateway_pool_worker()')
+        "report_gateway_failure('$gateway')", "resolve_gateway(NULL, '$pool')", 'gateway_pool_internal.want_worker()')
     {
         my $result = $db->run("SELECT CASE n WHEN 2 THEN drop_it()::text ELSE $call\::text END FROM generate_series(1, 3) n");
 
