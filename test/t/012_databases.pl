@@ -185,7 +185,7 @@ subtest 'more gateways than slots' => sub {
     is(@refused, 5, 'as many have slots as there are');
     foreach my $report ('record_gateway_heartbeat(%s)', 'report_gateway_failure(%s)', 'report_gateway_load(%s, 1)', 'release_gateway(%s)')
     {
-        my $error = $db->fails('SELECT ' . sprintf($report, q{'} . gateway($refused[0]) . q{'}), '53400', "no room: $report");
+        my $error = $db->fails('SELECT ' . sprintf($report, q{'} . gateway($refused[0]) . q{'}), '53400 gateway_pools_map_full', "no room: $report");
         like($error, qr/^HINT:  .*gateway_pool\.max_gateways/m, 'the hint names the setting');
     }
 

@@ -341,7 +341,7 @@ sub is_probed
         is($after->query('SELECT 1') =~ s/\n1.*//sr, 'down: status 503', 'and gets the answer of the new target');
         $_->quit foreach $before, $after;
     }
-    like($db->fails('BEGIN; ' . Probed::probe_sql('asked', 'http', $slow->{target}, %rarely) . "SELECT probe_gateway('$id')", '55000',
+    like($db->fails('BEGIN; ' . Probed::probe_sql('asked', 'http', $slow->{target}, %rarely) . "SELECT probe_gateway('$id')", '55000 gateway_pools_not_probed',
         'what is not committed'), qr/was changed by this transaction/, 'is not probed');
 
     # One who waits for a gateway that is not probed any more.
@@ -355,7 +355,7 @@ sub is_probed
     $waiting->{stderr} = '';
     $waiting->quit;
 
-    $db->fails("SELECT probe_gateway('$id')", '55000', 'a gateway that is not probed');
+    $db->fails("SELECT probe_gateway('$id')", '55000 gateway_pools_not_probed', 'a gateway that is not probed');
     $db->fails("SELECT probe_gateway(gen_random_uuid())", 'P0002 gateway_pools_not_found', 'no such gateway');
     $db->fails("SELECT probe_gateway(NULL)", '22023', 'no gateway');
     $db->fails("SELECT probe_gateway('$id', $_)", '22023', "a timeout of $_") foreach 'NULL', "'0'", "'-1 s'";
