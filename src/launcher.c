@@ -423,7 +423,7 @@ gateway_pool_launcher_main(Datum arg)
 }
 
 /*
- * want_gateway_pool_worker()
+ * gateway_pool_internal.want_worker()
  *
  * Has this database get its worker when the transaction commits, if gateway pools
  * are installed in it.

@@ -53,13 +53,13 @@ COMMENT ON FUNCTION gateway_pool_internal.audit_logs_refuse() IS
     'trigger on gateway_pool_audit_logs: rows are written by triggers and pruned by the worker, and not changed otherwise';
 
 CREATE FUNCTION gateway_pool_internal.pools_invalidate() RETURNS trigger
-    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pools_tell';
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pools_invalidate';
 COMMENT ON FUNCTION gateway_pool_internal.pools_invalidate() IS
     'trigger on gateway_pools, gateway_pool_memberships, gateway_states, gateway_probes and gateway_pool_tenants: '
     'invalidates what sessions have cached of them';
 
 CREATE FUNCTION gateway_pool_internal.gateways_invalidate() RETURNS trigger
-    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_gateways_tell';
+    LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_gateways_invalidate';
 COMMENT ON FUNCTION gateway_pool_internal.gateways_invalidate() IS
     'trigger on the gateways table: publishes heartbeats to shared memory at commit';
 

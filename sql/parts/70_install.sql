@@ -1,6 +1,9 @@
 
 -- The tables, their keys and their triggers: ordinary objects, not members of
 -- the extension, so that pg_dump carries them and DROP EXTENSION takes no data.
+--
+-- Functions with long queries of the catalogs set jit off: their rows are few, but
+-- their cost is estimated so high that compiling them would take seconds.
 
 CREATE FUNCTION gateway_pool_internal.is_extension_script() RETURNS boolean
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_is_extension_script';
