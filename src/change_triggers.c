@@ -1,6 +1,6 @@
 /*
  * change_triggers.c
- *		Triggers that tell every session, and shared memory, what has changed.
+ *		Triggers that publish changes to every session and to shared memory.
  *
  * They fire ALWAYS, in the role of a replica too, and break no rule by that:
  * they refuse nothing.
@@ -55,6 +55,7 @@ changes(TriggerData *call, const char *name)
 	return column != InvalidAttrNumber && trigger_changes(call, column);
 }
 
+/* Null where the owner has let it be: such a gateway is in no pool and has no slot. */
 static const pg_uuid_t *
 id_of(TriggerData *call, HeapTuple row)
 {
@@ -63,32 +64,36 @@ id_of(TriggerData *call, HeapTuple row)
 
 /* A row that was inserted: unless it takes the place of one that was deleted, it has no slot yet. */
 static void
-tell_insert(TriggerData *call, const PoolCatalog *catalog)
+publish_insert(TriggerData *call, const PoolCatalog *catalog)
 {
 	const pg_uuid_t *id = id_of(call, call->tg_trigtuple);
 
-	if (health_map_find(catalog->gateways, id).number == NO_SLOT)
+	if (id != NULL && health_map_find(catalog->gateways, id).number == NO_SLOT)
 		publication_insertion(catalog, id);
 }
 
 /* A row that was updated: heartbeats go to shared memory, the rest is read anew. */
 static void
-tell_update(TriggerData *call, const PoolCatalog *catalog)
+publish_update(TriggerData *call, const PoolCatalog *catalog)
 {
+	const pg_uuid_t *old_id = id_of(call, call->tg_trigtuple);
+	const pg_uuid_t *id = id_of(call, call->tg_newtuple);
 	HostHeartbeat host;
 
-	if (changes(call, "id"))
-		publication_deletion(catalog, id_of(call, call->tg_trigtuple));
+	if (old_id != NULL && changes(call, "id"))
+		publication_deletion(catalog, old_id);
 	if (changes(call, "id") || changes(call, "orgId") || changes(call, "capabilities"))
 		catalog_invalidate(catalog->signal);
 	if (changes(call, "directAddress"))
 		catalog_invalidate(catalog->probes);
 
+	if (id == NULL)
+		return;
 	if (host_columns_read_tuple(call->tg_newtuple, RelationGetDescr(call->tg_relation), &host))
 	{
 		Heartbeat	heartbeat = store_heartbeat_of(&host);
 
-		publication_heartbeat(catalog, id_of(call, call->tg_newtuple), &heartbeat);
+		publication_heartbeat(catalog, id, &heartbeat);
 	}
 	else
 		catalog_invalidate(catalog->signal);
@@ -99,15 +104,18 @@ tell_update(TriggerData *call, const PoolCatalog *catalog)
  * still to come.  A host whose rows have lost their names deletes them all the same.
  */
 static void
-tell_delete(TriggerData *call, const PoolCatalog *catalog)
+publish_delete(TriggerData *call, const PoolCatalog *catalog)
 {
 	TupleDesc	columns = RelationGetDescr(call->tg_relation);
 	AttrNumber	org = trigger_column(call, "orgId");
 	AttrNumber	name = trigger_column(call, "name");
+	const pg_uuid_t *id = id_of(call, call->tg_trigtuple);
 
-	publication_deletion(catalog, id_of(call, call->tg_trigtuple));
+	if (id == NULL)
+		return;
+	publication_deletion(catalog, id);
 	if (org != InvalidAttrNumber && SPI_gettypeid(columns, org) == UUIDOID)
-		audit_remember_deleted(catalog->gateways, id_of(call, call->tg_trigtuple),
+		audit_remember_deleted(catalog->gateways, id,
 							   trigger_uuid(call, call->tg_trigtuple, org),
 							   name == InvalidAttrNumber ? NULL : SPI_getvalue(call->tg_trigtuple, columns, name));
 }
@@ -130,11 +138,11 @@ gateway_pool_gateways_invalidate(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	trigger_require_table(call, catalog.gateways);
 	if (TRIGGER_FIRED_BY_INSERT(call->tg_event))
-		tell_insert(call, &catalog);
+		publish_insert(call, &catalog);
 	else if (TRIGGER_FIRED_BY_UPDATE(call->tg_event))
-		tell_update(call, &catalog);
+		publish_update(call, &catalog);
 	else if (TRIGGER_FIRED_BY_DELETE(call->tg_event))
-		tell_delete(call, &catalog);
+		publish_delete(call, &catalog);
 	else
 		publication_truncation(&catalog);
 	return PointerGetDatum(NULL);

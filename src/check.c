@@ -139,12 +139,11 @@ counts_of(Oid relation, const char *sql, uint64 *rows)
 	counts = MemoryContextAllocHuge(context, sizeof(Count) * Max(*rows, 1));
 	for (uint64 i = 0; i < *rows; i++)
 	{
-		HeapTuple	row = SPI_tuptable->vals[i];
 		bool		is_null;
 
-		counts[i].id = *DatumGetUUIDP(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &is_null));
-		counts[i].org_id = *DatumGetUUIDP(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &is_null));
-		counts[i].count = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &is_null));
+		counts[i].id = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		counts[i].org_id = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+		counts[i].count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3, &is_null));
 	}
 	owner_end(&scope);
 	return counts;
@@ -250,8 +249,8 @@ count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const 
 	{
 		bool		is_null;
 		Datum		row = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &is_null);
-		pg_uuid_t  *id = DatumGetUUIDP(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &is_null));
-		Count	   *pool = bsearch(id, pools, pool_count, sizeof(Count), compare_ids);
+		pg_uuid_t	id = owner_uuid(rows->vals[i], rows->tupdesc, 2);
+		Count	   *pool = bsearch(&id, pools, pool_count, sizeof(Count), compare_ids);
 		pg_uuid_t  *org = org_query_run(plan, row, CurrentMemoryContext);
 
 		CHECK_FOR_INTERRUPTS();

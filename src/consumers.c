@@ -214,10 +214,15 @@ consumers_registration(const PoolCatalog *catalog, Oid table, const char *column
 
 	if (!find_registration(catalog, relation, column, &registration) && relation->rd_rel->relispartition)
 	{
-		Relation	root = catalog_open_table(llast_oid(get_partition_ancestors(table)), AccessShareLock);
+		Oid			root = table;
+		Relation	topmost;
 
-		(void) find_registration(catalog, root, column, &registration);
-		relation_close(root, AccessShareLock);
+		/* Also while a partition is being detached, when it has no ancestors for others. */
+		while (get_rel_relispartition(root))
+			root = get_partition_parent(root, true);
+		topmost = catalog_open_table(root, AccessShareLock);
+		(void) find_registration(catalog, topmost, column, &registration);
+		relation_close(topmost, AccessShareLock);
 	}
 	relation_close(relation, AccessShareLock);
 	return registration;

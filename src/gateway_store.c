@@ -284,8 +284,8 @@ gateway_of(HeapTuple row, const Reading *reading, Size *added)
 	bool		nulls[HOST_COLUMN_COUNT];
 	HostHeartbeat host;
 
-	gateway.id = *DatumGetUUIDP(column_of(row, GATEWAY_ID, NULL));
-	gateway.org_id = *DatumGetUUIDP(column_of(row, GATEWAY_ORG_ID, NULL));
+	gateway.id = owner_uuid(row, SPI_tuptable->tupdesc, GATEWAY_ID);
+	gateway.org_id = owner_uuid(row, SPI_tuptable->tupdesc, GATEWAY_ORG_ID);
 	gateway.name = TextDatumGetCString(column_of(row, GATEWAY_NAME, NULL));
 	gateway.state = state_of(row);
 	gateway.own = reading->own ||
@@ -323,15 +323,15 @@ static int
 add_pool_row(PoolRow *pools, int count, HeapTuple row, const Reading *reading,
 			 MemberRow *next_member)
 {
-	pg_uuid_t  *id = DatumGetUUIDP(column_of(row, POOL_ID, NULL));
+	pg_uuid_t	id = owner_uuid(row, SPI_tuptable->tupdesc, POOL_ID);
 	bool		no_member;
 	PoolRow    *pool;
 
-	if (count == 0 || memcmp(&pools[count - 1].id, id, sizeof(pg_uuid_t)) != 0)
+	if (count == 0 || memcmp(&pools[count - 1].id, &id, sizeof(pg_uuid_t)) != 0)
 	{
 		pool = &pools[count++];
-		pool->id = *id;
-		pool->org_id = *DatumGetUUIDP(column_of(row, POOL_ORG_ID, NULL));
+		pool->id = id;
+		pool->org_id = owner_uuid(row, SPI_tuptable->tupdesc, POOL_ORG_ID);
 		pool->name = TextDatumGetCString(column_of(row, POOL_NAME, NULL));
 		pool->created_at = DatumGetTimestampTz(column_of(row, POOL_CREATED_AT, NULL));
 		pool->updated_at = DatumGetTimestampTz(column_of(row, POOL_UPDATED_AT, NULL));
@@ -528,7 +528,11 @@ sweep_slots(const PoolCatalog *catalog)
 	owner_begin(&scope, catalog->gateways);
 	rows = owner_query(psprintf("SELECT g.id::uuid FROM %s g WHERE g.id IS NOT NULL", catalog_name(catalog->gateways)), NULL);
 	for (uint64 i = 0; i < rows; i++)
-		(void) hash_search(ids, DatumGetUUIDP(column_of(SPI_tuptable->vals[i], 1, NULL)), HASH_ENTER, NULL);
+	{
+		pg_uuid_t	id = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+
+		(void) hash_search(ids, &id, HASH_ENTER, NULL);
+	}
 	owner_end(&scope);
 
 	for (int i = 0; i < slot_count; i++)

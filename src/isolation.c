@@ -145,11 +145,7 @@ read_role(const PoolCatalog *catalog, Oid role)
 													   catalog_name(catalog->tenants)), 1, (Oid[]) {OIDOID}), &value);
 	known.orgs = MemoryContextAlloc(caller, sizeof(pg_uuid_t) * Max(known.count, 1));
 	for (int i = 0; i < known.count; i++)
-	{
-		bool		is_null;
-
-		known.orgs[i] = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null));
-	}
+		known.orgs[i] = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
 	owner_end(&scope);
 	qsort(known.orgs, known.count, sizeof(pg_uuid_t), compare_ids);
 	return known;

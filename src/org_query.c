@@ -49,17 +49,30 @@ default_query(Oid relation)
 	return psprintf("SELECT i.\"orgId\" FROM %s i WHERE i.id = ($1).\"identityId\"", catalog_name(identities));
 }
 
+static void
+refuse_no_uuid(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("the query of the organization of a consumer must return a uuid")));
+}
+
 /*
  * org_query_plan plans the query that finds the organization of a consumer's
  * row, its $1; '' where none was registered.  To be called as the consumer's owner,
- * between owner_begin and owner_end.
+ * between owner_begin and owner_end.  42804 for what returns no rows.
  */
 SPIPlanPtr
 org_query_plan(Oid relation, const char *org_query)
 {
 	Oid			row_type = get_rel_type_id(relation);
+	SPIPlanPtr	plan;
 
-	return owner_prepare(org_query[0] == '\0' ? default_query(relation) : org_query, 1, &row_type);
+	plan = owner_prepare(org_query[0] == '\0' ? default_query(relation) : org_query, 1, &row_type);
+	/* SPI has no SQLSTATE of its own for COPY, COMMIT and the like. */
+	if (!SPI_is_cursor_plan(plan))
+		refuse_no_uuid();
+	return plan;
 }
 
 /* org_query_run runs that plan for a row; NULL if it finds none. */
@@ -69,9 +82,7 @@ org_query_run(SPIPlanPtr plan, Datum row, MemoryContext context)
 	pg_uuid_t  *org;
 
 	if (owner_execute(plan, &row) > 0 && SPI_gettypeid(SPI_tuptable->tupdesc, 1) != UUIDOID)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the query of the organization of a consumer must return a uuid")));
+		refuse_no_uuid();
 	org = owner_first_id(context);
 	SPI_freetuptable(SPI_tuptable);
 	return org;

@@ -144,7 +144,7 @@ owner_execute(SPIPlanPtr plan, Datum *values)
 	return execute(plan, values, true, false);
 }
 
-/* The same for SQL text with an id as its $1, or NULL and no argument. */
+/* owner_query is owner_execute for SQL text with an id as its $1; NULL means that the text has no argument. */
 uint64
 owner_query(const char *sql, const pg_uuid_t *id)
 {
@@ -205,6 +205,19 @@ owner_change(SPIPlanPtr plan, Datum *values, const char *nulls)
 	return SPI_processed;
 }
 
+/*
+ * owner_uuid returns a uuid of a row of a query's result: the nil UUID for null, since a cast
+ * that the owner has made may return that for any value.
+ */
+pg_uuid_t
+owner_uuid(HeapTuple row, TupleDesc columns, int column)
+{
+	bool		is_null;
+	Datum		value = SPI_getbinval(row, columns, column, &is_null);
+
+	return is_null ? (pg_uuid_t) {{0}} : *DatumGetUUIDP(value);
+}
+
 /* owner_first_id returns the id in the first column of the first row of the query before, or NULL. */
 pg_uuid_t *
 owner_first_id(MemoryContext context)
@@ -223,7 +236,7 @@ owner_first_id(MemoryContext context)
 	return id;
 }
 
-/* owner_end ends what owner_begin or owner_begin_change began. */
+/* owner_end ends what owner_begin, owner_begin_change or owner_begin_as_caller began. */
 void
 owner_end(const OwnerScope *scope)
 {
@@ -296,7 +309,9 @@ gateway_pool_run_as_owner(PG_FUNCTION_ARGS)
 	owner_begin(&scope, relation);
 	result = SPI_execute(text_to_cstring(PG_GETARG_TEXT_PP(1)), false, 0);
 	if (result < 0)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("run_as_owner() cannot run this: %s", SPI_result_code_string(result))));
 	owner_end(&scope);
 	PG_RETURN_VOID();
 }

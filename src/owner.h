@@ -28,6 +28,7 @@ extern uint64 owner_change(SPIPlanPtr plan, Datum *values, const char *nulls);
 extern uint64 owner_query(const char *sql, const pg_uuid_t *id);
 extern uint64 owner_query_before(const char *sql, const pg_uuid_t *id);
 extern uint64 owner_lock(const char *sql, const pg_uuid_t *id);
+extern pg_uuid_t owner_uuid(HeapTuple row, TupleDesc columns, int column);
 extern pg_uuid_t *owner_first_id(MemoryContext context);
 extern void owner_end(const OwnerScope *scope);
 extern bool owner_exists(Oid relation, const char *sql, const pg_uuid_t *id);

@@ -108,6 +108,11 @@ gateway_pools_enforce(PG_FUNCTION_ARGS)
 	}
 
 	org = new_uuid(call, "orgId");
+	if (org == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("a gateway pool must have an organization"),
+				 errtablecol(call->tg_relation, trigger_required_column(call, "orgId"))));
 	if (moved)
 		owner_lock_row(catalog.organizations, org, "NO KEY UPDATE");
 	entitlement = entitlement_require(&catalog, org);
@@ -186,6 +191,8 @@ gateway_pools_refuse_move(PG_FUNCTION_ARGS)
 	trigger_require_table(call, is_pool ? catalog.pools : catalog.gateways);
 
 	id = trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "id"));
+	if (id == NULL)
+		return result;
 	owner_lock_row(table, id, "UPDATE");
 
 	if (owner_exists(catalog.memberships,
@@ -245,9 +252,10 @@ gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
 		const pg_uuid_t *org = trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "orgId"));
 
 		pool = trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "id"));
-		if (!owner_exists(catalog.organizations,
-						  psprintf("SELECT FROM %s WHERE id = $1", catalog_name(catalog.organizations)),
-						  org))
+		if (pool == NULL ||
+			(org != NULL &&
+			 !owner_exists(catalog.organizations,
+						   psprintf("SELECT FROM %s WHERE id = $1", catalog_name(catalog.organizations)), org)))
 			return PointerGetDatum(call->tg_trigtuple);
 	}
 	else if (is_being_truncated(catalog.organizations))

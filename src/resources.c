@@ -7,18 +7,22 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
 #include "clean_text.h"
 #include "consumers.h"
@@ -214,10 +218,12 @@ resource_key(const PoolCatalog *catalog, const PoolConsumer *consumer, const Lis
 	return key;
 }
 
+/* Longer values are no names, and are not read. */
+#define VALUE_SIZE_MAX 8192
+
 /*
  * A value as JSON, or NULL where nothing is shown: of types that others made, whose
- * output may run their code, but for words of their own, and of values that are
- * stored elsewhere, which are no names.
+ * output may run their code, but for words of their own, and of values that are long.
  */
 static char *
 value_as_json(HeapTuple row, TupleDesc columns, AttrNumber number)
@@ -231,7 +237,7 @@ value_as_json(HeapTuple row, TupleDesc columns, AttrNumber number)
 	StringInfoData json;
 
 	if (is_null || (type >= FirstGenbkiObjectId && get_typtype(type) != TYPTYPE_ENUM) ||
-		(attribute->attlen == -1 && VARATT_IS_EXTERNAL(DatumGetPointer(value))))
+		(attribute->attlen == -1 && toast_raw_datum_size(value) > VALUE_SIZE_MAX))
 		return NULL;
 	getTypeOutputInfo(type, &output, &is_varlena);
 	switch (type)
@@ -255,6 +261,7 @@ typedef struct Listing
 	List	   *objects;
 	Oid			identities;		/* that "identityId" references, or InvalidOid */
 	MemoryContext context;
+	MemoryContext row_context;	/* of what is made on the way to one object */
 } Listing;
 
 static void
@@ -292,10 +299,11 @@ list_row(HeapTuple row, TupleDesc columns, void *context)
 {
 	static const char *const shown[] = {"id", "app", "name", "type", "folderId", "projectId", "identityId"};
 	Listing    *listing = context;
-	MemoryContext caller = MemoryContextSwitchTo(listing->context);
+	MemoryContext caller = MemoryContextSwitchTo(listing->row_context);
 	AttrNumber	identity = column_number(columns, "identityId");
 	StringInfoData object;
 
+	MemoryContextReset(listing->row_context);
 	initStringInfo(&object);
 	appendStringInfoChar(&object, '{');
 	for (int i = 0; i < lengthof(shown); i++)
@@ -310,8 +318,21 @@ list_row(HeapTuple row, TupleDesc columns, void *context)
 		put_member(&object, "identityName", is_null ? NULL : identity_name(listing->identities, DatumGetUUIDP(id)));
 	}
 	appendStringInfoChar(&object, '}');
-	listing->objects = lappend(listing->objects, object.data);
+	MemoryContextSwitchTo(listing->context);
+	listing->objects = lappend(listing->objects, pstrdup(object.data));
 	MemoryContextSwitchTo(caller);
+}
+
+/* Whether a role may read all names in a table. */
+static bool
+may_read_names(Oid table, Oid role)
+{
+	AttrNumber	name = get_attnum(table, "name");
+
+	return name != InvalidAttrNumber &&
+		(pg_class_aclcheck(table, role, ACL_SELECT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(table, name, role, ACL_SELECT) == ACLCHECK_OK) &&
+		check_enable_rls(table, role, true) == RLS_NONE;
 }
 
 static int
@@ -324,7 +345,10 @@ compare_objects(const ListCell *a, const ListCell *b)
 static void
 append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool)
 {
-	Listing		listing = {.context = CurrentMemoryContext};
+	Listing		listing = {
+		.context = CurrentMemoryContext,
+		.row_context = AllocSetContextCreate(CurrentMemoryContext, "row of a consumer", ALLOCSET_DEFAULT_SIZES)
+	};
 	Relation	table = table_scan_open(consumer->relation, false);
 	bool		complete = table != NULL;
 	ListCell   *cell;
@@ -335,6 +359,9 @@ append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool
 
 		if (identity != InvalidAttrNumber)
 			listing.identities = catalog_referenced_table(table, identity);
+		/* To reference a table is not to read it. */
+		if (OidIsValid(listing.identities) && !may_read_names(listing.identities, table->rd_rel->relowner))
+			listing.identities = InvalidOid;
 		complete = table_scan_rows(table, consumer->column_name, pool, false, list_row, &listing);
 		relation_close(table, AccessShareLock);
 	}
@@ -344,6 +371,7 @@ append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool
 		appendStringInfoString(json, "null");
 		return;
 	}
+	MemoryContextDelete(listing.row_context);
 	list_sort(listing.objects, compare_objects);
 	appendStringInfoChar(json, '[');
 	foreach(cell, listing.objects)

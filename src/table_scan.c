@@ -19,7 +19,6 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_opclass.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
@@ -66,7 +65,8 @@ is_index_of(Oid index, AttrNumber column)
 		return false;
 	form = (Form_pg_index) GETSTRUCT(row);
 	classes = SysCacheGetAttr(INDEXRELID, row, Anum_pg_index_indclass, &is_null);
-	is_index = form->indisvalid && form->indkey.values[0] == column &&
+	/* With broken HOT chains, an index has not all rows for every snapshot. */
+	is_index = form->indisvalid && !form->indcheckxmin && form->indkey.values[0] == column &&
 		heap_attisnull(row, Anum_pg_index_indpred, NULL) &&
 		((oidvector *) DatumGetPointer(classes))->values[0] == GetDefaultOpClass(UUIDOID, BTREE_AM_OID);
 	ReleaseSysCache(row);

@@ -42,11 +42,10 @@ read_visible(Oid relation, const char *columns, const char *filter, Datum ids)
 	for (uint64 i = 0; i < rows; i++)
 	{
 		VisibleKey	key = {0};
-		bool		is_null;
 
-		key.id = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null));
+		key.id = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
 		if (SPI_tuptable->tupdesc->natts > 1)
-			key.member = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &is_null));
+			key.member = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
 		(void) hash_search(visible, &key, HASH_ENTER, NULL);
 	}
 	owner_end(&scope);

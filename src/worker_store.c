@@ -95,10 +95,9 @@ read_probe(HeapTuple row, ProbeRow *probe)
 	ProbePlan  *plan = &probe->plan;
 	const char *protocol = text_of(row, PROBE_PROTOCOL);
 	const char *address = text_of(row, PROBE_ADDRESS);
-	bool		is_null;
 
 	memset(probe, 0, sizeof(ProbeRow));
-	plan->gateway = *DatumGetUUIDP(SPI_getbinval(row, SPI_tuptable->tupdesc, PROBE_GATEWAY, &is_null));
+	plan->gateway = owner_uuid(row, SPI_tuptable->tupdesc, PROBE_GATEWAY);
 	if (address == NULL)
 		return "The address is missing.";
 	if (!probe_protocol_parse(protocol == NULL ? "tcp" : protocol, &plan->spec.protocol))
@@ -189,13 +188,9 @@ worker_store_memberships(const PoolCatalog *catalog, int *count)
 	memberships = MemoryContextAllocHuge(context, Max(rows, 1) * sizeof(MembershipRow));
 	for (uint64 i = 0; i < rows; i++)
 	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	columns = SPI_tuptable->tupdesc;
-		bool		is_null;
-
-		memberships[i].pool = *DatumGetUUIDP(SPI_getbinval(row, columns, 1, &is_null));
-		memberships[i].org_id = *DatumGetUUIDP(SPI_getbinval(row, columns, 2, &is_null));
-		memberships[i].gateway = *DatumGetUUIDP(SPI_getbinval(row, columns, 3, &is_null));
+		memberships[i].pool = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		memberships[i].org_id = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+		memberships[i].gateway = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3);
 	}
 	owner_end(&scope);
 	*count = rows;

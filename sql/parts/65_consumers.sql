@@ -340,7 +340,8 @@ BEGIN
         ARRAY[consumer], ARRAY(SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateway_pools'));
     FOREACH command IN ARRAY commands
     LOOP
-        EXECUTE command;
+        -- Not as the caller: to drop a column evaluates the key of a partitioned table.
+        PERFORM gateway_pool_internal.run_as_owner(consumer, command);
     END LOOP;
     PERFORM set_config('lock_timeout', old_lock_timeout, true);
 END

@@ -411,18 +411,21 @@ AS $$
                ELSE EXISTS (
                    SELECT FROM pg_index i
                     WHERE i.indrelid = k.table_oid AND i.indisvalid AND ARRAY[i.indkey[0]] = k.numbers) END,
-               -- A superuser adds a key without reading; who reads is the owner.  An index needs CREATE on the schema,
-               -- which the owner may lack; the server itself builds it as the owner.
+               -- The caller runs only what may need more than the owner has: to reference a table, and to make an index
+               -- in a schema.  The server itself builds an index as the owner.  All else may evaluate what the owner has
+               -- defined, such as a CHECK that a primary key's NOT NULL is proven from.
                CASE k.kind
                WHEN 'foreign key' THEN
                    format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%s) REFERENCES %s (id) ON DELETE %s NOT VALID',
                           k.table_name, k.name, k.attribute_list, k.target_name, k.action)
+               WHEN 'index' THEN format('CREATE INDEX %I ON %s (%s)', k.name, k.table_name, k.attribute_list)
+               ELSE format('CREATE UNIQUE INDEX %I ON %s (%s)', k.name, k.table_name, k.attribute_list) END,
+               CASE k.kind
+               WHEN 'foreign key' THEN format('ALTER TABLE %s VALIDATE CONSTRAINT %I', k.table_name, k.name)
                WHEN 'primary key' THEN
-                   format('ALTER TABLE %s ADD CONSTRAINT %I PRIMARY KEY (%s)', k.table_name, k.name, k.attribute_list)
+                   format('ALTER TABLE %s ADD CONSTRAINT %I PRIMARY KEY USING INDEX %I', k.table_name, k.name, k.name)
                WHEN 'unique key' THEN
-                   format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE (%s)', k.table_name, k.name, k.attribute_list)
-               ELSE format('CREATE INDEX %I ON %s (%s)', k.name, k.table_name, k.attribute_list) END,
-               CASE k.kind WHEN 'foreign key' THEN format('ALTER TABLE %s VALIDATE CONSTRAINT %I', k.table_name, k.name) END
+                   format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE USING INDEX %I', k.table_name, k.name, k.name) END
           FROM named_keys k
          UNION ALL
         SELECT 4, 0, 'marker', t.name, 'GatewayPools_marker',
@@ -780,7 +783,7 @@ BEGIN
     PERFORM gateway_pool_internal.drop_policies();
     FOR target IN SELECT * FROM gateway_pool_internal.triggers() t ORDER BY t.relation, t.name
     LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', target.name, target.relation);
+        PERFORM gateway_pool_internal.run_as_owner(target.relation, format('DROP TRIGGER %I ON %s', target.name, target.relation));
     END LOOP;
 
     IF keep_data THEN
@@ -796,11 +799,13 @@ BEGIN
            AND obj_description(k.oid, 'pg_constraint') = 'of gateway pools'
          ORDER BY 2, 1
     LOOP
-        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', target.relation, target.conname);
+        PERFORM gateway_pool_internal.run_as_owner(
+            target.relation, format('ALTER TABLE %s DROP CONSTRAINT %I', target.relation, target.conname));
     END LOOP;
     IF EXISTS (SELECT FROM pg_attribute a
                 WHERE a.attrelid = kubernetes_auths AND a.attname = 'gatewayPoolId' AND NOT a.attisdropped) THEN
-        EXECUTE format('ALTER TABLE %s DROP COLUMN "gatewayPoolId"', kubernetes_auths);
+        PERFORM gateway_pool_internal.run_as_owner(
+            kubernetes_auths, format('ALTER TABLE %s DROP COLUMN "gatewayPoolId"', kubernetes_auths));
     END IF;
     IF cardinality(tables) > 0 THEN
         EXECUTE 'DROP TABLE ' || array_to_string(tables, ', ');

@@ -14,7 +14,7 @@ BEGIN
          WHERE l.polrelid = ANY (gateway_pool_internal.our_tables()) AND l.polname = 'GatewayPools_isolation'
          ORDER BY 2
     LOOP
-        EXECUTE format('DROP POLICY %I ON %s', target.polname, target.relation);
+        PERFORM gateway_pool_internal.run_as_owner(target.relation, format('DROP POLICY %I ON %s', target.polname, target.relation));
     END LOOP;
 END
 $$;

@@ -23,11 +23,14 @@ CREATE FUNCTION @extschema@.check_gateway_pools()
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET jit = off
+    -- Any role that may reference pools has a table here, and may lock it.
+    SET lock_timeout = '1s'
 AS $$
 #variable_conflict use_column
 DECLARE
     schema CONSTANT regnamespace := gateway_pool_internal.extension_schema();
     install CONSTANT text := format('Call %s.install_gateway_pools().', schema);
+    unlocked CONSTANT text := 'Check again when no table is locked.';
     organizations regclass;
     gateways regclass;
     kubernetes_auths regclass;
@@ -136,7 +139,8 @@ BEGIN
             problem := 'rows not checked';
             object := pools::text;
             detail := SQLERRM;
-            remedy := 'Look for columns of tables of gateway pools that are of another type than install_gateway_pools() gives them.';
+            remedy := CASE SQLSTATE WHEN '55P03' THEN unlocked
+                      ELSE 'Look for columns of tables of gateway pools that are of another type than install_gateway_pools() gives them.' END;
             RETURN NEXT;
     END;
 
@@ -159,7 +163,8 @@ BEGIN
                 problem := 'rows not checked';
                 object := format('%s.%I', consumer.relation, consumer.attname);
                 detail := SQLERRM;
-                remedy := format('Call %s.register_pool_consumer() with an org_query that works.', schema);
+                remedy := CASE SQLSTATE WHEN '55P03' THEN unlocked
+                          ELSE format('Call %s.register_pool_consumer() with an org_query that works.', schema) END;
                 RETURN NEXT;
         END;
     END LOOP;
