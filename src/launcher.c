@@ -148,11 +148,14 @@ launcher_init(void)
 static bool
 begin(void)
 {
+	MemoryContext caller = CurrentMemoryContext;
+
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (ConditionalLockRelationOid(DatabaseRelationId, AccessShareLock))
 		return true;
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
 	locked_until = clock_monotonic() + LOCKED_PAUSE;
 	return false;
 }
@@ -423,7 +426,7 @@ gateway_pool_launcher_main(Datum arg)
 }
 
 /*
- * gateway_pool_internal.want_worker()
+ * want_worker()
  *
  * Has this database get its worker when the transaction commits, if gateway pools
  * are installed in it.

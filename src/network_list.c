@@ -248,11 +248,11 @@ embeds_denied(const NetworkList *denied, const NetworkList *own, const unsigned 
 /*
  * network_refusal tells why an address must not be connected to, NULL if it may.
  *
- * Some addresses never may, whatever the lists say: those that are nobody's or
- * everybody's, an IPv4 address in the clothes of IPv6, and an address that means
- * something on one interface only.  Then "denied" wins over "allowed", which
- * allows everything if it is empty.  The addresses of this machine are "own", or
- * NULL if nobody knows them.
+ * Some addresses are refused whatever the lists say: unspecified and multicast
+ * addresses, IPv4 addresses written as IPv6, and addresses that are valid on one
+ * interface only.  Then "denied" wins over "allowed", which allows everything if it
+ * is empty.  The addresses of this machine are "own", or NULL if they could not be
+ * listed: then nothing is allowed while they are denied.
  */
 const char *
 network_refusal(const NetworkList *denied, const NetworkList *allowed, const NetworkList *own,
@@ -279,6 +279,8 @@ network_refusal(const NetworkList *denied, const NetworkList *allowed, const Net
 
 	if (never != NULL)
 		return never;
+	if (denied->same_host && own == NULL)
+		return "addresses of this machine not known";
 	if (list_contains(denied, own, address->sa_family, bytes))
 		return "in a denied network";
 	if (address->sa_family == AF_INET6 && embeds_denied(denied, own, bytes))

@@ -118,6 +118,8 @@ pool_cache_init(void)
 static void
 start_anew(uint64 version)
 {
+	/* Until it is whole again. */
+	stale = true;
 	/* Counts lie in what is to be freed. */
 	pick_stats_flush();
 	if (context == NULL)

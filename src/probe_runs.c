@@ -11,9 +11,12 @@
 #include "clock.h"
 #include "prober_data.h"
 
-/* runs_free ends all probes and frees their places. */
+/*
+ * runs_cancel ends all probes.  What they are made of stays until libcurl's multi
+ * handle is cleaned up: it may still be closing connections, and calls back.
+ */
 void
-runs_free(Prober *prober)
+runs_cancel(Prober *prober)
 {
 	for (int i = 0; i < prober->run_count; i++)
 	{
@@ -24,9 +27,25 @@ runs_free(Prober *prober)
 			probe_cancel(run->probe);
 			prober->user.release_descriptor();
 		}
-		probe_destroy(run->probe);
 	}
 	prober->run_count = 0;
+}
+
+/* The probe of a place: one that was made before, or a new one. */
+static Probe *
+probe_of(Prober *prober, int place)
+{
+	Probe	   *probe;
+
+	if (place < prober->probe_count)
+		return prober->probes[place];
+	probe = probe_create(prober->multi, prober->user.refusal);
+	if (probe == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	prober->probes[prober->probe_count++] = probe;
+	return probe;
 }
 
 static void
@@ -70,21 +89,21 @@ prober_set_concurrency(Prober *prober, int concurrency)
 			run_cancel(prober, target);
 			target_schedule(prober, target, clock_monotonic());
 		}
-	runs_free(prober);
+	runs_cancel(prober);
 	if (prober->runs != NULL)
 		pfree(prober->runs);
 	prober->runs = NULL;
+	if (prober->probes == NULL)
+		prober->probes = MemoryContextAlloc(prober->context, sizeof(Probe *) * concurrency);
+	else if (concurrency > prober->probe_count)
+		prober->probes = repalloc(prober->probes, sizeof(Probe *) * concurrency);
 	dlist_init(&prober->free_runs);
 	prober->runs = MemoryContextAllocZero(prober->context, sizeof(Run) * concurrency);
 	for (; prober->run_count < concurrency; prober->run_count++)
 	{
 		Run		   *run = &prober->runs[prober->run_count];
 
-		run->probe = probe_create(prober->multi, prober->user.refusal);
-		if (run->probe == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("out of memory")));
+		run->probe = probe_of(prober, prober->run_count);
 		probe_set_owner(run->probe, run);
 		dlist_push_tail(&prober->free_runs, &run->list_node);
 	}

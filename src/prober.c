@@ -96,6 +96,8 @@ close_all(Prober *prober)
 	if (prober->multi != NULL)
 	{
 		(void) curl_multi_cleanup(prober->multi);
+		for (int i = 0; i < prober->probe_count; i++)
+			probe_destroy(prober->probes[i]);
 		curl_global_cleanup();
 	}
 	if (prober->resolver != NULL)
@@ -171,7 +173,7 @@ prober_create(const ProberUser *user)
 void
 prober_destroy(Prober *prober)
 {
-	runs_free(prober);
+	runs_cancel(prober);
 	close_all(prober);
 }
 

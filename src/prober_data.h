@@ -108,6 +108,8 @@ struct Prober
 	int			waiting_count;
 	Run		   *runs;
 	int			run_count;
+	Probe	  **probes;			/* all that were made: of the runs, and to spare */
+	int			probe_count;
 	dlist_head	free_runs;
 	dlist_head	running;
 	int			live_room;		/* places left for each kind */
@@ -132,7 +134,7 @@ extern void targets_hasten(Prober *prober, int64 now);
 extern void target_unschedule(Prober *prober, Target *target);
 extern void target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started_at, int64 now);
 
-extern void runs_free(Prober *prober);
+extern void runs_cancel(Prober *prober);
 extern void run_cancel(Prober *prober, Target *target);
 extern bool run_start(Prober *prober, Target *target, int64 now);
 extern void runs_finish_ended(Prober *prober);

@@ -597,6 +597,11 @@ foreach (
     $_->end foreach $session, $other;
 }
 
+# A type whose values a cast turns into nothing.
+my $sly = q{CREATE TYPE sly AS ENUM ('sly');
+    CREATE FUNCTION nothing(sly) RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid';
+    CREATE CAST (sly AS uuid) WITH FUNCTION nothing(sly)};
+
 # 8. What an owner does to types, or writes as the query of an organization, is
 # answered by an error or by the right value, never by a crash.
 {
@@ -649,6 +654,38 @@ foreach (
           ALTER TABLE gateway_pool_memberships DROP CONSTRAINT gateway_pool_memberships_gatewaypoolid_foreign;
           ALTER TABLE gateway_pools ALTER id DROP DEFAULT, ALTER id TYPE text},
         q{SELECT id FROM gateway_pool_status WHERE name = 'edge'}, $pool ];
+    # Nothing where an id is needed: a null, or what a cast of the owner's makes of a value that is none.
+    my $no_keys = q{ALTER TABLE gateway_pool_memberships DROP CONSTRAINT gateway_pool_memberships_gatewayid_foreign,
+            DROP CONSTRAINT gateway_pool_memberships_gatewaypoolid_foreign;
+        ALTER TABLE identity_kubernetes_auths DROP CONSTRAINT identity_kubernetes_auths_gatewaypoolid_foreign};
+
+    push @attempts, [ 'a pool without an organization',
+        'ALTER TABLE gateway_pools ALTER "orgId" DROP NOT NULL', q{INSERT INTO gateway_pools (name) VALUES ('x')} ];
+    push @attempts, [ 'a pool that loses its organization',
+        'ALTER TABLE gateway_pools ALTER "orgId" DROP NOT NULL', qq{UPDATE gateway_pools SET "orgId" = NULL WHERE id = '$spare'} ];
+    push @attempts, map { [ "a pool without an id: $_",
+            qq{$no_keys; ALTER TABLE gateway_pools DROP CONSTRAINT gateway_pools_pkey; ALTER TABLE gateway_pools ALTER id DROP NOT NULL;
+               INSERT INTO gateway_pools (id, "orgId", name) VALUES (NULL, '$acme', 'x')}, "$_ \\g /dev/null\nSELECT 1", '1' ] }
+      q{UPDATE gateway_pools SET name = 'y' WHERE id IS NULL}, q{UPDATE gateway_pools SET "orgId" = gen_random_uuid() WHERE id IS NULL},
+      'DELETE FROM gateway_pools WHERE id IS NULL', 'SELECT * FROM check_gateway_pools()', 'SELECT * FROM gateway_pool_status';
+    push @attempts, map { [ "a gateway without an id: $_",
+            q{ALTER TABLE gateways_v2 DROP CONSTRAINT gateways_v2_pkey CASCADE;
+              ALTER TABLE gateways_v2 ALTER id DROP NOT NULL, DROP CONSTRAINT gateways_v2_identityid_unique;
+              INSERT INTO gateways_v2 SELECT (jsonb_populate_record(g, '{"id": null, "name": "x"}')).* FROM gateways_v2 g LIMIT 1},
+            "$_ \\g /dev/null\nSELECT 1", '1' ] }
+      'UPDATE gateways_v2 SET heartbeat = now() WHERE id IS NULL', q{UPDATE gateways_v2 SET "orgId" = gen_random_uuid() WHERE id IS NULL},
+      'UPDATE gateways_v2 SET id = gen_random_uuid() WHERE id IS NULL', 'UPDATE gateways_v2 SET id = NULL',
+      'DELETE FROM gateways_v2 WHERE id IS NULL', 'SELECT * FROM gateway_status';
+    push @attempts, map { [ "ids of members that become nothing: $_",
+            qq{$sly; ALTER TABLE gateway_pool_memberships DISABLE TRIGGER USER; $no_keys;
+               ALTER TABLE gateway_pool_memberships ALTER "gatewayId" TYPE sly USING 'sly'}, "$_ \\g /dev/null\nSELECT 1", '1' ] }
+      'SELECT * FROM gateway_pool_status', 'SELECT * FROM check_gateway_pools()', "SELECT pick_healthy_gateway('$pool')";
+    push @attempts, map { [ "organizations of pools that become nothing: $_",
+            qq{$sly; ALTER TABLE gateway_pools DISABLE TRIGGER USER;
+               ALTER TABLE gateway_pools DROP CONSTRAINT gateway_pools_orgid_foreign, DROP CONSTRAINT gateway_pools_orgid_name_unique;
+               ALTER TABLE gateway_pools ALTER "orgId" TYPE sly USING 'sly'}, "$_ \\g /dev/null\nSELECT 1", '1' ] }
+      'SELECT * FROM gateway_pool_status', 'SELECT * FROM check_gateway_pools()', 'SELECT * FROM gateway_options';
+
     my $own_query = sub {
         my ($query) = @_;
         return qq{CREATE TABLE own (a int);
@@ -716,6 +753,31 @@ foreach (
     is(join(' ', sort map { keys %$_ } @told{'cast to timestamptz', 'trigger after gateway_health', 'trigger before gateway_health_events'}),
         'app_owner app_owner app_owner', 'it ran casts and triggers as the owner');
     is(join(' ', grep { $_ ne 'app_owner' } map { keys %$_ } values %told), '', 'and never anything with other rights');
+
+    # 8. Ids that a cast of the owner's turns into nothing: for the worker, for a role with
+    # policies, and for one that is isolated.
+    my $offset = -s $node->logfile;
+    my $worker = q{SELECT pid, "lastRoundAt" FROM gateway_pool_workers WHERE database = 'watched'};
+
+    $owner->value($sly);
+    $db->value(q{SELECT grant_gateway_pool_access('app', '{list}')});
+    $owner->value(q{ALTER TABLE gateway_pool_memberships DISABLE TRIGGER USER;
+        ALTER TABLE gateway_pool_memberships DROP CONSTRAINT gateway_pool_memberships_gatewayid_foreign, ALTER "gatewayId" DROP NOT NULL;
+        INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT id, NULL FROM gateway_pools LIMIT 1;
+        ALTER TABLE gateway_pool_memberships ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY all_of_it ON gateway_pool_memberships USING (true)});
+    $db->as('app')->works('SELECT name, "memberCount" FROM gateway_pool_status', 'a policy, and a member without a gateway');
+    $owner->value(q{DELETE FROM gateway_pool_memberships WHERE "gatewayId" IS NULL;
+        ALTER TABLE gateway_pool_memberships ALTER "gatewayId" TYPE sly USING 'sly'});
+    my ($pid, $round) = split /\|/, $db->value($worker);
+    $db->shows_within(30, qq{SELECT pid, "lastRoundAt" > timestamptz '$round' + interval '3 s' FROM gateway_pool_workers WHERE database = 'watched'},
+        "$pid|t", 'the worker goes on beside members that become nothing');
+    $owner->value(q{SELECT enable_gateway_pool_isolation();
+        ALTER TABLE gateway_pool_tenants DISABLE TRIGGER USER; ALTER TABLE gateway_pool_tenants DROP CONSTRAINT gateway_pool_tenants_pkey;
+        ALTER TABLE gateway_pool_tenants DROP CONSTRAINT gateway_pool_fk_tenants_orgid, ALTER "orgId" TYPE sly USING 'sly';
+        INSERT INTO gateway_pool_tenants VALUES ('app', 'sly')});
+    $db->as('app')->shows('SELECT count(*) FROM gateway_pools', 0, 'a tenant of nothing');
+    unlike(slurp_file($node->logfile, $offset), qr/was terminated by signal|PANIC/, 'no crash');
 }
 
 done_testing();

@@ -169,18 +169,29 @@ my $code = q{
         q{SELECT host_test.make_other_consumers('public'); ALTER TABLE app_connections OWNER TO app_owner;
           CREATE INDEX ON app_connections (id) WHERE code('index of app_connections');
           SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId')},
+        # A primary key's NOT NULL is proven from checks, and a column is looked for in the key of a partitioned table.
+        q{SET ROLE app_owner;
+          ALTER TABLE gateway_pool_tenants DROP CONSTRAINT gateway_pool_tenants_pkey;
+          ALTER TABLE gateway_pool_tenants ALTER "orgId" DROP NOT NULL, ALTER "roleName" DROP NOT NULL,
+              ADD CHECK (code('check of gateway_pool_tenants'));
+          RESET ROLE; SELECT install_gateway_pools()},
+        q{SET ROLE app_owner;
+          CREATE TABLE parted (id int, "orgId" uuid, "gatewayPoolId" uuid) PARTITION BY RANGE ((id + code('key of parted')::int))},
+        q{SELECT register_pool_consumer('parted')}, q{SELECT unregister_pool_consumer('parted', keep_data => false)},
         'SELECT * FROM check_gateway_pools()', 'SELECT enable_gateway_pool_isolation(), disable_gateway_pool_isolation()',
         "SELECT * FROM gateway_pool_status; SELECT get_gateway_pool_resources('$acme', '$pool'); SELECT * FROM list_gateway_pools('$acme')",
         "SELECT set_gateway_pool_entitlement('$acme', true), set_gateway_state('$gateway', 'active'), set_gateway_probe('$gateway', 'tcp', '192.0.2.1:1'),
-            clear_gateway_probe('$gateway'), update_gateway_pool('$acme', '$pool', 'renamed')")
+            clear_gateway_probe('$gateway'), update_gateway_pool('$acme', '$pool', 'renamed')",
+        q{SET ROLE app_owner; ALTER TABLE parted ADD COLUMN "gatewayPoolId" uuid; RESET ROLE; SELECT register_pool_consumer('parted')},
+        'SELECT uninstall_gateway_pools(); SELECT install_gateway_pools()', 'DROP TABLE app_connections, resource_kubernetes_auths, identity_auth_templates; SELECT uninstall_gateway_pools(false)')
     {
         $result = ran_as($db, $step);
         is($result->{state}, '', "$step: done") || diag($result->{err});
+        $db->shows(q{SELECT count(*) FROM pg_trigger WHERE tgfoid = 'public.on_update_timestamp()'::regprocedure
+                        AND tgrelid IN (SELECT relation FROM gateway_pool_internal.markers() WHERE role LIKE 'gateway\_%')}, 0,
+            "$step: a function of another role is not taken for the owner's") if $step =~ /^(CREATE|DROP) EXTENSION/;
         is(join("\n", grep { !/ as app_owner$/ } split /\n/, $result->{ran}), '', "$step: nothing ran but as the owner");
     }
-    $db->shows(q{SELECT count(*) FROM pg_trigger WHERE tgfoid = 'public.on_update_timestamp()'::regprocedure
-                    AND tgrelid IN (SELECT relation FROM gateway_pool_internal.markers() WHERE role LIKE 'gateway\_%')}, 0,
-        'a function of another role is not taken for the owner\'s');
     $db->shows(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'app_owner'}, 'f', 'nobody is more than before');
 }
 
@@ -375,6 +386,8 @@ my $code = q{
     $result = $db->run("SET statement_timeout = '20s'; DELETE FROM gateway_pools WHERE id = '$theirs'");
     is($result->{state}, '55P03 gateway_pools_in_use', 'the guard refuses');
     like($result->{err}, qr/public\.shop/, 'and names the table');
+    $db->shows(q{SET statement_timeout = '20s'; SELECT problem, remedy FROM check_gateway_pools() WHERE object = 'public.shop."gatewayPoolId"'},
+        'rows not checked|Check again when no table is locked.', 'the doctor goes on, and says so');
     $holder->value('ROLLBACK');
     # The index alone.
     $holder->value('BEGIN; REINDEX TABLE shop');
@@ -393,12 +406,62 @@ my $code = q{
         unlike($result->{ran}, qr/ as (?!attacker$)/m, "$who deletes a pool: no code of his runs as anybody else");
     }
 
+    # To reference a table is not to read it.
+    $db->value(q{CREATE TABLE secrets (id uuid PRIMARY KEY, name text); GRANT REFERENCES ON secrets TO attacker;
+        INSERT INTO secrets VALUES ('} . $auth . q{', 'top secret')});
+    $attacker->value(qq{CREATE TABLE named (id int, "identityId" uuid REFERENCES secrets, "gatewayPoolId" uuid REFERENCES gateway_pools);
+        INSERT INTO named VALUES (1, '$auth', '$theirs')});
+    my $identity = "SELECT get_gateway_pool_resources('$beta', '$theirs') -> 'named' -> 0 ->> 'identityName'";
+    $db->shows($identity, '', 'a name that the owner of a table may not read is not shown');
+    $db->value('GRANT SELECT (name) ON secrets TO attacker');
+    $db->shows($identity, 'top secret', 'but one that he may');
+    $db->value('ALTER TABLE secrets ENABLE ROW LEVEL SECURITY');
+    $db->shows($identity, '', 'unless by row-level security');
+    $attacker->value('DROP TABLE named');
+
+    # Values that are small on disk, and long: 480 MB.
+    $attacker->value(qq{CREATE TABLE bomb (id int, name text, "gatewayPoolId" uuid REFERENCES gateway_pools);
+        ALTER TABLE bomb ALTER name SET STORAGE MAIN;
+        INSERT INTO bomb SELECT i, repeat('a', 600000), '$theirs' FROM generate_series(1, 800) i});
+    my $session = $db->session;
+    my $backend = $session->value('SELECT pg_backend_pid()');
+    $session->shows("SELECT count(*), max(r ->> 'name') FROM jsonb_array_elements(get_gateway_pool_resources('$beta', '$theirs') -> 'bomb') r", '800|',
+        'values that are no names are not shown');
+    my ($peak) = slurp_file("/proc/$backend/status") =~ /^VmHWM:\s*(\d+) kB/m;
+    cmp_ok($peak, '<', 150_000, 'nor kept in memory');
+    $session->end;
+    $attacker->value('DROP TABLE bomb');
+
     # Two tables with one key among the resources.
     $db->value(qq{CREATE TABLE kubernetes_auths (id text, "gatewayPoolId" uuid REFERENCES gateway_pools); INSERT INTO kubernetes_auths VALUES ('other', '$pool');
         UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$pool' WHERE id = '$auth'});
     $db->shows("SELECT string_agg(k, ' ' ORDER BY k) FROM jsonb_object_keys(get_gateway_pool_resources('$acme', '$pool')) k",
         'kubernetesAuths public.kubernetes_auths.gatewayPoolId shop', 'each consumer has a key of its own');
     $db->shows("SELECT get_gateway_pool_resources('$acme', '$pool') -> 'kubernetesAuths' -> 0 ->> 'id'", $auth, 'and none hides the other');
+}
+
+# 8. A partition that is being detached has no parent for others, but the triggers still.
+{
+    my $db = make_database('detaching');
+    my $reader = $db->session;
+
+    $db->as('attacker')->value(q{CREATE TABLE mine (id int, "gatewayPoolId" uuid) PARTITION BY LIST (id);
+        CREATE TABLE mine_1 PARTITION OF mine FOR VALUES IN (1);
+        CREATE TRIGGER t BEFORE INSERT ON mine FOR EACH ROW EXECUTE FUNCTION gateway_pool_internal.consumer_route('gatewayPoolId');
+        CREATE TRIGGER u AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('gatewayPoolId')});
+    $db->value(q{CREATE TABLE things (id int, "orgId" uuid, "gatewayPoolId" uuid) PARTITION BY LIST (id);
+        CREATE TABLE things_1 PARTITION OF things FOR VALUES IN (1); SELECT register_pool_consumer('things')});
+    $reader->value('BEGIN; SELECT FROM mine, things');
+    foreach my $table (qw(mine things))
+    {
+        $db->fails("SET statement_timeout = '1s'; ALTER TABLE $table DETACH PARTITION ${table}_1 CONCURRENTLY", '57014', "$table: a detachment is left");
+    }
+    $reader->value('ROLLBACK');
+    $reader->end;
+    $db->shows('SELECT count(*) FROM pg_inherits WHERE inhdetachpending', 2, 'two partitions are in between');
+    $db->as('attacker')->fails("INSERT INTO mine_1 VALUES (1, '$pool')", '55000 gateway_pools_not_installed', 'a table that is not registered');
+    $db->fails("INSERT INTO things_1 VALUES (1, '$acme', '$theirs')", '23503 gateway_pools_same_org', 'the rules hold until it is detached');
+    $db->works("INSERT INTO things_1 VALUES (1, '$acme', '$pool')", 'INSERT 0 1', 'and let through what they let through');
 }
 
 done_testing();
