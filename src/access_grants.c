@@ -3,7 +3,7 @@
  *		Granting, revoking and telling what a role may do, by action.
  *
  * An action is a set of rights.  Privileges are granted and revoked as the caller,
- * who has to be able to; PostgreSQL but warns of what he may not.
+ * who has to be able to; PostgreSQL only warns of those that he may not grant.
  */
 #include "postgres.h"
 
@@ -335,7 +335,7 @@ gateway_pool_grant_access(PG_FUNCTION_ARGS)
 		change_privilege("GRANT", lfirst(cell), true, "TO", role);
 	SPI_finish();
 
-	/* Of what the caller may not grant, PostgreSQL but warns. */
+	/* PostgreSQL only warns of what the caller may not grant. */
 	missing = actions & ~accesses(&catalog, role, actions);
 	if (missing != 0)
 		ereport(ERROR,

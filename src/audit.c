@@ -300,7 +300,7 @@ audit_prune(const PoolCatalog *catalog)
 }
 
 /*
- * gateway_pool_audit_refuse(): BEFORE INSERT OR UPDATE OR DELETE, row, and BEFORE
+ * audit_logs_refuse(): BEFORE INSERT OR UPDATE OR DELETE, row, and BEFORE
  * TRUNCATE, statement, of gateway_pool_audit_logs
  *
  * The table is append-only: rows are written by the triggers of other tables, and

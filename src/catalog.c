@@ -171,7 +171,7 @@ catalog_referenced_table(Relation relation, AttrNumber column)
 	return InvalidOid;
 }
 
-/* Differs where a column has another name, place or type, and hardly ever else. */
+/* A hash of the names, order and types of the columns of a table. */
 static uint64
 hash_columns(Oid relation)
 {

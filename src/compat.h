@@ -21,12 +21,9 @@
 
 #if PG_VERSION_NUM >= 150000
 #include "common/pg_prng.h"
+#include "utils/ruleutils.h"
 #else
 #include "port.h"
-#endif
-
-#if PG_VERSION_NUM >= 150000
-#include "utils/ruleutils.h"
 #endif
 
 #if PG_VERSION_NUM >= 160000

@@ -237,8 +237,8 @@ require_known_org(TriggerData *call, const PoolCatalog *catalog, const pg_uuid_t
 
 /*
  * While isolation is on, a role attaches, detaches and reroutes rows of its own
- * organizations alone.  The owner of the table is left alone: as the owner run the
- * cascades of foreign keys.
+ * organizations alone.  The owner of the table is not checked, because cascades of
+ * foreign keys run as the owner.
  */
 static void
 require_isolation(TriggerData *call, const Route *route, const PoolCatalog *catalog, const pg_uuid_t *org)

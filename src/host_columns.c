@@ -25,7 +25,7 @@ enum
 	DIRECT_ADDRESS,
 	DIRECT_HEARTBEAT,
 	CAPABILITIES,
-	WIDE_TTL					/* no column: the TTL's type has values that no bigint is */
+	WIDE_TTL					/* no column: the type of the TTL can hold values that do not fit into a bigint */
 };
 
 #define HAS(column)		(1 << (column))

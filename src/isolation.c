@@ -2,8 +2,8 @@
  * isolation.c
  *		Which organizations a role may know of.
  *
- * Isolation is on where gateway_pools has row-level security with our policy.  A role knows then
- * of the organizations that gateway_pool_tenants names for it, or for a role
+ * Isolation is on where gateway_pools has row-level security with our policy.
+ * A role knows then of the organizations that gateway_pool_tenants names for it, or for a role
  * whose privileges it has.  The policies of the tables ask here, and so does
  * whatever reads the tables as their owner on behalf of a role.  For the owner,
  * superusers and roles with BYPASSRLS nothing is hidden.
@@ -299,7 +299,7 @@ isolation_hides_gateway(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 }
 
 /*
- * is_gateway_pool_tenant(org uuid) returns boolean
+ * is_tenant(org uuid) returns boolean
  *
  * Whether the current role may know of an organization, if isolation is on: what
  * the policies ask.  False for NULL.  Tells a role about itself alone.
@@ -314,7 +314,7 @@ gateway_pool_is_tenant(PG_FUNCTION_ARGS)
 }
 
 /*
- * is_gateway_pool_tenant_of_pool(pool uuid) returns boolean: the same for the
+ * is_tenant_of_pool(pool uuid) returns boolean: the same for the
  * organization of a pool; false for one that does not exist, to a role from which
  * anything may be hidden
  */
@@ -327,7 +327,7 @@ gateway_pool_is_tenant_of_pool(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(!PG_ARGISNULL(0) && is_tenant_of(&catalog, catalog.pools, &pool_query, PG_GETARG_UUID_P(0)));
 }
 
-/* is_gateway_pool_tenant_of_gateway(gateway uuid) returns boolean: the same for a gateway */
+/* is_tenant_of_gateway(gateway uuid) returns boolean: the same for a gateway */
 Datum
 gateway_pool_is_tenant_of_gateway(PG_FUNCTION_ARGS)
 {

@@ -377,6 +377,7 @@ turn(int64 now)
 		start_workers(now);
 }
 
+/* The main function of the launcher: starts and ends workers until it is told to end. */
 void
 gateway_pool_launcher_main(Datum arg)
 {

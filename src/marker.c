@@ -14,7 +14,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -29,7 +28,7 @@ PG_FUNCTION_INFO_V1(gateway_pool_mark_table);
  * table_marker(role, ...): BEFORE TRUNCATE, statement, of every table of gateway
  * pools, of the host's organizations and gateways, and of consumers
  *
- * Being there is what it is for.  When it fires, whatever is cached of the table
+ * Tables are found by this trigger.  When it fires, what is cached about the table
  * is invalidated.
  */
 Datum
@@ -76,7 +75,8 @@ require_right_to_mark(Oid extension_owner, Oid gateways, Oid relation, const cha
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied to make table %s a table of gateway pools", catalog_name(relation)),
-			 errhint("Call install_gateway_pools() as a superuser.")));
+			 errhint("Call install_gateway_pools() as a superuser."),
+			 catalog_error_constraint(relation, "gateway_pools_access")));
 }
 
 /* The commands CREATE TRIGGER for a marker with these arguments. */

@@ -6,9 +6,9 @@
  * shared memory at the end of the transaction, so that two sessions in a loop
  * do not fight for a cache line at every pick.
  *
- * Nobody tells when a pool, a member or a database has gone: where there is little
- * room, what has gone is looked for.  Where there is none all the same, the counts
- * that were added to longest ago go: what is picked from counts.
+ * No message comes when a pool, a member or a database is deleted.  So when little
+ * room is left, entries of deleted ones are looked for and removed.  If there is
+ * still no room, the entries that were updated longest ago are removed.
  */
 #include "postgres.h"
 

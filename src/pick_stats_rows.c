@@ -27,9 +27,9 @@ PG_FUNCTION_INFO_V1(gateway_pool_reset_pick_stats);
 static bool
 is_pool_itself(const pg_uuid_t *gateway)
 {
-	static const pg_uuid_t nobody;
+	static const pg_uuid_t no_gateway;
 
-	return memcmp(gateway, &nobody, sizeof(pg_uuid_t)) == 0;
+	return memcmp(gateway, &no_gateway, sizeof(pg_uuid_t)) == 0;
 }
 
 static int
@@ -128,7 +128,7 @@ pick_stats_crowded(const PoolCatalog *catalog)
 /*
  * gateway_pool_stats() returns one row for each pool and gateway, and one for
  * the pool as a whole, whose "gatewayId" is null: how often they were picked,
- * how often while degraded, and how often the pool had nobody to pick.  Of pools
+ * how often while degraded, and how often the pool had no eligible member.  Of pools
  * that are gone, or hidden from the caller, nothing is shown.  Needs SELECT on
  * gateway_pools; empty unless the library is preloaded.
  */

@@ -77,7 +77,7 @@ enforce_limit(Oid table, const char *key, const pg_uuid_t *owner, int32 limit,
 }
 
 /*
- * gateway_pools_enforce: AFTER INSERT OR UPDATE, row, of gateway_pools
+ * pools_enforce(): AFTER INSERT OR UPDATE, row, of gateway_pools
  *
  * The name's rule, the plan, the limit of the organization.  Only what changes
  * is checked: adopted pools keep the names that they have.
@@ -124,7 +124,7 @@ gateway_pools_enforce(PG_FUNCTION_ARGS)
 }
 
 /*
- * gateway_pool_memberships_enforce: AFTER INSERT OR UPDATE, row, of
+ * memberships_enforce(): AFTER INSERT OR UPDATE, row, of
  * gateway_pool_memberships
  *
  * Pool and gateway of the same organization, the plan, the limit of the pool.
@@ -163,7 +163,7 @@ gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
 }
 
 /*
- * gateway_pools_refuse_move: BEFORE UPDATE, row, of gateway_pools and of the
+ * pools_refuse_move(): BEFORE UPDATE, row, of gateway_pools and of the
  * gateways table
  *
  * A pool with members or consumers, and a gateway that is a member, stay in
@@ -229,7 +229,7 @@ is_being_truncated(Oid table)
 }
 
 /*
- * gateway_pools_refuse_delete: BEFORE DELETE, row, and BEFORE TRUNCATE,
+ * pools_refuse_delete(): BEFORE DELETE, row, and BEFORE TRUNCATE,
  * statement, of gateway_pools
  *
  * The deletion guard: a pool that is referenced stays, whatever the action of
@@ -278,7 +278,7 @@ gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
 }
 
 /*
- * gateway_pool_set_timestamp(column): BEFORE UPDATE, row, of any table
+ * set_timestamp(column): BEFORE UPDATE, row, of any table
  *
  * Sets the column named by the argument to the start of the transaction.  Where
  * the host has on_update_timestamp(), that serves "updatedAt" instead.

@@ -17,9 +17,9 @@
 #define SPAN USECS_PER_SEC
 
 /*
- * Shares of a processor that the prober takes.  Where it gets less, for the sake
- * of others, what counts is whether it ever comes to an end of what there is to
- * do: as long as it does, to probe less often helps nobody.
+ * Shares of one processor that the prober uses.  If other processes leave it less
+ * than that, what counts is whether each round still finishes: while it does,
+ * longer intervals would not help.
  */
 #define LOAD_LOW 0.5
 #define LOAD_AIM 0.7

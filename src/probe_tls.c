@@ -1,6 +1,6 @@
 /*
  * probe_tls.c
- *		What a probe speaks of TLS, and what it believes.
+ *		TLS settings of a probe, and how it verifies the other side.
  *
  * The other side may be anybody's.  What it can make us compute is bounded: no
  * finite-field Diffie-Hellman, whose groups it would choose, no large key, no
@@ -41,13 +41,13 @@
 static void
 count_message(int is_written, int version, int type, const void *message, size_t length, SSL *ssl, void *arg)
 {
-	static const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+	static const struct sockaddr no_peer = {.sa_family = AF_UNSPEC};
 	ProbeTls   *tls = arg;
 
 	if (tls->flooded || ++tls->messages <= MESSAGES_MAX)
 		return;
 	tls->flooded = true;
-	(void) connect(tls->socket, &nobody, sizeof(nobody));
+	(void) connect(tls->socket, &no_peer, sizeof(no_peer));
 }
 
 static void

@@ -1,6 +1,6 @@
 /*
  * probe_tls.h
- *		What a probe speaks of TLS, and what it believes.
+ *		TLS settings of a probe, and how it verifies the other side.
  */
 #ifndef GATEWAY_POOL_PROBE_TLS_H
 #define GATEWAY_POOL_PROBE_TLS_H

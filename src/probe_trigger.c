@@ -90,7 +90,7 @@ check_certificate(TriggerData *call)
 }
 
 /*
- * gateway_probes_enforce: BEFORE INSERT OR UPDATE, row, of gateway_probes
+ * probes_enforce(): BEFORE INSERT OR UPDATE, row, of gateway_probes
  *
  * What is written anew has to be what can be probed: an address that probes may
  * connect to, a timeout within the interval, certificates of authorities that are

@@ -285,6 +285,7 @@ leave(MemoryContext context)
 	watch_stop();
 }
 
+/* The main function of a worker: serves one database until there is nothing to serve or it is told to end. */
 void
 gateway_pool_worker_main(Datum arg)
 {

@@ -148,7 +148,7 @@ gateway_pool_workers(PG_FUNCTION_ARGS)
 
 /*
  * worker_status_problem tells why this database, in which gateway pools are
- * installed, has no worker, or what ails it.  There is no problem if it will have
+ * installed, has no worker, or what is wrong with it.  There is no problem if it will have
  * one in a moment, or gets it when the current transaction commits.
  */
 WorkerProblem

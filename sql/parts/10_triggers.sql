@@ -72,7 +72,7 @@ CREATE FUNCTION gateway_pool_internal.table_marker() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'gateway_pool_table_marker';
 COMMENT ON FUNCTION gateway_pool_internal.table_marker() IS
     'trigger on every table of gateway pools: tables are found by it; argument: the role of the table, '
-    'and for a consumer: pool column, gateway column or , query of the organization of row $1 or ';
+    'and for a consumer: pool column, gateway column or an empty string, query of the organization of row $1 or an empty string';
 -- So that nobody else can mark a table.
 REVOKE EXECUTE ON FUNCTION gateway_pool_internal.table_marker() FROM PUBLIC;
 

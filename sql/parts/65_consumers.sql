@@ -205,7 +205,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE wrong_object_type
             USING MESSAGE = format('%s cannot be a consumer of gateway pools', consumer),
-                  DETAIL = 'A consumer is a table, no temporary one, and none of the tables of gateway pools.';
+                  DETAIL = 'A consumer is a permanent table that is not itself a table of gateway pools.';
     END IF;
     SELECT m.relation, c.relowner INTO pools, owner
       FROM gateway_pool_internal.markers() m
@@ -239,7 +239,7 @@ BEGIN
                 USING MESSAGE = 'columns are not of type uuid, or missing: ' || problem,
                       HINT = CASE WHEN problem LIKE '%"orgId"%'
                                   THEN 'Where a row has no "orgId" of its own, give org_query, which finds its organization.'
-                                  ELSE '' END;
+                                  ELSE 'Only the pool column is added where it is missing.' END;
         END IF;
         -- Each is null while the other one is set; the pool column also when the pool goes.
         SELECT string_agg(format('%s.%I', consumer, a.attname), ', ' ORDER BY a.attname) INTO problem

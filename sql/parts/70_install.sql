@@ -635,7 +635,7 @@ BEGIN
     IF problem IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state
             USING MESSAGE = 'existing tables cannot be tables of gateway pools: ' || problem,
-                  HINT = format('They are plain tables, owned by %s. Rename or drop what is none.', owner::regrole);
+                  HINT = format('These names are for plain tables owned by %s. Rename or drop any other table.', owner::regrole);
     END IF;
 
     IF EXISTS (SELECT FROM gateway_pool_internal.parts(organizations, gateways, kubernetes_auths) p WHERE NOT p.present) THEN

@@ -59,7 +59,7 @@ DECLARE
     part record;
 BEGIN
     PERFORM gateway_pool_internal.lock_to_isolate();
-    -- This is what the other parts go by.
+    -- The other parts depend on this one.
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY',
                    (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateway_pools'));
     FOR part IN
