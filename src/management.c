@@ -36,8 +36,9 @@ PG_FUNCTION_INFO_V1(gateway_pool_remove_gateway);
 /* What the functions return of a pool. */
 #define POOL_COLUMNS "id::uuid, \"orgId\"::uuid, name::text, \"createdAt\"::timestamptz, \"updatedAt\"::timestamptz"
 
-static void
-refuse_missing(Oid relation, const char *kind, const pg_uuid_t *id)
+/* management_refuse_missing raises P0002 for a row of a kind that is not in the organization, or not any more. */
+void
+management_refuse_missing(Oid relation, const char *kind, const pg_uuid_t *id)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
@@ -52,7 +53,7 @@ run_on_pool(FunctionCallInfo fcinfo, Change *change, const pg_uuid_t *id)
 	HeapTuple	pool = change_run(fcinfo, change);
 
 	if (pool == NULL)
-		refuse_missing(change->relation, "gateway pool", id);
+		management_refuse_missing(change->relation, "gateway pool", id);
 	return HeapTupleGetDatum(pool);
 }
 
@@ -67,7 +68,7 @@ require_in_org(FunctionCallInfo fcinfo, const PoolCatalog *catalog, Oid relation
 	bool		found;
 
 	if (isolation_hides(catalog, org))
-		refuse_missing(relation, kind, id);
+		management_refuse_missing(relation, kind, id);
 	if (policies_apply(relation))
 		owner_begin_as_caller(&scope, relation);
 	else
@@ -77,7 +78,7 @@ require_in_org(FunctionCallInfo fcinfo, const PoolCatalog *catalog, Oid relation
 										2, (Oid[]) {UUIDOID, UUIDOID}), values) > 0;
 	owner_end(&scope);
 	if (!found)
-		refuse_missing(relation, kind, id);
+		management_refuse_missing(relation, kind, id);
 	return id;
 }
 

@@ -360,7 +360,7 @@ gateway_pool_get(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	/* Deleted since it was looked for. */
 	if (count == 0)
-		PG_RETURN_NULL();
+		management_refuse_missing(catalog.pools, "gateway pool", id);
 	values[0] = UUIDPGetDatum(&pool->id);
 	values[1] = UUIDPGetDatum(&pool->org_id);
 	values[2] = CStringGetTextDatum(pool->name);
