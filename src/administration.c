@@ -14,6 +14,7 @@
 #include "argument.h"
 #include "change.h"
 #include "clean_text.h"
+#include "gateway_store.h"
 #include "isolation.h"
 #include "management.h"
 #include "same_org.h"
@@ -66,10 +67,7 @@ require_gateway(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "gateway_id");
 
 	if (isolation_hides_gateway(catalog, id) || same_org_lock(catalog->gateways, id) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("gateway %s does not exist", uuid_text(id)),
-				 catalog_error_constraint(catalog->gateways, "gateway_pools_not_found")));
+		store_refuse_gateway(catalog, id);
 	return id;
 }
 

@@ -23,6 +23,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "argument.h"
 #include "capabilities.h"
 #include "clock.h"
 #include "gateway_store.h"
@@ -449,6 +450,31 @@ store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count)
 	if (unlikely(catalog->policed))
 		*count = visible_pools(catalog, pools, *count);
 	return pools;
+}
+
+static int
+compare_pool_ids(const void *a, const void *b)
+{
+	return memcmp(&((const PoolRow *) a)->id, &((const PoolRow *) b)->id, sizeof(pg_uuid_t));
+}
+
+/* store_find_pool returns the pool of an id among those that store_pools has returned, or NULL. */
+const PoolRow *
+store_find_pool(const PoolRow *pools, int count, const pg_uuid_t *id)
+{
+	PoolRow		key = {.id = *id};
+
+	return bsearch(&key, pools, count, sizeof(PoolRow), compare_pool_ids);
+}
+
+/* store_refuse_gateway raises P0002 for a gateway that is not there, or hidden from the caller. */
+void
+store_refuse_gateway(const PoolCatalog *catalog, const pg_uuid_t *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("gateway %s does not exist", uuid_text(id)),
+			 catalog_error_constraint(catalog->gateways, "gateway_pools_not_found")));
 }
 
 /*

@@ -60,9 +60,11 @@ typedef struct StoreFilter
 } StoreFilter;
 
 extern PoolRow *store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count);
+extern const PoolRow *store_find_pool(const PoolRow *pools, int count, const pg_uuid_t *id);
 extern GatewayRow *store_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count);
 extern Heartbeat store_heartbeat_of(const HostHeartbeat *host);
 extern HealthSlotRef store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, SlotMaking *making);
+extern void store_refuse_gateway(const PoolCatalog *catalog, const pg_uuid_t *id);
 extern bool gateway_is_eligible(const GatewayRow *gateway);
 extern void gateway_display(const GatewayRow *gateway, HealthDisplay *display);
 

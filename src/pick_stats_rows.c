@@ -32,12 +32,6 @@ is_pool_itself(const pg_uuid_t *gateway)
 	return memcmp(gateway, &no_gateway, sizeof(pg_uuid_t)) == 0;
 }
 
-static int
-compare_pool_ids(const void *a, const void *b)
-{
-	return memcmp(&((const PoolRow *) a)->id, &((const PoolRow *) b)->id, sizeof(pg_uuid_t));
-}
-
 /* Of entries of this database, moves those of which the pool or the member is gone to the front; returns how many. */
 static int
 find_gone(const PoolCatalog *catalog, StatsEntry *copy, int count)
@@ -154,8 +148,7 @@ gateway_pool_pick_stats(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 	{
 		const StatsKey *key = &copy[i].key;
-		PoolRow		wanted = {.id = key->pool};
-		const PoolRow *pool = bsearch(&wanted, pools, pool_count, sizeof(PoolRow), compare_pool_ids);
+		const PoolRow *pool = store_find_pool(pools, pool_count, &key->pool);
 		bool		whole = is_pool_itself(&key->gateway);
 		Datum		values[7];
 		bool		nulls[7] = {0};

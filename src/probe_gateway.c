@@ -65,22 +65,13 @@ will_be_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 }
 
 static void
-refuse_unknown(const PoolCatalog *catalog, const pg_uuid_t *gateway)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("gateway %s does not exist", uuid_text(gateway)),
-			 catalog_error_constraint(catalog->gateways, "gateway_pools_not_found")));
-}
-
-static void
 refuse_not_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
 	int			count;
 
 	(void) store_gateways(catalog, (StoreFilter) {.id = gateway}, &count);
 	if (count == 0)
-		refuse_unknown(catalog, gateway);
+		store_refuse_gateway(catalog, gateway);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("gateway %s is not probed", uuid_text(gateway)),
@@ -118,7 +109,7 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
 	HealthSlotRef ref;
 
 	if (isolation_hides_gateway(catalog, gateway))
-		refuse_unknown(catalog, gateway);
+		store_refuse_gateway(catalog, gateway);
 	refuse_uncommitted(catalog, gateway);
 	while (!find_probed(catalog, gateway, &ref))
 	{

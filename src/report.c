@@ -73,15 +73,6 @@ begin_report(FunctionCallInfo fcinfo, AccessRight right)
 	return report;
 }
 
-static void
-refuse_unknown(const Report *report)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("gateway %s does not exist", uuid_text(report->gateway)),
-			 catalog_error_constraint(report->catalog.gateways, "gateway_pools_not_found")));
-}
-
 /* The row of the gateway, or NULL. */
 static GatewayRow *
 find_row(const Report *report)
@@ -104,7 +95,7 @@ find_or_make_slot(const Report *report)
 		GatewayRow *row = find_row(report);
 
 		if (row == NULL)
-			refuse_unknown(report);
+			store_refuse_gateway(&report->catalog, report->gateway);
 		ref = store_make_slot(&report->catalog, row, &making);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -124,7 +115,7 @@ slot_of(const Report *report)
 	HealthSlotRef ref = *report->known;
 
 	if (isolation_hides_gateway(&report->catalog, report->gateway))
-		refuse_unknown(report);
+		store_refuse_gateway(&report->catalog, report->gateway);
 	/* No slot in use has generation 0. */
 	if (ref.generation == 0 || !health_map_is(ref, report->catalog.gateways, report->gateway))
 		ref = *report->known = find_or_make_slot(report);
@@ -165,7 +156,7 @@ gateway_pool_record_heartbeat(PG_FUNCTION_ARGS)
 			PG_RETURN_VOID();
 		}
 	}
-	refuse_unknown(&report);
+	store_refuse_gateway(&report.catalog, report.gateway);
 	PG_RETURN_VOID();
 }
 
@@ -212,7 +203,7 @@ gateway_pool_report_failure(PG_FUNCTION_ARGS)
 			PG_RETURN_VOID();
 		}
 	}
-	refuse_unknown(&report);
+	store_refuse_gateway(&report.catalog, report.gateway);
 	PG_RETURN_VOID();
 }
 
@@ -238,7 +229,7 @@ gateway_pool_report_load(PG_FUNCTION_ARGS)
 	for (int i = 0; i < ATTEMPTS_MAX; i++)
 		if (reservation_report_load(slot_of(&report), connections, report.now))
 			PG_RETURN_VOID();
-	refuse_unknown(&report);
+	store_refuse_gateway(&report.catalog, report.gateway);
 	PG_RETURN_VOID();
 }
 

@@ -57,12 +57,6 @@ count_row(HeapTuple row, TupleDesc columns, void *context)
 	(*(int64 *) context)++;
 }
 
-static int
-compare_pool_ids(const void *a, const void *b)
-{
-	return memcmp(&((const PoolRow *) a)->id, &((const PoolRow *) b)->id, sizeof(pg_uuid_t));
-}
-
 static AttrNumber
 column_number(TupleDesc columns, const char *name)
 {
@@ -77,11 +71,9 @@ count_row_of_pool(HeapTuple row, TupleDesc columns, void *context)
 {
 	const Counting *counting = context;
 	bool		is_null;
-	PoolRow		key;
-	const PoolRow *pool;
+	pg_uuid_t  *id = DatumGetUUIDP(heap_getattr(row, column_number(columns, counting->column), columns, &is_null));
+	const PoolRow *pool = store_find_pool(counting->pools, counting->pool_count, id);
 
-	key.id = *DatumGetUUIDP(heap_getattr(row, column_number(columns, counting->column), columns, &is_null));
-	pool = bsearch(&key, counting->pools, counting->pool_count, sizeof(PoolRow), compare_pool_ids);
 	if (pool != NULL)
 		counting->counts[pool - counting->pools]++;
 }
