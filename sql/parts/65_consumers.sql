@@ -239,7 +239,7 @@ BEGIN
                 USING MESSAGE = 'columns are not of type uuid, or missing: ' || problem,
                       HINT = CASE WHEN problem LIKE '%"orgId"%'
                                   THEN 'Where a row has no "orgId" of its own, give org_query, which finds its organization.'
-                                  ELSE 'Only the pool column is added where it is missing.' END;
+                                  ELSE 'Make them of type uuid; of those that are missing, only the pool column is added.' END;
         END IF;
         -- Each is null while the other one is set; the pool column also when the pool goes.
         SELECT string_agg(format('%s.%I', consumer, a.attname), ', ' ORDER BY a.attname) INTO problem

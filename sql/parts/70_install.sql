@@ -210,12 +210,18 @@ AS $$
     WITH host AS (
         SELECT c.relnamespace, c.relowner FROM pg_class c WHERE c.oid = gateways
     ),
+    extension AS MATERIALIZED (
+        SELECT gateway_pool_internal.extension_schema() AS schema
+    ),
+    marked AS MATERIALIZED (
+        SELECT m.role, m.relation FROM gateway_pool_internal.markers() m
+    ),
     -- What the host's own migration makes lies with the host, the rest with the extension.
     wanted AS (
         SELECT DISTINCT t.relation AS role,
                CASE WHEN t.relation IN ('gateway_pools', 'gateway_pool_memberships') THEN h.relnamespace::regnamespace
-                    ELSE gateway_pool_internal.extension_schema() END AS schema
-          FROM gateway_pool_internal.table_columns() t LEFT JOIN host h ON true
+                    ELSE e.schema END AS schema
+          FROM gateway_pool_internal.table_columns() t CROSS JOIN extension e LEFT JOIN host h ON true
     )
     SELECT w.role, w.schema, c.oid::regclass, coalesce(c.oid::regclass::text, format('%s.%I', w.schema, w.role)),
            CASE WHEN c.relkind <> 'r' THEN format('%s is not a plain table', c.oid::regclass)
@@ -223,10 +229,13 @@ AS $$
       FROM wanted w
       LEFT JOIN host h ON true
       LEFT JOIN LATERAL (
-          SELECT o.* FROM pg_class o
-           WHERE o.oid IN (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = w.role)
-              OR o.relnamespace IN (h.relnamespace, gateway_pool_internal.extension_schema()) AND o.relname = w.role
-             AND NOT EXISTS (SELECT FROM gateway_pool_internal.markers() m WHERE m.role = w.role)
+          SELECT o.*
+            FROM (SELECT m.relation FROM marked m WHERE m.role = w.role
+                   UNION ALL
+                  SELECT n.oid FROM pg_class n
+                   WHERE n.relname = w.role AND n.relnamespace IN (h.relnamespace, (SELECT e.schema FROM extension e))
+                     AND NOT EXISTS (SELECT FROM marked m WHERE m.role = w.role)) f
+            JOIN pg_class o ON o.oid = f.relation
            ORDER BY o.relnamespace = w.schema DESC, o.oid LIMIT 1) c ON true
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.tables(regclass) IS
@@ -369,12 +378,18 @@ AS $$
          WHERE p.role = 'gateway_pools'
     ),
     -- Those that are registered, by what their markers say, and the one that every such host has.
-    consumers AS (
+    marked AS MATERIALIZED (
+        SELECT m.relation, m.role FROM gateway_pool_internal.markers() m
+    ),
+    registered AS MATERIALIZED (
         SELECT c.consumer, c.pool_column, c.gateway_column, c.org_query FROM gateway_pool_internal.consumers() c
+    ),
+    consumers AS (
+        SELECT * FROM registered
          UNION ALL
         SELECT kubernetes_auths, 'gatewayPoolId'::name, 'gatewayV2Id'::name, NULL::text
          WHERE kubernetes_auths IS NOT NULL
-           AND NOT EXISTS (SELECT FROM gateway_pool_internal.consumers() c
+           AND NOT EXISTS (SELECT FROM registered c
                             WHERE c.consumer = kubernetes_auths AND c.pool_column = 'gatewayPoolId')
     )
     SELECT p.kind, p.relation, p.name, p.present, p.as_caller, p.as_owner
@@ -429,7 +444,7 @@ AS $$
           FROM named_keys k
          UNION ALL
         SELECT 4, 0, 'marker', t.name, 'GatewayPools_marker',
-               EXISTS (SELECT FROM gateway_pool_internal.markers() m WHERE m.relation = t.relation AND m.role = t.role),
+               EXISTS (SELECT FROM marked m WHERE m.relation = t.relation AND m.role = t.role),
                format('SELECT gateway_pool_internal.mark_table(%L::regclass, ''GatewayPools_marker''::name, ARRAY[%L]::text[])', t.name, t.role),
                NULL
           FROM tables t
