@@ -292,7 +292,7 @@ foreach my $arrangement ([ 'app', 'the schema of the host' ], [ 'pools', 'a sche
     $db->as('squatter')->value('CREATE TABLE t ()');
     $db->as('squatter')->fails(q{CREATE TRIGGER t BEFORE TRUNCATE ON t FOR EACH STATEMENT
         EXECUTE FUNCTION gateway_pool_internal.table_marker('gateways')}, '42501', 'nor marks a table');
-    $db->as('squatter')->fails(q{SELECT gateway_pool_internal.mark_table('t', 'GatewayPools_marker', '{gateways}')}, '42501', 'nor by our function');
+    $db->as('squatter')->fails(q{SELECT gateway_pool_internal.mark_table('t', 'GatewayPools_marker', '{gateways}')}, '42501 gateway_pools_access', 'nor by our function');
 }
 
 done_testing();
