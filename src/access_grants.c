@@ -24,9 +24,9 @@
 #include "audit.h"
 #include "consumers.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_grant_access);
-PG_FUNCTION_INFO_V1(gateway_pool_revoke_access);
-PG_FUNCTION_INFO_V1(gateway_pool_has_access);
+PG_FUNCTION_INFO_V1(grant_gateway_pool_access);
+PG_FUNCTION_INFO_V1(revoke_gateway_pool_access);
+PG_FUNCTION_INFO_V1(has_gateway_pool_access);
 
 static const char *const action_names[ACTION_COUNT] = {"list", "create", "edit", "delete", "attach", "pick"};
 
@@ -315,7 +315,7 @@ record(const PoolCatalog *catalog, Oid role, uint32 changed, bool granted)
  * it: 42501 otherwise.  Errors: NULL or an unknown action 22023.
  */
 Datum
-gateway_pool_grant_access(PG_FUNCTION_ARGS)
+grant_gateway_pool_access(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	Oid			role;
@@ -357,7 +357,7 @@ gateway_pool_grant_access(PG_FUNCTION_ARGS)
  * or an unknown action 22023.
  */
 Datum
-gateway_pool_revoke_access(PG_FUNCTION_ARGS)
+revoke_gateway_pool_access(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	Oid			role;
@@ -405,7 +405,7 @@ gateway_pool_revoke_access(PG_FUNCTION_ARGS)
  * NULL or an unknown action 22023.
  */
 Datum
-gateway_pool_has_access(PG_FUNCTION_ARGS)
+has_gateway_pool_access(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	Oid			role;

@@ -19,10 +19,10 @@
 #include "management.h"
 #include "same_org.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_set_entitlement);
-PG_FUNCTION_INFO_V1(gateway_pool_set_state);
-PG_FUNCTION_INFO_V1(gateway_pool_set_probe);
-PG_FUNCTION_INFO_V1(gateway_pool_clear_probe);
+PG_FUNCTION_INFO_V1(set_gateway_pool_entitlement);
+PG_FUNCTION_INFO_V1(set_gateway_state);
+PG_FUNCTION_INFO_V1(set_gateway_probe);
+PG_FUNCTION_INFO_V1(clear_gateway_probe);
 
 /*
  * set_gateway_pool_entitlement(org_id uuid, enabled boolean, max_pools int,
@@ -32,7 +32,7 @@ PG_FUNCTION_INFO_V1(gateway_pool_clear_probe);
  * two 22023, a limit below -1 23514, no such organization 23503.
  */
 Datum
-gateway_pool_set_entitlement(PG_FUNCTION_ARGS)
+set_gateway_pool_entitlement(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	Change		change = {0};
@@ -98,7 +98,7 @@ require_word(FunctionCallInfo fcinfo, int argument, const char *const *words, co
  * characters 23514.  Control characters in it become blanks.
  */
 Datum
-gateway_pool_set_state(PG_FUNCTION_ARGS)
+set_gateway_state(PG_FUNCTION_ARGS)
 {
 	static const char *const states[] = {"active", "draining", "maintenance", NULL};
 	PoolCatalog catalog;
@@ -150,7 +150,7 @@ add_milliseconds(Change *change, FunctionCallInfo fcinfo, int argument, const ch
  * gateway P0002, and 23514 from the rules of the table.
  */
 Datum
-gateway_pool_set_probe(PG_FUNCTION_ARGS)
+set_gateway_probe(PG_FUNCTION_ARGS)
 {
 	static const char *const protocols[] = {"tcp", "tls", "http", "https", NULL};
 	PoolCatalog catalog;
@@ -197,7 +197,7 @@ gateway_pool_set_probe(PG_FUNCTION_ARGS)
  * Returns whether there was a probe.  Needs DELETE on gateway_probes.
  */
 Datum
-gateway_pool_clear_probe(PG_FUNCTION_ARGS)
+clear_gateway_probe(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	Change		change = {0};

@@ -26,7 +26,7 @@
 #include "settings.h"
 #include "trigger_row.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_audit_refuse);
+PG_FUNCTION_INFO_V1(audit_logs_refuse);
 
 /* Rows that are pruned at once. */
 #define PRUNE_MAX 1000
@@ -307,7 +307,7 @@ audit_prune(const PoolCatalog *catalog)
  * pruned by the worker.
  */
 Datum
-gateway_pool_audit_refuse(PG_FUNCTION_ARGS)
+audit_logs_refuse(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_INSERT | ON_UPDATE | ON_DELETE | ON_TRUNCATE);
 	PoolCatalog catalog;

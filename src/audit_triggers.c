@@ -20,8 +20,8 @@
 #include "owner.h"
 #include "trigger_row.h"
 
-PG_FUNCTION_INFO_V1(gateway_pools_audit);
-PG_FUNCTION_INFO_V1(gateway_pool_consumer_audit);
+PG_FUNCTION_INFO_V1(pools_audit);
+PG_FUNCTION_INFO_V1(consumer_audit);
 
 /* What is longer is no id of a row, and not read. */
 #define ID_SIZE_MAX 8192
@@ -245,7 +245,7 @@ audit_ours(TriggerData *call, const PoolCatalog *catalog, const Change *change)
  * gateway_states
  */
 Datum
-gateway_pools_audit(PG_FUNCTION_ARGS)
+pools_audit(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = audit_call(fcinfo);
 	PoolCatalog catalog;
@@ -317,7 +317,7 @@ audit_consumer(TriggerData *call, const PoolCatalog *catalog, const Change *chan
  * BEFORE TRUNCATE, statement, of a consumer
  */
 Datum
-gateway_pool_consumer_audit(PG_FUNCTION_ARGS)
+consumer_audit(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = audit_call(fcinfo);
 	PoolCatalog catalog;

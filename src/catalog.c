@@ -37,7 +37,7 @@
 #include "policies.h"
 #include "worker_slots.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_is_extension_script);
+PG_FUNCTION_INFO_V1(is_extension_script);
 
 /* The roles of tables, as markers name them, and where each is kept. */
 static const struct
@@ -451,7 +451,7 @@ catalog_error_constraint(Oid relation, const char *constraint)
  * Tells whether a script of CREATE or ALTER EXTENSION is running.
  */
 Datum
-gateway_pool_is_extension_script(PG_FUNCTION_ARGS)
+is_extension_script(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(creating_extension);
 }

@@ -18,8 +18,8 @@
 #include "publication.h"
 #include "trigger_row.h"
 
-PG_FUNCTION_INFO_V1(gateway_pools_invalidate);
-PG_FUNCTION_INFO_V1(gateway_pool_gateways_invalidate);
+PG_FUNCTION_INFO_V1(pools_invalidate);
+PG_FUNCTION_INFO_V1(gateways_invalidate);
 
 /*
  * pools_invalidate(): AFTER INSERT OR UPDATE OR DELETE, row, of gateway_pools,
@@ -30,7 +30,7 @@ PG_FUNCTION_INFO_V1(gateway_pool_gateways_invalidate);
  * session asks anew of which organizations its roles may know.
  */
 Datum
-gateway_pools_invalidate(PG_FUNCTION_ARGS)
+pools_invalidate(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE | ON_DELETE);
 	Oid			table = RelationGetRelid(call->tg_relation);
@@ -128,7 +128,7 @@ publish_delete(TriggerData *call, const PoolCatalog *catalog)
  * has committed, and no session has to read anything anew.
  */
 Datum
-gateway_pool_gateways_invalidate(PG_FUNCTION_ARGS)
+gateways_invalidate(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER,
 									 ON_INSERT | ON_UPDATE | ON_DELETE | ON_TRUNCATE);

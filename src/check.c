@@ -22,9 +22,9 @@
 #include "settings.h"
 #include "worker_status.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_require_right_to_check);
-PG_FUNCTION_INFO_V1(gateway_pool_row_problems);
-PG_FUNCTION_INFO_V1(gateway_pool_consumer_problems);
+PG_FUNCTION_INFO_V1(require_right_to_check);
+PG_FUNCTION_INFO_V1(row_problems);
+PG_FUNCTION_INFO_V1(consumer_problems);
 
 static void
 report(FunctionCallInfo fcinfo, const char *problem, const char *object, const char *detail,
@@ -316,7 +316,7 @@ require_right(PoolCatalog *catalog)
  * from which anything is hidden.
  */
 Datum
-gateway_pool_require_right_to_check(PG_FUNCTION_ARGS)
+require_right_to_check(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 
@@ -331,7 +331,7 @@ gateway_pool_require_right_to_check(PG_FUNCTION_ARGS)
  * worker.  Needs SELECT on gateway_pools.
  */
 Datum
-gateway_pool_row_problems(PG_FUNCTION_ARGS)
+row_problems(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 
@@ -355,7 +355,7 @@ gateway_pool_row_problems(PG_FUNCTION_ARGS)
  * Needs SELECT on gateway_pools.
  */
 Datum
-gateway_pool_consumer_problems(PG_FUNCTION_ARGS)
+consumer_problems(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	Oid			relation;

@@ -26,8 +26,8 @@
 #include "same_org.h"
 #include "trigger_row.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_consumer_route);
-PG_FUNCTION_INFO_V1(gateway_pool_consumer_enforce);
+PG_FUNCTION_INFO_V1(consumer_route);
+PG_FUNCTION_INFO_V1(consumer_enforce);
 
 #define POOL_DETAIL "The pool must exist and belong to the organization of the row."
 #define GATEWAY_DETAIL "The gateway must exist and belong to the organization of the row."
@@ -147,7 +147,7 @@ without(TriggerData *call, HeapTuple row, AttrNumber column)
  * that is set takes the place of the other.  To set both is an error.
  */
 Datum
-gateway_pool_consumer_route(PG_FUNCTION_ARGS)
+consumer_route(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_INSERT | ON_UPDATE);
 	HeapTuple	row = trigger_new_row(call);
@@ -291,7 +291,7 @@ warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
  * gateways.  A row with a pool does not move to another organization.
  */
 Datum
-gateway_pool_consumer_enforce(PG_FUNCTION_ARGS)
+consumer_enforce(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE);
 	PoolCatalog catalog;

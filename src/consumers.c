@@ -21,7 +21,7 @@
 #include "compat.h"
 #include "consumers.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_consumers);
+PG_FUNCTION_INFO_V1(consumers);
 
 /* By name, so that a message reads the same in every database. */
 static int
@@ -258,7 +258,7 @@ emit_registration(Oid table, const bytea *arguments, void *context)
  * What is registered, whether or not the columns are still there.
  */
 Datum
-gateway_pool_consumers(PG_FUNCTION_ARGS)
+consumers(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 

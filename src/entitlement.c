@@ -17,7 +17,7 @@
 #include "owner.h"
 #include "settings.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_plan);
+PG_FUNCTION_INFO_V1(get_gateway_pool_plan);
 
 /* A column of the row read last, or "absent" where it is null. */
 static int32
@@ -107,7 +107,7 @@ policy_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org)
  * plan allows by now and how many pools it has.  Needs SELECT on gateway_pools.
  */
 Datum
-gateway_pool_plan(PG_FUNCTION_ARGS)
+get_gateway_pool_plan(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	Entitlement entitlement;

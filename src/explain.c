@@ -15,7 +15,7 @@
 #include "isolation.h"
 #include "pick_field.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_explain);
+PG_FUNCTION_INFO_V1(explain_gateway_pick);
 
 /* The one reason for which a member is, or is not, among the candidates. */
 static const char *
@@ -136,7 +136,7 @@ explain_refusal(const PickRequest *request)
  * share of picks that it gets.  Reserves nothing.  Needs SELECT on gateway_pools.
  */
 Datum
-gateway_pool_explain(PG_FUNCTION_ARGS)
+explain_gateway_pick(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	PickRequest request;

@@ -28,9 +28,9 @@
 #include "isolation.h"
 #include "owner.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_is_tenant);
-PG_FUNCTION_INFO_V1(gateway_pool_is_tenant_of_pool);
-PG_FUNCTION_INFO_V1(gateway_pool_is_tenant_of_gateway);
+PG_FUNCTION_INFO_V1(is_tenant);
+PG_FUNCTION_INFO_V1(is_tenant_of_pool);
+PG_FUNCTION_INFO_V1(is_tenant_of_gateway);
 
 /* With so many roles known, all are forgotten. */
 #define ROLES_MAX 1024
@@ -197,7 +197,7 @@ current_role(const PoolCatalog *catalog)
 }
 
 static bool
-is_tenant(const PoolCatalog *catalog, const pg_uuid_t *org)
+is_tenant_of_org(const PoolCatalog *catalog, const pg_uuid_t *org)
 {
 	const KnownRole *known = current_role(catalog);
 
@@ -216,7 +216,7 @@ isolation_applies(const PoolCatalog *catalog)
 bool
 isolation_is_foreign(const PoolCatalog *catalog, const pg_uuid_t *org)
 {
-	return !is_tenant(catalog, org);
+	return !is_tenant_of_org(catalog, org);
 }
 
 /*
@@ -281,7 +281,7 @@ is_tenant_of(const PoolCatalog *catalog, Oid relation, OrgQuery *query, const pg
 			org = *DatumGetUUIDP(value);
 	}
 	owner_end(&scope);
-	return !is_null && is_tenant(catalog, &org);
+	return !is_null && is_tenant_of_org(catalog, &org);
 }
 
 /* isolation_hides_pool is isolation_hides for the id of a pool; one that does not exist is hidden. */
@@ -305,12 +305,12 @@ isolation_hides_gateway(const PoolCatalog *catalog, const pg_uuid_t *gateway)
  * the policies ask.  False for NULL.  Tells a role about itself alone.
  */
 Datum
-gateway_pool_is_tenant(PG_FUNCTION_ARGS)
+is_tenant(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 
 	catalog_open(&catalog);
-	PG_RETURN_BOOL(!PG_ARGISNULL(0) && is_tenant(&catalog, PG_GETARG_UUID_P(0)));
+	PG_RETURN_BOOL(!PG_ARGISNULL(0) && is_tenant_of_org(&catalog, PG_GETARG_UUID_P(0)));
 }
 
 /*
@@ -319,7 +319,7 @@ gateway_pool_is_tenant(PG_FUNCTION_ARGS)
  * anything may be hidden
  */
 Datum
-gateway_pool_is_tenant_of_pool(PG_FUNCTION_ARGS)
+is_tenant_of_pool(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 
@@ -329,7 +329,7 @@ gateway_pool_is_tenant_of_pool(PG_FUNCTION_ARGS)
 
 /* is_tenant_of_gateway(gateway uuid) returns boolean: the same for a gateway */
 Datum
-gateway_pool_is_tenant_of_gateway(PG_FUNCTION_ARGS)
+is_tenant_of_gateway(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 

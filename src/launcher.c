@@ -35,7 +35,7 @@
 #include "worker.h"
 #include "worker_slots.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_want_worker);
+PG_FUNCTION_INFO_V1(want_worker);
 
 PGDLLEXPORT void gateway_pool_launcher_main(Datum arg);
 
@@ -433,7 +433,7 @@ gateway_pool_launcher_main(Datum arg)
  * are installed in it.
  */
 Datum
-gateway_pool_want_worker(PG_FUNCTION_ARGS)
+want_worker(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 

@@ -26,12 +26,12 @@
 #include "policies.h"
 #include "pool_name.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_require_installed);
-PG_FUNCTION_INFO_V1(gateway_pool_create);
-PG_FUNCTION_INFO_V1(gateway_pool_update);
-PG_FUNCTION_INFO_V1(gateway_pool_delete);
-PG_FUNCTION_INFO_V1(gateway_pool_add_gateway);
-PG_FUNCTION_INFO_V1(gateway_pool_remove_gateway);
+PG_FUNCTION_INFO_V1(require_installed);
+PG_FUNCTION_INFO_V1(create_gateway_pool);
+PG_FUNCTION_INFO_V1(update_gateway_pool);
+PG_FUNCTION_INFO_V1(delete_gateway_pool);
+PG_FUNCTION_INFO_V1(add_gateway_to_pool);
+PG_FUNCTION_INFO_V1(remove_gateway_from_pool);
 
 /* What the functions return of a pool. */
 #define POOL_COLUMNS "id::uuid, \"orgId\"::uuid, name::text, \"createdAt\"::timestamptz, \"updatedAt\"::timestamptz"
@@ -131,7 +131,7 @@ management_refuse_foreign(Oid relation)
 
 /* require_installed(): 55000 unless the tables are there */
 Datum
-gateway_pool_require_installed(PG_FUNCTION_ARGS)
+require_installed(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 
@@ -145,7 +145,7 @@ gateway_pool_require_installed(PG_FUNCTION_ARGS)
  * Needs INSERT on gateway_pools ("orgId", name).
  */
 Datum
-gateway_pool_create(PG_FUNCTION_ARGS)
+create_gateway_pool(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *org = begin_in_org(fcinfo, &catalog, RIGHT_CREATE);
@@ -173,7 +173,7 @@ gateway_pool_create(PG_FUNCTION_ARGS)
  * NULL leaves the name.  Needs UPDATE on gateway_pools (name).
  */
 Datum
-gateway_pool_update(PG_FUNCTION_ARGS)
+update_gateway_pool(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_RENAME);
@@ -197,7 +197,7 @@ gateway_pool_update(PG_FUNCTION_ARGS)
  * Needs DELETE on gateway_pools.
  */
 Datum
-gateway_pool_delete(PG_FUNCTION_ARGS)
+delete_gateway_pool(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_DELETE);
@@ -232,7 +232,7 @@ require_default(bool has_column, const char *name, int32 value, int32 otherwise,
  * default alone is accepted (55000).
  */
 Datum
-gateway_pool_add_gateway(PG_FUNCTION_ARGS)
+add_gateway_to_pool(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_ADD_MEMBER);
@@ -271,7 +271,7 @@ gateway_pool_add_gateway(PG_FUNCTION_ARGS)
  * Needs DELETE on gateway_pool_memberships.
  */
 Datum
-gateway_pool_remove_gateway(PG_FUNCTION_ARGS)
+remove_gateway_from_pool(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_REMOVE_MEMBER);

@@ -21,8 +21,8 @@
 #include "catalog.h"
 #include "trigger_row.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_table_marker);
-PG_FUNCTION_INFO_V1(gateway_pool_mark_table);
+PG_FUNCTION_INFO_V1(table_marker);
+PG_FUNCTION_INFO_V1(mark_table);
 
 /*
  * table_marker(role, ...): BEFORE TRUNCATE, statement, of every table of gateway
@@ -32,7 +32,7 @@ PG_FUNCTION_INFO_V1(gateway_pool_mark_table);
  * is invalidated.
  */
 Datum
-gateway_pool_table_marker(PG_FUNCTION_ARGS)
+table_marker(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_TRUNCATE);
 
@@ -101,7 +101,7 @@ marker_sql(Oid relation, const char *name, Datum *arguments, int count)
  * first argument is the role of the table.  Errors: NULL 22023, no right 42501.
  */
 Datum
-gateway_pool_mark_table(PG_FUNCTION_ARGS)
+mark_table(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	Oid			relation;

@@ -29,7 +29,7 @@
 #include "compat.h"
 #include "org_query.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_qualify_query);
+PG_FUNCTION_INFO_V1(qualify_consumer_query);
 
 /* The text of the query where none was registered. */
 static const char *
@@ -217,7 +217,7 @@ qualify(const char *sql, Oid row_type, const char *search_path)
  * table, and whose names can be qualified.
  */
 Datum
-gateway_pool_qualify_query(PG_FUNCTION_ARGS)
+qualify_consumer_query(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Oid			consumer;

@@ -17,7 +17,7 @@
 #include "compat.h"
 #include "owner.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_run_as_owner);
+PG_FUNCTION_INFO_V1(run_as_owner);
 
 #define AS_OWNER (SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS)
 
@@ -295,7 +295,7 @@ owner_count(Oid relation, const char *sql, const pg_uuid_t *id)
  * no other rights.  For callers who have the owner's privileges: 42501 otherwise.
  */
 Datum
-gateway_pool_run_as_owner(PG_FUNCTION_ARGS)
+run_as_owner(PG_FUNCTION_ARGS)
 {
 	Oid			relation;
 	OwnerScope	scope;

@@ -15,9 +15,9 @@
 #include "pick_field.h"
 #include "pool_cache.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_pick);
-PG_FUNCTION_INFO_V1(gateway_pool_pick_many);
-PG_FUNCTION_INFO_V1(gateway_pool_resolve);
+PG_FUNCTION_INFO_V1(pick_healthy_gateway);
+PG_FUNCTION_INFO_V1(pick_healthy_gateways);
+PG_FUNCTION_INFO_V1(resolve_gateway);
 
 /*
  * The quick draw of a random pick gives up after so many members that could not
@@ -207,7 +207,7 @@ pick(const PickRequest *request, int wanted, int *picked_count)
  * with null_if_none; a bad argument 22023.
  */
 Datum
-gateway_pool_pick(PG_FUNCTION_ARGS)
+pick_healthy_gateway(PG_FUNCTION_ARGS)
 {
 	PickRequest request;
 	pg_uuid_t  *picked;
@@ -227,7 +227,7 @@ gateway_pool_pick(PG_FUNCTION_ARGS)
  * Each is picked by the rules among those that the ones before left.
  */
 Datum
-gateway_pool_pick_many(PG_FUNCTION_ARGS)
+pick_healthy_gateways(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	PickRequest request;
@@ -261,7 +261,7 @@ gateway_pool_pick_many(PG_FUNCTION_ARGS)
  * The gateway if one is given, else a pick from the pool; 22023 if neither is.
  */
 Datum
-gateway_pool_resolve(PG_FUNCTION_ARGS)
+resolve_gateway(PG_FUNCTION_ARGS)
 {
 	PickRequest request = {0};
 	int			count;

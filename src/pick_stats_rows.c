@@ -21,8 +21,8 @@
 #include "owner.h"
 #include "pick_stats_data.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_pick_stats);
-PG_FUNCTION_INFO_V1(gateway_pool_reset_pick_stats);
+PG_FUNCTION_INFO_V1(gateway_pool_stats);
+PG_FUNCTION_INFO_V1(reset_gateway_pool_stats);
 
 static bool
 is_pool_itself(const pg_uuid_t *gateway)
@@ -127,7 +127,7 @@ pick_stats_crowded(const PoolCatalog *catalog)
  * gateway_pools; empty unless the library is preloaded.
  */
 Datum
-gateway_pool_pick_stats(PG_FUNCTION_ARGS)
+gateway_pool_stats(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	PoolCatalog catalog;
@@ -174,7 +174,7 @@ gateway_pool_pick_stats(PG_FUNCTION_ARGS)
  * owner of gateway_pools.
  */
 Datum
-gateway_pool_reset_pick_stats(PG_FUNCTION_ARGS)
+reset_gateway_pool_stats(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	StatsEntry *copy;

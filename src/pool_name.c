@@ -11,7 +11,7 @@
 #include "compat.h"
 #include "pool_name.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_is_name);
+PG_FUNCTION_INFO_V1(is_gateway_pool_name);
 
 static bool
 is_slug_char(char c)
@@ -53,7 +53,7 @@ pool_name_require(Oid pools, const char *name)
 
 /* is_gateway_pool_name(name text) returns boolean: whether a pool may be called so. */
 Datum
-gateway_pool_is_name(PG_FUNCTION_ARGS)
+is_gateway_pool_name(PG_FUNCTION_ARGS)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
 

@@ -44,11 +44,11 @@
 #include "settings.h"
 #include "trigger_row.h"
 
-PG_FUNCTION_INFO_V1(gateway_pools_enforce);
-PG_FUNCTION_INFO_V1(gateway_pools_refuse_move);
-PG_FUNCTION_INFO_V1(gateway_pools_refuse_delete);
-PG_FUNCTION_INFO_V1(gateway_pool_memberships_enforce);
-PG_FUNCTION_INFO_V1(gateway_pool_set_timestamp);
+PG_FUNCTION_INFO_V1(pools_enforce);
+PG_FUNCTION_INFO_V1(pools_refuse_move);
+PG_FUNCTION_INFO_V1(pools_refuse_delete);
+PG_FUNCTION_INFO_V1(memberships_enforce);
+PG_FUNCTION_INFO_V1(set_timestamp);
 
 static const pg_uuid_t *
 new_uuid(TriggerData *call, const char *column)
@@ -83,7 +83,7 @@ enforce_limit(Oid table, const char *key, const pg_uuid_t *owner, int32 limit,
  * is checked: adopted pools keep the names that they have.
  */
 Datum
-gateway_pools_enforce(PG_FUNCTION_ARGS)
+pools_enforce(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE);
 	PoolCatalog catalog;
@@ -130,7 +130,7 @@ gateway_pools_enforce(PG_FUNCTION_ARGS)
  * Pool and gateway of the same organization, the plan, the limit of the pool.
  */
 Datum
-gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
+memberships_enforce(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE);
 	PoolCatalog catalog;
@@ -171,7 +171,7 @@ gateway_pool_memberships_enforce(PG_FUNCTION_ARGS)
  * comparison is to be done.
  */
 Datum
-gateway_pools_refuse_move(PG_FUNCTION_ARGS)
+pools_refuse_move(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_UPDATE);
 	Oid			table = RelationGetRelid(call->tg_relation);
@@ -236,7 +236,7 @@ is_being_truncated(Oid table)
  * the foreign keys, unless its organization goes too.
  */
 Datum
-gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
+pools_refuse_delete(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_DELETE | ON_TRUNCATE);
 	bool		is_row = TRIGGER_FIRED_FOR_ROW(call->tg_event);
@@ -284,7 +284,7 @@ gateway_pools_refuse_delete(PG_FUNCTION_ARGS)
  * the host has on_update_timestamp(), that serves "updatedAt" instead.
  */
 Datum
-gateway_pool_set_timestamp(PG_FUNCTION_ARGS)
+set_timestamp(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_UPDATE);
 	int			column;

@@ -22,7 +22,7 @@
 #include "probe_request.h"
 #include "worker_slots.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_probe_gateway);
+PG_FUNCTION_INFO_V1(probe_gateway);
 
 /* The longest that a caller may wait: a day. */
 #define TIMEOUT_MAX USECS_PER_DAY
@@ -133,7 +133,7 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
  * as this transaction says, 55000, no answer in time 57014.
  */
 Datum
-gateway_pool_probe_gateway(PG_FUNCTION_ARGS)
+probe_gateway(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *gateway;

@@ -13,7 +13,7 @@
 #include "settings.h"
 #include "trigger_row.h"
 
-PG_FUNCTION_INFO_V1(gateway_probes_enforce);
+PG_FUNCTION_INFO_V1(probes_enforce);
 
 static char *
 text_of(TriggerData *call, const char *column)
@@ -98,7 +98,7 @@ check_certificate(TriggerData *call)
  * Errors: 23514.
  */
 Datum
-gateway_probes_enforce(PG_FUNCTION_ARGS)
+probes_enforce(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_INSERT | ON_UPDATE);
 	PoolCatalog catalog;

@@ -25,10 +25,10 @@
 #include "settings.h"
 #include "worker_slots.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_record_heartbeat);
-PG_FUNCTION_INFO_V1(gateway_pool_report_failure);
-PG_FUNCTION_INFO_V1(gateway_pool_report_load);
-PG_FUNCTION_INFO_V1(gateway_pool_release);
+PG_FUNCTION_INFO_V1(record_gateway_heartbeat);
+PG_FUNCTION_INFO_V1(report_gateway_failure);
+PG_FUNCTION_INFO_V1(report_gateway_load);
+PG_FUNCTION_INFO_V1(release_gateway);
 
 /* How often a slot may vanish between being found and being written. */
 #define ATTEMPTS_MAX 8
@@ -140,7 +140,7 @@ read_ttl(FunctionCallInfo fcinfo)
  * 55000, shared memory full 53400.
  */
 Datum
-gateway_pool_record_heartbeat(PG_FUNCTION_ARGS)
+record_gateway_heartbeat(PG_FUNCTION_ARGS)
 {
 	Report		report = begin_report(fcinfo, RIGHT_REPORT);
 	int64		expires_at = report.now + read_ttl(fcinfo) + setting_heartbeat_grace * USECS_PER_SEC;
@@ -186,7 +186,7 @@ read_reason(FunctionCallInfo fcinfo, char *reason)
  * 22023, no such gateway P0002, not preloaded 55000, shared memory full 53400.
  */
 Datum
-gateway_pool_report_failure(PG_FUNCTION_ARGS)
+report_gateway_failure(PG_FUNCTION_ARGS)
 {
 	Report		report = begin_report(fcinfo, RIGHT_PICK);
 	char		reason[HEALTH_REASON_SIZE];
@@ -215,7 +215,7 @@ gateway_pool_report_failure(PG_FUNCTION_ARGS)
  * P0002, not preloaded 55000, shared memory full 53400.
  */
 Datum
-gateway_pool_report_load(PG_FUNCTION_ARGS)
+report_gateway_load(PG_FUNCTION_ARGS)
 {
 	Report		report = begin_report(fcinfo, RIGHT_REPORT);
 	int32		connections;
@@ -242,7 +242,7 @@ gateway_pool_report_load(PG_FUNCTION_ARGS)
  * gateway_pools (id).  Errors: NULL 22023, no such gateway P0002, not preloaded 55000.
  */
 Datum
-gateway_pool_release(PG_FUNCTION_ARGS)
+release_gateway(PG_FUNCTION_ARGS)
 {
 	Report		report = begin_report(fcinfo, RIGHT_PICK);
 

@@ -31,7 +31,7 @@
 #include "resources.h"
 #include "table_scan.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_resources);
+PG_FUNCTION_INFO_V1(get_gateway_pool_resources);
 
 /* A list goes on without what cannot be read. */
 static void
@@ -379,7 +379,7 @@ append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool
  * SELECT on gateway_pools.  Errors: no plan 42501, no such pool P0002, NULL 22023.
  */
 Datum
-gateway_pool_resources(PG_FUNCTION_ARGS)
+get_gateway_pool_resources(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_LIST);

@@ -34,13 +34,13 @@
 #include "result_row.h"
 #include "visible_rows.h"
 
-PG_FUNCTION_INFO_V1(gateway_pool_gateway_status);
-PG_FUNCTION_INFO_V1(gateway_pool_probe_status);
+PG_FUNCTION_INFO_V1(gateway_status);
+PG_FUNCTION_INFO_V1(gateway_probe_status);
 PG_FUNCTION_INFO_V1(gateway_pool_members);
 PG_FUNCTION_INFO_V1(gateway_pool_status);
-PG_FUNCTION_INFO_V1(gateway_pool_options);
-PG_FUNCTION_INFO_V1(gateway_pool_list);
-PG_FUNCTION_INFO_V1(gateway_pool_get);
+PG_FUNCTION_INFO_V1(gateway_options);
+PG_FUNCTION_INFO_V1(list_gateway_pools);
+PG_FUNCTION_INFO_V1(get_gateway_pool);
 
 /* Opens the catalog and reads the arguments (org_id, id); of what is hidden from the caller nothing is listed. */
 static StoreFilter
@@ -96,7 +96,7 @@ put_gateway(ResultRow *row, const GatewayRow *gateway)
 
 /* gateway_status(org_id uuid, gateway_id uuid): one row a gateway, see the view. */
 Datum
-gateway_pool_gateway_status(PG_FUNCTION_ARGS)
+gateway_status(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	StoreFilter filter = begin_listing(fcinfo, &catalog);
@@ -137,7 +137,7 @@ put_probe(ResultRow *row, const GatewayRow *gateway, const ProbeDisplay *probe)
 
 /* gateway_probe_status(org_id uuid, gateway_id uuid): one row a gateway that is probed, see the view. */
 Datum
-gateway_pool_probe_status(PG_FUNCTION_ARGS)
+gateway_probe_status(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	StoreFilter filter = begin_listing(fcinfo, &catalog);
@@ -262,7 +262,7 @@ compare_names(const void *a, const void *b)
  * Needs SELECT on gateway_pools.  Errors: NULL 22023, no plan 42501.
  */
 Datum
-gateway_pool_list(PG_FUNCTION_ARGS)
+list_gateway_pools(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	StoreFilter filter = {.org_id = management_begin(fcinfo, &catalog, RIGHT_LIST)};
@@ -345,7 +345,7 @@ members_as_json(PoolRow *pool)
  * Needs SELECT on gateway_pools.  Errors: NULL 22023, no plan 42501, no such pool P0002.
  */
 Datum
-gateway_pool_get(PG_FUNCTION_ARGS)
+get_gateway_pool(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_LIST);
@@ -453,7 +453,7 @@ read_selectable(const PoolCatalog *catalog, const pg_uuid_t *org, Selectable *se
  * Needs SELECT on gateway_pools.
  */
 Datum
-gateway_pool_options(PG_FUNCTION_ARGS)
+gateway_options(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	StoreFilter filter = {0};

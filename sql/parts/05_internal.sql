@@ -21,11 +21,11 @@ COMMENT ON FUNCTION gateway_pool_internal.extension_schema() IS
     'returns the schema of the functions and views for users';
 
 CREATE FUNCTION gateway_pool_internal.require_installed() RETURNS void
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_installed';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.require_installed() IS
     'raises 55000 unless the tables are there';
 
 CREATE FUNCTION gateway_pool_internal.run_as_owner(relation regclass, commands text) RETURNS void
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_run_as_owner';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.run_as_owner(regclass, text) IS
     'runs commands as the owner of a table, in a restricted operation, for callers who have the owner''s privileges';

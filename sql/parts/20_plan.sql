@@ -8,11 +8,11 @@ CREATE FUNCTION @extschema@.get_gateway_pool_plan(
     OUT "maxPools" int,
     OUT "usedPools" bigint,
     OUT "maxGatewaysPerPool" int)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_plan';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.get_gateway_pool_plan(uuid) IS
     'what an organization''s plan allows by now and how many pools it has; a limit of -1 is none';
 
 CREATE FUNCTION @extschema@.is_gateway_pool_name(name text) RETURNS boolean
-    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'gateway_pool_is_name';
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.is_gateway_pool_name(text) IS
     'returns true for a valid name of a pool: 1 to 32 characters from a-z and 0-9, single inner hyphens';

@@ -8,7 +8,7 @@ CREATE FUNCTION @extschema@.pick_healthy_gateway(
     capabilities jsonb DEFAULT NULL,
     sticky_key text DEFAULT NULL,
     null_if_none boolean DEFAULT false) RETURNS uuid
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_pick';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.pick_healthy_gateway(uuid, uuid[], text, jsonb, text, boolean) IS
     'picks an eligible member of a pool; raises P0002 for an unknown pool, 55000 where no member is eligible';
 
@@ -20,12 +20,12 @@ CREATE FUNCTION @extschema@.pick_healthy_gateways(
     capabilities jsonb DEFAULT NULL,
     sticky_key text DEFAULT NULL,
     null_if_none boolean DEFAULT false) RETURNS SETOF uuid
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_pick_many';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.pick_healthy_gateways(uuid, int, uuid[], text, jsonb, text, boolean) IS
     'picks up to count different eligible members of a pool, in the order in which to try them';
 
 CREATE FUNCTION @extschema@.resolve_gateway(gateway_id uuid, pool_id uuid) RETURNS uuid
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_resolve';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.resolve_gateway(uuid, uuid) IS
     'the gateway if one is given, else a pick from the pool; raises 22023 if neither is given';
 
@@ -47,6 +47,6 @@ CREATE FUNCTION @extschema@.explain_gateway_pick(
         candidate boolean,
         verdict text,
         share double precision)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_explain';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.explain_gateway_pick(uuid, uuid[], text, jsonb, text, boolean) IS
     'one row a member: candidate with its share of the picks, or the one reason why not';

@@ -18,7 +18,7 @@ CREATE FUNCTION @extschema@.gateway_status(org_id uuid DEFAULT NULL, gateway_id 
         "activeConnections" int,
         reservations int,
         "changedAt" timestamptz)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_gateway_status';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_status(uuid, uuid) IS
     'the rows of view gateway_status, of all organizations or one, of all gateways or one';
 
@@ -45,7 +45,7 @@ CREATE FUNCTION @extschema@.gateway_pool_members(org_id uuid DEFAULT NULL, pool_
         "activeConnections" int,
         reservations int,
         "changedAt" timestamptz)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_members';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_pool_members(uuid, uuid) IS
     'the rows of view gateway_pool_members, of all organizations or one, of all pools or one';
 
@@ -66,7 +66,7 @@ CREATE FUNCTION @extschema@.gateway_pool_status(org_id uuid DEFAULT NULL, pool_i
         label text,
         "createdAt" timestamptz,
         "updatedAt" timestamptz)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_status';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_pool_status(uuid, uuid) IS
     'the rows of view gateway_pool_status, of all organizations or one, of all pools or one';
 
@@ -84,7 +84,7 @@ CREATE FUNCTION @extschema@.gateway_options(org_id uuid DEFAULT NULL)
         label text,
         "poolIds" uuid[],
         selectable boolean)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_options';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_options(uuid) IS
     'the rows of view gateway_options, of all organizations or one';
 
@@ -108,7 +108,7 @@ CREATE FUNCTION @extschema@.gateway_probe_status(org_id uuid DEFAULT NULL, gatew
         protocol text,
         "verifyTls" boolean,
         "certificateExpiresAt" timestamptz)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_probe_status';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_probe_status(uuid, uuid) IS
     'the rows of view gateway_probe_status, of all organizations or one, of all gateways or one';
 
@@ -126,7 +126,7 @@ CREATE FUNCTION @extschema@.gateway_pool_stats()
         "degradedPicks" bigint,
         refusals bigint,
         since timestamptz)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_pick_stats';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_pool_stats() IS
     'the rows of view gateway_pool_stats';
 
@@ -136,7 +136,7 @@ COMMENT ON VIEW @extschema@.gateway_pool_stats IS
     'picks, those of them while degraded, and refusals for want of an eligible member';
 
 CREATE FUNCTION @extschema@.reset_gateway_pool_stats() RETURNS void
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_reset_pick_stats';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.reset_gateway_pool_stats() IS
     'forgets the counts of gateway_pool_stats; for the owner of gateway_pools';
 
@@ -157,7 +157,7 @@ CREATE FUNCTION @extschema@.gateway_pool_workers()
         "p99LatenessMs" real,
         judges boolean,
         problem text)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_workers';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_pool_workers() IS
     'the rows of view gateway_pool_workers';
 

@@ -3,7 +3,7 @@
 
 CREATE FUNCTION gateway_pool_internal.consumers()
     RETURNS TABLE (consumer regclass, pool_column name, gateway_column name, org_query text)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_consumers';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.consumers() IS
     'returns the consumers that are registered, as their markers say';
 
@@ -18,7 +18,7 @@ COMMENT ON FUNCTION @extschema@.gateway_pool_consumers() IS
     'the consumers that are registered, and how: what register_pool_consumer() was told, org_query with all names qualified';
 
 CREATE FUNCTION gateway_pool_internal.qualify_consumer_query(consumer regclass, org_query text) RETURNS text
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_qualify_query';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.qualify_consumer_query(regclass, text) IS
     'checks a query of the organization of row $1, for the owner of the consumer and as that owner; returns it with all names qualified';
 

@@ -6,12 +6,12 @@
 -- their cost is estimated so high that compiling them would take seconds.
 
 CREATE FUNCTION gateway_pool_internal.is_extension_script() RETURNS boolean
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_is_extension_script';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.is_extension_script() IS
     'returns true while a script of CREATE or ALTER EXTENSION runs';
 
 CREATE FUNCTION gateway_pool_internal.want_worker() RETURNS void
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_want_worker';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.want_worker() IS
     'has this database get its background worker when the transaction commits';
 

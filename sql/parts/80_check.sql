@@ -2,19 +2,19 @@
 -- The doctor.
 
 CREATE FUNCTION gateway_pool_internal.require_right_to_check() RETURNS void
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_require_right_to_check';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.require_right_to_check() IS
     'raises 42501 without SELECT on gateway_pools, or for a role from which anything is hidden';
 
 CREATE FUNCTION gateway_pool_internal.row_problems()
     RETURNS TABLE (problem text, object text, detail text, remedy text)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_row_problems';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.row_problems() IS
     'returns what is wrong with the rows of gateway pools, read as the owners of the tables';
 
 CREATE FUNCTION gateway_pool_internal.consumer_problems(consumer regclass, pool_column name)
     RETURNS TABLE (problem text, object text, detail text, remedy text)
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gateway_pool_consumer_problems';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.consumer_problems(regclass, name) IS
     'returns what is wrong with the rows of a consumer, read as its owner';
 
