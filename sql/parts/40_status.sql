@@ -155,7 +155,7 @@ CREATE FUNCTION @extschema@.gateway_pool_workers()
         "runningProbes" int,
         "waitingProbes" int,
         "p99LatenessMs" real,
-        judges boolean,
+        probes_count boolean,
         problem text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_pool_workers() IS

@@ -114,7 +114,7 @@ SELECT columns_are('app', 'gateway_pool_members', ARRAY['gatewayPoolId', 'pickWe
     'reservations', 'changedAt']);
 SELECT columns_are('app', 'gateway_pool_stats', ARRAY['gatewayPoolId', 'gatewayId', 'orgId', 'picks', 'degradedPicks', 'refusals', 'since']);
 SELECT columns_are('app', 'gateway_pool_workers', ARRAY['pid', 'databaseId', 'database', 'state', 'activity', 'lastRoundAt', 'lagMs',
-    'queueLength', 'queueDropped', 'targets', 'runningProbes', 'waitingProbes', 'p99LatenessMs', 'judges', 'problem']);
+    'queueLength', 'queueDropped', 'targets', 'runningProbes', 'waitingProbes', 'p99LatenessMs', 'probes_count', 'problem']);
 SELECT columns_are('app', 'gateway_probe_status', ARRAY['gatewayId', 'orgId', 'name', 'verdict', 'reason', 'lastProbeAt', 'lastProbeMs',
     'consecutiveFailures', 'consecutiveSuccesses', 'falls', 'protocol', 'verifyTls', 'certificateExpiresAt']);
 SELECT columns_are('app', 'gateway_options', ARRAY['kind', 'id', 'orgId', 'name', 'health', 'label', 'poolIds', 'selectable']);

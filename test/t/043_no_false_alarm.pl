@@ -71,13 +71,13 @@ sub bunch
     return $most;
 }
 
-# Whether the worker takes failures for evidence: not for a second after it was late.
-sub comes_to_judge
+# Timeouts are no evidence for a second after the worker was late.
+sub timeouts_come_to_count
 {
-    my ($judges, $label) = @_;
+    my ($count, $label) = @_;
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return $db->waits_for('(SELECT ' . ($judges ? '' : 'NOT ') . 'judges FROM gateway_pool_workers WHERE database = current_database())', $label);
+    return $db->waits_for('(SELECT ' . ($count ? '' : 'NOT ') . 'probes_count FROM gateway_pool_workers WHERE database = current_database())', $label);
 }
 
 sub is_quiet
@@ -102,7 +102,7 @@ cmp_ok(bunch(2), '<', 0.4, 'probes are spread');
 subtest 'a worker that is frozen' => sub {
     my ($before, $after, $begun, $taken);
 
-    comes_to_judge(1, 'judges before');
+    timeouts_come_to_count(1, 'timeouts count before');
     freeze($pid);
     $before = all_connections();
     # Ten times the interval, and the time that a probe may take.
@@ -110,8 +110,8 @@ subtest 'a worker that is frozen' => sub {
     cmp_ok(connections() - $before, '<', 200, 'is frozen');
     $begun = time;
     kill 'CONT', $pid;
-    comes_to_judge(0, 'does not judge when it goes on');
-    comes_to_judge(1, 'and does after a while');
+    timeouts_come_to_count(0, 'timeouts do not count when the worker continues');
+    timeouts_come_to_count(1, 'timeouts count again after a while');
     $after = connections() - $before;
     $taken = time - $begun;
     cmp_ok($after, '<', 200 * (1 + $taken), sprintf 'does not make up for it: %d probes in %.1f s', $after, $taken);

@@ -83,7 +83,7 @@ subtest 'long lists of authorities' => sub {
     # It took ten times as long, where the machine has not much else to do.
     cmp_ok(average(@beside), '<', 1.5 * average(@alone), 'about as fast');
     note("alone: @alone; beside them: @beside");
-    ok(soon(sub { worker_says('judges') eq 't' }), 'the worker judges');
+    ok(soon(sub { worker_says('probes_count') eq 't' }), 'timeouts of probes count');
     unlike(worker_says('problem'), qr/ of the time is /, 'and knows of nobody who takes its time');
     $db->value(q{DELETE FROM gateway_probes WHERE "caCertificate" IS NOT NULL});
 };
@@ -96,7 +96,7 @@ subtest 'more than there is time for' => sub {
     ok(soon(sub { $problem = worker_says('problem'); return $problem =~ /less often/ }), 'the worker says so');
     like($problem, qr/^gateways are probed \d+\.\d times less often: (?:\d+ % of the time is https, most of gateway [0-9a-f-]{36}|the machine has too little time for it)$/, 'and why');
     $db->shows(q{SELECT problem, detail LIKE 'gateways are probed %' FROM check_gateway_pools() WHERE problem LIKE 'worker %'}, 'worker overloaded|t', 'so does the doctor');
-    ok(soon(sub { worker_says('judges') eq 't' }), 'the worker judges');
+    ok(soon(sub { worker_says('probes_count') eq 't' }), 'timeouts of probes count');
     ok(defined deaths(300), 'and deaths are seen');
     $db->value(q{DELETE FROM gateway_probes WHERE "caCertificate" IS NOT NULL});
     ok(soon(sub { worker_says('problem') !~ / of the time is / }), 'nobody takes its time any more') || diag(worker_says('problem'));

@@ -57,7 +57,7 @@ $expected{endless} = [ 'down: tls: too many messages', 'unhealthy: probe down: t
 $expected{steady} = [ 'up', 'healthy: probe up' ];
 $db->value("BEGIN; $sql COMMIT");
 $db->comes_to(%expected);
-ok(soon(sub { $db->value(q{SELECT judges FROM gateway_pool_workers WHERE database = current_database()}) eq 't' }), 'the worker judges');
+ok(soon(sub { $db->value(q{SELECT probes_count FROM gateway_pool_workers WHERE database = current_database()}) eq 't' }), 'timeouts of probes count');
 
 # What is the same without verification, and what is not.
 $db->value(q{UPDATE gateway_probes SET "verifyTls" = false WHERE protocol = 'tls'});
