@@ -5,87 +5,9 @@ EXTENSION    = gateway_pool
 EXTVERSION  := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" gateway_pool.control)
 
 MODULE_big   = gateway_pool
-OBJS = \
-	src/access.o \
-	src/access_grants.o \
-	src/administration.o \
-	src/argument.o \
-	src/audit.o \
-	src/audit_triggers.o \
-	src/capabilities.o \
-	src/catalog.o \
-	src/change.o \
-	src/change_triggers.o \
-	src/check.o \
-	src/chores.o \
-	src/clean_text.o \
-	src/clock.o \
-	src/consumer_triggers.o \
-	src/consumers.o \
-	src/entitlement.o \
-	src/explain.o \
-	src/gateway_store.o \
-	src/health_evidence.o \
-	src/health_map.o \
-	src/health_record.o \
-	src/health_rule.o \
-	src/host_columns.o \
-	src/isolation.o \
-	src/launcher.o \
-	src/management.o \
-	src/marker.o \
-	src/module.o \
-	src/network_list.o \
-	src/org_query.o \
-	src/own_addresses.o \
-	src/owner.o \
-	src/pick.o \
-	src/pick_field.o \
-	src/pick_request.o \
-	src/pick_stats.o \
-	src/pick_stats_rows.o \
-	src/policies.o \
-	src/pool_cache.o \
-	src/pool_name.o \
-	src/pool_triggers.o \
-	src/probe.o \
-	src/probe_gateway.o \
-	src/probe_load.o \
-	src/probe_request.o \
-	src/probe_rule.o \
-	src/probe_runs.o \
-	src/probe_target.o \
-	src/probe_targets.o \
-	src/probe_tls.o \
-	src/probe_trigger.o \
-	src/probe_trust.o \
-	src/prober.o \
-	src/publication.o \
-	src/report.o \
-	src/reservation.o \
-	src/resolver.o \
-	src/resolver_hosts.o \
-	src/resources.o \
-	src/result_row.o \
-	src/same_org.o \
-	src/selection.o \
-	src/settings.o \
-	src/status.o \
-	src/table_scan.o \
-	src/termination.o \
-	src/trigger_row.o \
-	src/utility_hook.o \
-	src/visible_rows.o \
-	src/watch.o \
-	src/watch_probes.o \
-	src/watch_tables.o \
-	src/worker.o \
-	src/worker_self.o \
-	src/worker_slots.o \
-	src/worker_status.o \
-	src/worker_store.o
+OBJS         = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 PGFILEDESC   = "gateway_pool - pick a healthy gateway of a pool"
-PG_CPPFLAGS  = -DGATEWAY_POOL_VERSION='"$(EXTVERSION)"'
+PG_CPPFLAGS  = -Isrc -DGATEWAY_POOL_VERSION='"$(EXTVERSION)"'
 SHLIB_LINK   = -lcurl -lssl -lcrypto -lcares -lm
 PG_CFLAGS    = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
 
@@ -122,7 +44,7 @@ sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS)
 	cat $(SQL_PARTS) > $@
 
 # Debian builds PostgreSQL without dependency tracking.
-$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h) gateway_pool.control
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*/*.h) gateway_pool.control
 endif
 
 .PHONY: bench bench-probes demo sanitize test help

@@ -10,21 +10,21 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
-#include "access.h"
-#include "catalog.h"
-#include "compat.h"
-#include "health_map.h"
-#include "isolation.h"
-#include "launcher.h"
-#include "pick_stats.h"
-#include "pool_cache.h"
-#include "probe_request.h"
-#include "publication.h"
-#include "reservation.h"
-#include "settings.h"
-#include "shared_memory.h"
-#include "utility_hook.h"
-#include "worker_slots.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "base/shared_memory.h"
+#include "pick/pool_cache.h"
+#include "shared/commit_queue.h"
+#include "shared/health_map.h"
+#include "shared/pick_counters.h"
+#include "shared/probe_on_demand.h"
+#include "shared/reservation.h"
+#include "shared/worker_slots.h"
+#include "tables/access.h"
+#include "tables/catalog.h"
+#include "tables/isolation.h"
+#include "worker/database_hook.h"
+#include "worker/launcher.h"
 
 GATEWAY_POOL_MODULE_MAGIC;
 
@@ -39,7 +39,7 @@ request_shared_memory(void)
 	if (previous_shmem_request)
 		previous_shmem_request();
 	RequestAddinShmemSpace(health_map_size());
-	RequestAddinShmemSpace(pick_stats_size());
+	RequestAddinShmemSpace(pick_counters_size());
 	RequestAddinShmemSpace(probe_request_size());
 	RequestAddinShmemSpace(worker_slots_size());
 	RequestNamedLWLockTranche("gateway_pool", SHARED_LOCKS);
@@ -53,7 +53,7 @@ start_shared_memory(void)
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	health_map_startup();
-	pick_stats_startup();
+	pick_counters_startup();
 	probe_request_startup();
 	worker_slots_startup();
 	LWLockRelease(AddinShmemInitLock);
@@ -69,7 +69,7 @@ _PG_init(void)
 	pool_cache_init();
 	publication_init();
 	reservation_init();
-	pick_stats_init();
+	pick_counters_init();
 	launcher_init();
 
 	if (!process_shared_preload_libraries_in_progress)

@@ -9,9 +9,9 @@
 #include "fmgr.h"
 #include "storage/ipc.h"
 
-#include "../src/health_map.c"
+#include "../src/shared/health_map.c"
 
-#include "compat.h"
+#include "base/compat.h"
 
 PG_MODULE_MAGIC;
 

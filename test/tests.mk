@@ -15,7 +15,7 @@ override ISOLATION_TESTDB = gateway_pool_isolation
 UNIT_TESTS     := $(basename $(sort $(wildcard test/unit/*_test.c)))
 EXTRA_CLEAN    += $(UNIT_TESTS)
 
-.PHONY: isolation-database unit check-tests
+.PHONY: isolation-database unit check-tests check-layers
 
 installcheck: $(if $(ISOLATION),isolation-database)
 
@@ -28,12 +28,13 @@ isolation-database: ## make the isolation tests' database anew on the running se
 unit: $(UNIT_TESTS) ## build and run the tests that need no server
 	$(if $(UNIT_TESTS),prove --exec '' $(UNIT_TESTS))
 
-# NAME_test.c tests src/NAME.c, alone but for these.
-test/unit/network_list_test: src/probe_target.c
-test/unit/resolver_test: src/resolver_hosts.c
+# NAME_test.c tests NAME.c, alone but for these.
+vpath %.c $(wildcard src/*/)
+test/unit/network_list_test: src/rules/probe_address.c
+test/unit/resolver_test: src/probe/resolver_hosts.c
 test/unit/resolver_test: UNIT_LIBS = -lcares
 
-test/unit/%_test: test/unit/%_test.c src/%.c $(wildcard src/*.h test/unit/*.h)
+test/unit/%_test: test/unit/%_test.c %.c $(wildcard src/*/*.h test/unit/*.h)
 	$(CC) $(CFLAGS) $(CPPFLAGS) -I src -o $@ $(filter %.c,$^) -lm $(UNIT_LIBS)
 
 tests_here     := $(basename $(notdir $(wildcard test/sql/* test/specs/*)))
@@ -51,3 +52,7 @@ check-tests: ## look for tests that are not run and expected outputs of none
 	$(if $(without_output),$(error tests without an expected output: $(without_output)))
 	$(if $(shell grep -c '^ *"version": "$(EXTVERSION)\.' META.json | grep -x 2),,$(error META.json has another version than the control file))
 	@:
+
+check-layers: ## look for files of src/ that include what lies above them
+	test/check-layers
+	test/check-layers --planted

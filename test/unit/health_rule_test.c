@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "health_rule.h"
+#include "rules/health_rule.h"
 #include "tap.h"
 
 #define SECOND INT64CONST(1000000)

@@ -11,8 +11,8 @@
 #include <netinet/in.h>
 #include <sys/un.h>
 
-#include "network_list.h"
-#include "probe_target.h"
+#include "rules/network_list.h"
+#include "rules/probe_address.h"
 #include "tap.h"
 
 #define DEFAULT_DENIED "samehost, 127.0.0.0/8, ::1, 169.254.0.0/16, fe80::/10, " \

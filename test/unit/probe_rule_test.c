@@ -8,7 +8,7 @@
 
 #include "datatype/timestamp.h"
 
-#include "probe_rule.h"
+#include "rules/probe_rule.h"
 #include "tap.h"
 
 #define SECOND USECS_PER_SEC

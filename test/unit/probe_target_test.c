@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "probe_target.h"
+#include "rules/probe_address.h"
 #include "tap.h"
 
 static void

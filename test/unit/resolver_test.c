@@ -12,9 +12,9 @@
 #include <limits.h>
 #include <signal.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "dns_server.h"
-#include "resolver.h"
+#include "probe/resolver.h"
 #include "tap.h"
 
 #define SECOND USECS_PER_SEC

@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "selection.h"
+#include "rules/selection.h"
 #include "tap.h"
 
 static SelectionMember

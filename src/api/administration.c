@@ -1,0 +1,213 @@
+/*
+ * administration.c
+ *		What administrators say of organizations and gateways: plans, states, probes.
+ *
+ * Each function checks the rights that a plain statement takes, then its arguments,
+ * then that the gateway is there, and writes one row.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "api/management.h"
+#include "api/table_change.h"
+#include "base/argument.h"
+#include "base/clean_text.h"
+#include "tables/access.h"
+#include "tables/gateway_store.h"
+#include "tables/isolation.h"
+#include "tables/same_org.h"
+
+PG_FUNCTION_INFO_V1(set_gateway_pool_entitlement);
+PG_FUNCTION_INFO_V1(set_gateway_state);
+PG_FUNCTION_INFO_V1(set_gateway_probe);
+PG_FUNCTION_INFO_V1(clear_gateway_probe);
+
+/*
+ * set_gateway_pool_entitlement(org_id uuid, enabled boolean, max_pools int,
+ *     max_gateways_per_pool int, expires_at timestamptz)
+ *
+ * Needs INSERT and UPDATE on gateway_pool_entitlements.  Errors: NULL for the first
+ * two 22023, a limit below -1 23514, no such organization 23503.
+ */
+Datum
+set_gateway_pool_entitlement(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	Change		change = {0};
+
+	catalog_open(&catalog);
+	access_require(&catalog, RIGHT_ADD_ENTITLEMENT);
+	access_require(&catalog, RIGHT_CHANGE_ENTITLEMENT);
+	argument_require(fcinfo, 0, "org_id");
+	argument_require(fcinfo, 1, "enabled");
+	if (isolation_hides(&catalog, PG_GETARG_UUID_P(0)))
+		management_refuse_foreign(catalog.entitlements);
+
+	change.relation = catalog.entitlements;
+	change.sql = psprintf("INSERT INTO %s (\"orgId\", \"gatewayPool\", \"maxPools\", \"maxGatewaysPerPool\", \"expiresAt\")"
+						  " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (\"orgId\") DO UPDATE"
+						  " SET \"gatewayPool\" = excluded.\"gatewayPool\", \"maxPools\" = excluded.\"maxPools\","
+						  " \"maxGatewaysPerPool\" = excluded.\"maxGatewaysPerPool\", \"expiresAt\" = excluded.\"expiresAt\"",
+						  catalog_name(catalog.entitlements));
+	change_call_argument(&change, UUIDOID, fcinfo, 0);
+	change_call_argument(&change, BOOLOID, fcinfo, 1);
+	change_call_argument(&change, INT4OID, fcinfo, 2);
+	change_call_argument(&change, INT4OID, fcinfo, 3);
+	change_call_argument(&change, TIMESTAMPTZOID, fcinfo, 4);
+	(void) change_run_silently(&change);
+	PG_RETURN_VOID();
+}
+
+/* The gateway of the call, its first argument, held until the end of the transaction: P0002 if it is not there, or hidden. */
+static const pg_uuid_t *
+require_gateway(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+{
+	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "gateway_id");
+
+	if (isolation_hides_gateway(catalog, id) || same_org_lock(catalog->gateways, id) == NULL)
+		store_refuse_gateway(catalog, id);
+	return id;
+}
+
+/* Raises 22023 unless an argument is one of some words, of which the last is followed by NULL. */
+static void
+require_word(FunctionCallInfo fcinfo, int argument, const char *const *words, const char *message, const char *hint)
+{
+	char	   *word;
+
+	if (PG_ARGISNULL(argument))
+		word = NULL;
+	else
+		word = text_to_cstring(PG_GETARG_TEXT_PP(argument));
+	for (; word != NULL && *words != NULL; words++)
+		if (strcmp(word, *words) == 0)
+			return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s", message),
+			 errhint("%s", hint)));
+}
+
+/*
+ * set_gateway_state(gateway_id uuid, state text, reason text)
+ *
+ * Needs INSERT and UPDATE on gateway_states (state, reason).  Errors: NULL or an
+ * unrecognized state 22023, no such gateway P0002, a reason of more than 1,000
+ * characters 23514.  Control characters in it become blanks.
+ */
+Datum
+set_gateway_state(PG_FUNCTION_ARGS)
+{
+	static const char *const states[] = {"active", "draining", "maintenance", NULL};
+	PoolCatalog catalog;
+	Change		change = {0};
+	char	   *reason = NULL;
+
+	catalog_open(&catalog);
+	access_require(&catalog, RIGHT_ADD_STATE);
+	access_require(&catalog, RIGHT_CHANGE_STATE);
+	argument_require(fcinfo, 0, "gateway_id");
+	require_word(fcinfo, 1, states, "unrecognized gateway state", "The states are active, draining and maintenance.");
+	(void) require_gateway(fcinfo, &catalog);
+
+	change.relation = catalog.states;
+	change.sql = psprintf("INSERT INTO %s (\"gatewayId\", state, reason) VALUES ($1, $2, $3)"
+						  " ON CONFLICT (\"gatewayId\") DO UPDATE SET state = excluded.state, reason = excluded.reason",
+						  catalog_name(catalog.states));
+	if (!PG_ARGISNULL(2))
+	{
+		reason = text_to_cstring(PG_GETARG_TEXT_PP(2));
+		clean_text_in_place(reason);
+	}
+	change_call_argument(&change, UUIDOID, fcinfo, 0);
+	change_call_argument(&change, TEXTOID, fcinfo, 1);
+	change_argument(&change, TEXTOID, reason == NULL, reason == NULL ? 0 : CStringGetTextDatum(reason));
+	(void) change_run_silently(&change);
+	PG_RETURN_VOID();
+}
+
+/* Adds an interval as whole milliseconds, null for NULL; the table says which are allowed. */
+static void
+add_milliseconds(Change *change, FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	int64		milliseconds = 0;
+
+	if (!PG_ARGISNULL(argument))
+		milliseconds = (argument_duration(fcinfo, argument, name, PG_INT32_MAX * INT64CONST(1000)) + 500) / 1000;
+	change_argument(change, INT4OID, PG_ARGISNULL(argument), Int32GetDatum((int32) milliseconds));
+}
+
+/*
+ * set_gateway_probe(gateway_id uuid, protocol text, address text, path text,
+ *     expected_status text, server_name text, verify_tls boolean,
+ *     ca_certificate text, probe_interval interval, timeout interval, rise int,
+ *     fall int, required boolean)
+ *
+ * Needs INSERT and UPDATE on gateway_probes.  Errors: NULL for what has to be said,
+ * an unrecognized protocol or an interval that is not positive 22023, no such
+ * gateway P0002, and 23514 from the rules of the table.
+ */
+Datum
+set_gateway_probe(PG_FUNCTION_ARGS)
+{
+	static const char *const protocols[] = {"tcp", "tls", "http", "https", NULL};
+	PoolCatalog catalog;
+	Change		change = {0};
+
+	catalog_open(&catalog);
+	access_require(&catalog, RIGHT_ADD_PROBE);
+	access_require(&catalog, RIGHT_PROBE);
+	argument_require(fcinfo, 0, "gateway_id");
+	argument_require(fcinfo, 1, "protocol");
+	argument_require(fcinfo, 2, "address");
+	argument_require(fcinfo, 6, "verify_tls");
+	argument_require(fcinfo, 12, "required");
+	require_word(fcinfo, 1, protocols, "unrecognized probe protocol", "The protocols are tcp, tls, http and https.");
+
+	change.relation = catalog.probes;
+	change.sql = psprintf("INSERT INTO %s (\"gatewayId\", protocol, address, path, \"expectedStatus\", \"serverName\", \"verifyTls\","
+						  " \"caCertificate\", \"intervalMs\", \"timeoutMs\", rise, fall, required)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (\"gatewayId\") DO UPDATE"
+						  " SET protocol = excluded.protocol, address = excluded.address, path = excluded.path,"
+						  " \"expectedStatus\" = excluded.\"expectedStatus\", \"serverName\" = excluded.\"serverName\","
+						  " \"verifyTls\" = excluded.\"verifyTls\", \"caCertificate\" = excluded.\"caCertificate\","
+						  " \"intervalMs\" = excluded.\"intervalMs\", \"timeoutMs\" = excluded.\"timeoutMs\","
+						  " rise = excluded.rise, fall = excluded.fall, required = excluded.required",
+						  catalog_name(catalog.probes));
+	change_call_argument(&change, UUIDOID, fcinfo, 0);
+	for (int i = 1; i <= 5; i++)
+		change_call_argument(&change, TEXTOID, fcinfo, i);
+	change_call_argument(&change, BOOLOID, fcinfo, 6);
+	change_call_argument(&change, TEXTOID, fcinfo, 7);
+	add_milliseconds(&change, fcinfo, 8, "probe_interval");
+	add_milliseconds(&change, fcinfo, 9, "timeout");
+	change_call_argument(&change, INT4OID, fcinfo, 10);
+	change_call_argument(&change, INT4OID, fcinfo, 11);
+	change_call_argument(&change, BOOLOID, fcinfo, 12);
+	(void) require_gateway(fcinfo, &catalog);
+	(void) change_run_silently(&change);
+	PG_RETURN_VOID();
+}
+
+/*
+ * clear_gateway_probe(gateway_id uuid) returns boolean
+ *
+ * Returns whether there was a probe.  Needs DELETE on gateway_probes.
+ */
+Datum
+clear_gateway_probe(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	Change		change = {0};
+
+	catalog_open(&catalog);
+	access_require(&catalog, RIGHT_REMOVE_PROBE);
+	if (isolation_hides_gateway(&catalog, argument_uuid(fcinfo, 0, "gateway_id")))
+		PG_RETURN_BOOL(false);
+	change.relation = catalog.probes;
+	change.sql = psprintf("DELETE FROM %s WHERE \"gatewayId\" = $1", catalog_name(catalog.probes));
+	change_call_argument(&change, UUIDOID, fcinfo, 0);
+	PG_RETURN_BOOL(change_run_silently(&change) > 0);
+}

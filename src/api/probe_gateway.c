@@ -1,0 +1,170 @@
+/*
+ * probe_gateway.c
+ *		A probe of a gateway, now.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/argument.h"
+#include "base/clock.h"
+#include "base/compat.h"
+#include "shared/probe_on_demand.h"
+#include "shared/worker_slots.h"
+#include "tables/access.h"
+#include "tables/catalog.h"
+#include "tables/gateway_store.h"
+#include "tables/isolation.h"
+#include "tables/owner.h"
+
+PG_FUNCTION_INFO_V1(probe_gateway);
+
+/* The longest that a caller may wait: a day. */
+#define TIMEOUT_MAX USECS_PER_DAY
+
+/* The worker is given so long to read how a gateway is to be probed, before we look again. */
+#define READ_PAUSE_MS 20
+
+static bool
+find_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway, HealthSlotRef *ref)
+{
+	ProbeDisplay last_probe;
+
+	*ref = health_map_find(catalog->gateways, gateway);
+	return ref->number != NO_SLOT && health_evidence_last_probe(*ref, &last_probe);
+}
+
+/* Whether a gateway has a row, and, if so, whether this transaction wrote it: nobody else can read that. */
+static bool
+has_row(const PoolCatalog *catalog, const pg_uuid_t *gateway, bool *is_own)
+{
+	OwnerScope	scope;
+	bool		has;
+	bool		is_null;
+
+	owner_begin(&scope, catalog->probes);
+	has = owner_query(psprintf("SELECT xmin FROM %s WHERE \"gatewayId\" = $1", catalog_name(catalog->probes)), gateway) > 0;
+	*is_own = has && TransactionIdIsCurrentTransactionId(DatumGetTransactionId(SPI_getbinval(SPI_tuptable->vals[0],
+																						SPI_tuptable->tupdesc, 1, &is_null)));
+	owner_end(&scope);
+	return has;
+}
+
+/* Whether the worker will probe a gateway as soon as it has read how. */
+static bool
+will_be_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
+{
+	bool		is_own;
+
+	return worker_slots_exist() && worker_slots_has(MyDatabaseId) && has_row(catalog, gateway, &is_own);
+}
+
+static void
+refuse_not_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
+{
+	int			count;
+
+	(void) store_gateways(catalog, (StoreFilter) {.id = gateway}, &count);
+	if (count == 0)
+		store_refuse_gateway(catalog, gateway);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("gateway %s is not probed", uuid_text(gateway)),
+			 errhint("Call set_gateway_probe(), or see check_gateway_pools() for why the worker does not run."),
+			 catalog_error_constraint(catalog->probes, "gateway_pools_not_probed")));
+}
+
+static void
+refuse_uncommitted(const PoolCatalog *catalog, const pg_uuid_t *gateway)
+{
+	bool		is_own;
+
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) || !has_row(catalog, gateway, &is_own) || !is_own)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("how gateway %s is probed was changed by this transaction", uuid_text(gateway)),
+			 errhint("Call probe_gateway() when the transaction has been committed."),
+			 catalog_error_constraint(catalog->probes, "gateway_pools_not_probed")));
+}
+
+static void
+refuse_to_wait(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 errmsg("canceling the wait for a probe due to its timeout"),
+			 errhint("See gateway_pool_workers for what the worker does.")));
+}
+
+/* The slot of a gateway that is probed, or will be in a moment; an error for any other. */
+static HealthSlotRef
+probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline)
+{
+	HealthSlotRef ref;
+
+	if (isolation_hides_gateway(catalog, gateway))
+		store_refuse_gateway(catalog, gateway);
+	refuse_uncommitted(catalog, gateway);
+	while (!find_probed(catalog, gateway, &ref))
+	{
+		if (!will_be_probed(catalog, gateway))
+			refuse_not_probed(catalog, gateway);
+		if (clock_monotonic() >= deadline)
+			refuse_to_wait();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, READ_PAUSE_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return ref;
+}
+
+/*
+ * probe_gateway(gateway_id uuid, timeout interval) returns (verdict, reason, milliseconds)
+ *
+ * Has the worker probe the gateway now, and waits for it; callers who wait for the
+ * same gateway share one probe.  Needs UPDATE on gateway_probes.  Errors: NULL or
+ * a timeout that is not positive 22023, no such gateway P0002, not probed, or not
+ * as this transaction says, 55000, no answer in time 57014.
+ */
+Datum
+probe_gateway(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	const pg_uuid_t *gateway;
+	int64		deadline;
+	HealthSlotRef ref;
+	uint32		request;
+	ProbeDisplay last_probe;
+	Datum		values[3];
+	bool		nulls[3] = {0};
+	ReturnSetInfo *result;
+
+	catalog_open(&catalog);
+	access_require(&catalog, RIGHT_PROBE);
+	gateway = argument_uuid(fcinfo, 0, "gateway_id");
+	argument_require(fcinfo, 1, "timeout");
+	deadline = clock_monotonic() + argument_duration(fcinfo, 1, "timeout", TIMEOUT_MAX);
+	ref = probed_slot(&catalog, gateway, deadline);
+
+	request = probe_request_open(ref);
+	worker_slots_wake(MyDatabaseId);
+	if (!probe_request_await(ref, request, deadline))
+		refuse_to_wait();
+	if (!health_evidence_last_probe(ref, &last_probe))
+		refuse_not_probed(&catalog, gateway);
+
+	init_materialized_result(fcinfo);
+	result = (ReturnSetInfo *) fcinfo->resultinfo;
+	values[0] = CStringGetTextDatum(probe_verdict_name(last_probe.verdict));
+	values[1] = CStringGetTextDatum(last_probe.reason);
+	nulls[1] = last_probe.reason[0] == '\0';
+	values[2] = Float4GetDatum(last_probe.milliseconds);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	return (Datum) 0;
+}

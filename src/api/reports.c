@@ -1,0 +1,251 @@
+/*
+ * reports.c
+ *		What gateways and their callers report: heartbeats, failures, loads.
+ *
+ * Reports go to shared memory alone, and are known to this server alone.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/argument.h"
+#include "base/clean_text.h"
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "shared/reservation.h"
+#include "shared/worker_slots.h"
+#include "tables/access.h"
+#include "tables/catalog.h"
+#include "tables/gateway_store.h"
+#include "tables/isolation.h"
+
+PG_FUNCTION_INFO_V1(record_gateway_heartbeat);
+PG_FUNCTION_INFO_V1(report_gateway_failure);
+PG_FUNCTION_INFO_V1(report_gateway_load);
+PG_FUNCTION_INFO_V1(release_gateway);
+
+/* How often a slot may vanish between being found and being written. */
+#define ATTEMPTS_MAX 8
+
+/* Longest time-to-live that is believed: 10 years. */
+#define TTL_MAX (INT64CONST(315576000) * USECS_PER_SEC)
+
+/*
+ * Slots that this session reported to, by a hash of the gateway's id.  The slot
+ * itself tells whose it is, so that one found once needs no lock until that
+ * changes.
+ */
+#define KNOWN_SLOTS 16384
+
+static HealthSlotRef known_slots[KNOWN_SLOTS];
+
+/* A report on its way: about which gateway. */
+typedef struct Report
+{
+	PoolCatalog catalog;
+	const pg_uuid_t *gateway;
+	HealthSlotRef *known;		/* the place for its slot */
+	int64		now;
+} Report;
+
+static Report
+begin_report(FunctionCallInfo fcinfo, AccessRight right)
+{
+	Report		report;
+
+	catalog_open(&report.catalog);
+	access_require(&report.catalog, right);
+	report.gateway = argument_uuid(fcinfo, 0, "gateway_id");
+	if (!health_map_exists())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("reports need gateway_pool to be preloaded"),
+				 errhint("Add gateway_pool to shared_preload_libraries and restart the server."),
+				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_not_preloaded")));
+	report.known = &known_slots[hash_bytes(report.gateway->data, UUID_LEN) % KNOWN_SLOTS];
+	report.now = clock_monotonic();
+	return report;
+}
+
+/* The row of the gateway, or NULL. */
+static GatewayRow *
+find_row(const Report *report)
+{
+	int			count;
+	GatewayRow *row = store_gateways(&report->catalog, (StoreFilter) {.id = report->gateway}, &count);
+
+	return count > 0 ? row : NULL;
+}
+
+/* The slot of the gateway, which exists as long as its row does. */
+static HealthSlotRef
+find_or_make_slot(const Report *report)
+{
+	HealthSlotRef ref = health_map_find(report->catalog.gateways, report->gateway);
+	SlotMaking	making = ref.number == NO_SLOT ? SLOT_REFUSED : SLOT_THERE;
+
+	while (making == SLOT_REFUSED)
+	{
+		GatewayRow *row = find_row(report);
+
+		if (row == NULL)
+			store_refuse_gateway(&report->catalog, report->gateway);
+		ref = store_make_slot(&report->catalog, row, &making);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (making == SLOT_NOT_FREE)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("shared memory of gateway_pool is full"),
+				 errhint("Raise gateway_pool.max_gateways and restart the server."),
+				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_map_full")));
+	return ref;
+}
+
+/* The same, without looking for it where this session knows it already. */
+static HealthSlotRef
+slot_of(const Report *report)
+{
+	HealthSlotRef ref = *report->known;
+
+	if (isolation_hides_gateway(&report->catalog, report->gateway))
+		store_refuse_gateway(&report->catalog, report->gateway);
+	/* No slot in use has generation 0. */
+	if (ref.generation == 0 || !health_map_is(ref, report->catalog.gateways, report->gateway))
+		ref = *report->known = find_or_make_slot(report);
+	return ref;
+}
+
+/* In microseconds, from NULL for the setting's. */
+static int64
+read_ttl(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(1))
+		return setting_heartbeat_timeout * USECS_PER_SEC;
+	return argument_duration(fcinfo, 1, "ttl", TTL_MAX);
+}
+
+/*
+ * record_gateway_heartbeat(gateway_id uuid, ttl interval)
+ *
+ * The gateway lives: that counts for the time-to-live, heartbeat_timeout where
+ * it is NULL, and heartbeat_grace.  Needs UPDATE on gateway_health.  Errors:
+ * NULL or a ttl that is not positive 22023, no such gateway P0002, not preloaded
+ * 55000, shared memory full 53400.
+ */
+Datum
+record_gateway_heartbeat(PG_FUNCTION_ARGS)
+{
+	Report		report = begin_report(fcinfo, RIGHT_REPORT);
+	int64		expires_at = report.now + read_ttl(fcinfo) + setting_heartbeat_grace * USECS_PER_SEC;
+
+	for (int i = 0; i < ATTEMPTS_MAX; i++)
+	{
+		bool		is_news;
+
+		if (health_evidence_report_heartbeat(slot_of(&report), report.now, expires_at, &is_news))
+		{
+			if (is_news)
+				worker_slots_wake(MyDatabaseId);
+			PG_RETURN_VOID();
+		}
+	}
+	store_refuse_gateway(&report.catalog, report.gateway);
+	PG_RETURN_VOID();
+}
+
+/* Printable and short; "" for NULL. */
+static void
+read_reason(FunctionCallInfo fcinfo, char *reason)
+{
+	char	   *given;
+	int			length;
+
+	reason[0] = '\0';
+	if (PG_ARGISNULL(1))
+		return;
+	given = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	length = pg_mbcliplen(given, strlen(given), HEALTH_REASON_SIZE - 1);
+	memcpy(reason, given, length);
+	reason[length] = '\0';
+	clean_text_in_place(reason);
+}
+
+/*
+ * report_gateway_failure(gateway_id uuid, reason text)
+ *
+ * A caller could not get through: the gateway is suspect for suspect_ttl, and is
+ * picked only when no healthy one is left.  Of the reason, 63 bytes are kept for
+ * people to read.  Needs SELECT on gateway_pools (id).  Errors: NULL gateway
+ * 22023, no such gateway P0002, not preloaded 55000, shared memory full 53400.
+ */
+Datum
+report_gateway_failure(PG_FUNCTION_ARGS)
+{
+	Report		report = begin_report(fcinfo, RIGHT_PICK);
+	char		reason[HEALTH_REASON_SIZE];
+
+	read_reason(fcinfo, reason);
+	for (int i = 0; i < ATTEMPTS_MAX; i++)
+	{
+		bool		is_news;
+
+		if (health_evidence_report_failure(slot_of(&report), report.now, reason, &is_news))
+		{
+			if (is_news)
+				worker_slots_wake(MyDatabaseId);
+			PG_RETURN_VOID();
+		}
+	}
+	store_refuse_gateway(&report.catalog, report.gateway);
+	PG_RETURN_VOID();
+}
+
+/*
+ * report_gateway_load(gateway_id uuid, active_connections int)
+ *
+ * So many connections the gateway has; believed for 35 s.  Needs UPDATE on
+ * gateway_health.  Errors: NULL or a negative number 22023, no such gateway
+ * P0002, not preloaded 55000, shared memory full 53400.
+ */
+Datum
+report_gateway_load(PG_FUNCTION_ARGS)
+{
+	Report		report = begin_report(fcinfo, RIGHT_REPORT);
+	int32		connections;
+
+	argument_require(fcinfo, 1, "active_connections");
+	connections = PG_GETARG_INT32(1);
+	if (connections < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("active_connections must not be negative")));
+	for (int i = 0; i < ATTEMPTS_MAX; i++)
+		if (reservation_report_load(slot_of(&report), connections, report.now))
+			PG_RETURN_VOID();
+	store_refuse_gateway(&report.catalog, report.gateway);
+	PG_RETURN_VOID();
+}
+
+/*
+ * release_gateway(gateway_id uuid, opened boolean) returns boolean
+ *
+ * Ends the oldest reservation of the gateway: its connection has been opened,
+ * and counts as one of the gateway's until its next report; or it will not be,
+ * opened false.  Returns whether there was a reservation.  Needs SELECT on
+ * gateway_pools (id).  Errors: NULL 22023, no such gateway P0002, not preloaded 55000.
+ */
+Datum
+release_gateway(PG_FUNCTION_ARGS)
+{
+	Report		report = begin_report(fcinfo, RIGHT_PICK);
+
+	argument_require(fcinfo, 1, "opened");
+	PG_RETURN_BOOL(reservation_release(slot_of(&report), PG_GETARG_BOOL(1), report.now));
+}

@@ -1,0 +1,514 @@
+/*
+ * status.c
+ *		The set-returning functions behind the views.
+ *
+ * Each needs SELECT on gateway_pools, which is what listing asks for, and reads
+ * the rest as the owners of the tables.  A view calls its function without
+ * arguments; with them it reads one organization's rows, or one pool's.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "api/management.h"
+#include "base/argument.h"
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/result_row.h"
+#include "shared/reservation.h"
+#include "tables/access.h"
+#include "tables/catalog.h"
+#include "tables/entitlement.h"
+#include "tables/gateway_store.h"
+#include "tables/isolation.h"
+#include "tables/resources.h"
+#include "tables/visible_rows.h"
+
+PG_FUNCTION_INFO_V1(gateway_status);
+PG_FUNCTION_INFO_V1(gateway_probe_status);
+PG_FUNCTION_INFO_V1(gateway_pool_members);
+PG_FUNCTION_INFO_V1(gateway_pool_status);
+PG_FUNCTION_INFO_V1(gateway_options);
+PG_FUNCTION_INFO_V1(list_gateway_pools);
+PG_FUNCTION_INFO_V1(get_gateway_pool);
+
+/* Opens the catalog and reads the arguments (org_id, id); of what is hidden from the caller nothing is listed. */
+static StoreFilter
+begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
+{
+	StoreFilter filter = {0};
+
+	catalog_open(catalog);
+	access_require(catalog, RIGHT_LIST);
+	if (!PG_ARGISNULL(0))
+		filter.org_id = PG_GETARG_UUID_P(0);
+	if (!PG_ARGISNULL(1))
+		filter.id = PG_GETARG_UUID_P(1);
+	filter.orgs = isolation_orgs(catalog);
+	return filter;
+}
+
+/* The gateways that the caller may see. */
+static GatewayRow *
+list_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count)
+{
+	GatewayRow *gateways = store_gateways(catalog, filter, count);
+
+	*count = visible_gateways(catalog, gateways, *count);
+	return gateways;
+}
+
+/* The columns that gateway_status and gateway_pool_members have in common. */
+static void
+put_gateway(ResultRow *row, const GatewayRow *gateway)
+{
+	HealthDisplay display;
+	GatewayLoad load = {0};
+
+	gateway_display(gateway, &display);
+	if (gateway->slot.number != NO_SLOT)
+		load = reservation_load(gateway->slot, clock_monotonic());
+	result_put(row, UUIDPGetDatum(&gateway->id));
+	result_put(row, UUIDPGetDatum(&gateway->org_id));
+	result_put_text(row, gateway->name);
+	result_put_text(row, gateway_status_name(gateway->health.status));
+	result_put_text(row, gateway_state_name(gateway->state));
+	result_put_text(row, gateway->health.reason);
+	result_put_if(row, display.heard, TimestampTzGetDatum(display.heard_at));
+	result_put_if(row, display.expires, TimestampTzGetDatum(display.expires_at));
+	result_put_if(row, display.suspect, TimestampTzGetDatum(display.suspect_until));
+	result_put_if(row, display.probed, TimestampTzGetDatum(display.probed_at));
+	result_put_if(row, display.probed, Float4GetDatum(display.probe_milliseconds));
+	result_put_if(row, load.reported, Int32GetDatum(load.connections));
+	result_put_if(row, gateway->slot.number != NO_SLOT, Int32GetDatum(load.reservations));
+	result_put_if(row, gateway->recorded.known, TimestampTzGetDatum(gateway->recorded.changed_at));
+}
+
+/* gateway_status(org_id uuid, gateway_id uuid): one row a gateway, see the view. */
+Datum
+gateway_status(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	StoreFilter filter = begin_listing(fcinfo, &catalog);
+	int			count;
+	GatewayRow *gateways = list_gateways(&catalog, filter, &count);
+
+	init_materialized_result(fcinfo);
+	for (int i = 0; i < count; i++)
+	{
+		ResultRow	row = {0};
+
+		put_gateway(&row, &gateways[i]);
+		result_emit(fcinfo, &row);
+	}
+	return (Datum) 0;
+}
+
+static void
+put_probe(ResultRow *row, const GatewayRow *gateway, const ProbeDisplay *probe)
+{
+	result_put(row, UUIDPGetDatum(&gateway->id));
+	result_put(row, UUIDPGetDatum(&gateway->org_id));
+	result_put_text(row, gateway->name);
+	result_put_text(row, probe_verdict_name(probe->verdict));
+	result_put_if(row, probe->reason[0] != '\0', CStringGetTextDatum(probe->reason));
+	result_put_if(row, probe->probed, TimestampTzGetDatum(probe->started_at + clock_wall_offset()));
+	result_put_if(row, probe->probed, Float4GetDatum(probe->milliseconds));
+	result_put(row, Int32GetDatum(probe->failures));
+	result_put(row, Int32GetDatum(probe->successes));
+	result_put(row, Int32GetDatum(probe->falls));
+	result_put_text(row, probe_protocol_name(probe->protocol));
+	if (probe->protocol == PROBE_TLS || probe->protocol == PROBE_HTTPS)
+		result_put(row, BoolGetDatum(probe->verify_tls));
+	else
+		result_put_null(row);
+	result_put_if(row, probe->certificate_known, TimestampTzGetDatum(probe->certificate_expires_at));
+}
+
+/* gateway_probe_status(org_id uuid, gateway_id uuid): one row a gateway that is probed, see the view. */
+Datum
+gateway_probe_status(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	StoreFilter filter = begin_listing(fcinfo, &catalog);
+	int			count;
+	GatewayRow *gateways = list_gateways(&catalog, filter, &count);
+
+	init_materialized_result(fcinfo);
+	for (int i = 0; i < count; i++)
+	{
+		ProbeDisplay probe;
+		ResultRow	row = {0};
+
+		if (gateways[i].slot.number == NO_SLOT || !health_evidence_last_probe(gateways[i].slot, &probe))
+			continue;
+		put_probe(&row, &gateways[i], &probe);
+		result_emit(fcinfo, &row);
+	}
+	return (Datum) 0;
+}
+
+/* gateway_pool_members(org_id uuid, pool_id uuid): one row a member, see the view. */
+Datum
+gateway_pool_members(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	StoreFilter filter = begin_listing(fcinfo, &catalog);
+	int			count;
+	PoolRow    *pools = store_pools(&catalog, filter, &count);
+
+	init_materialized_result(fcinfo);
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < pools[i].member_count; j++)
+		{
+			const MemberRow *member = &pools[i].members[j];
+			ResultRow	row = {0};
+
+			result_put(&row, UUIDPGetDatum(&pools[i].id));
+			result_put(&row, Int32GetDatum(member->weight));
+			result_put(&row, Int16GetDatum(member->priority));
+			put_gateway(&row, &member->gateway);
+			result_emit(fcinfo, &row);
+		}
+	return (Datum) 0;
+}
+
+/* What pools and options show of a pool. */
+typedef struct PoolPicture
+{
+	Datum		member_ids;
+	int			eligible;
+	const char *health;
+	const char *label;
+} PoolPicture;
+
+static PoolPicture
+picture_of(const PoolRow *pool)
+{
+	PoolPicture picture = {0};
+	Datum	   *ids = palloc(sizeof(Datum) * Max(pool->member_count, 1));
+
+	for (int i = 0; i < pool->member_count; i++)
+	{
+		ids[i] = UUIDPGetDatum(&pool->members[i].gateway.id);
+		picture.eligible += gateway_is_eligible(&pool->members[i].gateway);
+	}
+	picture.member_ids = PointerGetDatum(construct_array(ids, pool->member_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	picture.health = pool->member_count == 0 ? "empty" : picture.eligible == 0 ? "red" :
+		picture.eligible == pool->member_count ? "green" : "yellow";
+	picture.label = pool->member_count == 0 ? "No members" :
+		psprintf("%d/%d healthy", picture.eligible, pool->member_count);
+	return picture;
+}
+
+/* The columns in the middle of what is told of a pool. */
+static void
+put_members(ResultRow *row, const PoolRow *pool, const PoolPicture *picture, int64 resources)
+{
+	result_put(row, Int32GetDatum(pool->member_count));
+	result_put(row, Int32GetDatum(picture->eligible));
+	result_put(row, picture->member_ids);
+	result_put(row, Int64GetDatum(resources));
+}
+
+/* gateway_pool_status(org_id uuid, pool_id uuid): one row a pool, see the view. */
+Datum
+gateway_pool_status(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	StoreFilter filter = begin_listing(fcinfo, &catalog);
+	int			count;
+	PoolRow    *pools = store_pools(&catalog, filter, &count);
+	int64	   *resources = resources_count(&catalog, pools, count);
+
+	init_materialized_result(fcinfo);
+	for (int i = 0; i < count; i++)
+	{
+		PoolPicture picture = picture_of(&pools[i]);
+		ResultRow	row = {0};
+
+		result_put(&row, UUIDPGetDatum(&pools[i].id));
+		result_put(&row, UUIDPGetDatum(&pools[i].org_id));
+		result_put_text(&row, pools[i].name);
+		put_members(&row, &pools[i], &picture, resources[i]);
+		result_put_text(&row, picture.health);
+		result_put_text(&row, picture.label);
+		result_put(&row, TimestampTzGetDatum(pools[i].created_at));
+		result_put(&row, TimestampTzGetDatum(pools[i].updated_at));
+		result_emit(fcinfo, &row);
+	}
+	return (Datum) 0;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp((*(const PoolRow *const *) a)->name, (*(const PoolRow *const *) b)->name);
+}
+
+/*
+ * list_gateway_pools(org_id uuid): one row a pool of the organization, by name
+ *
+ * Needs SELECT on gateway_pools.  Errors: NULL 22023, no plan 42501.
+ */
+Datum
+list_gateway_pools(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	StoreFilter filter = {.org_id = management_begin(fcinfo, &catalog, RIGHT_LIST)};
+	int			count;
+	PoolRow    *pools;
+	int64	   *resources;
+	const PoolRow **by_name;
+
+	filter.orgs = isolation_orgs(&catalog);
+	pools = store_pools(&catalog, filter, &count);
+	resources = resources_count(&catalog, pools, count);
+	by_name = palloc(sizeof(PoolRow *) * Max(count, 1));
+	for (int i = 0; i < count; i++)
+		by_name[i] = &pools[i];
+	qsort(by_name, count, sizeof(PoolRow *), compare_names);
+
+	init_materialized_result(fcinfo);
+	for (int i = 0; i < count; i++)
+	{
+		const PoolRow *pool = by_name[i];
+		PoolPicture picture = picture_of(pool);
+		ResultRow	row = {0};
+
+		result_put(&row, UUIDPGetDatum(&pool->id));
+		result_put(&row, UUIDPGetDatum(&pool->org_id));
+		result_put_text(&row, pool->name);
+		result_put(&row, TimestampTzGetDatum(pool->created_at));
+		result_put(&row, TimestampTzGetDatum(pool->updated_at));
+		put_members(&row, pool, &picture, resources[pool - pools]);
+		result_put_text(&row, picture.health);
+		result_put_text(&row, picture.label);
+		result_emit(fcinfo, &row);
+	}
+	return (Datum) 0;
+}
+
+static int
+compare_members(const void *a, const void *b)
+{
+	return strcmp(((const MemberRow *) a)->gateway.name, ((const MemberRow *) b)->gateway.name);
+}
+
+/* The members of a pool, by name, as a JSON array: id, name, heartbeat, status, reason. */
+static Datum
+members_as_json(PoolRow *pool)
+{
+	StringInfoData json;
+
+	qsort(pool->members, pool->member_count, sizeof(MemberRow), compare_members);
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	for (int i = 0; i < pool->member_count; i++)
+	{
+		const GatewayRow *gateway = &pool->members[i].gateway;
+		HealthDisplay display;
+
+		gateway_display(gateway, &display);
+		appendStringInfo(&json, "%s{\"id\": \"%s\", \"name\": ", i > 0 ? ", " : "", uuid_text(&gateway->id));
+		escape_json(&json, gateway->name);
+		appendStringInfoString(&json, ", \"heartbeat\": ");
+		if (display.heard)
+		{
+			char		time[MAXDATELEN + 1];
+
+			appendStringInfo(&json, "\"%s\"", JsonEncodeDateTime(time, TimestampTzGetDatum(display.heard_at), TIMESTAMPTZOID, NULL));
+		}
+		else
+			appendStringInfoString(&json, "null");
+		appendStringInfo(&json, ", \"status\": \"%s\", \"reason\": ", gateway_status_name(gateway->health.status));
+		escape_json(&json, gateway->health.reason);
+		appendStringInfoChar(&json, '}');
+	}
+	appendStringInfoChar(&json, ']');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+/*
+ * get_gateway_pool(org_id uuid, pool_id uuid) returns the pool and its gateways
+ *
+ * Needs SELECT on gateway_pools.  Errors: NULL 22023, no plan 42501, no such pool P0002.
+ */
+Datum
+get_gateway_pool(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_LIST);
+	const pg_uuid_t *id = management_require_pool(fcinfo, &catalog, org);
+	int			count;
+	PoolRow    *pool = store_pools(&catalog, (StoreFilter) {.org_id = org,.id = id}, &count);
+	TupleDesc	columns;
+	Datum		values[6];
+	bool		nulls[6] = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	/* Deleted since it was looked for. */
+	if (count == 0)
+		management_refuse_missing(catalog.pools, "gateway pool", id);
+	values[0] = UUIDPGetDatum(&pool->id);
+	values[1] = UUIDPGetDatum(&pool->org_id);
+	values[2] = CStringGetTextDatum(pool->name);
+	values[3] = TimestampTzGetDatum(pool->created_at);
+	values[4] = TimestampTzGetDatum(pool->updated_at);
+	values[5] = members_as_json(pool);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
+}
+
+/* A membership by its gateway: what tells the pools of a gateway. */
+typedef struct PoolOfGateway
+{
+	pg_uuid_t	gateway;
+	pg_uuid_t	pool;
+} PoolOfGateway;
+
+static int
+compare_pools_of_gateways(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(PoolOfGateway));
+}
+
+static int
+compare_gateways(const void *a, const void *b)
+{
+	return memcmp(&((const PoolOfGateway *) a)->gateway, &((const PoolOfGateway *) b)->gateway, sizeof(pg_uuid_t));
+}
+
+/* The memberships of some pools, ordered by gateway and pool. */
+static PoolOfGateway *
+pools_of_gateways(const PoolRow *pools, int pool_count, int *count)
+{
+	PoolOfGateway *list;
+	int			members = 0;
+
+	for (int i = 0; i < pool_count; i++)
+		members += pools[i].member_count;
+	list = palloc_extended(sizeof(PoolOfGateway) * Max(members, 1), MCXT_ALLOC_HUGE);
+	*count = 0;
+	for (int i = 0; i < pool_count; i++)
+		for (int j = 0; j < pools[i].member_count; j++)
+			list[(*count)++] = (PoolOfGateway) {pools[i].members[j].gateway.id, pools[i].id};
+	qsort(list, *count, sizeof(PoolOfGateway), compare_pools_of_gateways);
+	return list;
+}
+
+/* An array of the pools of one gateway. */
+static Datum
+pool_ids_of(const pg_uuid_t *gateway, const PoolOfGateway *list, int count)
+{
+	PoolOfGateway key = {.gateway = *gateway};
+	const PoolOfGateway *found = bsearch(&key, list, count, sizeof(PoolOfGateway), compare_gateways);
+	const PoolOfGateway *first = found;
+	const PoolOfGateway *end = found;
+	Datum	   *ids;
+
+	while (first != NULL && first > list && compare_gateways(first - 1, &key) == 0)
+		first--;
+	while (end != NULL && end < list + count && compare_gateways(end, &key) == 0)
+		end++;
+	ids = palloc(sizeof(Datum) * Max(end - first, 1));
+	for (const PoolOfGateway *i = first; i < end; i++)
+		ids[i - first] = UUIDPGetDatum(&i->pool);
+	return PointerGetDatum(construct_array(ids, end - first, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+}
+
+/* What an organization allows to be set newly; of the one that was asked for last, it is kept. */
+typedef struct Selectable
+{
+	bool		known;
+	pg_uuid_t	org;
+	bool		pools;
+	bool		gateways;
+} Selectable;
+
+static void
+read_selectable(const PoolCatalog *catalog, const pg_uuid_t *org, Selectable *selectable)
+{
+	if (selectable->known && memcmp(&selectable->org, org, sizeof(pg_uuid_t)) == 0)
+		return;
+	selectable->known = true;
+	selectable->org = *org;
+	selectable->pools = entitlement_read(catalog, org).gateway_pool;
+	selectable->gateways = !policy_requires_pools(catalog, org);
+}
+
+/*
+ * gateway_options(org_id uuid): pools and single gateways, see the view
+ *
+ * Needs SELECT on gateway_pools.
+ */
+Datum
+gateway_options(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	StoreFilter filter = {0};
+	int			pool_count;
+	PoolRow    *pools;
+	int			gateway_count;
+	GatewayRow *gateways;
+	int			membership_count;
+	PoolOfGateway *memberships;
+	Selectable	selectable = {0};
+
+	catalog_open(&catalog);
+	access_require(&catalog, RIGHT_LIST);
+	if (!PG_ARGISNULL(0))
+		filter.org_id = PG_GETARG_UUID_P(0);
+	filter.orgs = isolation_orgs(&catalog);
+	pools = store_pools(&catalog, filter, &pool_count);
+	gateways = list_gateways(&catalog, filter, &gateway_count);
+	memberships = pools_of_gateways(pools, pool_count, &membership_count);
+
+	init_materialized_result(fcinfo);
+	for (int i = 0; i < pool_count; i++)
+	{
+		PoolPicture picture = picture_of(&pools[i]);
+		ResultRow	row = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		read_selectable(&catalog, &pools[i].org_id, &selectable);
+		result_put_text(&row, "pool");
+		result_put(&row, UUIDPGetDatum(&pools[i].id));
+		result_put(&row, UUIDPGetDatum(&pools[i].org_id));
+		result_put_text(&row, pools[i].name);
+		result_put_text(&row, picture.health);
+		result_put_text(&row, picture.label);
+		result_put_null(&row);
+		result_put(&row, BoolGetDatum(selectable.pools));
+		result_emit(fcinfo, &row);
+	}
+	for (int i = 0; i < gateway_count; i++)
+	{
+		const GatewayRow *gateway = &gateways[i];
+		bool		online = gateway_is_eligible(gateway);
+		ResultRow	row = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		read_selectable(&catalog, &gateway->org_id, &selectable);
+		result_put_text(&row, "gateway");
+		result_put(&row, UUIDPGetDatum(&gateway->id));
+		result_put(&row, UUIDPGetDatum(&gateway->org_id));
+		result_put_text(&row, gateway->name);
+		result_put_text(&row, !online ? "red" : gateway->health.status == GATEWAY_HEALTHY ? "green" : "yellow");
+		result_put_text(&row, online ? "Online" : "Offline");
+		result_put(&row, pool_ids_of(&gateway->id, memberships, membership_count));
+		result_put(&row, BoolGetDatum(selectable.gateways));
+		result_emit(fcinfo, &row);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,85 @@
+/*
+ * table_change.c
+ *		A statement that changes a table on behalf of the caller.
+ *
+ * It runs as the owner of the table, so that the caller needs no right but the one
+ * that was checked before; where policies of the owner's own apply to the caller,
+ * it runs as the caller, so that they decide.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+
+#include "api/table_change.h"
+#include "tables/owner.h"
+#include "tables/policies.h"
+
+/* change_argument adds $1, $2 and so on; NULL where there is no value. */
+void
+change_argument(Change *change, Oid type, bool is_null, Datum value)
+{
+	Assert(change->count < CHANGE_ARGUMENTS_MAX);
+	change->types[change->count] = type;
+	change->values[change->count] = value;
+	change->nulls[change->count] = is_null ? 'n' : ' ';
+	change->count++;
+}
+
+/* change_call_argument adds an argument of the call of a function. */
+void
+change_call_argument(Change *change, Oid type, FunctionCallInfo fcinfo, int argument)
+{
+	change_argument(change, type, PG_ARGISNULL(argument), PG_GETARG_DATUM(argument));
+}
+
+static uint64
+begin_and_run(Change *change, OwnerScope *scope)
+{
+	if (policies_apply(change->relation))
+		owner_begin_as_caller(scope, change->relation);
+	else if (change->restricted)
+		owner_begin(scope, change->relation);
+	else
+		owner_begin_change(scope, change->relation);
+	return owner_change(owner_prepare(change->sql, change->count, change->types), change->values, change->nulls);
+}
+
+/* change_run runs the statement and returns its row, of the type that the call returns, or NULL if there is none. */
+HeapTuple
+change_run(FunctionCallInfo fcinfo, Change *change)
+{
+	MemoryContext context = CurrentMemoryContext;
+	HeapTuple	result = NULL;
+	TupleDesc	columns;
+	OwnerScope	scope;
+
+	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	columns = BlessTupleDesc(columns);
+
+	if (begin_and_run(change, &scope) > 0)
+	{
+		Datum	   *values = palloc(sizeof(Datum) * columns->natts);
+		bool	   *nulls = palloc(sizeof(bool) * columns->natts);
+
+		for (int i = 0; i < columns->natts; i++)
+			values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
+		MemoryContextSwitchTo(context);
+		result = heap_form_tuple(columns, values, nulls);
+	}
+	owner_end(&scope);
+	return result;
+}
+
+/* change_run_silently runs the statement and returns how many rows it changed. */
+uint64
+change_run_silently(Change *change)
+{
+	OwnerScope	scope;
+	uint64		rows = begin_and_run(change, &scope);
+
+	owner_end(&scope);
+	return rows;
+}

@@ -1,0 +1,188 @@
+/*
+ * worker_status.c
+ *		What is known of workers, for users.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_authid.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "api/worker_status.h"
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "shared/worker_slots.h"
+#include "tables/catalog.h"
+#include "tables/isolation.h"
+
+PG_FUNCTION_INFO_V1(gateway_pool_workers);
+
+#define COLUMNS 15
+
+/* A worker that is wanted is expected to run after this. */
+#define EXPECTED_AFTER (5 * USECS_PER_SEC)
+
+static const char *
+state_name(WorkerState state)
+{
+	switch (state)
+	{
+		case WORKER_FREE:
+			break;
+		case WORKER_HELD:
+			return "held";
+		case WORKER_WANTED:
+			return "wanted";
+		case WORKER_STARTING:
+			return "starting";
+		case WORKER_RUNNING:
+			return "running";
+		case WORKER_STOPPING:
+			return "stopping";
+	}
+	return "free";
+}
+
+/* A worker's text: of another database, it may be in another encoding. */
+static void
+put_text(Datum *values, bool *nulls, int column, const WorkerInfo *info, const char *text)
+{
+	char	   *copy = pstrdup(text);
+
+	if (info->database != MyDatabaseId)
+		for (char *c = copy; *c != '\0'; c++)
+			if (IS_HIGHBIT_SET(*c))
+				*c = '?';
+	nulls[column] = *copy == '\0';
+	values[column] = CStringGetTextDatum(copy);
+}
+
+static void
+emit_worker(FunctionCallInfo fcinfo, const WorkerInfo *info)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	const WorkerRound *round = &info->round;
+	char	   *name = get_database_name(info->database);
+	Datum		values[COLUMNS];
+	bool		nulls[COLUMNS] = {0};
+
+	values[0] = Int32GetDatum(info->pid);
+	nulls[0] = info->pid == 0;
+	values[1] = ObjectIdGetDatum(info->database);
+	values[2] = name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
+	nulls[2] = name == NULL;
+	values[3] = CStringGetTextDatum(state_name(info->state));
+	put_text(values, nulls, 4, info, info->activity);
+	values[5] = TimestampTzGetDatum(round->at + clock_wall_offset());
+	values[6] = Float4GetDatum(round->lag / 1000.0);
+	values[7] = Int32GetDatum(round->queue_length);
+	values[8] = Int64GetDatum(round->queue_dropped);
+	values[9] = Int32GetDatum(round->targets);
+	values[10] = Int32GetDatum(round->running_probes);
+	values[11] = Int32GetDatum(round->waiting_probes);
+	values[12] = Float4GetDatum(round->lateness / 1000.0);
+	values[13] = BoolGetDatum(!round->abstains);
+	for (int i = 5; i <= 13; i++)
+		nulls[i] = round->at == 0;
+	put_text(values, nulls, 14, info, info->problem);
+	if (nulls[14] && !setting_worker)
+	{
+		values[14] = CStringGetTextDatum("gateway_pool.worker is off");
+		nulls[14] = false;
+	}
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+static void
+emit_launcher(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	pid_t		pid = worker_slots_launcher();
+	Datum		values[COLUMNS] = {0};
+	bool		nulls[COLUMNS];
+
+	memset(nulls, true, sizeof(nulls));
+	values[0] = Int32GetDatum(pid);
+	nulls[0] = pid == 0;
+	values[3] = CStringGetTextDatum(pid == 0 ? "wanted" : "running");
+	nulls[3] = false;
+	values[4] = CStringGetTextDatum("launcher");
+	nulls[4] = false;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/*
+ * gateway_pool_workers() returns one row a database that has a worker, or is to
+ * have one, and one for the launcher, whose database is null; for those who are
+ * no members of pg_monitor, that of their own database, which counts, and names,
+ * gateways of all organizations: nothing for a role from which any may be hidden.
+ * Empty unless the library is preloaded.
+ */
+Datum
+gateway_pool_workers(PG_FUNCTION_ARGS)
+{
+	bool		all = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+	PoolCatalog catalog;
+	WorkerInfo *list;
+	int			count;
+
+	init_materialized_result(fcinfo);
+	if (!worker_slots_exist())
+		return (Datum) 0;
+	if (!all && catalog_find(&catalog) && isolation_applies(&catalog))
+		return (Datum) 0;
+
+	if (all)
+		emit_launcher(fcinfo);
+	list = worker_slots_list(&count);
+	for (int i = 0; i < count; i++)
+		if (all || list[i].database == MyDatabaseId)
+			emit_worker(fcinfo, &list[i]);
+	return (Datum) 0;
+}
+
+/*
+ * worker_status_problem tells why this database, in which gateway pools are
+ * installed, has no worker, or what is wrong with it.  There is no problem if it will have
+ * one in a moment, or gets it when the current transaction commits.
+ */
+WorkerProblem
+worker_status_problem(void)
+{
+	static const char see_log[] = "The server's log says more; picks go on without it.";
+	static const char relieve[] = "Lengthen the intervals of probes; failures are found late meanwhile.";
+	int64		now = clock_monotonic();
+	int			count;
+	WorkerInfo *list;
+
+	if (!setting_worker)
+		return (WorkerProblem) {"worker not running", "Setting gateway_pool.worker is off.",
+			"Set it to on and reload the server's configuration."};
+	if (worker_slots_launcher() == 0)
+		return (WorkerProblem) {"worker not running", "The launcher does not run.", see_log};
+
+	list = worker_slots_list(&count);
+	for (int i = 0; i < count; i++)
+	{
+		const WorkerInfo *info = &list[i];
+
+		if (info->database != MyDatabaseId)
+			continue;
+		if (info->state == WORKER_RUNNING)
+			return (WorkerProblem) {info->problem[0] == '\0' ? NULL : info->round.overloaded ? "worker overloaded" : "worker fails",
+				info->problem, info->round.overloaded ? relieve : see_log};
+		if (info->problem[0] != '\0' || now - info->since >= EXPECTED_AFTER)
+			return (WorkerProblem) {"worker not running",
+				psprintf("It is %s%s%s.", state_name(info->state), info->problem[0] == '\0' ? "" : ": ", info->problem),
+				see_log};
+		return (WorkerProblem) {NULL};
+	}
+	if (count == WORKER_SLOTS)
+		return (WorkerProblem) {"worker not running", "Too many databases are served already.", see_log};
+	return (WorkerProblem) {NULL};
+}

@@ -1,0 +1,144 @@
+/*
+ * trigger_call.c
+ *		What every trigger function needs of its call.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "base/trigger_call.h"
+
+/*
+ * trigger_call returns the data of the call, after checking that it is one of
+ * a trigger that fires at the given time on one of the given events, for each
+ * row unless on TRUNCATE.
+ */
+TriggerData *
+trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, int events)
+{
+	TriggerData *call = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by a trigger",
+						get_func_name(fcinfo->flinfo->fn_oid))));
+	if ((call->tg_event & TRIGGER_EVENT_TIMINGMASK) != timing ||
+		(events & (1 << (call->tg_event & TRIGGER_EVENT_OPMASK))) == 0 ||
+		TRIGGER_FIRED_FOR_ROW(call->tg_event) == TRIGGER_FIRED_BY_TRUNCATE(call->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" fires at a time or on an event that its function is not made for",
+						call->tg_trigger->tgname)));
+	return call;
+}
+
+/*
+ * trigger_require_table refuses a trigger that sits on another table than the
+ * one that its function is made for: anybody may attach one to a table of his.
+ */
+void
+trigger_require_table(TriggerData *call, Oid expected)
+{
+	if (RelationGetRelid(call->tg_relation) != expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" is not on the table that its function is made for",
+						call->tg_trigger->tgname),
+				 errtable(call->tg_relation)));
+}
+
+/* The row that an INSERT or UPDATE writes. */
+HeapTuple
+trigger_new_row(TriggerData *call)
+{
+	return TRIGGER_FIRED_BY_UPDATE(call->tg_event) ? call->tg_newtuple : call->tg_trigtuple;
+}
+
+/* The number of a column, or InvalidAttrNumber where the table has none so named. */
+AttrNumber
+trigger_column(TriggerData *call, const char *name)
+{
+	int			column = SPI_fnumber(RelationGetDescr(call->tg_relation), name);
+
+	return column > 0 ? column : InvalidAttrNumber;
+}
+
+/* The number of a column without which the rule makes no sense. */
+AttrNumber
+trigger_required_column(TriggerData *call, const char *name)
+{
+	AttrNumber	column = trigger_column(call, name);
+
+	if (column == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("gateway pools need column \"%s\" of table \"%s\"", name,
+						RelationGetRelationName(call->tg_relation)),
+				 errtable(call->tg_relation)));
+	return column;
+}
+
+/* The value of a column of type uuid, NULL for null. */
+const pg_uuid_t *
+trigger_uuid(TriggerData *call, HeapTuple row, AttrNumber column)
+{
+	TupleDesc	columns = RelationGetDescr(call->tg_relation);
+	Datum		value;
+	bool		is_null;
+
+	if (SPI_gettypeid(columns, column) != UUIDOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("gateway pools need column \"%s\" of table \"%s\" to be of type uuid",
+						NameStr(TupleDescAttr(columns, column - 1)->attname),
+						RelationGetRelationName(call->tg_relation)),
+				 errtable(call->tg_relation)));
+	value = heap_getattr(row, column, columns, &is_null);
+	return is_null ? NULL : DatumGetUUIDP(value);
+}
+
+/* Whether two values are one that is stored out of line: an UPDATE of other columns keeps it there. */
+static bool
+is_same_stored(Datum before, Datum after, Form_pg_attribute attribute)
+{
+	const struct varlena *value = (const struct varlena *) DatumGetPointer(before);
+
+	return attribute->attlen == -1 && VARATT_IS_EXTERNAL_ONDISK(value) &&
+		VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(after)) &&
+		memcmp(value, DatumGetPointer(after), VARSIZE_EXTERNAL(value)) == 0;
+}
+
+/* Tells whether the call writes another value than the row had; always so for a new row. */
+bool
+trigger_changes(TriggerData *call, AttrNumber column)
+{
+	TupleDesc	columns = RelationGetDescr(call->tg_relation);
+	Form_pg_attribute attribute = TupleDescAttr(columns, column - 1);
+	Datum		before;
+	Datum		after;
+	bool		before_null;
+	bool		after_null;
+
+	if (!TRIGGER_FIRED_BY_UPDATE(call->tg_event))
+		return true;
+
+	before = heap_getattr(call->tg_trigtuple, column, columns, &before_null);
+	after = heap_getattr(call->tg_newtuple, column, columns, &after_null);
+	if (before_null || after_null)
+		return before_null != after_null;
+	return !is_same_stored(before, after, attribute) &&
+		!datum_image_eq(before, after, attribute->attbyval, attribute->attlen);
+}
+
+/* trigger_changes_required is the same for a column that has to be there. */
+bool
+trigger_changes_required(TriggerData *call, const char *name)
+{
+	return trigger_changes(call, trigger_required_column(call, name));
+}

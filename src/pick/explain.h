@@ -1,0 +1,12 @@
+/*
+ * explain.h
+ *		Why a gateway was picked, or none.
+ */
+#ifndef GATEWAY_POOL_EXPLAIN_H
+#define GATEWAY_POOL_EXPLAIN_H
+
+#include "pick/pick_arguments.h"
+
+extern void explain_refusal(const PickRequest *request);
+
+#endif							/* GATEWAY_POOL_EXPLAIN_H */

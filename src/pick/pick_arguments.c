@@ -1,0 +1,136 @@
+/*
+ * pick_arguments.c
+ *		What the caller of a pick asks for.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+#include "base/argument.h"
+#include "base/compat.h"
+#include "pick/pick_arguments.h"
+#include "rules/selection.h"
+#include "shared/health_map.h"
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(pg_uuid_t));
+}
+
+/* NULL elements exclude nobody: the first attempt has nobody to exclude yet. */
+static void
+read_excluded(ArrayType *array, PickRequest *request)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(array, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &values, &nulls, &count);
+	request->excluded = palloc(sizeof(pg_uuid_t) * Max(count, 1));
+	request->excluded_count = 0;
+	for (int i = 0; i < count; i++)
+		if (!nulls[i])
+			request->excluded[request->excluded_count++] = *DatumGetUUIDP(values[i]);
+	qsort(request->excluded, request->excluded_count, sizeof(pg_uuid_t), compare_ids);
+}
+
+static bool
+text_is(const text *value, const char *word)
+{
+	return VARSIZE_ANY_EXHDR(value) == strlen(word) &&
+		memcmp(VARDATA_ANY(value), word, strlen(word)) == 0;
+}
+
+static Strategy
+read_strategy(const text *word)
+{
+	if (text_is(word, "random"))
+		return STRATEGY_RANDOM;
+	if (text_is(word, "least_loaded"))
+		return STRATEGY_LEAST_LOADED;
+	if (text_is(word, "sticky"))
+		return STRATEGY_STICKY;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown pick strategy"),
+			 errhint("The strategies are \"random\", \"least_loaded\" and \"sticky\".")));
+}
+
+/*
+ * pick_request_read reads the arguments (pool_id, exclude, strategy, capabilities,
+ * sticky_key, null_if_none), the last five from "options" on, and checks them and
+ * that the caller has the right.
+ */
+void
+pick_request_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickRequest *request)
+{
+	catalog_open(&request->catalog);
+	access_require(&request->catalog, right);
+
+	request->pool_id = argument_uuid(fcinfo, 0, "pool_id");
+	request->excluded_count = 0;
+	if (!PG_ARGISNULL(options))
+		read_excluded(PG_GETARG_ARRAYTYPE_P(options), request);
+	argument_require(fcinfo, options + 1, "strategy");
+	request->strategy = read_strategy(PG_GETARG_TEXT_PP(options + 1));
+	request->capabilities = NULL;
+	if (!PG_ARGISNULL(options + 2))
+	{
+		request->capabilities = PG_GETARG_JSONB_P(options + 2);
+		if (!JB_ROOT_IS_OBJECT(request->capabilities))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("capabilities must be a JSON object")));
+	}
+	if (request->strategy == STRATEGY_STICKY)
+	{
+		text	   *key;
+
+		argument_require(fcinfo, options + 3, "sticky_key");
+		key = PG_GETARG_TEXT_PP(options + 3);
+		request->key_hash = selection_key_hash(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+	}
+	if (request->strategy == STRATEGY_LEAST_LOADED && !health_map_exists())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("strategy \"least_loaded\" needs gateway_pool to be preloaded"),
+				 errhint("Add gateway_pool to shared_preload_libraries and restart the server."),
+				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_not_preloaded")));
+	argument_require(fcinfo, options + 4, "null_if_none");
+	request->null_if_none = PG_GETARG_BOOL(options + 4);
+}
+
+/* pick_request_excludes tells whether the caller does not want a gateway. */
+bool
+pick_request_excludes(const PickRequest *request, const pg_uuid_t *gateway)
+{
+	return request->excluded_count > 0 &&
+		bsearch(gateway, request->excluded, request->excluded_count, sizeof(pg_uuid_t), compare_ids) != NULL;
+}
+
+/* pick_request_suits tells whether a gateway has the capabilities that are asked for. */
+bool
+pick_request_suits(const PickRequest *request, Jsonb *capabilities)
+{
+	if (request->capabilities == NULL)
+		return true;
+	if (capabilities == NULL)
+		return JB_ROOT_COUNT(request->capabilities) == 0;
+	return DatumGetBool(DirectFunctionCall2(jsonb_contains,
+											JsonbPGetDatum(capabilities),
+											JsonbPGetDatum(request->capabilities)));
+}
+
+/* pick_request_refuse_pool raises P0002 for a pool that is not there. */
+void
+pick_request_refuse_pool(const PickRequest *request)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("gateway pool %s does not exist", uuid_text(request->pool_id)),
+			 catalog_error_constraint(request->catalog.pools, "gateway_pools_not_found")));
+}

@@ -1,0 +1,105 @@
+/*
+ * pick_stats.c
+ *		Counters of picks as rows: the view gateway_pool_stats.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "shared/pick_counters.h"
+#include "tables/access.h"
+#include "tables/gateway_store.h"
+#include "tables/isolation.h"
+
+PG_FUNCTION_INFO_V1(gateway_pool_stats);
+PG_FUNCTION_INFO_V1(reset_gateway_pool_stats);
+
+static bool
+is_pool_itself(const pg_uuid_t *gateway)
+{
+	static const pg_uuid_t no_gateway;
+
+	return memcmp(gateway, &no_gateway, sizeof(pg_uuid_t)) == 0;
+}
+
+/*
+ * gateway_pool_stats() returns one row for each pool and gateway, and one for
+ * the pool as a whole, whose "gatewayId" is null: how often they were picked,
+ * how often while degraded, and how often the pool had no eligible member.  Of pools
+ * that are gone, or hidden from the caller, nothing is shown.  Needs SELECT on
+ * gateway_pools; empty unless the library is preloaded.
+ */
+Datum
+gateway_pool_stats(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	PoolCatalog catalog;
+	StatsEntry *copy;
+	int			count;
+	PoolRow    *pools;
+	int			pool_count;
+
+	catalog_open(&catalog);
+	access_require(&catalog, RIGHT_LIST);
+	init_materialized_result(fcinfo);
+	if (!pick_counters_exist())
+		return (Datum) 0;
+
+	pick_counters_flush();
+	copy = pick_counters_copy(&count);
+	pools = store_pools(&catalog, (StoreFilter) {.orgs = isolation_orgs(&catalog)}, &pool_count);
+	for (int i = 0; i < count; i++)
+	{
+		const StatsKey *key = &copy[i].key;
+		const PoolRow *pool = store_find_pool(pools, pool_count, &key->pool);
+		bool		whole = is_pool_itself(&key->gateway);
+		Datum		values[7];
+		bool		nulls[7] = {0};
+
+		if (pool == NULL || key->database != MyDatabaseId)
+			continue;
+		values[0] = UUIDPGetDatum(&key->pool);
+		values[1] = UUIDPGetDatum(&key->gateway);
+		nulls[1] = whole;
+		values[2] = UUIDPGetDatum(&pool->org_id);
+		values[3] = Int64GetDatum(pg_atomic_read_u64(&copy[i].picks));
+		values[4] = Int64GetDatum(pg_atomic_read_u64(&copy[i].degraded_picks));
+		values[5] = Int64GetDatum(pg_atomic_read_u64(&copy[i].refusals));
+		nulls[5] = !whole;
+		values[6] = TimestampTzGetDatum(copy[i].since);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * reset_gateway_pool_stats(): forgets the counts of this database.  For the
+ * owner of gateway_pools.
+ */
+Datum
+reset_gateway_pool_stats(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	StatsEntry *copy;
+	int			count;
+	int			own_count = 0;
+
+	catalog_open(&catalog);
+	if (!has_privs_of_role(GetUserId(), catalog_owner(catalog.pools)))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(catalog.pools));
+	if (!pick_counters_exist())
+		PG_RETURN_VOID();
+
+	pick_counters_flush();
+	copy = pick_counters_copy(&count);
+	for (int i = 0; i < count; i++)
+		if (copy[i].key.database == MyDatabaseId)
+			copy[own_count++] = copy[i];
+	pick_counters_forget(copy, own_count);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,57 @@
+/*
+ * probe.h
+ *		One probe of a gateway, on libcurl.
+ */
+#ifndef GATEWAY_POOL_PROBE_H
+#define GATEWAY_POOL_PROBE_H
+
+#include <curl/curl.h>
+#include <openssl/ossl_typ.h>
+#include <sys/socket.h>
+
+#include "rules/probe_address.h"
+#include "rules/probe_rule.h"
+
+/* Bytes that are kept of the reason why a probe did not succeed, with the terminator. */
+#define PROBE_REASON_SIZE 64
+
+/* What to connect to and what to expect there. */
+typedef struct ProbeSpec
+{
+	ProbeProtocol protocol;
+	ProbeTarget target;
+	const char *path;			/* for http and https */
+	int			status_from;	/* that http and https expect */
+	int			status_to;
+	const char *server_name;	/* that is asked for and verified; NULL is the target's */
+	bool		verify_tls;
+	const char *ca_certificate; /* PEM of the authorities to trust, or NULL for the system's */
+} ProbeSpec;
+
+/* How a probe ended. */
+typedef struct ProbeResult
+{
+	ProbeOutcome outcome;
+	bool		hung;			/* it ended by its deadline */
+	char		reason[PROBE_REASON_SIZE];	/* in ASCII, of our own words; "" if it succeeded */
+	int64		certificate_expires_at; /* seconds since 1970; 0 unknown */
+} ProbeResult;
+
+/* Tells why an address must not be connected to, or NULL. */
+typedef const char *(*ProbeRefusal) (const struct sockaddr *address);
+
+typedef struct Probe Probe;
+
+extern Probe *probe_create(CURLM *multi, ProbeRefusal refusal);
+extern void probe_destroy(Probe *probe);
+extern bool probe_verifies(const ProbeSpec *spec);
+extern bool probe_start(Probe *probe, const ProbeSpec *spec, X509_STORE *trusted, const struct sockaddr *address,
+						ProbeResult *result);
+extern void *probe_owner(CURL *easy);
+extern void probe_set_owner(Probe *probe, void *owner);
+extern void probe_end(Probe *probe, CURLcode code, ProbeResult *result);
+extern void probe_expire(Probe *probe, ProbeResult *result);
+extern void probe_cancel(Probe *probe);
+extern void probe_result_set(ProbeResult *result, ProbeOutcome outcome, const char *reason);
+
+#endif							/* GATEWAY_POOL_PROBE_H */

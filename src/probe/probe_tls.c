@@ -1,0 +1,143 @@
+/*
+ * probe_tls.c
+ *		TLS settings of a probe, and how it verifies the other side.
+ *
+ * The other side may be anybody's.  What it can make us compute is bounded: no
+ * finite-field Diffie-Hellman, whose groups it would choose, no large key, no
+ * long chain, no endless handshake.  And nothing that it says becomes part of
+ * a reason: that is OpenSSL's own word for the number of an error.
+ *
+ * The callbacks are called through libcurl and OpenSSL, and call nothing of the
+ * server's.
+ */
+#include "postgres.h"
+
+#include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "base/probe_trust.h"
+#include "probe/probe_tls.h"
+
+/* The longest chain that is read, in bytes, and verified, in authorities between. */
+#define CHAIN_BYTES_MAX (32 * 1024)
+#define CHAIN_DEPTH_MAX 8
+
+/*
+ * Records and messages of a probe, in both directions; usual are 20 to 40.
+ * OpenSSL reads on as long as there is something to read, and passes over, for
+ * one, any number of requests to begin anew.
+ */
+#define MESSAGES_MAX 1000
+
+/* Those of OpenSSL without finite fields; the second where only approved ones are there. */
+#define GROUPS "X25519:P-256:X448:P-384:P-521"
+#define APPROVED_GROUPS "P-256:P-384:P-521"
+
+#define CIPHERS_SIZE 8192
+
+/* As a socket that is only shut down keeps what has come to it, it is disconnected. */
+static void
+count_message(int is_written, int version, int type, const void *message, size_t length, SSL *ssl, void *arg)
+{
+	static const struct sockaddr no_peer = {.sa_family = AF_UNSPEC};
+	ProbeTls   *tls = arg;
+
+	if (tls->flooded || ++tls->messages <= MESSAGES_MAX)
+		return;
+	tls->flooded = true;
+	(void) connect(tls->socket, &no_peer, sizeof(no_peer));
+}
+
+static void
+read_expiry(ProbeTls *tls, X509 *certificate)
+{
+	struct tm	at;
+
+	if (certificate != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &at) == 1)
+		tls->expires_at = Max(timegm(&at), 0);
+}
+
+/* Looks at what the other side has sent, verified or not, and verifies it. */
+static int
+verify(X509_STORE_CTX *context, void *arg)
+{
+	ProbeTls   *tls = arg;
+	STACK_OF(X509) *chain = X509_STORE_CTX_get0_untrusted(context);
+	int			verified = 1;
+
+	read_expiry(tls, X509_STORE_CTX_get0_cert(context));
+	for (int i = 0; i < sk_X509_num(chain); i++)
+		tls->large_key |= trust_has_large_key(sk_X509_value(chain, i));
+	if (tls->large_key)
+	{
+		X509_STORE_CTX_set_error(context, X509_V_ERR_CERT_REJECTED);
+		return 0;
+	}
+	X509_STORE_CTX_set_error(context, X509_V_OK);
+	if (tls->trusted != NULL)
+		verified = X509_verify_cert(context);
+	tls->chain_error = X509_STORE_CTX_get_error(context);
+	return verified;
+}
+
+/* The system's ciphers of TLS 1.2 without those of finite fields; others are those of all systems. */
+static bool
+limit_ciphers(SSL_CTX *context)
+{
+	STACK_OF(SSL_CIPHER) *ciphers = SSL_CTX_get_ciphers(context);
+	char		names[CIPHERS_SIZE] = "";
+	size_t		length = 0;
+
+	for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); i++)
+	{
+		const SSL_CIPHER *cipher = sk_SSL_CIPHER_value(ciphers, i);
+		int			exchange = SSL_CIPHER_get_kx_nid(cipher);
+
+		if (exchange == NID_kx_ecdhe || exchange == NID_kx_rsa)
+			length += snprintf(names + length, sizeof(names) - length, "%s%s", length > 0 ? ":" : "",
+							   SSL_CIPHER_get_name(cipher));
+		if (length >= sizeof(names))
+			return false;
+	}
+	return length == 0 || SSL_CTX_set_cipher_list(context, names) == 1;
+}
+
+/* probe_tls_prepare is for CURLOPT_SSL_CTX_FUNCTION, with a ProbeTls as its data. */
+CURLcode
+probe_tls_prepare(CURL *easy, void *arg, void *data)
+{
+	SSL_CTX    *context = arg;
+	ProbeTls   *tls = data;
+
+	/* Beside the store in which libcurl puts what it has read, and which it keeps for other probes. */
+	if (tls->trusted != NULL)
+		(void) SSL_CTX_set1_verify_cert_store(context, tls->trusted);
+	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_cert_verify_callback(context, verify, tls);
+	SSL_CTX_set_verify_depth(context, CHAIN_DEPTH_MAX);
+	SSL_CTX_set_max_cert_list(context, CHAIN_BYTES_MAX);
+	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION);
+	SSL_CTX_set_msg_callback(context, count_message);
+	SSL_CTX_set_msg_callback_arg(context, tls);
+	if (!limit_ciphers(context) ||
+		(SSL_CTX_set1_groups_list(context, GROUPS) != 1 && SSL_CTX_set1_groups_list(context, APPROVED_GROUPS) != 1))
+		return CURLE_FAILED_INIT;
+	return CURLE_OK;
+}
+
+/* probe_tls_problem tells what was wrong with the other side; false if nothing was, as far as we have seen. */
+bool
+probe_tls_problem(const ProbeTls *tls, char *problem, size_t size)
+{
+	if (tls->flooded)
+		strlcpy(problem, "tls: too many messages", size);
+	else if (tls->large_key)
+		strlcpy(problem, "tls chain: a key is too large", size);
+	else if (tls->chain_error != X509_V_OK)
+		snprintf(problem, size, "tls chain: %s", X509_verify_cert_error_string(tls->chain_error));
+	else
+		return false;
+	return true;
+}

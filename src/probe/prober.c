@@ -1,0 +1,456 @@
+/*
+ * prober.c
+ *		Probes of many gateways at once, each at its time.
+ *
+ * Everything waits in one epoll set: the sockets of libcurl and those of the
+ * resolver.  prober_run does what there is to do and never waits.  Answers are
+ * read before deadlines are looked at, so that one that came in time counts
+ * however late we are; what has not been answered while we were late is waited for
+ * once more.
+ */
+#include "postgres.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "probe/prober_internal.h"
+
+/* Starts that are due within the same tick go together: one wake-up for all of them. */
+#define TICK (10 * INT64CONST(1000))
+
+/* A round that begins later than this after its time, or takes longer, is a stall. */
+#define STALL (100 * INT64CONST(1000))
+
+/* A start that is later than half its interval, and than this, is left out; not two in a row. */
+#define LATE_START (200 * INT64CONST(1000))
+
+/* What was found of those that are down is held for so long at a time while they wait for a place. */
+#define HOLD (2 * USECS_PER_SEC)
+
+/* How long timeouts are no evidence after a stall, for people to read. */
+#define ABSTENTION USECS_PER_SEC
+
+#define SWEEP_INTERVAL (60 * USECS_PER_SEC)
+
+#define EVENTS_AT_ONCE 64
+
+/* What the epoll set says of the resolver; of libcurl's sockets, the number of the run and the descriptor. */
+#define RESOLVER_EVENT PG_UINT64_MAX
+#define NO_RUN UINT64CONST(0x7fffffff)
+
+static void
+note_stall(Prober *prober, int64 late, int64 now)
+{
+	if (late <= STALL)
+		return;
+	load_note_stall(prober, now);
+	prober->stalled += late;
+	prober->stalled_at = now;
+}
+
+/*
+ * Libcurl tells which descriptors it waits for, and for what; "known" is what we
+ * gave it for one.  Where we cannot, it gives up all probes that run, as soon as
+ * it looks at them, and does not look at this one.
+ */
+static int
+watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
+{
+	Prober	   *prober = arg;
+	Run		   *run = probe_owner(easy);
+	uint64		number = run == NULL ? NO_RUN : run - prober->runs;
+	struct epoll_event event = {
+		.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0),
+		.data.u64 = number << 32 | (uint32) item
+	};
+
+	if (what == CURL_POLL_REMOVE)
+	{
+		(void) epoll_ctl(prober->epoll, EPOLL_CTL_DEL, item, NULL);
+		return 0;
+	}
+	if (epoll_ctl(prober->epoll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, item, &event) != 0)
+	{
+		if (run != NULL)
+			run->blind = true;
+		return -1;
+	}
+	(void) curl_multi_assign(prober->multi, item, prober);
+	return 0;
+}
+
+static int
+set_timer(CURLM *multi, long milliseconds, void *arg)
+{
+	Prober	   *prober = arg;
+
+	prober->timer = milliseconds < 0 ? PG_INT64_MAX : clock_monotonic() + milliseconds * INT64CONST(1000);
+	return 0;
+}
+
+/* Closes what is open, be it all or what could be had. */
+static void
+close_all(Prober *prober)
+{
+	if (prober->multi != NULL)
+	{
+		(void) curl_multi_cleanup(prober->multi);
+		for (int i = 0; i < prober->probe_count; i++)
+			probe_destroy(prober->probes[i]);
+		curl_global_cleanup();
+	}
+	if (prober->resolver != NULL)
+		resolver_destroy(prober->resolver);
+	trust_cache_destroy(prober->trusts);
+	if (prober->epoll >= 0)
+	{
+		close(prober->epoll);
+		prober->user.release_descriptor();
+	}
+}
+
+/*
+ * prober_create makes a prober without targets in the current memory context.
+ * Errors: out of memory, or of descriptors (53000); then nothing is left open.
+ */
+Prober *
+prober_create(const ProberUser *user)
+{
+	Prober	   *prober = palloc0(sizeof(Prober));
+	HASHCTL		control = {
+		.keysize = sizeof(pg_uuid_t),
+		.entrysize = sizeof(Target),
+		.hcxt = CurrentMemoryContext
+	};
+	struct epoll_event resolver_event = {.events = EPOLLIN, .data.u64 = RESOLVER_EVENT};
+
+	prober->user = *user;
+	prober->context = CurrentMemoryContext;
+	prober->timer = prober->planned = PG_INT64_MAX;
+	prober->load.stretch = 1;
+	prober->load.since = clock_monotonic();
+	prober->trusts = trust_cache_create();
+	prober->targets = hash_create("probed gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	prober->schedule = pairingheap_allocate(target_compare_due, NULL);
+	dlist_init(&prober->resolving);
+	dlist_init(&prober->waiting);
+	dlist_init(&prober->waiting_dark);
+	dlist_init(&prober->free_runs);
+	dlist_init(&prober->running);
+
+	prober->epoll = -1;
+	if (user->acquire_descriptor())
+	{
+		prober->epoll = epoll_create1(EPOLL_CLOEXEC);
+		if (prober->epoll < 0)
+			user->release_descriptor();
+	}
+	prober->resolver = resolver_create(NULL, user->acquire_descriptor, user->release_descriptor);
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+	{
+		prober->multi = curl_multi_init();
+		if (prober->multi == NULL)
+			curl_global_cleanup();
+	}
+	if (prober->epoll < 0 || prober->resolver == NULL || prober->multi == NULL ||
+		epoll_ctl(prober->epoll, EPOLL_CTL_ADD, resolver_descriptor(prober->resolver), &resolver_event) != 0 ||
+		curl_multi_setopt(prober->multi, CURLMOPT_SOCKETFUNCTION, watch_socket) != CURLM_OK ||
+		curl_multi_setopt(prober->multi, CURLMOPT_SOCKETDATA, prober) != CURLM_OK ||
+		curl_multi_setopt(prober->multi, CURLMOPT_TIMERFUNCTION, set_timer) != CURLM_OK ||
+		curl_multi_setopt(prober->multi, CURLMOPT_TIMERDATA, prober) != CURLM_OK ||
+		curl_multi_setopt(prober->multi, CURLMOPT_MAXCONNECTS, 1L) != CURLM_OK)
+	{
+		close_all(prober);
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not set up probes")));
+	}
+	return prober;
+}
+
+/* prober_destroy ends all probes and closes everything; its memory goes with the context. */
+void
+prober_destroy(Prober *prober)
+{
+	runs_cancel(prober);
+	close_all(prober);
+}
+
+/* prober_descriptor returns what becomes readable when there is something to do. */
+int
+prober_descriptor(const Prober *prober)
+{
+	return prober->epoll;
+}
+
+/* Lets libcurl have its time, until it wants to wait for something. */
+static void
+serve_timer(Prober *prober)
+{
+	int			running;
+
+	for (int i = 0; i < EVENTS_AT_ONCE && prober->timer <= clock_monotonic(); i++)
+	{
+		prober->timer = PG_INT64_MAX;
+		(void) curl_multi_socket_action(prober->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
+	runs_finish_ended(prober);
+}
+
+static void
+serve_socket(Prober *prober, uint64 number, int item, uint32 events)
+{
+	Target	   *target = number < prober->run_count ? prober->runs[number].target : NULL;
+	int64		begun_at = clock_monotonic();
+	int			what = (events & EPOLLIN ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+		(events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+	int			running;
+
+	(void) curl_multi_socket_action(prober->multi, item, what, &running);
+	if (target != NULL)
+		load_note_work(prober, target, clock_monotonic() - begun_at);
+	runs_finish_ended(prober);
+}
+
+/* All that has come by now; what comes meanwhile has its turn after the others. */
+static void
+serve_events(Prober *prober)
+{
+	struct epoll_event events[EVENTS_AT_ONCE];
+	int			count = EVENTS_AT_ONCE;
+
+	for (int served = 0; served <= prober->run_count && count == EVENTS_AT_ONCE; served += count)
+	{
+		count = epoll_wait(prober->epoll, events, EVENTS_AT_ONCE, 0);
+		for (int i = 0; i < count; i++)
+			if (events[i].data.u64 == RESOLVER_EVENT)
+				resolver_run(prober->resolver, clock_monotonic());
+			else
+				serve_socket(prober, events[i].data.u64 >> 32, (uint32) events[i].data.u64, events[i].events);
+	}
+}
+
+/*
+ * When many gateways hang, each of them waits for long between two probes.  That
+ * it has not been probed for so long must not make it look alive meanwhile.
+ */
+static void
+hold(Prober *prober, Target *target, int64 now)
+{
+	if (target->record.verdict == PROBE_DOWN)
+		prober->user.hold(&target->gateway, now + HOLD + target->plan.timeout);
+}
+
+static void
+hold_waiting(Prober *prober, dlist_head *waiting, int64 now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, waiting)
+		hold(prober, dlist_container(Target, list_node, iter.cur), now);
+}
+
+static void
+start_or_wait(Prober *prober, Target *target, int64 now)
+{
+	if (run_start(prober, target, now))
+		return;
+	target->place = TARGET_WAITING;
+	prober->waiting_count++;
+	dlist_push_tail(target->dark ? &prober->waiting_dark : &prober->waiting, &target->list_node);
+	hold(prober, target, now);
+}
+
+/* Finds the address of a target, and goes on from there. */
+static void
+resolve(Prober *prober, Target *target, int64 now)
+{
+	ProbeResult result = {.outcome = PROBE_INCONCLUSIVE};
+	const char *reason;
+
+	if (target->plan.spec.target.numeric)
+	{
+		(void) probe_target_address(&target->plan.spec.target, &target->address);
+		start_or_wait(prober, target, now);
+		return;
+	}
+	switch (resolver_look_up(prober->resolver, target->plan.spec.target.host, now, &target->address, &reason))
+	{
+		case RESOLVER_RESOLVED:
+			start_or_wait(prober, target, now);
+			break;
+		case RESOLVER_PENDING:
+			target->place = TARGET_RESOLVING;
+			dlist_push_tail(&prober->resolving, &target->list_node);
+			break;
+		case RESOLVER_ABSENT:
+		case RESOLVER_FAILED:
+			strlcpy(result.reason, reason, sizeof(result.reason));
+			target_finish(prober, target, &result, now, now);
+			break;
+	}
+}
+
+/* Those whose names have been resolved meanwhile, or will not be. */
+static void
+start_resolved(Prober *prober, int64 now)
+{
+	dlist_head	resolving;
+	dlist_mutable_iter iter;
+
+	if (dlist_is_empty(&prober->resolving) || prober->resolved == resolver_generation(prober->resolver))
+		return;
+	prober->resolved = resolver_generation(prober->resolver);
+
+	dlist_init(&resolving);
+	dlist_foreach_modify(iter, &prober->resolving)
+	{
+		dlist_delete(iter.cur);
+		dlist_push_tail(&resolving, iter.cur);
+	}
+	while (!dlist_is_empty(&resolving))
+		resolve(prober, dlist_container(Target, list_node, dlist_pop_head_node(&resolving)), now);
+}
+
+static void
+start_waiting(Prober *prober, dlist_head *waiting, int64 now)
+{
+	while (!dlist_is_empty(waiting))
+	{
+		Target	   *target = dlist_container(Target, list_node, dlist_head_node(waiting));
+
+		dlist_delete(&target->list_node);
+		if (!run_start(prober, target, now))
+		{
+			dlist_push_head(waiting, &target->list_node);
+			break;
+		}
+		prober->waiting_count--;
+	}
+}
+
+static void
+start_due(Prober *prober, int64 now)
+{
+	while (!pairingheap_is_empty(prober->schedule))
+	{
+		Target	   *target = pairingheap_container(Target, heap_node, pairingheap_first(prober->schedule));
+		ProbePace	pace = load_pace(prober, target);
+
+		if (target->due > now)
+			break;
+		target_unschedule(prober, target);
+		target->left_out = !target->asked && !target->left_out && now - target->due > Max(pace.interval / 2, LATE_START);
+		if (target->left_out)
+			target_schedule(prober, target, probe_grid_time(pace.interval, load_interval(prober, target->phase), now));
+		else
+			resolve(prober, target, now);
+	}
+}
+
+/* When there is something to do again, if nothing happens before. */
+static int64
+next_run(Prober *prober, int64 now)
+{
+	int64		next = prober->timer;
+	int64		wait = resolver_timeout(prober->resolver, now);
+	dlist_iter	iter;
+
+	if (wait >= 0)
+		next = Min(next, now + wait);
+	dlist_foreach(iter, &prober->running)
+		next = Min(next, dlist_container(Run, list_node, iter.cur)->deadline);
+	if (!pairingheap_is_empty(prober->schedule))
+	{
+		int64		due = pairingheap_container(Target, heap_node, pairingheap_first(prober->schedule))->due;
+
+		next = Min(next, (due + TICK - 1) / TICK * TICK);
+	}
+	/* A name that is in a file was resolved while another one was asked for. */
+	if (!dlist_is_empty(&prober->resolving) && prober->resolved != resolver_generation(prober->resolver))
+		next = Min(next, now);
+	/* Somebody else may have the descriptors that we wait for. */
+	if (prober->waiting_count > 0)
+		next = Min(next, now + TICK);
+	return next;
+}
+
+/* prober_next_run tells when prober_run is to be called at the latest. */
+int64
+prober_next_run(Prober *prober)
+{
+	return prober->planned;
+}
+
+/* prober_run does all that there is to do by now. */
+void
+prober_run(Prober *prober)
+{
+	int64		begun_at = clock_monotonic();
+	int64		now = begun_at;
+
+	prober->lag = Max(now - prober->planned, 0);
+	note_stall(prober, prober->lag, now);
+
+	serve_events(prober);
+	serve_timer(prober);
+	resolver_run(prober->resolver, now);
+	if (now - prober->swept_at >= SWEEP_INTERVAL)
+	{
+		resolver_forget_unused(prober->resolver, now);
+		prober->swept_at = now;
+	}
+	runs_expire(prober, now);
+
+	now = clock_monotonic();
+	if (prober->to_schedule)
+		targets_schedule(prober, now);
+	start_resolved(prober, now);
+	start_waiting(prober, &prober->waiting, now);
+	start_waiting(prober, &prober->waiting_dark, now);
+	if (now - prober->held_at >= HOLD / 2)
+	{
+		prober->held_at = now;
+		hold_waiting(prober, &prober->waiting, now);
+		hold_waiting(prober, &prober->waiting_dark, now);
+	}
+	start_due(prober, now);
+	serve_timer(prober);
+	now = clock_monotonic();
+	note_stall(prober, now - begun_at, now);
+	load_note_round(prober, prober->lag > STALL ? prober->lag : 0, now - begun_at, now);
+	prober->planned = next_run(prober, now);
+}
+
+/* prober_stalled_at tells when it was last kept from its rounds; 0 if never. */
+int64
+prober_stalled_at(const Prober *prober)
+{
+	return prober->stalled_at;
+}
+
+/* prober_state tells how it goes. */
+void
+prober_state(Prober *prober, ProberState *state)
+{
+	int64		now = clock_monotonic();
+	dlist_iter	iter;
+
+	*state = (ProberState) {
+		.targets = hash_get_num_entries(prober->targets),
+		.waiting = prober->waiting_count,
+		.lag = prober->lag,
+		.lateness = runs_lateness(prober),
+		.abstains = prober->stalled_at > 0 && now - prober->stalled_at < ABSTENTION && !load_is_late_for_long(prober, now)
+	};
+	dlist_foreach(iter, &prober->running)
+		state->running++;
+}
+
+/* prober_problem tells that it probes late, or less often than it should, and why; "" if it does not. */
+const char *
+prober_problem(const Prober *prober)
+{
+	return prober->load.problem;
+}

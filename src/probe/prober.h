@@ -1,0 +1,76 @@
+/*
+ * prober.h
+ *		Probes of many gateways at once, each at its time.
+ */
+#ifndef GATEWAY_POOL_PROBER_H
+#define GATEWAY_POOL_PROBER_H
+
+#include "utils/uuid.h"
+
+#include "probe/probe.h"
+
+/* Bytes of what is wrong with a prober, with the terminator. */
+#define PROBER_PROBLEM_SIZE 128
+
+/* How to probe a gateway. */
+typedef struct ProbePlan
+{
+	pg_uuid_t	gateway;
+	ProbeSpec	spec;
+	ProbePace	pace;
+	int64		timeout;		/* of a whole probe, at most the interval */
+} ProbePlan;
+
+/* What a probe has shown. */
+typedef struct ProbeNews
+{
+	pg_uuid_t	gateway;
+	const ProbePlan *plan;
+	const ProbeRecord *record;
+	const ProbeResult *result;
+	bool		changed;		/* the verdict is another one by this */
+	int64		interval;		/* that the gateway is probed at by now, at least the plan's */
+	int64		started_at;
+	int64		duration;		/* microseconds */
+} ProbeNews;
+
+/* What the prober needs of whoever uses it. */
+typedef struct ProberUser
+{
+	ProbeRefusal refusal;
+	bool		(*acquire_descriptor) (void);
+	void		(*release_descriptor) (void);
+	/* Gives the record of a gateway that is new to the prober; all zero if there is none. */
+	ProbeRecord (*recall) (const pg_uuid_t *gateway);
+	void		(*tell) (const ProbeNews *news);
+	/* A gateway that is down has to wait for a place: what was found counts until then. */
+	void		(*hold) (const pg_uuid_t *gateway, int64 until);
+} ProberUser;
+
+/* How it goes, for people. */
+typedef struct ProberState
+{
+	int			targets;
+	int			running;
+	int			waiting;		/* due, and without a place to run in */
+	int64		lag;			/* by how much the last round was late */
+	int64		lateness;		/* 99th percentile of late starts, of the last 10 to 20 s */
+	bool		abstains;		/* a stall of our own makes timeouts no evidence at first */
+} ProberState;
+
+typedef struct Prober Prober;
+
+extern Prober *prober_create(const ProberUser *user);
+extern void prober_destroy(Prober *prober);
+extern void prober_set_concurrency(Prober *prober, int concurrency);
+extern void prober_set_plans(Prober *prober, const ProbePlan *plans, int count, int64 now);
+extern bool prober_probe_now(Prober *prober, const pg_uuid_t *gateway, int64 now);
+extern const ProbeRecord *prober_record(Prober *prober, const pg_uuid_t *gateway);
+extern int	prober_descriptor(const Prober *prober);
+extern int64 prober_next_run(Prober *prober);
+extern void prober_run(Prober *prober);
+extern int64 prober_stalled_at(const Prober *prober);
+extern void prober_state(Prober *prober, ProberState *state);
+extern const char *prober_problem(const Prober *prober);
+
+#endif							/* GATEWAY_POOL_PROBER_H */

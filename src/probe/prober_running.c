@@ -1,0 +1,253 @@
+/*
+ * prober_running.c
+ *		The places in which probes run, and the probes that are under way.
+ *
+ * Each place keeps what libcurl needs, for one probe after the other.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "base/clock.h"
+#include "probe/prober_internal.h"
+
+/*
+ * runs_cancel ends all probes.  What they are made of stays until libcurl's multi
+ * handle is cleaned up: it may still be closing connections, and calls back.
+ */
+void
+runs_cancel(Prober *prober)
+{
+	for (int i = 0; i < prober->run_count; i++)
+	{
+		Run		   *run = &prober->runs[i];
+
+		if (run->target != NULL)
+		{
+			probe_cancel(run->probe);
+			prober->user.release_descriptor();
+		}
+	}
+	prober->run_count = 0;
+}
+
+/* The probe of a place: one that was made before, or a new one. */
+static Probe *
+probe_of(Prober *prober, int place)
+{
+	Probe	   *probe;
+
+	if (place < prober->probe_count)
+		return prober->probes[place];
+	probe = probe_create(prober->multi, prober->user.refusal);
+	if (probe == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	prober->probes[prober->probe_count++] = probe;
+	return probe;
+}
+
+static void
+free_run(Prober *prober, Run *run)
+{
+	prober->user.release_descriptor();
+	*(run->dark ? &prober->dark_room : &prober->live_room) += 1;
+	run->target = NULL;
+	dlist_delete(&run->list_node);
+	dlist_push_head(&prober->free_runs, &run->list_node);
+}
+
+/* run_cancel ends the probe of a target, if one is under way, without an outcome. */
+void
+run_cancel(Prober *prober, Target *target)
+{
+	if (target->place != TARGET_RUNNING)
+		return;
+	probe_cancel(target->run->probe);
+	free_run(prober, target->run);
+	target->place = TARGET_NOWHERE;
+}
+
+/*
+ * prober_set_concurrency sets how many probes may run at once.  A quarter of the
+ * places is for gateways that are known to hang: they never keep others waiting.
+ */
+void
+prober_set_concurrency(Prober *prober, int concurrency)
+{
+	HASH_SEQ_STATUS scan;
+	Target	   *target;
+
+	if (concurrency == prober->run_count)
+		return;
+
+	hash_seq_init(&scan, prober->targets);
+	while ((target = hash_seq_search(&scan)) != NULL)
+		if (target->place == TARGET_RUNNING)
+		{
+			run_cancel(prober, target);
+			target_schedule(prober, target, clock_monotonic());
+		}
+	runs_cancel(prober);
+	if (prober->runs != NULL)
+		pfree(prober->runs);
+	prober->runs = NULL;
+	if (prober->probes == NULL)
+		prober->probes = MemoryContextAlloc(prober->context, sizeof(Probe *) * concurrency);
+	else if (concurrency > prober->probe_count)
+		prober->probes = repalloc(prober->probes, sizeof(Probe *) * concurrency);
+	dlist_init(&prober->free_runs);
+	prober->runs = MemoryContextAllocZero(prober->context, sizeof(Run) * concurrency);
+	for (; prober->run_count < concurrency; prober->run_count++)
+	{
+		Run		   *run = &prober->runs[prober->run_count];
+
+		run->probe = probe_of(prober, prober->run_count);
+		probe_set_owner(run->probe, run);
+		dlist_push_tail(&prober->free_runs, &run->list_node);
+	}
+	prober->dark_room = Max(concurrency / 4, 1);
+	prober->live_room = Max(concurrency - prober->dark_room, 1);
+}
+
+static void
+finish_run(Prober *prober, Run *run, ProbeResult *result, int64 now)
+{
+	Target	   *target = run->target;
+
+	if (result->outcome != PROBE_SUCCEEDED && !target->plan.spec.target.numeric)
+		resolver_doubt(prober->resolver, target->plan.spec.target.host, (struct sockaddr *) &target->address);
+	free_run(prober, run);
+	target_finish(prober, target, result, run->started_at, now);
+}
+
+/* runs_finish_ended takes the outcome of each probe of which libcurl says that it has ended. */
+void
+runs_finish_ended(Prober *prober)
+{
+	CURLMsg    *message;
+	int			left;
+
+	while ((message = curl_multi_info_read(prober->multi, &left)) != NULL)
+		if (message->msg == CURLMSG_DONE)
+		{
+			Run		   *run = probe_owner(message->easy_handle);
+			ProbeResult result;
+
+			probe_end(run->probe, message->data.result, &result);
+			finish_run(prober, run, &result, clock_monotonic());
+		}
+}
+
+/* Gives a probe its time once more if we may have let it wait for longer than it lets us. */
+static bool
+prolong(Prober *prober, Run *run, int64 now)
+{
+	int64		timeout = run->target->plan.timeout;
+
+	if (run->prolonged || prober->stalled - run->stalled_before <= timeout / 4)
+		return false;
+	run->prolonged = true;
+	run->deadline = now + timeout;
+	return true;
+}
+
+/*
+ * runs_expire ends the probes whose time was over then, before what has come was
+ * read.
+ */
+void
+runs_expire(Prober *prober, int64 now)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &prober->running)
+	{
+		Run		   *run = dlist_container(Run, list_node, iter.cur);
+
+		if (run->deadline <= now && !prolong(prober, run, now))
+		{
+			ProbeResult result;
+
+			probe_expire(run->probe, &result);
+			if (run->blind)
+				probe_result_set(&result, PROBE_INCONCLUSIVE, "no descriptors left");
+			finish_run(prober, run, &result, now);
+		}
+	}
+}
+
+static void
+count_lateness(Prober *prober, int64 late, int64 now)
+{
+	Lateness   *current = &prober->lateness[0];
+
+	if (now - current->since >= LATENESS_SPAN)
+	{
+		prober->lateness[1] = *current;
+		memset(current, 0, sizeof(Lateness));
+		current->since = now;
+	}
+	current->starts++;
+	current->steps[Min(Max(late, 0) / LATENESS_STEP, LATENESS_STEPS)]++;
+}
+
+/* The authorities whose certificates a target's probe trusts; NULL if it needs none. */
+static X509_STORE *
+find_trusted(Prober *prober, Target *target, int64 now)
+{
+	X509_STORE *trusted;
+	int64		begun_at = clock_monotonic();
+
+	if (!probe_verifies(&target->plan.spec))
+		return NULL;
+	trusted = trust_store(prober->trusts, target->trust, now);
+	load_note_work(prober, target, clock_monotonic() - begun_at);
+	return trusted;
+}
+
+/* run_start starts the probe of a target that has its address, unless there is no place for it. */
+bool
+run_start(Prober *prober, Target *target, int64 now)
+{
+	int		   *room = target->dark ? &prober->dark_room : &prober->live_room;
+	Run		   *run;
+	ProbeResult result;
+
+	if (*room == 0 || dlist_is_empty(&prober->free_runs) || !prober->user.acquire_descriptor())
+		return false;
+
+	count_lateness(prober, now - target->due, now);
+	run = dlist_container(Run, list_node, dlist_pop_head_node(&prober->free_runs));
+	run->target = target;
+	run->dark = target->dark;
+	run->blind = run->prolonged = false;
+	run->started_at = now;
+	run->deadline = now + target->plan.timeout;
+	run->stalled_before = prober->stalled;
+	target->run = run;
+	target->place = TARGET_RUNNING;
+	*room -= 1;
+	dlist_push_tail(&prober->running, &run->list_node);
+	if (!probe_start(run->probe, &target->plan.spec, find_trusted(prober, target, now),
+					 (struct sockaddr *) &target->address, &result))
+		finish_run(prober, run, &result, now);
+	return true;
+}
+
+/* runs_lateness returns the 99th percentile of late starts. */
+int64
+runs_lateness(const Prober *prober)
+{
+	uint32		starts = prober->lateness[0].starts + prober->lateness[1].starts;
+	uint32		seen = 0;
+
+	for (int i = LATENESS_STEPS; i > 0; i--)
+	{
+		seen += prober->lateness[0].steps[i] + prober->lateness[1].steps[i];
+		if (seen > starts / 100)
+			return (i + 1) * LATENESS_STEP;
+	}
+	return starts > 0 ? LATENESS_STEP : 0;
+}

@@ -1,0 +1,311 @@
+/*
+ * resolver_hosts.c
+ *		The names that the resolver knows, and their addresses.
+ *
+ * A name is known from its first look-up until nobody has asked for it for some
+ * time.  What it resolved to last is held while there is nothing better; an
+ * address that is doubted makes place for the next one.
+ */
+#include "postgres.h"
+
+#include <netinet/in.h>
+#include <search.h>
+
+#include "datatype/timestamp.h"
+
+#include "probe/resolver_internal.h"
+
+/* Whatever an answer's time-to-live is, it counts for so long. */
+#define LIFETIME_MIN (5 * USECS_PER_SEC)
+#define LIFETIME_MAX (60 * USECS_PER_SEC)
+
+/* For so long a name is not asked for again. */
+#define FAILURE_PAUSE (1 * USECS_PER_SEC)
+#define DOUBT_PAUSE (1 * USECS_PER_SEC)
+
+/* A name that is gone keeps its addresses for so long: others may have them now. */
+#define ABSENT_HOLD (10 * SECS_PER_MINUTE * USECS_PER_SEC)
+
+#define UNUSED_HOLD (10 * SECS_PER_MINUTE * USECS_PER_SEC)
+#define HOSTS_MAX 65536
+#define FORGET_PAUSE (1 * USECS_PER_SEC)
+
+static int
+compare_hosts(const void *a, const void *b)
+{
+	return strcmp(((const Host *) a)->name, ((const Host *) b)->name);
+}
+
+static Host *
+find_host(const Resolver *resolver, const char *name)
+{
+	Host		key = {.name = name};
+	void	   *node = tfind(&key, &resolver->tree, compare_hosts);
+
+	return node == NULL ? NULL : *(Host **) node;
+}
+
+static Host *
+add_host(Resolver *resolver, const char *name)
+{
+	size_t		size = strlen(name) + 1;
+	Host	   *host;
+
+	if (resolver->host_count >= HOSTS_MAX && resolver->now >= resolver->forget_at)
+		resolver_forget_unused(resolver, resolver->now);
+	if (resolver->host_count >= HOSTS_MAX)
+		return NULL;
+
+	host = calloc(1, sizeof(Host) + size);
+	if (host == NULL)
+		return NULL;
+	host->name = memcpy(host + 1, name, size);
+	host->ask_at = resolver->now;
+	host->absent_since = PG_INT64_MAX;
+	if (tsearch(host, &resolver->tree, compare_hosts) == NULL)
+	{
+		free(host);
+		return NULL;
+	}
+	host->next = resolver->hosts;
+	resolver->hosts = host;
+	resolver->host_count++;
+	return host;
+}
+
+/* resolver_host_find_or_add returns the host of a name, NULL if that is new and there is no room. */
+Host *
+resolver_host_find_or_add(Resolver *resolver, const char *name)
+{
+	Host	   *host = find_host(resolver, name);
+
+	return host == NULL ? add_host(resolver, name) : host;
+}
+
+static bool
+address_from(Address *address, const struct sockaddr *socket_address)
+{
+	memset(address, 0, sizeof(*address));
+	address->family = socket_address->sa_family;
+	switch (address->family)
+	{
+		case AF_INET:
+			memcpy(address->bytes, &((const struct sockaddr_in *) socket_address)->sin_addr, 4);
+			return true;
+		case AF_INET6:
+			memcpy(address->bytes, &((const struct sockaddr_in6 *) socket_address)->sin6_addr, 16);
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+address_to(const Address *address, struct sockaddr_storage *socket_address)
+{
+	memset(socket_address, 0, sizeof(*socket_address));
+	socket_address->ss_family = address->family;
+	if (address->family == AF_INET)
+		memcpy(&((struct sockaddr_in *) socket_address)->sin_addr, address->bytes, 4);
+	else
+		memcpy(&((struct sockaddr_in6 *) socket_address)->sin6_addr, address->bytes, 16);
+}
+
+/* IPv4 first, which more networks have. */
+static int
+compare_addresses(const Address *a, const Address *b)
+{
+	if (a->family != b->family)
+		return a->family == AF_INET ? -1 : 1;
+	return memcmp(a->bytes, b->bytes, sizeof(a->bytes));
+}
+
+/*
+ * Puts an address in its place among "count", and tells how many there are then.
+ * Servers rotate their answers; in order, the same set is the same list, also
+ * where it is longer than we keep.
+ */
+static int
+insert_address(Address *addresses, int count, const Address *address)
+{
+	int			place = 0;
+
+	while (place < count && compare_addresses(&addresses[place], address) < 0)
+		place++;
+	if (place == ADDRESSES_MAX ||
+		(place < count && compare_addresses(&addresses[place], address) == 0))
+		return count;
+	if (count == ADDRESSES_MAX)
+		count--;
+	memmove(&addresses[place + 1], &addresses[place], (count - place) * sizeof(Address));
+	addresses[place] = *address;
+	return count + 1;
+}
+
+/* Takes what a name resolved to, and stays with the current address if it still does. */
+static bool
+take_addresses(Host *host, const struct ares_addrinfo *answer, int64 now)
+{
+	Address		current = host->addresses[host->current];
+	Address		addresses[ADDRESSES_MAX];
+	int			count = 0;
+	int64		lifetime = LIFETIME_MAX;
+
+	for (const struct ares_addrinfo_node *node = answer->nodes; node != NULL; node = node->ai_next)
+	{
+		Address		address;
+
+		if (!address_from(&address, node->ai_addr))
+			continue;
+		count = insert_address(addresses, count, &address);
+		lifetime = Min(lifetime, (int64) node->ai_ttl * USECS_PER_SEC);
+	}
+	for (const struct ares_addrinfo_cname *alias = answer->cnames; alias != NULL; alias = alias->next)
+		lifetime = Min(lifetime, (int64) alias->ttl * USECS_PER_SEC);
+	if (count == 0)
+		return false;
+
+	host->current = 0;
+	for (int i = 0; i < count; i++)
+		if (host->count > 0 && compare_addresses(&addresses[i], &current) == 0)
+			host->current = i;
+	memcpy(host->addresses, addresses, count * sizeof(Address));
+	host->count = count;
+	host->ask_at = now + Max(lifetime, LIFETIME_MIN);
+	return true;
+}
+
+static const char *
+failure_reason(int status)
+{
+	switch (status)
+	{
+		case ARES_ENOTFOUND:
+			return "dns: no such name";
+		case ARES_ENODATA:
+			return "dns: no address";
+		case ARES_ETIMEOUT:
+		case ARES_ECANCELLED:
+			return "dns: timed out";
+		case ARES_EBADRESP:
+			return "dns: bad answer";
+		case ARES_EBADNAME:
+			return "dns: bad name";
+		case ARES_ENOMEM:
+			return "dns: out of memory";
+		default:
+			return "dns: server failed";
+	}
+}
+
+/*
+ * resolver_host_take takes the end of a query, good or bad.  The last good answer
+ * outlives what does not say that the name is gone; that no address came may be
+ * half of an answer.
+ */
+void
+resolver_host_take(Resolver *resolver, Host *host, int status, const struct ares_addrinfo *answer)
+{
+	int64		now = resolver->now;
+
+	resolver->generation++;
+	host->asked = false;
+	host->slow = status == ARES_ETIMEOUT || status == ARES_ECANCELLED;
+
+	if (status == ARES_SUCCESS)
+	{
+		if (take_addresses(host, answer, now))
+		{
+			host->absent_since = PG_INT64_MAX;
+			return;
+		}
+		status = ARES_ENODATA;
+	}
+
+	host->reason = failure_reason(status);
+	if (status != ARES_ENOTFOUND)
+	{
+		host->failure = RESOLVER_FAILED;
+		host->ask_at = now + FAILURE_PAUSE;
+		return;
+	}
+
+	host->failure = RESOLVER_ABSENT;
+	host->ask_at = now + LIFETIME_MIN;
+	host->absent_since = Min(host->absent_since, now);
+	if (now - host->absent_since >= ABSENT_HOLD)
+		host->count = 0;
+}
+
+/*
+ * resolver_host_tell tells what is known of a name.  Sets the address, with port
+ * 0, if resolved, and the reason if absent or failed.
+ */
+ResolverAnswer
+resolver_host_tell(const Host *host, struct sockaddr_storage *address, const char **reason)
+{
+	if (host->count > 0)
+	{
+		address_to(&host->addresses[host->current], address);
+		return RESOLVER_RESOLVED;
+	}
+	if (host->asked)
+		return RESOLVER_PENDING;
+	*reason = host->reason;
+	return host->failure;
+}
+
+/*
+ * resolver_doubt says that a name's address, which was handed out, is refused or
+ * does not answer.  The next look-up gives another one, if there is, and asks
+ * again.  An address that is no longer the current one has been doubted before.
+ */
+void
+resolver_doubt(Resolver *resolver, const char *name, const struct sockaddr *address)
+{
+	Host	   *host = find_host(resolver, name);
+	Address		doubted;
+
+	if (host == NULL || host->count == 0 || !address_from(&doubted, address) ||
+		compare_addresses(&doubted, &host->addresses[host->current]) != 0)
+		return;
+	host->current = (host->current + 1) % host->count;
+	host->ask_at = Min(host->ask_at, host->asked_at + DOUBT_PAUSE);
+}
+
+/* resolver_forget_unused drops what nobody has asked for in ten minutes. */
+void
+resolver_forget_unused(Resolver *resolver, int64 now)
+{
+	Host	  **link = &resolver->hosts;
+
+	resolver->forget_at = now + FORGET_PAUSE;
+	while (*link != NULL)
+	{
+		Host	   *host = *link;
+
+		if (host->asked || now - host->used_at < UNUSED_HOLD)
+		{
+			link = &host->next;
+			continue;
+		}
+		*link = host->next;
+		tdelete(host, &resolver->tree, compare_hosts);
+		free(host);
+		resolver->host_count--;
+	}
+}
+
+/* resolver_hosts_free forgets all names, whatever they wait for. */
+void
+resolver_hosts_free(Resolver *resolver)
+{
+	Host	   *host;
+
+	while ((host = resolver->hosts) != NULL)
+	{
+		resolver->hosts = host->next;
+		tdelete(host, &resolver->tree, compare_hosts);
+		free(host);
+	}
+}

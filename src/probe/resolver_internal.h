@@ -1,0 +1,95 @@
+/*
+ * resolver_internal.h
+ *		What a resolver consists of: for resolver.c and resolver_hosts.c alone.
+ */
+#ifndef GATEWAY_POOL_RESOLVER_INTERNAL_H
+#define GATEWAY_POOL_RESOLVER_INTERNAL_H
+
+#include <ares.h>
+#include <sys/stat.h>
+
+#include "probe/resolver.h"
+
+#define LANES 64
+#define ADDRESSES_MAX 8
+
+typedef struct Address
+{
+	sa_family_t family;
+	unsigned char bytes[16];	/* the first 4 of IPv4, the others 0 */
+} Address;
+
+typedef struct Host
+{
+	const char *name;
+	struct Host *next;			/* of all */
+	struct Host *next_waiting;	/* of its queue */
+
+	bool		asked;			/* waits for a lane or has one */
+	bool		slow;			/* its last query timed out */
+	int64		asked_at;		/* its last query began */
+	int64		ask_at;			/* not before */
+	int64		used_at;
+
+	/* The last good answer, in order. */
+	int			count;
+	int			current;
+	Address		addresses[ADDRESSES_MAX];
+
+	/* How the last query failed, for as long as there was no good answer. */
+	ResolverAnswer failure;
+	const char *reason;
+	int64		absent_since;	/* PG_INT64_MAX unless absent */
+} Host;
+
+typedef struct HostQueue
+{
+	Host	   *first;
+	Host	   *last;
+} HostQueue;
+
+typedef struct Lane
+{
+	Resolver   *resolver;
+	ares_channel channel;		/* NULL before its first use */
+	uint32		configuration;	/* with which the channel was made */
+	Host	   *host;			/* NULL while idle */
+	bool		slow;
+	int64		deadline;
+	int			unwatched;		/* sockets that c-ares has acquired, and not had watched yet */
+} Lane;
+
+struct Resolver
+{
+	int			epoll;
+	char	   *servers;		/* NULL for the system's */
+	int64		now;			/* of the call that we are in */
+	uint64		generation;
+
+	/* NULL if nobody counts but we. */
+	bool		(*acquire_descriptor) (void);
+	void		(*release_descriptor) (void);
+	int			sockets;		/* of all lanes */
+	int			spare;			/* descriptors that the call of c-ares may use */
+
+	void	   *tree;			/* of hosts, by name */
+	Host	   *hosts;
+	int			host_count;
+	int64		forget_at;		/* not before, to make room */
+
+	HostQueue	fresh;
+	HostQueue	slow;
+	int			slow_lanes;
+	Lane		lanes[LANES];
+
+	uint32		configuration;	/* counts the changes seen */
+	struct stat configured;
+	int64		configuration_checked_at;
+};
+
+extern Host *resolver_host_find_or_add(Resolver *resolver, const char *name);
+extern void resolver_host_take(Resolver *resolver, Host *host, int status, const struct ares_addrinfo *answer);
+extern ResolverAnswer resolver_host_tell(const Host *host, struct sockaddr_storage *address, const char **reason);
+extern void resolver_hosts_free(Resolver *resolver);
+
+#endif							/* GATEWAY_POOL_RESOLVER_INTERNAL_H */

@@ -1,0 +1,170 @@
+/*
+ * probe_address.c
+ *		The address that a probe connects to.
+ */
+#include "postgres.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include "rules/probe_address.h"
+
+/* Longest part of a host name between two dots (RFC 1035, 2.3.4). */
+#define LABEL_MAX 63
+
+/* probe_protocol_name gives the word for a protocol. */
+const char *
+probe_protocol_name(ProbeProtocol protocol)
+{
+	static const char *const names[] = {
+		[PROBE_TCP] = "tcp", [PROBE_TLS] = "tls", [PROBE_HTTP] = "http", [PROBE_HTTPS] = "https"
+	};
+
+	return names[protocol];
+}
+
+/* probe_protocol_parse is the inverse; false for any other word. */
+bool
+probe_protocol_parse(const char *name, ProbeProtocol *protocol)
+{
+	for (*protocol = PROBE_TCP; *protocol <= PROBE_HTTPS; (*protocol)++)
+		if (strcmp(name, probe_protocol_name(*protocol)) == 0)
+			return true;
+	return false;
+}
+
+static bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool
+is_name_char(char c)
+{
+	return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* Decimal, 1 to 65535, no sign, no leading zero; 0 if it is no port. */
+static int
+parse_port(const char *text)
+{
+	int			port = 0;
+
+	if (*text == '0')
+		return 0;
+	for (; *text != '\0'; text++)
+	{
+		if (!is_digit(*text))
+			return 0;
+		port = port * 10 + (*text - '0');
+		if (port > 65535)
+			return 0;
+	}
+	return port;
+}
+
+/*
+ * A host name: letters, digits and inner hyphens (RFC 1123, 2.1), with the
+ * underscore that names in private networks do have.  A name whose last label
+ * begins with a digit is none: resolvers read 0x7f.1, 017700000001 and
+ * 2130706433 as addresses, and no top-level domain looks like that.
+ */
+static bool
+is_host_name(const char *host)
+{
+	const char *label = host;
+
+	for (;;)
+	{
+		size_t		length = strcspn(label, ".");
+
+		if (length == 0 || length > LABEL_MAX ||
+			label[0] == '-' || label[length - 1] == '-')
+			return false;
+		for (size_t i = 0; i < length; i++)
+			if (!is_name_char(label[i]) && label[i] != '-' && label[i] != '_')
+				return false;
+		if (label[length] == '\0')
+			return !is_digit(label[0]);
+		label += length + 1;
+	}
+}
+
+/*
+ * probe_target_parse reads host:port, 192.0.2.1:port or [2001:db8::1]:port.
+ *
+ * Returns NULL and fills "target", or returns what is wrong, as a sentence
+ * that does not repeat the input: it ends in logs and on terminals.
+ */
+const char *
+probe_target_parse(const char *address, ProbeTarget *target)
+{
+	const char *host = address;
+	const char *end;
+	const char *colon;
+	size_t		length;
+	struct in6_addr parsed;
+
+	if (*address == '[')
+	{
+		host = address + 1;
+		end = strchr(host, ']');
+		if (end == NULL || end[1] != ':')
+			return "An IPv6 address is written in brackets and followed by a colon and the port.";
+		colon = end + 1;
+	}
+	else
+	{
+		colon = strchr(address, ':');
+		if (colon == NULL)
+			return "The port is missing.";
+		end = colon;
+	}
+
+	length = end - host;
+	if (length == 0)
+		return "The host is missing.";
+	if (length > PROBE_HOST_MAX)
+		return "The host is too long.";
+	memcpy(target->host, host, length);
+	target->host[length] = '\0';
+
+	target->port = parse_port(colon + 1);
+	if (target->port == 0)
+		return "The port is a number from 1 to 65535.";
+
+	if (*address == '[')
+		target->numeric = inet_pton(AF_INET6, target->host, &parsed) == 1;
+	else
+		target->numeric = inet_pton(AF_INET, target->host, &parsed) == 1;
+
+	if (!target->numeric && (*address == '[' || !is_host_name(target->host)))
+		return "The host is a name, an IPv4 address or an IPv6 address in brackets.";
+	return NULL;
+}
+
+/*
+ * probe_target_address gives address and port of a target whose host is numeric;
+ * false if it is a name.
+ */
+bool
+probe_target_address(const ProbeTarget *target, struct sockaddr_storage *address)
+{
+	struct sockaddr_in *ipv4 = (struct sockaddr_in *) address;
+	struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *) address;
+
+	if (!target->numeric)
+		return false;
+
+	memset(address, 0, sizeof(*address));
+	if (strchr(target->host, ':') == NULL)
+	{
+		ipv4->sin_family = AF_INET;
+		ipv4->sin_port = htons(target->port);
+		return inet_pton(AF_INET, target->host, &ipv4->sin_addr) == 1;
+	}
+	ipv6->sin6_family = AF_INET6;
+	ipv6->sin6_port = htons(target->port);
+	return inet_pton(AF_INET6, target->host, &ipv6->sin6_addr) == 1;
+}

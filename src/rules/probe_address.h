@@ -1,0 +1,36 @@
+/*
+ * probe_address.h
+ *		The address that a probe connects to.
+ *
+ * Pure, as health_rule.h.
+ */
+#ifndef GATEWAY_POOL_PROBE_ADDRESS_H
+#define GATEWAY_POOL_PROBE_ADDRESS_H
+
+#include <sys/socket.h>
+
+/* Longest host name, in the form with dots (RFC 1035, 2.3.4). */
+#define PROBE_HOST_MAX 253
+
+/* How it is spoken to there. */
+typedef enum ProbeProtocol
+{
+	PROBE_TCP,
+	PROBE_TLS,
+	PROBE_HTTP,
+	PROBE_HTTPS
+} ProbeProtocol;
+
+typedef struct ProbeTarget
+{
+	char		host[PROBE_HOST_MAX + 1];	/* without brackets */
+	bool		numeric;		/* an IPv4 or IPv6 address, no name */
+	int			port;
+} ProbeTarget;
+
+extern const char *probe_protocol_name(ProbeProtocol protocol);
+extern bool probe_protocol_parse(const char *name, ProbeProtocol *protocol);
+extern const char *probe_target_parse(const char *address, ProbeTarget *target);
+extern bool probe_target_address(const ProbeTarget *target, struct sockaddr_storage *address);
+
+#endif							/* GATEWAY_POOL_PROBE_ADDRESS_H */

@@ -1,0 +1,46 @@
+/*
+ * probe_rule.h
+ *		From the outcomes of probes to a verdict, and to the time of the next.
+ *
+ * Pure, as health_rule.h.  Times are microseconds on the monotonic clock.
+ */
+#ifndef GATEWAY_POOL_PROBE_RULE_H
+#define GATEWAY_POOL_PROBE_RULE_H
+
+#include "rules/health_rule.h"
+
+typedef enum ProbeOutcome
+{
+	PROBE_SUCCEEDED,
+	PROBE_FAILED,
+	PROBE_INCONCLUSIVE			/* by our own fault: says nothing about the gateway */
+} ProbeOutcome;
+
+/* How probes are judged and how often they are made. */
+typedef struct ProbePace
+{
+	int64		interval;		/* from start to start */
+	int64		retry_interval; /* the same while the verdict is in doubt */
+	int			rise;			/* successes in a row that lead up */
+	int			fall;			/* failures in a row that lead down */
+} ProbePace;
+
+/* What the probes of a gateway have shown so far; all zero at first. */
+typedef struct ProbeRecord
+{
+	ProbeEvidence verdict;		/* PROBE_NONE, PROBE_UP or PROBE_DOWN */
+	int			successes;		/* in a row */
+	int			failures;		/* in a row */
+	int			falls;			/* from up to down, not forgiven yet */
+	int64		forgiven_at;	/* from when on the next fall is forgiven */
+	int64		damped_until;	/* 0 if it is not falling again and again */
+} ProbeRecord;
+
+extern bool probe_record_add(ProbeRecord *record, const ProbePace *pace, ProbeOutcome outcome, int64 now);
+extern bool probe_record_in_doubt(const ProbeRecord *record);
+extern int64 probe_phase(int64 interval, int rank, int count);
+extern int64 probe_grid_time(int64 interval, int64 phase, int64 from);
+extern int64 probe_next_start(const ProbeRecord *record, const ProbePace *pace, int64 phase,
+							  int64 started_at, int64 now);
+
+#endif							/* GATEWAY_POOL_PROBE_RULE_H */

@@ -1,0 +1,341 @@
+/*
+ * selection.c
+ *		From the members of a pool to the one that is picked.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "rules/selection.h"
+
+/* gateway_state_name gives the word for a state. */
+const char *
+gateway_state_name(GatewayState state)
+{
+	switch (state)
+	{
+		case GATEWAY_ACTIVE:
+			return "active";
+		case GATEWAY_DRAINING:
+			return "draining";
+		case GATEWAY_MAINTENANCE:
+			return "maintenance";
+	}
+	return NULL;				/* keeps the compiler quiet */
+}
+
+/* selection_eligible tells whether a pick may fall on such a gateway at all. */
+bool
+selection_eligible(GatewayStatus status, GatewayState state)
+{
+	return state == GATEWAY_ACTIVE &&
+		(status == GATEWAY_HEALTHY || status == GATEWAY_DEGRADED);
+}
+
+/* What rules a member out whatever the others are. */
+static Candidacy
+own_candidacy(const SelectionMember *member)
+{
+	if (member->excluded)
+		return REFUSED_EXCLUDED;
+	if (member->state != GATEWAY_ACTIVE)
+		return REFUSED_STATE;
+	if (!selection_eligible(member->status, member->state))
+		return REFUSED_STATUS;
+	if (!member->capable)
+		return REFUSED_CAPABILITIES;
+	return CANDIDATE;
+}
+
+/*
+ * selection_filter decides who takes part in the draw and returns the number
+ * of tickets, 0 if there is no candidate.
+ *
+ * Everything is filtered before the draw, so that the shares of those who are
+ * left are exactly their weights.  A degraded member takes part only when no
+ * healthy one can, whatever their priorities: refusing then would be a sure
+ * outage.  For the same reason members that weigh nothing share equally when
+ * nobody in their tier weighs more.
+ */
+uint64
+selection_filter(SelectionMember *members, int count)
+{
+	bool		healthy_left = false;
+	bool		tier_found = false;
+	int32		tier = 0;
+	uint64		weights = 0;
+	uint64		tickets = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		members[i].candidacy = own_candidacy(&members[i]);
+		members[i].tickets = 0;
+		if (members[i].candidacy == CANDIDATE && members[i].status == GATEWAY_HEALTHY)
+			healthy_left = true;
+	}
+
+	for (int i = 0; i < count; i++)
+	{
+		if (members[i].candidacy != CANDIDATE)
+			continue;
+		if (healthy_left && members[i].status != GATEWAY_HEALTHY)
+			members[i].candidacy = REFUSED_DEGRADED;
+		else if (!tier_found || members[i].priority < tier)
+		{
+			tier_found = true;
+			tier = members[i].priority;
+		}
+	}
+
+	for (int i = 0; i < count; i++)
+	{
+		if (members[i].candidacy != CANDIDATE)
+			continue;
+		if (members[i].priority != tier)
+			members[i].candidacy = REFUSED_PRIORITY;
+		else
+			weights += members[i].weight;
+	}
+
+	for (int i = 0; i < count; i++)
+	{
+		if (members[i].candidacy != CANDIDATE)
+			continue;
+		if (weights == 0)
+			members[i].tickets = 1;
+		else if (members[i].weight == 0)
+			members[i].candidacy = REFUSED_WEIGHT;
+		else
+			members[i].tickets = members[i].weight;
+		tickets += members[i].tickets;
+	}
+
+	return tickets;
+}
+
+static uint64
+sum_tickets(const SelectionMember *members, int count)
+{
+	uint64		tickets = 0;
+
+	for (int i = 0; i < count; i++)
+		tickets += members[i].tickets;
+	return tickets;
+}
+
+/*
+ * selection_least_loaded leaves, of the candidates, those with the least load
+ * for their weight, counting the connection that is to come, and returns the
+ * number of tickets: one each.  Unless the load of all candidates is known,
+ * nothing can be compared, and nothing changes.
+ */
+uint64
+selection_least_loaded(SelectionMember *members, int count)
+{
+	uint64		least_load = 0;
+	uint64		its_weight = 0;
+
+	for (int i = 0; i < count; i++)
+		if (members[i].candidacy == CANDIDATE && !members[i].load_known)
+			return sum_tickets(members, count);
+
+	for (int i = 0; i < count; i++)
+		if (members[i].candidacy == CANDIDATE &&
+			(its_weight == 0 ||
+			 (members[i].load + UINT64CONST(1)) * its_weight < least_load * members[i].tickets))
+		{
+			least_load = members[i].load + UINT64CONST(1);
+			its_weight = members[i].tickets;
+		}
+
+	for (int i = 0; i < count; i++)
+	{
+		if (members[i].candidacy != CANDIDATE)
+			continue;
+		if ((members[i].load + UINT64CONST(1)) * its_weight == least_load * members[i].tickets)
+			continue;
+		members[i].candidacy = REFUSED_LOAD;
+		members[i].tickets = 0;
+	}
+	for (int i = 0; i < count; i++)
+		if (members[i].candidacy == CANDIDATE)
+			members[i].tickets = 1;
+	return sum_tickets(members, count);
+}
+
+/* The finalizer of MurmurHash3, which lets each bit of its argument decide each of its result. */
+static uint64
+mix(uint64 value)
+{
+	value ^= value >> 33;
+	value *= UINT64CONST(0xff51afd7ed558ccd);
+	value ^= value >> 33;
+	value *= UINT64CONST(0xc4ceb9fe1a85ec53);
+	value ^= value >> 33;
+	return value;
+}
+
+/* selection_key_hash hashes the bytes of a key, by FNV-1a: the same for ever, on any machine. */
+uint64
+selection_key_hash(const char *key, size_t length)
+{
+	uint64		hash = UINT64CONST(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < length; i++)
+		hash = (hash ^ (unsigned char) key[i]) * UINT64CONST(0x100000001b3);
+	return mix(hash);
+}
+
+/* selection_hash hashes a key together with the 16 bytes of a gateway's id. */
+uint64
+selection_hash(uint64 key_hash, const unsigned char *id)
+{
+	uint64		halves[2] = {0, 0};
+
+	for (int i = 0; i < 16; i++)
+		halves[i / 8] = halves[i / 8] << 8 | id[i];
+	return mix(mix(key_hash ^ halves[0]) ^ halves[1]);
+}
+
+/*
+ * selection_sticky leaves one candidate, by rendezvous hashing with weights:
+ * the shortest of exponential waits, each at the rate of its weight.  A member
+ * that comes or goes takes or gives keys of its own alone.
+ */
+uint64
+selection_sticky(SelectionMember *members, int count)
+{
+	int			winner = -1;
+	double		shortest = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		double		wait;
+
+		if (members[i].candidacy != CANDIDATE)
+			continue;
+		/* 53 bits, which is what a double holds, between 0 and 1 and neither. */
+		wait = -log(((members[i].hash >> 11) + 0.5) / UINT64CONST(9007199254740992)) / members[i].tickets;
+		if (winner < 0 || wait < shortest)
+		{
+			winner = i;
+			shortest = wait;
+		}
+	}
+
+	for (int i = 0; i < count; i++)
+		if (members[i].candidacy == CANDIDATE && i != winner)
+		{
+			members[i].candidacy = REFUSED_STICKY;
+			members[i].tickets = 0;
+		}
+	if (winner >= 0)
+		members[winner].tickets = 1;
+	return winner >= 0 ? 1 : 0;
+}
+
+/*
+ * selection_draw returns the index of the member that holds "ticket", a number
+ * below what selection_filter returned.
+ */
+int
+selection_draw(const SelectionMember *members, int count, uint64 ticket)
+{
+	int			i = 0;
+
+	for (;;)
+	{
+		Assert(i < count);
+		if (ticket < members[i].tickets)
+			return i;
+		ticket -= members[i].tickets;
+		i++;
+	}
+}
+
+/*
+ * draw_table_build makes the table of those who would be candidates if all were
+ * healthy: the active members of the lowest tier that has any, by weight, or
+ * equally if none of them weighs anything.  "table" has room for "count"
+ * columns.
+ *
+ * A member drawn from it that is found healthy and otherwise fit is picked as
+ * fairly as by selection_filter and selection_draw: drawing again whenever one
+ * is not fit leaves the shares of the others in proportion.
+ *
+ * This is the alias method, in integers, hence exact: a member of weight w has
+ * w * count parts, a column has room for as many parts as there is weight.
+ * Columns that a member's own parts do not fill are topped up by one that has
+ * more than a column of them.
+ */
+void
+draw_table_build(DrawTable *table, const SelectionMember *members, int count)
+{
+	bool		tier_found = false;
+	int32		tier = 0;
+	uint64		weights = 0;
+	int			small;
+	int			large;
+
+	table->count = 0;
+	table->height = 1;
+	for (int i = 0; i < count; i++)
+		if (members[i].state == GATEWAY_ACTIVE && (!tier_found || members[i].priority < tier))
+		{
+			tier_found = true;
+			tier = members[i].priority;
+		}
+	for (int i = 0; i < count; i++)
+		if (members[i].state == GATEWAY_ACTIVE && members[i].priority == tier)
+			weights += members[i].weight;
+
+	for (int i = 0; i < count; i++)
+	{
+		uint64		weight = weights == 0 ? 1 : members[i].weight;
+
+		if (members[i].state != GATEWAY_ACTIVE || members[i].priority != tier || weight == 0)
+			continue;
+		table->columns[table->count++] = (DrawColumn) {.member = i, .other = i, .limit = weight};
+	}
+	if (weights == 0)
+		weights = table->count;
+
+	/* All alike: columns of height 1. */
+	small = 0;
+	while (small < table->count && table->columns[small].limit == table->columns[0].limit)
+		small++;
+	if (small == table->count)
+		return;
+
+	table->height = weights;
+	for (int i = 0; i < table->count; i++)
+		table->columns[i].limit *= table->count;
+
+	/*
+	 * "large" runs over the columns with too much, "small" over those with too
+	 * little.  One that has given until it has too little itself is filled next
+	 * if "small" has passed it by, else when "small" gets there.
+	 */
+	small = large = 0;
+	for (;;)
+	{
+		int			poor;
+
+		while (small < table->count && table->columns[small].limit >= weights)
+			small++;
+		poor = small++;
+		while (poor < table->count && table->columns[poor].limit < weights)
+		{
+			while (large < table->count && table->columns[large].limit <= weights)
+				large++;
+			Assert(large < table->count);
+			table->columns[poor].other = table->columns[large].member;
+			table->columns[large].limit -= weights - table->columns[poor].limit;
+			if (table->columns[large].limit >= weights || large >= small)
+				break;
+			poor = large;
+		}
+		if (poor >= table->count)
+			break;
+	}
+}

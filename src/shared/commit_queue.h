@@ -1,0 +1,24 @@
+/*
+ * commit_queue.h
+ *		What a transaction tells shared memory about gateways when it commits.
+ */
+#ifndef GATEWAY_POOL_COMMIT_QUEUE_H
+#define GATEWAY_POOL_COMMIT_QUEUE_H
+
+#include "shared/health_evidence.h"
+
+/* The relations that a change of the host's gateways concerns. */
+typedef struct CommitRelations
+{
+	Oid			gateways;		/* the host's table */
+	Oid			signal;			/* what is invalidated where the rows have to be read again */
+} CommitRelations;
+
+extern void publication_init(void);
+extern void publication_heartbeat(CommitRelations relations, const pg_uuid_t *gateway, const Heartbeat *heartbeat);
+extern void publication_deletion(CommitRelations relations, const pg_uuid_t *gateway);
+extern void publication_truncation(CommitRelations relations);
+extern void publication_insertion(CommitRelations relations, const pg_uuid_t *gateway);
+extern bool publication_is_pending(void);
+
+#endif							/* GATEWAY_POOL_COMMIT_QUEUE_H */

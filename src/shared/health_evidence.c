@@ -1,0 +1,589 @@
+/*
+ * health_evidence.c
+ *		What the slots of shared memory say of their gateways.
+ *
+ * The table's heartbeat is published under the slot's spinlock; reading evidence
+ * takes no lock: see health_map_internal.h.
+ *
+ * Publications come from commits, in whatever order their backends get to it,
+ * and from reads of the table, with whatever snapshot they had.  A commit is
+ * passed over by a later one's place in the WAL.  A read is passed over by any
+ * commit that published after the read began: sequence numbers tell.  Either
+ * order of the two leaves the slot with the newest row.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "base/settings.h"
+#include "shared/health_evidence.h"
+#include "shared/health_map_internal.h"
+
+/* By how much the row's heartbeat may differ from what is recorded of it. */
+#define RECORDED_TOLERANCE USECS_PER_SEC
+
+/*
+ * A promotion is noticed by whoever next asks or publishes; from then on, the
+ * grace of a start counts.
+ */
+static void
+notice_promotion(int64 now)
+{
+	uint32		was_standby = 1;
+
+	if (unlikely(pg_atomic_read_u32(&health_state()->standby) != 0) && !RecoveryInProgress() &&
+		pg_atomic_compare_exchange_u32(&health_state()->standby, &was_standby, 0))
+		pg_atomic_write_u64(&health_state()->grace_from, now);
+}
+
+/* health_evidence_note_standby remembers that this server is one. */
+void
+health_evidence_note_standby(void)
+{
+	if (health_state() != NULL && pg_atomic_read_u32(&health_state()->standby) == 0)
+		pg_atomic_write_u32(&health_state()->standby, 1);
+}
+
+/* health_evidence_sequence is to be read before the snapshot of what will be published. */
+uint64
+health_evidence_sequence(void)
+{
+	return health_state() == NULL ? 0 : pg_atomic_read_u64(&health_state()->sequence);
+}
+
+/* The table's word is written under the spinlock, but is confirmed without it. */
+static void
+confirm_expiry(HealthSlot *slot, uint16 generation, int64 now)
+{
+	uint64		word = pg_atomic_read_u64(&slot->table);
+
+	if (word_generation(word) == generation && word_kind(word) == TABLE_HEARD && word_time(word) <= now)
+		(void) pg_atomic_compare_exchange_u64(&slot->table, &word,
+											  make_word(generation, TABLE_CONFIRMED, word_time(word)));
+}
+
+static bool
+is_published(const HealthSlot *slot, const Heartbeat *heartbeat)
+{
+	return slot->published && heartbeat_equal(&slot->heartbeat, heartbeat);
+}
+
+static HeartbeatEvidence
+table_evidence(uint64 word, int64 now)
+{
+	switch (word_kind(word))
+	{
+		case TABLE_NEVER:
+			return HEARTBEAT_NEVER;
+		case TABLE_FAILED:
+			return HEARTBEAT_FAILED;
+	}
+	return word_time(word) > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
+}
+
+/* What a heartbeat is evidence of, whenever it was. */
+static int
+kind_of(const Heartbeat *heartbeat)
+{
+	return heartbeat->failed ? TABLE_FAILED : heartbeat->heard ? TABLE_HEARD : TABLE_NEVER;
+}
+
+/*
+ * Whether the row turns against the gateway, to failed or to never heard of: the
+ * host's word, which outweighs what was reported before.  One that stays failed
+ * says nothing new, whatever else is written to it.
+ */
+static bool
+turns_away(const HealthSlot *slot, const Heartbeat *heartbeat)
+{
+	int			kind = kind_of(heartbeat);
+
+	return slot->published && kind != TABLE_HEARD && kind != kind_of(&slot->heartbeat);
+}
+
+/*
+ * Writes the table's word, the spinlock held.  A wall time is turned into
+ * monotonic time when it is first seen; a steppable clock has no say after that.
+ */
+static void
+store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 wall_offset)
+{
+	bool		turned_away = turns_away(slot, heartbeat);
+	uint64		word;
+
+	if (heartbeat->heard && !(slot->published && slot->heartbeat.heard &&
+							  slot->heartbeat.heard_at == heartbeat->heard_at))
+		slot->heard_at = Min(heartbeat->heard_at - wall_offset, now);
+	slot->heartbeat = *heartbeat;
+	slot->published = true;
+
+	if (turned_away)
+		pg_atomic_write_u64(&slot->reported, make_word(slot->generation, WORD_EMPTY, 0));
+	if (heartbeat->failed)
+		word = make_word(slot->generation, TABLE_FAILED, 0);
+	else if (!heartbeat->heard)
+		word = make_word(slot->generation, TABLE_NEVER, 0);
+	else
+	{
+		word = make_word(slot->generation, TABLE_HEARD, slot->heard_at + heartbeat->lifetime);
+		/* By what the word rounds up, all of it is later: people see what is judged. */
+		slot->heard_at = Max(slot->heard_at, word_time(word) - heartbeat->lifetime);
+	}
+	pg_atomic_write_u64(&slot->table, word);
+}
+
+/*
+ * health_evidence_publish stores what a row of the host's table was found to say.
+ * "sequence" is health_evidence_sequence() from before the row was read.
+ */
+void
+health_evidence_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequence)
+{
+	HealthSlot *slot = health_slot(ref);
+	int64		now = clock_monotonic();
+	bool		same;
+
+	notice_promotion(now);
+	SpinLockAcquire(&slot->mutex);
+	same = slot->generation != ref.generation || is_published(slot, heartbeat);
+	SpinLockRelease(&slot->mutex);
+
+	if (!same)
+	{
+		int64		wall_offset = clock_wall_offset();
+
+		SpinLockAcquire(&slot->mutex);
+		same = slot->generation == ref.generation && slot->sequence <= sequence;
+		if (same && !is_published(slot, heartbeat))
+			store_heartbeat(slot, heartbeat, now, wall_offset);
+		SpinLockRelease(&slot->mutex);
+		if (!same)
+			return;
+	}
+	confirm_expiry(slot, ref.generation, now);
+}
+
+/*
+ * health_evidence_publish_commit stores what a row says by a transaction that has
+ * just committed.  "commit" is the place of the commit in the WAL.  For a
+ * transaction callback: no ERROR.  Returns whether the gateway may fare otherwise
+ * by this, at once.
+ *
+ * The slot is looked for only now.  Whoever makes one reads the row after that,
+ * with a snapshot that sees this commit if the slot was not here to be found.
+ */
+bool
+health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartbeat *heartbeat, XLogRecPtr commit)
+{
+	uint64		sequence = pg_atomic_add_fetch_u64(&health_state()->sequence, 1);
+	HealthSlotRef ref = health_map_find(table, gateway);
+	HealthSlot *slot;
+	int64		now;
+	int64		wall_offset;
+	HeartbeatEvidence before;
+	HeartbeatEvidence after;
+
+	if (ref.number == NO_SLOT)
+		return false;
+	slot = health_slot(ref);
+	now = clock_monotonic();
+	wall_offset = clock_wall_offset();
+	notice_promotion(now);
+	SpinLockAcquire(&slot->mutex);
+	before = table_evidence(pg_atomic_read_u64(&slot->table), now);
+	if (slot->generation == ref.generation && slot->commit <= commit)
+	{
+		slot->commit = commit;
+		slot->sequence = sequence;
+		if (!is_published(slot, heartbeat))
+			store_heartbeat(slot, heartbeat, now, wall_offset);
+	}
+	after = table_evidence(pg_atomic_read_u64(&slot->table), now);
+	SpinLockRelease(&slot->mutex);
+	return before != after;
+}
+
+/* Replaces a word of evidence, unless the slot has got another generation. */
+static bool
+replace_word(pg_atomic_uint64 *target, uint16 generation, int kind, int64 time, int kept_kinds)
+{
+	uint64		word = pg_atomic_read_u64(target);
+
+	do
+	{
+		if (word_generation(word) != generation)
+			return false;
+	} while (!pg_atomic_compare_exchange_u64(target, &word,
+											 make_word(generation, kind | (word_kind(word) & kept_kinds), time)));
+	return true;
+}
+
+static HeartbeatEvidence
+reported_evidence(uint64 word, int64 now)
+{
+	if (word_kind(word) == WORD_EMPTY)
+		return HEARTBEAT_NEVER;
+	return word_time(word) > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
+}
+
+static bool
+is_suspect(uint64 failure, int64 now)
+{
+	return (word_kind(failure) & WORD_KNOWN) != 0 &&
+		word_time(failure) + setting_suspect_ttl * USECS_PER_SEC > now;
+}
+
+/*
+ * health_evidence_report_heartbeat stores a heartbeat that was reported to us; the
+ * last report counts.  Tells whether it is news, there being no fresh one.  Returns
+ * false if the slot is gone.
+ */
+bool
+health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *is_news)
+{
+	HealthSlot *slot = health_slot(ref);
+
+	*is_news = reported_evidence(pg_atomic_read_u64(&slot->reported), now) != HEARTBEAT_FRESH &&
+		table_evidence(pg_atomic_read_u64(&slot->table), now) != HEARTBEAT_FRESH;
+	return replace_word(&slot->reported_at, ref.generation, WORD_KNOWN, now, 0) &&
+		replace_word(&slot->reported, ref.generation, WORD_KNOWN, expires_at, 0);
+}
+
+/*
+ * health_evidence_report_failure stores that a caller could not get through, and
+ * why, "" if he does not say.  Tells whether it is news, the gateway being no
+ * suspect.  Returns false if the slot is gone.
+ */
+bool
+health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *is_news)
+{
+	HealthSlot *slot = health_slot(ref);
+
+	*is_news = !is_suspect(pg_atomic_read_u64(&slot->failure), now);
+	SpinLockAcquire(&slot->mutex);
+	if (slot->generation == ref.generation)
+		strlcpy(slot->failure_reason, reason, HEALTH_REASON_SIZE);
+	SpinLockRelease(&slot->mutex);
+	return replace_word(&slot->failure, ref.generation, WORD_KNOWN, now, FAILURE_RECORDED);
+}
+
+/*
+ * health_evidence_in_startup_grace tells whether evidence that has run out may have
+ * done so because nobody was there to hear: for a while after a start of the
+ * server, after a crash of it and after a promotion.
+ */
+bool
+health_evidence_in_startup_grace(int64 now)
+{
+	int64		grace = setting_startup_grace * USECS_PER_SEC;
+
+	if (health_state() == NULL)
+		return GetCurrentTimestamp() < PgStartTime + grace;
+	notice_promotion(now);
+	if (RecoveryInProgress())
+		health_evidence_note_standby();
+	return now < (int64) pg_atomic_read_u64(&health_state()->grace_from) + grace;
+}
+
+/* A failure that is known from before the start, or was seen since. */
+static bool
+is_failure_known(uint64 failure)
+{
+	return (word_kind(failure) & FAILURE_RECORDED) != 0 ||
+		((word_kind(failure) & WORD_KNOWN) != 0 &&
+		 word_time(failure) >= (int64) pg_atomic_read_u64(&health_state()->grace_from));
+}
+
+/*
+ * What probes found, as of now.  Up that nobody has confirmed for too long is
+ * overdue for as long as the grace of a start, and then says nothing.
+ */
+static void
+read_probe(uint64 word, uint64 damped, int64 now, HealthEvidence *evidence)
+{
+	bool		counts = word_time(word) > now;
+
+	evidence->probe = PROBE_NONE;
+	switch (word_kind(word))
+	{
+		case PROBE_WORD_UP:
+			if (counts)
+				evidence->probe = PROBE_UP;
+			else if (word_time(word) + setting_startup_grace * USECS_PER_SEC > now)
+				evidence->probe = PROBE_OVERDUE;
+			break;
+		case PROBE_WORD_DOWN:
+		case PROBE_WORD_REQUIRED:
+			if (counts)
+				evidence->probe = PROBE_DOWN;
+			break;
+	}
+	evidence->probe_required = word_kind(word) == PROBE_WORD_REQUIRED;
+	evidence->damped = word_kind(damped) == WORD_KNOWN && word_time(damped) > now;
+}
+
+/*
+ * health_evidence_read reads the evidence that a slot holds, as of a monotonic time.
+ * Takes no lock.
+ */
+SlotReading
+health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence)
+{
+	HealthSlot *slot = health_slot(ref);
+	uint64		table = pg_atomic_read_u64(&slot->table);
+	uint64		reported = pg_atomic_read_u64(&slot->reported);
+	uint64		failure = pg_atomic_read_u64(&slot->failure);
+	uint64		probe = pg_atomic_read_u64(&slot->probe);
+	uint64		damped = pg_atomic_read_u64(&slot->damped);
+
+	if (word_generation(table) != ref.generation || word_generation(reported) != ref.generation ||
+		word_generation(failure) != ref.generation || word_generation(probe) != ref.generation ||
+		word_generation(damped) != ref.generation)
+		return SLOT_GONE;
+
+	*evidence = (HealthEvidence)
+	{
+		.heartbeat = heartbeat_later(table_evidence(table, now), reported_evidence(reported, now)),
+		.suspect = is_suspect(failure, now)
+	};
+	read_probe(probe, damped, now, evidence);
+	if (evidence->heartbeat != HEARTBEAT_EXPIRED)
+		return SLOT_READ;
+	evidence->startup_grace = !is_failure_known(failure) && health_evidence_in_startup_grace(now);
+	return word_kind(table) == TABLE_HEARD ? SLOT_UNCONFIRMED : SLOT_READ;
+}
+
+/*
+ * health_evidence_read_own reads the same as it will be once this transaction has
+ * committed, in which a row of the host's table says "own" and nobody else knows.
+ */
+SlotReading
+health_evidence_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own, HealthEvidence *evidence)
+{
+	HealthSlot *slot = health_slot(ref);
+	SlotReading reading = health_evidence_read(ref, now, evidence);
+	uint64		reported = pg_atomic_read_u64(&slot->reported);
+	uint64		failure = pg_atomic_read_u64(&slot->failure);
+	bool		same;
+	bool		turned_away;
+
+	SpinLockAcquire(&slot->mutex);
+	same = is_published(slot, own);
+	turned_away = turns_away(slot, own);
+	SpinLockRelease(&slot->mutex);
+
+	if (reading == SLOT_GONE || same)
+		return reading;
+	evidence->heartbeat = heartbeat_later(heartbeat_evidence(own, GetCurrentTimestamp()),
+										  turned_away ? HEARTBEAT_NEVER : reported_evidence(reported, now));
+	evidence->startup_grace = evidence->heartbeat == HEARTBEAT_EXPIRED &&
+		!is_failure_known(failure) && health_evidence_in_startup_grace(now);
+	return SLOT_READ;
+}
+
+/*
+ * health_evidence_was_reported tells whether the heartbeat that gateway_health has
+ * was reported to us: it is later than what the host's row says, which did not turn
+ * away since.  The row's own, recorded and read back, may differ by a little: times
+ * in a slot are rounded, and the clock is set while they are there.
+ */
+bool
+health_evidence_was_reported(const RecordedHealth *recorded, const Heartbeat *heartbeat)
+{
+	return recorded->heard && !heartbeat->failed &&
+		(!heartbeat->heard || recorded->heard_at > heartbeat->heard_at + RECORDED_TOLERANCE);
+}
+
+/*
+ * health_evidence_seed tells a new slot what gateway_health says from before a
+ * start: the heartbeat that was reported to us then, which no table of the host's
+ * knows, and that the gateway was up by its probe, which is overdue by now.
+ * "heartbeat" is what the host's row says.
+ */
+void
+health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const Heartbeat *heartbeat)
+{
+	HealthSlot *slot = health_slot(ref);
+	int64		now = clock_monotonic();
+	TimestampTz wall_now = GetCurrentTimestamp();
+
+	if (!recorded->known)
+		return;
+	if (health_evidence_was_reported(recorded, heartbeat))
+	{
+		(void) replace_word(&slot->reported_at, ref.generation, WORD_KNOWN,
+							recorded->heard_at - wall_now + now, 0);
+		(void) replace_word(&slot->reported, ref.generation, WORD_KNOWN,
+							recorded->heartbeat_expires_at - wall_now + now, 0);
+	}
+	if (recorded->probe_up)
+		(void) replace_word(&slot->probe, ref.generation, PROBE_WORD_UP,
+							pg_atomic_read_u64(&health_state()->grace_from), 0);
+}
+
+/* health_evidence_store_probe stores what probes have found.  Called by the one worker. */
+void
+health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding)
+{
+	HealthSlot *slot = health_slot(ref);
+	int			kind = finding->evidence == PROBE_NONE ? PROBE_WORD_NONE :
+		finding->evidence == PROBE_UP ? PROBE_WORD_UP :
+		finding->required ? PROBE_WORD_REQUIRED : PROBE_WORD_DOWN;
+
+	/* Damped before it is up: nobody sees it healthy in between. */
+	(void) replace_word(&slot->damped, ref.generation, finding->damped_until == 0 ? WORD_EMPTY : WORD_KNOWN,
+						finding->damped_until, 0);
+	(void) replace_word(&slot->probe, ref.generation, kind, finding->counts_until, 0);
+}
+
+/* health_evidence_finding reads that back: what a former worker found, if it still counts. */
+bool
+health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding)
+{
+	HealthSlot *slot = health_slot(ref);
+	uint64		probe = pg_atomic_read_u64(&slot->probe);
+	uint64		damped = pg_atomic_read_u64(&slot->damped);
+
+	*finding = (ProbeFinding) {
+		.evidence = word_kind(probe) == PROBE_WORD_UP ? PROBE_UP : PROBE_DOWN,
+		.required = word_kind(probe) == PROBE_WORD_REQUIRED,
+		.counts_until = word_time(probe),
+		.damped_until = word_kind(damped) == WORD_EMPTY ? 0 : word_time(damped)
+	};
+	return word_generation(probe) == ref.generation && word_kind(probe) != PROBE_WORD_NONE &&
+		word_time(probe) > now;
+}
+
+/* health_evidence_show_probe stores how the last probe went, for people. */
+void
+health_evidence_show_probe(HealthSlotRef ref, const ProbeDisplay *last_probe)
+{
+	HealthSlot *slot = health_slot(ref);
+
+	SpinLockAcquire(&slot->mutex);
+	if (slot->generation == ref.generation)
+		slot->last_probe = *last_probe;
+	SpinLockRelease(&slot->mutex);
+}
+
+/* health_evidence_last_probe tells how the last probe went; false where nobody probes. */
+bool
+health_evidence_last_probe(HealthSlotRef ref, ProbeDisplay *last_probe)
+{
+	HealthSlot *slot = health_slot(ref);
+	bool		valid;
+
+	SpinLockAcquire(&slot->mutex);
+	*last_probe = slot->last_probe;
+	valid = slot->generation == ref.generation;
+	SpinLockRelease(&slot->mutex);
+	return valid && last_probe->configured;
+}
+
+/*
+ * health_evidence_explain writes why a gateway is judged as it is, in
+ * HEALTH_EXPLANATION_SIZE bytes: the rule's reason, and what a caller or a probe
+ * said of it.
+ */
+void
+health_evidence_explain(HealthSlotRef ref, const HealthEvidence *evidence, const GatewayHealth *health,
+						char *explanation)
+{
+	HealthSlot *slot = health_slot(ref);
+	char		detail[HEALTH_REASON_SIZE] = "";
+	bool		by_heartbeat = !evidence->probe_required &&
+		(evidence->heartbeat == HEARTBEAT_EXPIRED || evidence->heartbeat == HEARTBEAT_FAILED);
+	bool		by_probe = (evidence->probe == PROBE_DOWN && !by_heartbeat) || health->status == GATEWAY_UNKNOWN;
+
+	SpinLockAcquire(&slot->mutex);
+	if (slot->generation == ref.generation)
+	{
+		if (evidence->suspect && health->status == GATEWAY_DEGRADED)
+			strlcpy(detail, slot->failure_reason, sizeof(detail));
+		else if (by_probe && slot->last_probe.configured)
+			strlcpy(detail, slot->last_probe.reason, sizeof(detail));
+	}
+	SpinLockRelease(&slot->mutex);
+	snprintf(explanation, HEALTH_EXPLANATION_SIZE, "%s%s%s", health->reason, detail[0] != '\0' ? ": " : "", detail);
+}
+
+static void
+take_earlier(int64 *earliest, uint64 word, int64 extra, int64 now)
+{
+	if (word_kind(word) != WORD_EMPTY && word_time(word) + extra > now)
+		*earliest = Min(*earliest, word_time(word) + extra);
+}
+
+/*
+ * health_evidence_next_change tells when evidence next runs out by itself, so
+ * that the gateway has to be judged anew; PG_INT64_MAX if never.
+ */
+int64
+health_evidence_next_change(HealthSlotRef ref, int64 now)
+{
+	HealthSlot *slot = health_slot(ref);
+	int64		earliest = PG_INT64_MAX;
+	int64		grace_ends = (int64) pg_atomic_read_u64(&health_state()->grace_from) +
+		setting_startup_grace * USECS_PER_SEC;
+
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->table), 0, now);
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->reported), 0, now);
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->failure), setting_suspect_ttl * USECS_PER_SEC, now);
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->probe), 0, now);
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->probe), setting_startup_grace * USECS_PER_SEC, now);
+	take_earlier(&earliest, pg_atomic_read_u64(&slot->damped), 0, now);
+	if (grace_ends > now)
+		earliest = Min(earliest, grace_ends);
+	return earliest;
+}
+
+/* health_evidence_display tells what a slot knows; of one that is gone, nothing. */
+void
+health_evidence_display(HealthSlotRef ref, int64 now, HealthDisplay *display)
+{
+	HealthSlot *slot = health_slot(ref);
+	int64		wall_offset = clock_wall_offset();
+	uint64		table;
+	uint64		reported = pg_atomic_read_u64(&slot->reported);
+	uint64		reported_at = pg_atomic_read_u64(&slot->reported_at);
+	uint64		failure = pg_atomic_read_u64(&slot->failure);
+	Heartbeat	heartbeat;
+	int64		heard_at;
+	bool		valid;
+
+	memset(display, 0, sizeof(HealthDisplay));
+	SpinLockAcquire(&slot->mutex);
+	table = pg_atomic_read_u64(&slot->table);
+	heartbeat = slot->heartbeat;
+	heard_at = slot->heard_at;
+	valid = slot->generation == ref.generation;
+	strlcpy(display->failure_reason, slot->failure_reason, HEALTH_REASON_SIZE);
+	display->probed = valid && slot->last_probe.configured && slot->last_probe.probed;
+	display->probed_at = slot->last_probe.started_at + wall_offset;
+	display->probe_milliseconds = slot->last_probe.milliseconds;
+	SpinLockRelease(&slot->mutex);
+	if (!valid)
+		return;
+
+	if (word_kind(table) != TABLE_NEVER && heartbeat.heard)
+	{
+		display->heard = true;
+		display->heard_at = heard_at + wall_offset;
+		display->expires = !heartbeat.failed;
+		display->expires_at = heard_at + heartbeat.lifetime + wall_offset;
+	}
+	display->reported = word_kind(reported) == WORD_KNOWN && word_generation(reported) == ref.generation;
+	if (display->reported)
+	{
+		if (!display->heard || word_time(reported_at) + wall_offset > display->heard_at)
+			display->heard_at = word_time(reported_at) + wall_offset;
+		display->heard = true;
+		if (!display->expires || word_time(reported) + wall_offset > display->expires_at)
+			display->expires_at = word_time(reported) + wall_offset;
+		display->expires = true;
+	}
+	display->suspect = word_generation(failure) == ref.generation && is_suspect(failure, now);
+	display->suspect_until = word_time(failure) + setting_suspect_ttl * USECS_PER_SEC + wall_offset;
+}

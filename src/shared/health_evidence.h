@@ -1,0 +1,109 @@
+/*
+ * health_evidence.h
+ *		What the slots of shared memory say of their gateways.
+ */
+#ifndef GATEWAY_POOL_HEALTH_EVIDENCE_H
+#define GATEWAY_POOL_HEALTH_EVIDENCE_H
+
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+
+#include "rules/health_rule.h"
+#include "rules/probe_address.h"
+#include "shared/health_map.h"
+
+/* Bytes that are kept of the reason of a failure, with the terminator. */
+#define HEALTH_REASON_SIZE 64
+
+/* Of what is told of a gateway's health, which may contain one. */
+#define HEALTH_EXPLANATION_SIZE (HEALTH_REASON_SIZE + 64)
+
+/* What a look at a slot gave. */
+typedef enum SlotReading
+{
+	SLOT_READ,
+	SLOT_UNCONFIRMED,			/* read; but the table's heartbeat ran out, and the row
+								 * has not been read since */
+	SLOT_GONE					/* it is another gateway's by now, or nobody's */
+} SlotReading;
+
+/* How the last probe of a gateway went, for people. */
+typedef struct ProbeDisplay
+{
+	bool		configured;		/* somebody probes the gateway */
+	bool		probed;
+	bool		certificate_known;
+	bool		verify_tls;		/* valid if probed by a protocol with a certificate */
+	ProbeProtocol protocol;		/* valid if probed */
+	ProbeEvidence verdict;
+	float		milliseconds;	/* that it took; valid if probed */
+	int32		failures;		/* in a row */
+	int32		successes;
+	int32		falls;			/* lately */
+	int64		started_at;		/* monotonic; valid if probed */
+	TimestampTz certificate_expires_at; /* valid if known */
+	char		reason[HEALTH_REASON_SIZE]; /* why it failed, or is no evidence; "" if it succeeded */
+} ProbeDisplay;
+
+/* What probes have found, as far as it is evidence. */
+typedef struct ProbeFinding
+{
+	ProbeEvidence evidence;		/* not PROBE_OVERDUE */
+	bool		required;
+	int64		counts_until;	/* monotonic */
+	int64		damped_until;	/* monotonic, 0 for never */
+} ProbeFinding;
+
+/* What gateway_health said of a gateway when it was read. */
+typedef struct RecordedHealth
+{
+	bool		known;			/* there is a row */
+	GatewayStatus status;
+	TimestampTz changed_at;
+	bool		heard;
+	TimestampTz heard_at;		/* these two valid if heard */
+	TimestampTz heartbeat_expires_at;
+	bool		probe_up;		/* the gateway was up by its probe */
+} RecordedHealth;
+
+/* What a slot knows, for people, in wall time. */
+typedef struct HealthDisplay
+{
+	bool		heard;
+	TimestampTz heard_at;		/* the last heartbeat by any path; valid if heard */
+	bool		expires;
+	TimestampTz expires_at;		/* when all that counts has run out; valid if expires */
+	bool		reported;		/* a heartbeat was reported to us */
+	bool		suspect;
+	TimestampTz suspect_until;	/* valid if suspect */
+	bool		probed;
+	TimestampTz probed_at;		/* when the last probe began; valid if probed */
+	float		probe_milliseconds;	/* valid if probed */
+	char		failure_reason[HEALTH_REASON_SIZE];	/* "" if none was given */
+} HealthDisplay;
+
+extern uint64 health_evidence_sequence(void);
+extern void health_evidence_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequence);
+extern bool health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartbeat *heartbeat,
+									  XLogRecPtr commit);
+extern bool health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *is_news);
+extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *is_news);
+
+extern bool health_evidence_was_reported(const RecordedHealth *recorded, const Heartbeat *heartbeat);
+extern void health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const Heartbeat *heartbeat);
+extern void health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding);
+extern void health_evidence_show_probe(HealthSlotRef ref, const ProbeDisplay *last_probe);
+extern bool health_evidence_last_probe(HealthSlotRef ref, ProbeDisplay *last_probe);
+extern bool health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding);
+
+extern SlotReading health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence);
+extern SlotReading health_evidence_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own,
+									   HealthEvidence *evidence);
+extern void health_evidence_explain(HealthSlotRef ref, const HealthEvidence *evidence, const GatewayHealth *health,
+									char *explanation);
+extern int64 health_evidence_next_change(HealthSlotRef ref, int64 now);
+extern void health_evidence_display(HealthSlotRef ref, int64 now, HealthDisplay *display);
+extern bool health_evidence_in_startup_grace(int64 now);
+extern void health_evidence_note_standby(void);
+
+#endif							/* GATEWAY_POOL_HEALTH_EVIDENCE_H */

@@ -1,0 +1,247 @@
+/*
+ * my_worker_slot.c
+ *		What a worker does with the slot that is its own.
+ *
+ * It claims the slot that it was started for, says how it goes, and leaves it at
+ * its end, whatever that is.  One that comes late, when the launcher has given it
+ * up, finds another generation in the slot and leaves it alone.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "utils/lsyscache.h"
+
+#include "base/clock.h"
+#include "base/termination.h"
+#include "shared/my_worker_slot.h"
+#include "shared/worker_slots_internal.h"
+
+/* What has ended a worker is left alone for the first, doubled each time up to the last. */
+#define FIRST_STALL (4 * USECS_PER_SEC)
+#define LAST_STALL (60 * USECS_PER_SEC)
+
+/* The process of a worker that has ended is gone after this. */
+#define PROCESS_END (100 * INT64CONST(1000))
+
+/* A worker that was terminated, and is still wanted, is started again after this. */
+#define TERMINATED_PAUSE USECS_PER_SEC
+
+/* Its slot, if this process is a worker. */
+static WorkerSlot *mine;
+static uint32 my_generation;
+
+/* It found nothing to serve when it had been wanted so often. */
+static bool resigned;
+static uint32 resigned_wants;
+
+/* What it does, or did last, in a transaction, and the table that it writes there, or "". */
+static int	current_task;
+static char current_table[NAMEDATALEN];
+
+/* Has the next workers leave alone for a while what has ended this one. */
+static void
+remember_stall(WorkerSlot *slot)
+{
+	WorkerStall *stall = &slot->stalls[current_task];
+
+	if (current_table[0] == '\0')
+		strlcpy(stall->problem, "the tables are not read for now: that took too long, and could not be canceled", WORKER_TEXT_SIZE);
+	else
+		snprintf(stall->problem, WORKER_TEXT_SIZE,
+				 "%s is not written for now: its triggers took too long, and could not be canceled", current_table);
+	stall->until = clock_monotonic() + Min(FIRST_STALL << Min(stall->count, 10), LAST_STALL);
+	stall->count++;
+	worker_slot_set_text(slot, slot->problem, stall->problem);
+}
+
+/*
+ * The worker ends, for whatever reason.  It was registered before a connection
+ * was made, so it is called after the process has left the database: who waits
+ * for that need not wait any longer.
+ */
+static void
+end_worker(int code, Datum arg)
+{
+	WorkerSlot *slot = mine;
+
+	mine = NULL;
+	worker_table_lock(LW_EXCLUSIVE);
+	if (slot->pid == MyProcPid && slot->generation == my_generation)
+	{
+		slot->pid = 0;
+		slot->latch = NULL;
+		if (resigned && slot->wants == resigned_wants)
+			worker_slot_vacate(slot);
+		else if (resigned || slot->state == WORKER_STOPPING)
+			worker_slot_enter_wanted(slot, 0);
+		else if (ShutdownRequestPending)
+			worker_slot_enter_wanted(slot, clock_monotonic() + TERMINATED_PAUSE);
+		else if (termination_limit_was_reached())
+		{
+			/* All but what has ended it goes on at once. */
+			remember_stall(slot);
+			worker_slot_enter_wanted(slot, clock_monotonic() + PROCESS_END);
+		}
+		else
+		{
+			worker_slot_enter_wanted_again(slot);
+			if (code != 0)
+				worker_slot_set_text(slot, slot->problem, "the process ended in error: see the server's log");
+		}
+		ConditionVariableBroadcast(&worker_table->changed);
+	}
+	worker_table_unlock();
+}
+
+/*
+ * worker_self_claim makes this process the worker that a ticket is for.  Returns
+ * false if it is not wanted any more.
+ */
+bool
+worker_self_claim(const WorkerTicket *ticket)
+{
+	WorkerSlot *slot = &worker_table->slots[ticket->number];
+	bool		claimed = false;
+
+	mine = slot;
+	my_generation = ticket->generation;
+	on_shmem_exit(end_worker, 0);
+
+	worker_table_lock(LW_EXCLUSIVE);
+	if (slot->generation == ticket->generation && slot->pid == 0 &&
+		(slot->state == WORKER_STARTING || slot->state == WORKER_STOPPING))
+	{
+		slot->pid = MyProcPid;
+		slot->latch = &MyProc->procLatch;
+		claimed = slot->state == WORKER_STARTING;
+	}
+	worker_table_unlock();
+	return claimed;
+}
+
+/* worker_self_wants returns how often this worker has been wanted by now. */
+uint32
+worker_self_wants(void)
+{
+	uint32		wants;
+
+	worker_table_lock(LW_SHARED);
+	wants = mine->wants;
+	worker_table_unlock();
+	return wants;
+}
+
+/* worker_self_run, STARTING to RUNNING: there is something to serve. */
+void
+worker_self_run(void)
+{
+	worker_table_lock(LW_EXCLUSIVE);
+	Assert(mine->state != WORKER_WANTED && mine->pid == MyProcPid);
+	if (mine->state == WORKER_STARTING)
+	{
+		worker_slot_enter(mine, WORKER_RUNNING);
+		/* There may be others whose turn it is. */
+		worker_table_wake_launcher();
+	}
+	worker_table_unlock();
+}
+
+/*
+ * worker_self_resign says that there was nothing to serve when the worker had
+ * been wanted so often: the slot goes with the process, unless it is wanted anew.
+ */
+void
+worker_self_resign(uint32 wants)
+{
+	resigned = true;
+	resigned_wants = wants;
+}
+
+/*
+ * worker_self_begin_task begins a transaction's limit: a worker that does not
+ * reach worker_self_end_task by then is ended, and the next one knows why.
+ */
+void
+worker_self_begin_task(int task, int limit_ms)
+{
+	Assert(task < WORKER_TASKS);
+	current_task = task;
+	current_table[0] = '\0';
+	termination_set_limit(limit_ms);
+}
+
+/* worker_self_enter_table says which table is written from now on in a task. */
+void
+worker_self_enter_table(Oid table)
+{
+	char	   *name = get_rel_name(table);
+
+	strlcpy(current_table, name == NULL ? "" : name, sizeof(current_table));
+}
+
+/* worker_self_table names the table that was written last in the last task, or returns "". */
+const char *
+worker_self_table(void)
+{
+	return current_table;
+}
+
+/* worker_self_end_task: its transaction has ended. */
+void
+worker_self_end_task(void)
+{
+	termination_clear_limit();
+}
+
+/* worker_self_stall returns what is remembered of a task that has ended a worker. */
+WorkerStall
+worker_self_stall(int task)
+{
+	WorkerStall stall;
+
+	worker_table_lock(LW_SHARED);
+	stall = mine->stalls[task];
+	worker_table_unlock();
+	return stall;
+}
+
+/* worker_self_forget_stall: the task has come to its end. */
+void
+worker_self_forget_stall(int task)
+{
+	worker_table_lock(LW_EXCLUSIVE);
+	mine->stalls[task].count = 0;
+	worker_table_unlock();
+}
+
+/* worker_self_report_activity says what the worker does; "busy" is for pg_stat_activity. */
+void
+worker_self_report_activity(const char *activity, bool busy)
+{
+	/* Nobody else writes it while this process has the slot. */
+	if (strncmp(mine->activity, activity, WORKER_TEXT_SIZE - 1) == 0)
+		return;
+	worker_slot_set_text(mine, mine->activity, activity);
+	pgstat_report_activity(busy ? STATE_RUNNING : STATE_IDLE, activity);
+}
+
+/* worker_self_report_problem says what is wrong, "" for nothing. */
+void
+worker_self_report_problem(const char *problem)
+{
+	if (strncmp(mine->problem, problem, WORKER_TEXT_SIZE - 1) != 0)
+		worker_slot_set_text(mine, mine->problem, problem);
+}
+
+/* worker_self_report_round says how the last round went. */
+void
+worker_self_report_round(const WorkerRound *round)
+{
+	SpinLockAcquire(&mine->mutex);
+	mine->round = *round;
+	SpinLockRelease(&mine->mutex);
+}

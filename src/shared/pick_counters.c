@@ -1,0 +1,355 @@
+/*
+ * pick_counters.c
+ *		How often pools and gateways were picked.
+ *
+ * A pick counts in memory of its session.  The counts are added to those in
+ * shared memory at the end of the transaction, so that two sessions in a loop
+ * do not fight for a cache line at every pick.
+ *
+ * No message comes when a pool, a member or a database is deleted.  So when little
+ * room is left, entries of deleted ones are looked for and removed.  If there is
+ * still no room, the entries that were updated longest ago are removed.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "base/settings.h"
+#include "base/shared_memory.h"
+#include "shared/pick_counters.h"
+
+/* Pairs of pool and gateway, and pools, for each gateway that the map has room for. */
+#define ENTRIES_PER_GATEWAY 2
+
+/*
+ * With less than one part of the room left, what has gone is looked for, each time
+ * that as much has been filled; with none left, one part is made free.  How long
+ * the latter is told.
+ */
+#define PARTS 8
+#define EVICTION_TOLD (3600 * USECS_PER_SEC)
+
+/* With so many counts, the end of the transaction is not waited for. */
+#define PENDING_MAX 65536
+
+static HTAB *entries;			/* entries come and go under the exclusive lock */
+
+typedef struct StatsState
+{
+	pg_atomic_uint32 epoch;		/* another one when entries have gone; changes under the exclusive lock */
+	pg_atomic_uint32 made;		/* entries, since what has gone was looked for */
+	pg_atomic_uint64 evicted_at;	/* when there was no room; 0 if there always was */
+} StatsState;
+
+static StatsState *state;
+
+/* Counts that wait for the end of the transaction. */
+static PickCount **pending;
+static int	pending_count;
+static int	pending_room;
+
+static int64
+max_entries(void)
+{
+	return (int64) setting_max_gateways * ENTRIES_PER_GATEWAY;
+}
+
+/* pick_counters_size returns what the statistics take of shared memory. */
+Size
+pick_counters_size(void)
+{
+	return add_size(MAXALIGN(sizeof(StatsState)), hash_estimate_size(max_entries(), sizeof(StatsEntry)));
+}
+
+/* pick_counters_startup makes the statistics, or finds them. */
+void
+pick_counters_startup(void)
+{
+	HASHCTL		control = {.keysize = sizeof(StatsKey), .entrysize = sizeof(StatsEntry)};
+	bool		found;
+
+	state = ShmemInitStruct("gateway_pool pick statistics state", sizeof(StatsState), &found);
+	if (!found)
+	{
+		pg_atomic_init_u32(&state->epoch, 1);
+		pg_atomic_init_u32(&state->made, 0);
+		pg_atomic_init_u64(&state->evicted_at, 0);
+	}
+	entries = ShmemInitHash("gateway_pool pick statistics", max_entries(), max_entries(),
+							&control, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+}
+
+static LWLock *
+stats_lock(void)
+{
+	return &shared_memory_locks(SHARED_STATS_LOCK)->lock;
+}
+
+/* pick_counters_enqueue has a count added to the statistics later. */
+void
+pick_counters_enqueue(PickCount *count)
+{
+	if (entries == NULL)
+		return;
+	if (pending_count == PENDING_MAX)
+		pick_counters_flush();
+	if (pending_count == pending_room)
+	{
+		int			room = pending_room == 0 ? 16 : pending_room * 4;
+
+		pending = pending == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(PickCount *) * room) :
+			repalloc(pending, sizeof(PickCount *) * room);
+		pending_room = room;
+	}
+	pending[pending_count++] = count;
+	count->pending = true;
+}
+
+static StatsKey
+key_of(const PickCount *count)
+{
+	StatsKey	key;
+
+	memset(&key, 0, sizeof(key));
+	key.database = MyDatabaseId;
+	key.pool = count->pool;
+	key.gateway = count->gateway;
+	return key;
+}
+
+/* The entry of a count, NULL if there is none; the lock is held. */
+static StatsEntry *
+find_entry(PickCount *count)
+{
+	uint32		now = pg_atomic_read_u32(&state->epoch);
+
+	if (count->epoch != now)
+	{
+		StatsKey	key = key_of(count);
+
+		count->entry = hash_search(entries, &key, HASH_FIND, NULL);
+		count->epoch = count->entry == NULL ? 0 : now;
+	}
+	return count->entry;
+}
+
+static void
+forget_count(PickCount *count)
+{
+	count->picks = count->degraded_picks = count->refusals = 0;
+	count->pending = false;
+}
+
+static void
+add_count(StatsEntry *entry, PickCount *count, int64 now)
+{
+	pg_atomic_write_u64(&entry->added_at, now);
+	if (count->picks > 0)
+		pg_atomic_fetch_add_u64(&entry->picks, count->picks);
+	if (count->degraded_picks > 0)
+		pg_atomic_fetch_add_u64(&entry->degraded_picks, count->degraded_picks);
+	if (count->refusals > 0)
+		pg_atomic_fetch_add_u64(&entry->refusals, count->refusals);
+	forget_count(count);
+}
+
+static int
+compare_added_at(const void *a, const void *b)
+{
+	uint64		at_a = pg_atomic_read_u64(&(*(StatsEntry *const *) a)->added_at);
+	uint64		at_b = pg_atomic_read_u64(&(*(StatsEntry *const *) b)->added_at);
+
+	return at_a < at_b ? -1 : at_a > at_b;
+}
+
+/* Removes the entries that were added to longest ago; the exclusive lock is held.  No ERROR. */
+static void
+evict(int64 now)
+{
+	long		count = hash_get_num_entries(entries);
+	StatsEntry **oldest = palloc_extended(sizeof(StatsEntry *) * count, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+	HASH_SEQ_STATUS scan;
+	StatsEntry *entry;
+
+	pg_atomic_write_u64(&state->evicted_at, now);
+	if (oldest == NULL)
+		return;
+	pg_atomic_fetch_add_u32(&state->epoch, 1);
+	count = 0;
+	hash_seq_init(&scan, entries);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		oldest[count++] = entry;
+	qsort(oldest, count, sizeof(StatsEntry *), compare_added_at);
+	for (long i = 0; i < count && i <= count / PARTS; i++)
+		(void) hash_search(entries, &oldest[i]->key, HASH_REMOVE, NULL);
+	pfree(oldest);
+}
+
+/* An entry made now, or NULL if there is no room. */
+static StatsEntry *
+make_entry(const StatsKey *key, int64 now)
+{
+	bool		found;
+	StatsEntry *entry = hash_search(entries, key, HASH_ENTER_NULL, &found);
+
+	if (entry == NULL)
+	{
+		evict(now);
+		entry = hash_search(entries, key, HASH_ENTER_NULL, &found);
+	}
+	if (entry != NULL && !found)
+	{
+		pg_atomic_init_u64(&entry->picks, 0);
+		pg_atomic_init_u64(&entry->degraded_picks, 0);
+		pg_atomic_init_u64(&entry->refusals, 0);
+		pg_atomic_init_u64(&entry->added_at, now);
+		entry->since = GetCurrentTimestamp();
+		pg_atomic_fetch_add_u32(&state->made, 1);
+	}
+	return entry;
+}
+
+/*
+ * Adds counts to the statistics, and drops those for which no room can be made.
+ * Called by transaction callbacks: no ERROR.
+ */
+static void
+add_counts(PickCount **counts, int count)
+{
+	int			left = 0;
+	int64		now = clock_monotonic();
+
+	LWLockAcquire(stats_lock(), LW_SHARED);
+	for (int i = 0; i < count; i++)
+	{
+		StatsEntry *entry = find_entry(counts[i]);
+
+		if (entry != NULL)
+			add_count(entry, counts[i], now);
+		else
+			counts[left++] = counts[i];
+	}
+	LWLockRelease(stats_lock());
+	if (left == 0)
+		return;
+
+	LWLockAcquire(stats_lock(), LW_EXCLUSIVE);
+	for (int i = 0; i < left; i++)
+	{
+		StatsKey	key = key_of(counts[i]);
+		StatsEntry *entry = make_entry(&key, now);
+
+		if (entry != NULL)
+			add_count(entry, counts[i], now);
+		else
+			forget_count(counts[i]);
+	}
+	LWLockRelease(stats_lock());
+}
+
+/* pick_counters_flush adds what was counted to the statistics; no ERROR. */
+void
+pick_counters_flush(void)
+{
+	int			count = pending_count;
+
+	if (count == 0)
+		return;
+	pending_count = 0;
+	add_counts(pending, count);
+}
+
+/* pick_counters_add adds one count at once, of memory that may go before a flush. */
+void
+pick_counters_add(PickCount *count)
+{
+	if (entries != NULL)
+		add_counts(&count, 1);
+}
+
+static void
+end_of_transaction(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		pick_counters_flush();
+}
+
+/* pick_counters_init registers the callback that flushes; called once a process. */
+void
+pick_counters_init(void)
+{
+	RegisterXactCallback(end_of_transaction, NULL);
+}
+
+/* pick_counters_copy returns a copy of all entries, of all databases. */
+StatsEntry *
+pick_counters_copy(int *count)
+{
+	StatsEntry *copy = palloc_extended(sizeof(StatsEntry) * max_entries(), MCXT_ALLOC_HUGE);
+	HASH_SEQ_STATUS scan;
+	StatsEntry *entry;
+
+	*count = 0;
+	LWLockAcquire(stats_lock(), LW_SHARED);
+	hash_seq_init(&scan, entries);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		copy[(*count)++] = *entry;
+	LWLockRelease(stats_lock());
+	return copy;
+}
+
+/* pick_counters_forget removes entries, given as a copy of them. */
+void
+pick_counters_forget(const StatsEntry *gone, int count)
+{
+	if (count == 0)
+		return;
+	LWLockAcquire(stats_lock(), LW_EXCLUSIVE);
+	pg_atomic_fetch_add_u32(&state->epoch, 1);
+	for (int i = 0; i < count; i++)
+		(void) hash_search(entries, &gone[i].key, HASH_REMOVE, NULL);
+	LWLockRelease(stats_lock());
+}
+
+/* pick_counters_exist tells whether the library was preloaded. */
+bool
+pick_counters_exist(void)
+{
+	return entries != NULL;
+}
+
+/* pick_counters_room returns how many entries there can be. */
+int64
+pick_counters_room(void)
+{
+	return max_entries();
+}
+
+/*
+ * pick_counters_begin_sweep tells whether it is time to look for entries of what is
+ * gone: there is little room, and some was filled since that was done last.
+ */
+bool
+pick_counters_begin_sweep(void)
+{
+	int64		part = Max(max_entries() / PARTS, 1);
+
+	return entries != NULL && hash_get_num_entries(entries) >= max_entries() - part &&
+		pg_atomic_read_u32(&state->made) >= part &&
+		pg_atomic_exchange_u32(&state->made, 0) >= part;
+}
+
+/* pick_counters_evicted tells whether lately there was no room left, and entries had to go. */
+bool
+pick_counters_evicted(void)
+{
+	uint64		at = entries == NULL ? 0 : pg_atomic_read_u64(&state->evicted_at);
+
+	return at != 0 && clock_monotonic() - (int64) at < EVICTION_TOLD;
+}

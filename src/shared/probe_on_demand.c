@@ -1,0 +1,119 @@
+/*
+ * probe_on_demand.c
+ *		Callers who wait for a gateway to be probed now, and the worker that does.
+ *
+ * A gateway's slot counts the requests that were made and those that have been
+ * answered.  One probe answers all that the worker knew of when it last had read
+ * how the gateway is to be probed: who has changed that means the change.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/condition_variable.h"
+#include "storage/shmem.h"
+
+#include "base/clock.h"
+#include "shared/health_map_internal.h"
+#include "shared/probe_on_demand.h"
+
+typedef struct ProbeRequests
+{
+	ConditionVariable answered;
+	pg_atomic_uint64 made;		/* of all gateways */
+} ProbeRequests;
+
+static ProbeRequests *requests;
+
+/* probe_request_size returns what this takes of shared memory. */
+Size
+probe_request_size(void)
+{
+	return MAXALIGN(sizeof(ProbeRequests));
+}
+
+/* probe_request_startup makes it, or finds it, while AddinShmemInitLock is held. */
+void
+probe_request_startup(void)
+{
+	bool		found;
+
+	requests = ShmemInitStruct("gateway_pool probe requests", sizeof(ProbeRequests), &found);
+	if (!found)
+	{
+		ConditionVariableInit(&requests->answered);
+		pg_atomic_init_u64(&requests->made, 0);
+	}
+}
+
+/* probe_request_open makes a request and returns its number. */
+uint32
+probe_request_open(HealthSlotRef ref)
+{
+	uint32		request = pg_atomic_add_fetch_u32(&health_slot(ref)->probes_asked, 1);
+
+	pg_atomic_fetch_add_u64(&requests->made, 1);
+	return request;
+}
+
+static bool
+is_answered(HealthSlotRef ref, uint32 request)
+{
+	return (int32) (pg_atomic_read_u32(&health_slot(ref)->probes_answered) - request) >= 0;
+}
+
+/*
+ * probe_request_await waits until a request is answered, and tells whether it was
+ * before a monotonic time.  An interrupt ends the wait as any other.
+ */
+bool
+probe_request_await(HealthSlotRef ref, uint32 request, int64 deadline)
+{
+	ConditionVariablePrepareToSleep(&requests->answered);
+	while (!is_answered(ref, request))
+	{
+		int64		left = deadline - clock_monotonic();
+
+		if (left <= 0)
+			break;
+		(void) ConditionVariableTimedSleep(&requests->answered, (left + 999) / 1000, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	return is_answered(ref, request);
+}
+
+/* probe_request_any tells whether requests were made since it was called last. */
+bool
+probe_request_any(void)
+{
+	static uint64 seen = 0;
+	uint64		made = pg_atomic_read_u64(&requests->made);
+	bool		any = made != seen;
+
+	seen = made;
+	return any;
+}
+
+/* probe_request_last returns the number of the last request for a probe of a gateway. */
+uint32
+probe_request_last(HealthSlotRef ref)
+{
+	return pg_atomic_read_u32(&health_slot(ref)->probes_asked);
+}
+
+/* probe_request_is_open tells whether somebody waits for a probe of a gateway. */
+bool
+probe_request_is_open(HealthSlotRef ref)
+{
+	return !is_answered(ref, probe_request_last(ref));
+}
+
+/* probe_request_answer wakes all who wait for a probe of a gateway and asked up to then. */
+void
+probe_request_answer(HealthSlotRef ref, uint32 request)
+{
+	if (is_answered(ref, request))
+		return;
+	pg_atomic_write_u32(&health_slot(ref)->probes_answered, request);
+	ConditionVariableBroadcast(&requests->answered);
+}

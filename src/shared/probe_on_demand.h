@@ -1,0 +1,21 @@
+/*
+ * probe_on_demand.h
+ *		Callers who wait for a gateway to be probed now, and the worker that does.
+ */
+#ifndef GATEWAY_POOL_PROBE_ON_DEMAND_H
+#define GATEWAY_POOL_PROBE_ON_DEMAND_H
+
+#include "shared/health_map.h"
+
+extern Size probe_request_size(void);
+extern void probe_request_startup(void);
+
+extern uint32 probe_request_open(HealthSlotRef ref);
+extern bool probe_request_await(HealthSlotRef ref, uint32 request, int64 deadline);
+
+extern bool probe_request_any(void);
+extern bool probe_request_is_open(HealthSlotRef ref);
+extern uint32 probe_request_last(HealthSlotRef ref);
+extern void probe_request_answer(HealthSlotRef ref, uint32 request);
+
+#endif							/* GATEWAY_POOL_PROBE_ON_DEMAND_H */

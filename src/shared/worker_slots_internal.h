@@ -1,0 +1,73 @@
+/*
+ * worker_slots_internal.h
+ *		What shared memory holds of workers: for worker_slots.c and my_worker_slot.c
+ *		alone.
+ *
+ * All of it changes under one lock; only what a worker says of itself has a
+ * spinlock, so that saying it costs next to nothing.  Nothing in a slot is of one
+ * process alone.
+ */
+#ifndef GATEWAY_POOL_WORKER_SLOTS_INTERNAL_H
+#define GATEWAY_POOL_WORKER_SLOTS_INTERNAL_H
+
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+
+#include "base/shared_memory.h"
+#include "shared/worker_slots.h"
+
+typedef struct WorkerSlot
+{
+	Oid			database;
+	WorkerState state;
+	uint32		generation;
+	pid_t		pid;
+	Latch	   *latch;			/* of the process, in shared memory; NULL if none */
+	int			holds;
+	uint32		wants;			/* counts how often it was wanted */
+	int			failures;		/* ends in error in a row */
+	int64		since;
+	int64		start_at;
+	WorkerStall stalls[WORKER_TASKS];	/* by the numbers that workers give them */
+
+	slock_t		mutex;			/* protects what follows */
+	WorkerRound round;
+	char		activity[WORKER_TEXT_SIZE];
+	char		problem[WORKER_TEXT_SIZE];
+} WorkerSlot;
+
+typedef struct WorkerTable
+{
+	pid_t		launcher;		/* 0: none at the moment */
+	Latch	   *launcher_latch;
+	bool		scan_wanted;	/* there may be databases that had no room here */
+	ConditionVariable changed;	/* a worker has ended */
+	WorkerSlot	slots[WORKER_SLOTS];
+} WorkerTable;
+
+extern WorkerTable *worker_table;
+
+/* worker_table_lock keeps all slots as they are; LW_EXCLUSIVE for who changes any. */
+static inline void
+worker_table_lock(LWLockMode mode)
+{
+	LWLockAcquire(&shared_memory_locks(SHARED_WORKERS_LOCK)->lock, mode);
+}
+
+/* worker_table_unlock gives that up. */
+static inline void
+worker_table_unlock(void)
+{
+	LWLockRelease(&shared_memory_locks(SHARED_WORKERS_LOCK)->lock);
+}
+
+extern void worker_table_wake_launcher(void);
+extern void worker_slot_enter(WorkerSlot *slot, WorkerState state);
+extern void worker_slot_enter_wanted(WorkerSlot *slot, int64 start_at);
+extern void worker_slot_enter_wanted_again(WorkerSlot *slot);
+extern void worker_slot_vacate(WorkerSlot *slot);
+extern void worker_slot_set_text(WorkerSlot *slot, char *text, const char *value);
+
+#endif							/* GATEWAY_POOL_WORKER_SLOTS_INTERNAL_H */

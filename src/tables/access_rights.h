@@ -1,0 +1,51 @@
+/*
+ * access_rights.h
+ *		The rights, as data: for access.c and access_grants.c alone.
+ */
+#ifndef GATEWAY_POOL_ACCESS_RIGHTS_H
+#define GATEWAY_POOL_ACCESS_RIGHTS_H
+
+#include "tables/access.h"
+
+/* What is granted together; rights that belong to no action are granted by plain GRANT alone. */
+typedef enum Action
+{
+	ACTION_LIST,
+	ACTION_CREATE,
+	ACTION_EDIT,
+	ACTION_DELETE,
+	ACTION_ATTACH,
+	ACTION_PICK,
+	NO_ACTION
+} Action;
+
+#define ACTION_COUNT NO_ACTION
+
+typedef enum AccessTable
+{
+	ON_POOLS,
+	ON_MEMBERSHIPS,
+	ON_HEALTH,
+	ON_PROBES,
+	ON_STATES,
+	ON_ENTITLEMENTS,
+	ON_CONSUMERS				/* each of them; the columns are the consumer's */
+} AccessTable;
+
+#define COLUMNS_MAX 4
+
+typedef struct RightRow
+{
+	Action		action;
+	AccessTable table;
+	AclMode		mode;
+	const char *privilege;
+	const char *columns[COLUMNS_MAX + 1];	/* none: of the whole table */
+} RightRow;
+
+extern const RightRow access_rights[ACCESS_RIGHTS];
+
+extern Oid	access_table(const PoolCatalog *catalog, const RightRow *right);
+extern bool access_has_privilege(Oid role, Oid relation, const char *const *columns, AclMode mode);
+
+#endif							/* GATEWAY_POOL_ACCESS_RIGHTS_H */

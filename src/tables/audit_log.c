@@ -1,0 +1,326 @@
+/*
+ * audit_log.c
+ *		The record of who changed what: rows of gateway_pool_audit_logs.
+ *
+ * They are written here alone, in the transaction of the change, as the owner of
+ * the table; its trigger refuses every other change of it.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "base/argument.h"
+#include "base/clean_text.h"
+#include "base/settings.h"
+#include "base/trigger_call.h"
+#include "tables/audit_log.h"
+#include "tables/owner.h"
+
+PG_FUNCTION_INFO_V1(audit_logs_refuse);
+
+/* Rows that are pruned at once. */
+#define PRUNE_MAX 1000
+
+/* This process is writing the table, by the statement that runs. */
+static bool writing = false;
+
+/*
+ * What was deleted by this transaction, and how it was called: a cascade that
+ * ends what hung on it comes after its row has gone.
+ */
+typedef struct DeletedKey
+{
+	pg_uuid_t	id;
+	Oid			relation;
+} DeletedKey;
+
+typedef struct DeletedRow
+{
+	DeletedKey	key;
+	pg_uuid_t	org_id;
+	char	   *name;
+} DeletedRow;
+
+static HTAB *deleted = NULL;
+
+/* The memory of the transaction, and with it the table, goes. */
+static void
+forget_deleted(void *arg)
+{
+	deleted = NULL;
+}
+
+/*
+ * audit_remember_deleted notes how a pool or gateway that is being deleted was
+ * called, until the end of the transaction.
+ */
+void
+audit_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *org_id, const char *name)
+{
+	DeletedKey	key = {.relation = relation};
+	DeletedRow *row;
+
+	if (id == NULL || org_id == NULL)
+		return;
+	key.id = *id;
+	if (deleted == NULL)
+	{
+		HASHCTL		control = {
+			.keysize = sizeof(DeletedKey),
+			.entrysize = sizeof(DeletedRow),
+			.hcxt = TopTransactionContext
+		};
+		MemoryContextCallback *callback = MemoryContextAllocZero(TopTransactionContext, sizeof(MemoryContextCallback));
+
+		callback->func = forget_deleted;
+		deleted = hash_create("deleted pools and gateways", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		MemoryContextRegisterResetCallback(TopTransactionContext, callback);
+	}
+	row = hash_search(deleted, &key, HASH_ENTER, NULL);
+	row->org_id = *org_id;
+	row->name = name == NULL ? NULL : MemoryContextStrdup(TopTransactionContext, name);
+}
+
+/*
+ * audit_name tells how a pool or a gateway is called by now, or was when this
+ * transaction deleted it: by the statement that runs, which may delete what hung
+ * on it first, or by one before, whose cascade this is.
+ */
+AuditName
+audit_name(Oid relation, const pg_uuid_t *id)
+{
+	MemoryContext context = CurrentMemoryContext;
+	DeletedKey	key = {.relation = relation};
+	AuditName	name = {NULL, NULL};
+	OwnerScope	scope;
+	const char *sql;
+	bool		found;
+
+	if (id == NULL)
+		return name;
+	owner_begin(&scope, relation);
+	/* The host's migrations may take its gateways' names away. */
+	sql = psprintf("SELECT %s::uuid, %s::text FROM %s WHERE id = $1",
+				   get_attnum(relation, "orgId") == InvalidAttrNumber ? "NULL" : "\"orgId\"",
+				   get_attnum(relation, "name") == InvalidAttrNumber ? "NULL" : "name", catalog_name(relation));
+	found = owner_query(sql, id) > 0 || owner_query_before(sql, id) > 0;
+	if (found)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+
+		name.name = value == NULL ? NULL : MemoryContextStrdup(context, value);
+		name.org_id = owner_first_id(context);
+	}
+	owner_end(&scope);
+	if (!found && deleted != NULL)
+	{
+		const DeletedRow *row;
+
+		key.id = *id;
+		row = hash_search(deleted, &key, HASH_FIND, NULL);
+		if (row != NULL)
+			name = (AuditName) {row->name, &row->org_id};
+	}
+	return name;
+}
+
+/* audit_begin begins the metadata of a row: a JSON object. */
+void
+audit_begin(StringInfo metadata)
+{
+	initStringInfo(metadata);
+	appendStringInfoChar(metadata, '{');
+}
+
+static void
+put_key(StringInfo metadata, const char *key)
+{
+	if (metadata->len > 1)
+		appendStringInfoChar(metadata, ',');
+	escape_json(metadata, key);
+	appendStringInfoChar(metadata, ':');
+}
+
+static void
+put_text(StringInfo metadata, const char *key, const char *value, int max_characters)
+{
+	put_key(metadata, key);
+	if (value == NULL)
+		appendStringInfoString(metadata, "null");
+	else
+		escape_json(metadata, clean_text(value, max_characters));
+}
+
+/* audit_put adds a name or an id: of a string its first 256 characters, without control characters; null for NULL. */
+void
+audit_put(StringInfo metadata, const char *key, const char *value)
+{
+	put_text(metadata, key, value, CLEAN_NAME_MAX);
+}
+
+/* audit_put_reason adds what an administrator wrote, likewise: its first 1,000 characters. */
+void
+audit_put_reason(StringInfo metadata, const char *key, const char *value)
+{
+	put_text(metadata, key, value, CLEAN_REASON_MAX);
+}
+
+/* audit_put_list adds an array of strings. */
+void
+audit_put_list(StringInfo metadata, const char *key, const char *const *values, int count)
+{
+	put_key(metadata, key);
+	for (int i = 0; i < count; i++)
+	{
+		appendStringInfoChar(metadata, i == 0 ? '[' : ',');
+		escape_json(metadata, values[i]);
+	}
+	appendStringInfoString(metadata, count == 0 ? "[]" : "]");
+}
+
+static Datum
+text_or_empty(const char *value)
+{
+	return CStringGetTextDatum(value == NULL ? "" : value);
+}
+
+static void
+refuse_unrecorded(Oid audit_logs, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a change of gateway pools could not be recorded"),
+			 errdetail("%s", detail),
+			 catalog_error_constraint(audit_logs, "gateway_pools_not_recorded")));
+}
+
+/* A rule could write the row elsewhere, and nothing would tell. */
+static void
+require_no_rules(Oid relation)
+{
+	Relation	table = catalog_open_table(relation, RowExclusiveLock);
+	bool		has_rules = table->rd_rules != NULL;
+
+	relation_close(table, NoLock);
+	if (has_rules)
+		refuse_unrecorded(relation, "Table gateway_pool_audit_logs has rules.");
+}
+
+/* Runs a statement on the table, past its trigger. */
+static uint64
+write_table(const char *sql, int count, Oid *types, Datum *values)
+{
+	uint64		rows = 0;
+	const bool	was_writing = writing;
+
+	PG_TRY();
+	{
+		writing = true;
+		rows = owner_write(owner_prepare(sql, count, types), values);
+	}
+	PG_FINALLY();
+	{
+		writing = was_writing;
+	}
+	PG_END_TRY();
+	return rows;
+}
+
+/*
+ * audit_write writes a row; the organization may be NULL, for what is nobody's.
+ *
+ * What cannot be recorded is not done: 09000 where the row is kept from being written.
+ * The current user is the role that the session is in: a cascade, and a function
+ * of ours, change tables as their owners.
+ */
+void
+audit_write(const PoolCatalog *catalog, const char *event_type, const pg_uuid_t *org_id, StringInfo metadata)
+{
+	Datum		values[6];
+	Oid			types[6] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	OwnerScope	scope;
+	uint64		rows;
+
+	require_no_rules(catalog->audit_logs);
+	appendStringInfoChar(metadata, '}');
+	values[0] = text_or_empty(org_id == NULL ? NULL : uuid_text(org_id));
+	values[1] = CStringGetTextDatum(event_type);
+	values[2] = text_or_empty(clean_text(setting_actor, CLEAN_NAME_MAX));
+	values[3] = text_or_empty(GetUserNameFromId(GetSessionUserId(), true));
+	values[4] = text_or_empty(GetUserNameFromId(GetOuterUserId(), true));
+	values[5] = CStringGetTextDatum(metadata->data);
+
+	owner_begin(&scope, catalog->audit_logs);
+	rows = write_table(psprintf("INSERT INTO %s (\"orgId\", \"eventType\", actor, \"sessionUser\", \"currentUser\", \"eventMetadata\")"
+								" VALUES (nullif($1, '')::uuid, $2, nullif($3, ''), nullif($4, ''), nullif($5, ''), $6::jsonb)",
+								catalog_name(catalog->audit_logs)), lengthof(values), types, values);
+	owner_end(&scope);
+	/* Such as for a trigger of whoever has the right to make one. */
+	if (rows != 1)
+		refuse_unrecorded(catalog->audit_logs, "No row was written to gateway_pool_audit_logs.");
+}
+
+/*
+ * audit_prune deletes some of the rows that are older than audit_retention, if it
+ * is set and there are any; only the oldest rows are looked at.  Waits for no lock
+ * of the table.  Returns how many.
+ */
+int
+audit_prune(const PoolCatalog *catalog)
+{
+	OwnerScope	scope;
+	Datum		before;
+	Oid			type = TIMESTAMPTZOID;
+	const char *table;
+	uint64		rows;
+
+	if (setting_audit_retention < 0 || !ConditionalLockRelationOid(catalog->audit_logs, RowExclusiveLock))
+		return 0;
+	before = TimestampTzGetDatum(GetCurrentTimestamp() - setting_audit_retention * USECS_PER_SEC);
+	owner_begin(&scope, catalog->audit_logs);
+	table = catalog_name(catalog->audit_logs);
+	rows = owner_execute(owner_prepare(psprintf("SELECT FROM (SELECT \"createdAt\" FROM %s ORDER BY id LIMIT 1) o"
+												" WHERE o.\"createdAt\" < $1", table), 1, &type), &before);
+	if (rows > 0)
+		rows = write_table(psprintf("DELETE FROM %s WHERE id IN (SELECT id FROM"
+									" (SELECT id, \"createdAt\" FROM %s ORDER BY id LIMIT %d) o"
+									" WHERE \"createdAt\" < $1)", table, table, PRUNE_MAX), 1, &type, &before);
+	owner_end(&scope);
+	return rows;
+}
+
+/*
+ * audit_logs_refuse(): BEFORE INSERT OR UPDATE OR DELETE, row, and BEFORE
+ * TRUNCATE, statement, of gateway_pool_audit_logs
+ *
+ * The table is append-only: rows are written by the triggers of other tables, and
+ * pruned by the worker.
+ */
+Datum
+audit_logs_refuse(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_INSERT | ON_UPDATE | ON_DELETE | ON_TRUNCATE);
+	PoolCatalog catalog;
+
+	if (catalog_find(&catalog))
+		trigger_require_table(call, catalog.audit_logs);
+	if (!writing)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("gateway_pool_audit_logs is append-only"),
+				 errdetail("Its rows are written by triggers, and deleted after gateway_pool.audit_retention."),
+				 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pool_audit_logs_append_only")));
+	if (TRIGGER_FIRED_BY_UPDATE(call->tg_event))
+		return PointerGetDatum(call->tg_newtuple);
+	return PointerGetDatum(TRIGGER_FIRED_FOR_ROW(call->tg_event) ? call->tg_trigtuple : NULL);
+}

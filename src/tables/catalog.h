@@ -1,0 +1,56 @@
+/*
+ * catalog.h
+ *		Our tables, and the host's beside them.
+ */
+#ifndef GATEWAY_POOL_CATALOG_H
+#define GATEWAY_POOL_CATALOG_H
+
+#include "access/attnum.h"
+#include "fmgr.h"
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
+#include "utils/uuid.h"
+
+typedef struct PoolCatalog
+{
+	Oid			schema;			/* the extension's */
+	Oid			host_schema;	/* the gateways table's */
+	Oid			marker_function;	/* of the triggers that mark tables */
+	Oid			pools;
+	Oid			memberships;
+	Oid			entitlements;
+	Oid			states;
+	Oid			health;
+	Oid			events;			/* gateway_health_events */
+	Oid			probes;
+	Oid			audit_logs;		/* gateway_pool_audit_logs */
+	Oid			tenants;		/* gateway_pool_tenants */
+	Oid			organizations;	/* the host's */
+	Oid			gateways;		/* the host's */
+	Oid			signal;			/* a relation whose relcache entry is invalidated
+								 * when what picks depend on changes */
+	uint64		version;		/* changes with any Oid above, and with the columns of
+								 * the gateways table and of the members */
+	bool		has_weight;		/* members have "pickWeight" */
+	bool		has_priority;	/* members have "pickPriority" */
+	bool		isolated;		/* by organization: gateway_pools has our policy */
+	bool		policed;		/* pools or members have policies that are not ours */
+} PoolCatalog;
+
+/* What is called for a marker: a trigger by which a table is found. */
+typedef void (*MarkerVisitor) (Oid table, const bytea *arguments, void *context);
+
+extern void catalog_init(void);
+extern bool catalog_forget(Oid relation);
+extern uint64 catalog_changes(void);
+extern bool catalog_find(PoolCatalog *catalog);
+extern void catalog_open(PoolCatalog *catalog);
+extern void catalog_visit_markers(Oid marker_function, MarkerVisitor visit, void *context);
+extern const char *catalog_marker_argument(const bytea *arguments, const char *before);
+extern Oid	catalog_referenced_table(Relation relation, AttrNumber column);
+extern Relation catalog_open_table(Oid relation, LOCKMODE mode);
+extern Oid	catalog_owner(Oid relation);
+extern const char *catalog_name(Oid relation);
+extern int	catalog_error_constraint(Oid relation, const char *constraint);
+
+#endif							/* GATEWAY_POOL_CATALOG_H */

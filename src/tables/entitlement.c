@@ -1,0 +1,139 @@
+/*
+ * entitlement.c
+ *		What an organization's plan allows, and what its policy demands.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "executor/spi.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "base/argument.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "tables/access.h"
+#include "tables/entitlement.h"
+#include "tables/isolation.h"
+#include "tables/owner.h"
+
+PG_FUNCTION_INFO_V1(get_gateway_pool_plan);
+
+/* A column of the row read last, or "absent" where it is null. */
+static int32
+limit_column(int column, int32 absent)
+{
+	bool		is_null;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &is_null);
+
+	return is_null ? absent : DatumGetInt32(value);
+}
+
+/*
+ * entitlement_read tells what an organization may do by now: its row in
+ * gateway_pool_entitlements, the settings where that says nothing, or where the
+ * organization is NULL: one that nobody knows of.
+ */
+Entitlement
+entitlement_read(const PoolCatalog *catalog, const pg_uuid_t *org)
+{
+	OwnerScope	scope;
+	Entitlement entitlement = {
+		.gateway_pool = setting_default_entitlement,
+		.max_pools = setting_max_pools_per_org,
+		.max_gateways_per_pool = setting_max_gateways_per_pool
+	};
+
+	if (org == NULL)
+		return entitlement;
+	owner_begin(&scope, catalog->entitlements);
+	if (owner_query(psprintf("SELECT \"gatewayPool\"::bool, \"expiresAt\"::timestamptz, \"maxPools\"::int4,"
+							 " \"maxGatewaysPerPool\"::int4 FROM %s WHERE \"orgId\" = $1", catalog_name(catalog->entitlements)), org) > 0)
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		TupleDesc	columns = SPI_tuptable->tupdesc;
+		bool		is_null;
+
+		entitlement.gateway_pool = DatumGetBool(SPI_getbinval(row, columns, 1, &is_null));
+		entitlement.expires_at = DatumGetTimestampTz(SPI_getbinval(row, columns, 2, &is_null));
+		entitlement.expires = !is_null;
+		if (entitlement.expires && entitlement.expires_at <= GetCurrentTimestamp())
+			entitlement.gateway_pool = false;
+		entitlement.max_pools = limit_column(3, entitlement.max_pools);
+		entitlement.max_gateways_per_pool = limit_column(4, entitlement.max_gateways_per_pool);
+	}
+	owner_end(&scope);
+	return entitlement;
+}
+
+/*
+ * entitlement_require is entitlement_read with an error unless the
+ * organization's plan has gateway pools.
+ */
+Entitlement
+entitlement_require(const PoolCatalog *catalog, const pg_uuid_t *org)
+{
+	Entitlement entitlement = entitlement_read(catalog, org);
+
+	if (entitlement.gateway_pool)
+		return entitlement;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("the organization's plan does not support gateway pools"),
+			 entitlement.expires && entitlement.expires_at <= GetCurrentTimestamp() ?
+			 errdetail("The entitlement expired at %s.", timestamptz_to_str(entitlement.expires_at)) : 0,
+			 errhint("Upgrade the plan. Without one, pools are still picked from, detached, and deleted by a plain DELETE FROM %s.",
+					 catalog_name(catalog->pools)),
+			 catalog_error_constraint(catalog->pools, "gateway_pools_entitlement")));
+	return entitlement;			/* keeps the compiler quiet */
+}
+
+/*
+ * policy_requires_pools tells whether an organization requires gateway pools in
+ * place of single gateways; where the host has no such policy, none does.
+ */
+bool
+policy_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org)
+{
+	return get_attnum(catalog->organizations, "requireGatewayPools") != InvalidAttrNumber &&
+		owner_exists(catalog->organizations,
+					 psprintf("SELECT FROM %s WHERE id = $1 AND \"requireGatewayPools\"",
+							  catalog_name(catalog->organizations)), org);
+}
+
+/*
+ * get_gateway_pool_plan(org_id uuid) returns one row: what the organization's
+ * plan allows by now and how many pools it has.  Needs SELECT on gateway_pools.
+ */
+Datum
+get_gateway_pool_plan(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	Entitlement entitlement;
+	const pg_uuid_t *org;
+	int64		pool_count = 0;
+	TupleDesc	columns;
+	Datum		values[5];
+	bool		nulls[5] = {0};
+
+	catalog_open(&catalog);
+	access_require(&catalog, RIGHT_LIST);
+	org = argument_uuid(fcinfo, 0, "org_id");
+	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	if (isolation_hides(&catalog, org))
+		org = NULL;
+	entitlement = entitlement_read(&catalog, org);
+	if (org != NULL)
+		pool_count = owner_count(catalog.pools,
+								 psprintf("SELECT count(*) FROM %s WHERE \"orgId\" = $1", catalog_name(catalog.pools)), org);
+	values[0] = BoolGetDatum(entitlement.gateway_pool);
+	values[1] = TimestampTzGetDatum(entitlement.expires_at);
+	nulls[1] = !entitlement.expires;
+	values[2] = Int32GetDatum(entitlement.max_pools);
+	values[3] = Int64GetDatum(pool_count);
+	values[4] = Int32GetDatum(entitlement.max_gateways_per_pool);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
+}

@@ -1,0 +1,25 @@
+/*
+ * entitlement.h
+ *		What an organization's plan allows.
+ */
+#ifndef GATEWAY_POOL_ENTITLEMENT_H
+#define GATEWAY_POOL_ENTITLEMENT_H
+
+#include "datatype/timestamp.h"
+
+#include "tables/catalog.h"
+
+typedef struct Entitlement
+{
+	bool		gateway_pool;	/* may use pools, the expiry considered */
+	bool		expires;
+	TimestampTz expires_at;		/* valid if expires */
+	int32		max_pools;		/* or NO_LIMIT */
+	int32		max_gateways_per_pool;	/* or NO_LIMIT */
+} Entitlement;
+
+extern Entitlement entitlement_read(const PoolCatalog *catalog, const pg_uuid_t *org);
+extern bool policy_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org);
+extern Entitlement entitlement_require(const PoolCatalog *catalog, const pg_uuid_t *org);
+
+#endif							/* GATEWAY_POOL_ENTITLEMENT_H */

@@ -1,0 +1,32 @@
+/*
+ * isolation.h
+ *		Which organizations a role may know of.
+ */
+#ifndef GATEWAY_POOL_ISOLATION_H
+#define GATEWAY_POOL_ISOLATION_H
+
+#include "utils/array.h"
+
+#include "tables/catalog.h"
+
+extern void isolation_init(void);
+extern void isolation_forget(Oid relation);
+extern void isolation_end_transaction(bool lost);
+extern bool isolation_applies(const PoolCatalog *catalog);
+extern bool isolation_is_foreign(const PoolCatalog *catalog, const pg_uuid_t *org);
+extern bool isolation_hides_pool(const PoolCatalog *catalog, const pg_uuid_t *pool);
+extern bool isolation_hides_gateway(const PoolCatalog *catalog, const pg_uuid_t *gateway);
+extern ArrayType *isolation_orgs(const PoolCatalog *catalog);
+
+/*
+ * isolation_hides tells whether an organization, and all that is its, is to be as
+ * if it were not there, for the current role.  Asked at each pick: where isolation
+ * is off that is all it takes.
+ */
+static inline bool
+isolation_hides(const PoolCatalog *catalog, const pg_uuid_t *org)
+{
+	return unlikely(catalog->isolated) && isolation_is_foreign(catalog, org);
+}
+
+#endif							/* GATEWAY_POOL_ISOLATION_H */

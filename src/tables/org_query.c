@@ -1,0 +1,250 @@
+/*
+ * org_query.c
+ *		The query that finds the organization of a consumer's row.
+ *
+ * It is an argument of the consumer's marker: a SELECT over $1, the row, or '' for
+ * the row's own "orgId", or else for that of the row which "identityId" references.
+ * Whoever registers it owns the consumer; it is parsed, planned and run as that
+ * owner alone, in a restricted operation.  The names in it are qualified when it is
+ * registered.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/pg_list.h"
+#include "parser/parse_relation.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "base/argument.h"
+#include "base/compat.h"
+#include "tables/catalog.h"
+#include "tables/org_query.h"
+
+PG_FUNCTION_INFO_V1(qualify_consumer_query);
+
+/* The text of the query where none was registered. */
+static const char *
+default_query(Oid relation)
+{
+	AttrNumber	identity = get_attnum(relation, "identityId");
+	Relation	consumer;
+	Oid			identities;
+
+	if (get_attnum(relation, "orgId") != InvalidAttrNumber || identity == InvalidAttrNumber)
+		return "SELECT ($1).\"orgId\"";
+	consumer = relation_open(relation, AccessShareLock);
+	identities = catalog_referenced_table(consumer, identity);
+	relation_close(consumer, NoLock);
+	if (!OidIsValid(identities))
+		return "SELECT ($1).\"orgId\"";
+	return psprintf("SELECT i.\"orgId\" FROM %s i WHERE i.id = ($1).\"identityId\"", catalog_name(identities));
+}
+
+static void
+refuse_no_uuid(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("the query of the organization of a consumer must return a uuid")));
+}
+
+/*
+ * org_query_plan plans the query that finds the organization of a consumer's
+ * row, its $1; '' where none was registered.  To be called as the consumer's owner,
+ * between owner_begin and owner_end.  42804 for what returns no rows.
+ */
+SPIPlanPtr
+org_query_plan(Oid relation, const char *org_query)
+{
+	Oid			row_type = get_rel_type_id(relation);
+	SPIPlanPtr	plan;
+
+	plan = owner_prepare(org_query[0] == '\0' ? default_query(relation) : org_query, 1, &row_type);
+	/* SPI has no SQLSTATE of its own for COPY, COMMIT and the like. */
+	if (!SPI_is_cursor_plan(plan))
+		refuse_no_uuid();
+	return plan;
+}
+
+/* org_query_run runs that plan for a row; NULL if it finds none. */
+pg_uuid_t *
+org_query_run(SPIPlanPtr plan, Datum row, MemoryContext context)
+{
+	pg_uuid_t  *org;
+
+	if (owner_execute(plan, &row) > 0 && SPI_gettypeid(SPI_tuptable->tupdesc, 1) != UUIDOID)
+		refuse_no_uuid();
+	org = owner_first_id(context);
+	SPI_freetuptable(SPI_tuptable);
+	return org;
+}
+
+/* Whether a query, or one within it, locks rows. */
+static bool
+locks_rows(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return castNode(Query, node)->rowMarks != NIL ||
+			query_tree_walker(castNode(Query, node), locks_rows, context, 0);
+	return expression_tree_walker(node, locks_rows, context);
+}
+
+/* Collects the operators of a query, in the order in which they stand there. */
+static bool
+collect_operators(Node *node, void *context)
+{
+	List	  **operators = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker(castNode(Query, node), collect_operators, context, 0);
+	/* All three are the same structure. */
+	if (IsA(node, OpExpr) || IsA(node, DistinctExpr) || IsA(node, NullIfExpr))
+		*operators = lappend_oid(*operators, ((OpExpr *) node)->opno);
+	else if (IsA(node, ScalarArrayOpExpr))
+		*operators = lappend_oid(*operators, castNode(ScalarArrayOpExpr, node)->opno);
+	else if (IsA(node, RowCompareExpr))
+		*operators = list_concat(*operators, castNode(RowCompareExpr, node)->opnos);
+	return expression_tree_walker(node, collect_operators, context);
+}
+
+/* Analyzes a query whose $1 is a row of the table; an error unless it finds an organization and only reads. */
+static Query *
+analyze(const char *sql, Oid row_type)
+{
+	List	   *statements = raw_parser(sql, RAW_PARSE_DEFAULT);
+	Query	   *query;
+
+	if (list_length(statements) != 1 || !IsA(linitial_node(RawStmt, statements)->stmt, SelectStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("org_query must be one SELECT")));
+	query = analyze_with_types(linitial_node(RawStmt, statements), sql, &row_type, 1);
+	if (query->commandType != CMD_SELECT || query->hasModifyingCTE || locks_rows((Node *) query, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("org_query must only read")));
+	/* In another session, the name would be that of a table of whoever writes to the consumer. */
+	if (isQueryUsingTempRelation(query))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("org_query must not read temporary tables")));
+	if (list_length(query->targetList) != 1 ||
+		exprType((Node *) linitial_node(TargetEntry, query->targetList)->expr) != UUIDOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("org_query must return one column of type uuid"),
+				 errhint("It finds the organization of row $1, as in SELECT i.\"orgId\" FROM identities i WHERE i.id = ($1).\"identityId\".")));
+	return query;
+}
+
+static void
+set(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* The schemas of the search path, by name, so that they are the same for another role. */
+static char *
+search_path_text(void)
+{
+	StringInfoData path;
+	ListCell   *cell;
+
+	initStringInfo(&path);
+	foreach(cell, fetch_search_path(true))
+		appendStringInfo(&path, "%s%s", path.len > 0 ? ", " : "",
+						 quote_identifier(get_namespace_name_or_temp(lfirst_oid(cell))));
+	return path.data;
+}
+
+/*
+ * The text of a query, with every name qualified by what a search path makes of it,
+ * and with constants that mean the same whatever a session's settings are.  To be
+ * called as the consumer's owner, between owner_begin and owner_end, which restores
+ * the settings.
+ */
+static char *
+qualify(const char *sql, Oid row_type, const char *search_path)
+{
+	Query	   *query;
+	List	   *operators = NIL;
+	List	   *operators_qualified = NIL;
+	char	   *qualified;
+
+	set("search_path", search_path);
+	query = analyze(sql, row_type);
+	/* Before it is deparsed: that may change the tree. */
+	(void) collect_operators((Node *) query, &operators);
+	set("search_path", "pg_catalog, pg_temp");
+	set("DateStyle", "ISO");
+	set("IntervalStyle", "postgres");
+	set("extra_float_digits", "1");
+	set("quote_all_identifiers", "off");
+	qualified = deparse_query(query, sql);
+
+	/* IS DISTINCT FROM, NULLIF, CASE and USING name no operator that could be qualified. */
+	(void) collect_operators((Node *) analyze(qualified, row_type), &operators_qualified);
+	if (!equal(operators, operators_qualified))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("org_query means something else without the caller's search path"),
+				 errdetail("It compares values of a type whose operators are not PostgreSQL's own by a construct that does not name them."),
+				 errhint("Compare them by an operator, such as =, or cast them to text.")));
+	return qualified + strspn(qualified, " ");
+}
+
+/*
+ * qualify_consumer_query(consumer regclass, org_query text) returns text
+ *
+ * Parses the query of the organization of a consumer's row with the caller's search
+ * path, as the consumer's owner, who will run it; returns it with all names
+ * qualified, NULL for NULL.  For callers who have the privileges of that owner:
+ * nothing is parsed for others (42501).  Errors: the parser's; 22023 unless it is
+ * one SELECT of one uuid, which writes and locks nothing and reads no temporary
+ * table, and whose names can be qualified.
+ */
+Datum
+qualify_consumer_query(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			consumer;
+	char		kind;
+	const char *search_path;
+	char	   *qualified;
+	text	   *result;
+	OwnerScope	scope;
+
+	argument_require(fcinfo, 0, "consumer");
+	consumer = PG_GETARG_OID(0);
+	kind = get_rel_relkind(consumer);
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("a consumer must be a table")));
+	if (!has_privs_of_role(GetUserId(), catalog_owner(consumer)))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(consumer));
+	if (PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+
+	search_path = search_path_text();
+	owner_begin(&scope, consumer);
+	qualified = qualify(text_to_cstring(PG_GETARG_TEXT_PP(1)), get_rel_type_id(consumer), search_path);
+	(void) org_query_plan(consumer, qualified);
+	MemoryContextSwitchTo(caller);
+	result = cstring_to_text(qualified);
+	owner_end(&scope);
+	PG_RETURN_TEXT_P(result);
+}

@@ -1,0 +1,317 @@
+/*
+ * owner.c
+ *		Statements that run with the rights of a table's owner.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "base/argument.h"
+#include "base/compat.h"
+#include "tables/catalog.h"
+#include "tables/owner.h"
+
+PG_FUNCTION_INFO_V1(run_as_owner);
+
+#define AS_OWNER (SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS)
+
+/*
+ * The names in the code of an owner's triggers and policies mean what they mean
+ * to the owner: a temporary table of the caller's comes last.
+ */
+static char *
+search_path_of(Oid relation)
+{
+	const char *schema = get_namespace_name(get_rel_namespace(relation));
+
+	return schema == NULL ? "pg_catalog, pg_temp" : psprintf("pg_catalog, %s, pg_temp", quote_identifier(schema));
+}
+
+static void
+begin(OwnerScope *scope, Oid relation, Oid user, int restrictions)
+{
+	char	   *path = search_path_of(relation);
+
+	SPI_connect();
+	GetUserIdAndSecContext(&scope->user, &scope->security_context);
+	SetUserIdAndSecContext(user, scope->security_context | restrictions);
+	scope->settings_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", path,
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+
+	/* Long values of the rows are fetched when their query has ended, which takes a snapshot. */
+	scope->snapshot_pushed = !ActiveSnapshotSet();
+	if (scope->snapshot_pushed)
+		PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/*
+ * owner_begin makes what follows run with the rights of a table's owner, as
+ * foreign-key checks do: no path of the caller's choice, no way for code that
+ * the owner defined to reach anybody else's rights.  An ERROR undoes it with
+ * the (sub)transaction.
+ */
+void
+owner_begin(OwnerScope *scope, Oid relation)
+{
+	begin(scope, relation, catalog_owner(relation), AS_OWNER | SECURITY_RESTRICTED_OPERATION);
+}
+
+/*
+ * owner_begin_change is the same for a change that the caller asked for.  It may
+ * queue deferred triggers, which a restricted operation must not: a host has
+ * consumers whose keys are deferred.  They fire when they are due, as after a
+ * statement of the caller's own, who trusts the owner with what he may do himself.
+ * A superuser does not: what the owner's triggers leave in the session, such as a
+ * cursor WITH HOLD, would run as him.
+ */
+void
+owner_begin_change(OwnerScope *scope, Oid relation)
+{
+	Oid			owner = catalog_owner(relation);
+
+	begin(scope, relation, owner,
+		  AS_OWNER | (superuser() && !superuser_arg(owner) ? SECURITY_RESTRICTED_OPERATION : 0));
+}
+
+/*
+ * owner_begin_as_caller is the same with the caller's own rights: for a table whose
+ * policies decide what the caller may do there.
+ */
+void
+owner_begin_as_caller(OwnerScope *scope, Oid relation)
+{
+	begin(scope, relation, GetUserId(), 0);
+}
+
+static SPIPlanPtr
+prepare(const char *sql, int argument_count, Oid *types, int options)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, argument_count, types, options);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+/* owner_prepare plans one statement; the plan lives until owner_end unless kept. */
+SPIPlanPtr
+owner_prepare(const char *sql, int argument_count, Oid *types)
+{
+	return prepare(sql, argument_count, types, 0);
+}
+
+/*
+ * owner_prepare_generic is the same for a plan that will be kept, and whose path
+ * is the same whatever its arguments are: planning it anew each time, for what
+ * they are, would cost more than running it.
+ */
+SPIPlanPtr
+owner_prepare_generic(const char *sql, int argument_count, Oid *types)
+{
+	return prepare(sql, argument_count, types, CURSOR_OPT_GENERIC_PLAN);
+}
+
+static uint64
+execute(SPIPlanPtr plan, Datum *values, bool read_only, bool fire_triggers)
+{
+	int			result;
+
+	CommandCounterIncrement();
+	result = SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(), InvalidSnapshot,
+								  read_only, fire_triggers, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/*
+ * owner_execute runs one statement that writes nothing and locks no row, and
+ * returns the number of rows; they are in SPI_tuptable until owner_end.
+ *
+ * It sees whatever has committed by now and the transaction's own changes, at
+ * any isolation level, as foreign-key checks do.
+ */
+uint64
+owner_execute(SPIPlanPtr plan, Datum *values)
+{
+	return execute(plan, values, true, false);
+}
+
+/* owner_query is owner_execute for SQL text with an id as its $1; NULL means that the text has no argument. */
+uint64
+owner_query(const char *sql, const pg_uuid_t *id)
+{
+	Datum		value = UUIDPGetDatum(id);
+
+	return execute(owner_prepare(sql, id == NULL ? 0 : 1, (Oid[]) {UUIDOID}), &value, true, false);
+}
+
+/*
+ * owner_query_before is the same with the snapshot of the statement that has
+ * fired a trigger: it finds the rows that this has deleted.
+ */
+uint64
+owner_query_before(const char *sql, const pg_uuid_t *id)
+{
+	Datum		value = UUIDPGetDatum(id);
+	int			result = SPI_execute_plan(owner_prepare(sql, 1, (Oid[]) {UUIDOID}), &value, NULL, true, 0);
+
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/*
+ * owner_lock is owner_query for a SELECT that locks rows.  A row that a
+ * concurrent transaction changed meanwhile is an error under REPEATABLE READ
+ * (40001).
+ */
+uint64
+owner_lock(const char *sql, const pg_uuid_t *id)
+{
+	Datum		value = UUIDPGetDatum(id);
+
+	return execute(owner_prepare(sql, 1, (Oid[]) {UUIDOID}), &value, false, false);
+}
+
+/*
+ * owner_write runs one statement that writes, with all the triggers that this
+ * fires, and returns the number of rows.
+ */
+uint64
+owner_write(SPIPlanPtr plan, Datum *values)
+{
+	return execute(plan, values, false, true);
+}
+
+/*
+ * owner_change is the same with the transaction's own snapshot: under REPEATABLE
+ * READ it does not change what that does not see (40001).
+ */
+uint64
+owner_change(SPIPlanPtr plan, Datum *values, const char *nulls)
+{
+	int			result = SPI_execute_plan(plan, values, nulls, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/*
+ * owner_uuid returns a uuid of a row of a query's result: the nil UUID for null, since a cast
+ * that the owner has made may return that for any value.
+ */
+pg_uuid_t
+owner_uuid(HeapTuple row, TupleDesc columns, int column)
+{
+	bool		is_null;
+	Datum		value = SPI_getbinval(row, columns, column, &is_null);
+
+	return is_null ? (pg_uuid_t) {{0}} : *DatumGetUUIDP(value);
+}
+
+/* owner_first_id returns the id in the first column of the first row of the query before, or NULL. */
+pg_uuid_t *
+owner_first_id(MemoryContext context)
+{
+	pg_uuid_t  *id = NULL;
+	bool		is_null = true;
+	Datum		value = 0;
+
+	if (SPI_processed > 0)
+		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
+	if (!is_null)
+	{
+		id = MemoryContextAlloc(context, sizeof(pg_uuid_t));
+		*id = *DatumGetUUIDP(value);
+	}
+	return id;
+}
+
+/* owner_end ends what owner_begin, owner_begin_change or owner_begin_as_caller began. */
+void
+owner_end(const OwnerScope *scope)
+{
+	if (scope->snapshot_pushed)
+		PopActiveSnapshot();
+	AtEOXact_GUC(false, scope->settings_level);
+	SetUserIdAndSecContext(scope->user, scope->security_context);
+	SPI_finish();
+}
+
+/* owner_exists tells whether a statement, run as the owner of "relation", finds a row. */
+bool
+owner_exists(Oid relation, const char *sql, const pg_uuid_t *id)
+{
+	OwnerScope	scope;
+	bool		found;
+
+	owner_begin(&scope, relation);
+	found = owner_query(sql, id) > 0;
+	owner_end(&scope);
+	return found;
+}
+
+/* owner_lock_row locks the row of an id with a strength of SELECT ... FOR. */
+void
+owner_lock_row(Oid relation, const pg_uuid_t *id, const char *strength)
+{
+	OwnerScope	scope;
+
+	owner_begin(&scope, relation);
+	(void) owner_lock(psprintf("SELECT FROM %s WHERE id = $1 FOR %s", catalog_name(relation), strength), id);
+	owner_end(&scope);
+}
+
+/* owner_count returns the result of a SELECT count(*), run as the owner of "relation". */
+int64
+owner_count(Oid relation, const char *sql, const pg_uuid_t *id)
+{
+	OwnerScope	scope;
+	int64		count;
+	bool		is_null;
+
+	owner_begin(&scope, relation);
+	if (owner_query(sql, id) != 1)
+		elog(ERROR, "a count is not one row");
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	owner_end(&scope);
+	return count;
+}
+
+/*
+ * run_as_owner(relation regclass, commands text)
+ *
+ * Runs commands as the owner of a table, in a restricted operation, so that code
+ * which the owner defined, such as a function in an index's predicate, runs with
+ * no other rights.  For callers who have the owner's privileges: 42501 otherwise.
+ */
+Datum
+run_as_owner(PG_FUNCTION_ARGS)
+{
+	Oid			relation;
+	OwnerScope	scope;
+	int			result;
+
+	argument_require(fcinfo, 0, "relation");
+	argument_require(fcinfo, 1, "commands");
+	relation = PG_GETARG_OID(0);
+	if (!has_privs_of_role(GetUserId(), catalog_owner(relation)))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relation));
+	owner_begin(&scope, relation);
+	result = SPI_execute(text_to_cstring(PG_GETARG_TEXT_PP(1)), false, 0);
+	if (result < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("run_as_owner() cannot run this: %s", SPI_result_code_string(result))));
+	owner_end(&scope);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,55 @@
+/*
+ * same_org.c
+ *		Which organization a pool or gateway belongs to, held while it is compared.
+ */
+#include "postgres.h"
+
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "tables/owner.h"
+#include "tables/same_org.h"
+
+/*
+ * same_org_lock locks a pool or a gateway FOR KEY SHARE, which a change of its
+ * organization waits for, and returns its organization as of now, or NULL if
+ * there is no such row.
+ *
+ * The organization is read after the lock is held.  Whoever waited for a
+ * transaction that first changed no key, then moved the row in a
+ * subtransaction, is given the version before both by the locking itself.
+ */
+pg_uuid_t *
+same_org_lock(Oid relation, const pg_uuid_t *id)
+{
+	MemoryContext context = CurrentMemoryContext;
+	OwnerScope	scope;
+	pg_uuid_t  *org;
+
+	owner_begin(&scope, relation);
+	(void) owner_lock(psprintf("SELECT FROM %s WHERE id = $1 FOR KEY SHARE", catalog_name(relation)), id);
+	(void) owner_query(psprintf("SELECT \"orgId\"::uuid FROM %s WHERE id = $1", catalog_name(relation)), id);
+	org = owner_first_id(context);
+	owner_end(&scope);
+	return org;
+}
+
+/*
+ * same_org_require raises the error of gateway_pools_same_org unless both sides
+ * exist and are equal.  It is the same error for a missing and for a foreign side: a
+ * role must not learn what another organization has.
+ */
+void
+same_org_require(Relation relation, const pg_uuid_t *left, const pg_uuid_t *right,
+				 const char *detail)
+{
+	if (left != NULL && right != NULL && memcmp(left, right, sizeof(pg_uuid_t)) == 0)
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+			 errmsg("insert or update on table \"%s\" crosses organizations",
+					RelationGetRelationName(relation)),
+			 errdetail_internal("%s", detail),
+			 catalog_error_constraint(RelationGetRelid(relation), "gateway_pools_same_org")));
+}

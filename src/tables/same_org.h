@@ -1,0 +1,14 @@
+/*
+ * same_org.h
+ *		Which organization a pool or gateway belongs to, held while it is compared.
+ */
+#ifndef GATEWAY_POOL_SAME_ORG_H
+#define GATEWAY_POOL_SAME_ORG_H
+
+#include "tables/catalog.h"
+
+extern pg_uuid_t *same_org_lock(Oid relation, const pg_uuid_t *id);
+extern void same_org_require(Relation relation, const pg_uuid_t *left, const pg_uuid_t *right,
+							 const char *detail);
+
+#endif							/* GATEWAY_POOL_SAME_ORG_H */

@@ -1,0 +1,347 @@
+/*
+ * audit_triggers.c
+ *		Triggers that record who changed pools, members, states and consumers.
+ *
+ * They fire once a row that has changed, whatever changed it, and tell only of
+ * what is another value than before.  TRUNCATE is told row by row, before.
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#include "base/argument.h"
+#include "base/trigger_call.h"
+#include "tables/audit_log.h"
+#include "tables/consumers.h"
+#include "tables/owner.h"
+
+PG_FUNCTION_INFO_V1(pools_audit);
+PG_FUNCTION_INFO_V1(consumer_audit);
+
+/* What is longer is no id of a row, and not read. */
+#define ID_SIZE_MAX 8192
+
+/* A row as it was and as it is; NULL where there is none. */
+typedef struct Change
+{
+	TupleDesc	columns;
+	HeapTuple	before;
+	HeapTuple	after;
+} Change;
+
+static TriggerData *
+audit_call(FunctionCallInfo fcinfo)
+{
+	if (CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_BY_TRUNCATE(((TriggerData *) fcinfo->context)->tg_event))
+		return trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_TRUNCATE);
+	return trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE | ON_DELETE);
+}
+
+static Change
+change_of(TriggerData *call)
+{
+	Change		change = {
+		.columns = RelationGetDescr(call->tg_relation),
+		.before = TRIGGER_FIRED_BY_INSERT(call->tg_event) ? NULL : call->tg_trigtuple,
+		.after = TRIGGER_FIRED_BY_DELETE(call->tg_event) ? NULL : trigger_new_row(call)
+	};
+
+	return change;
+}
+
+/* A column as text; NULL for null, for no such column and for no row. */
+static char *
+value_of(const Change *change, HeapTuple row, const char *column)
+{
+	int			number = SPI_fnumber(change->columns, column);
+
+	return row == NULL || number <= 0 ? NULL : SPI_getvalue(row, change->columns, number);
+}
+
+/* A column of type uuid; NULL for null, for no such column and for no row. */
+static const pg_uuid_t *
+id_of(const Change *change, HeapTuple row, const char *column)
+{
+	int			number = SPI_fnumber(change->columns, column);
+	bool		is_null;
+	Datum		value;
+
+	if (row == NULL || number <= 0 || SPI_gettypeid(change->columns, number) != UUIDOID)
+		return NULL;
+	value = heap_getattr(row, number, change->columns, &is_null);
+	return is_null ? NULL : DatumGetUUIDP(value);
+}
+
+static bool
+is_same(const char *left, const char *right)
+{
+	return left == NULL || right == NULL ? left == right : strcmp(left, right) == 0;
+}
+
+static bool
+is_same_id(const pg_uuid_t *left, const pg_uuid_t *right)
+{
+	return left == NULL || right == NULL ? left == right : memcmp(left, right, sizeof(pg_uuid_t)) == 0;
+}
+
+static void
+put_id(StringInfo metadata, const char *key, const pg_uuid_t *id)
+{
+	audit_put(metadata, key, id == NULL ? NULL : uuid_text(id));
+}
+
+/* A column as it is now or, of a deleted row, was; beside it what it was, if that is something else. */
+static bool
+put_column(StringInfo metadata, const Change *change, const char *column, const char *key, const char *old_key)
+{
+	char	   *before = value_of(change, change->before, column);
+	char	   *after = value_of(change, change->after, column);
+
+	audit_put(metadata, key, change->after == NULL ? before : after);
+	if (change->before == NULL || change->after == NULL || is_same(before, after))
+		return false;
+	audit_put(metadata, old_key, before);
+	return true;
+}
+
+/* An id, likewise, and how that pool or gateway is called. */
+static bool
+put_named(StringInfo metadata, const Change *change, const char *column, Oid relation, const char *kind, AuditName *name)
+{
+	const pg_uuid_t *before = id_of(change, change->before, column);
+	const pg_uuid_t *after = id_of(change, change->after, column);
+	const pg_uuid_t *id = after == NULL ? before : after;
+
+	*name = audit_name(relation, id);
+	put_id(metadata, psprintf("%sId", kind), id);
+	audit_put(metadata, psprintf("%sName", kind), name->name);
+	if (id == before || before == NULL || is_same_id(before, after))
+		return false;
+	put_id(metadata, psprintf("old%c%sId", pg_toupper(kind[0]), kind + 1), before);
+	audit_put(metadata, psprintf("old%c%sName", pg_toupper(kind[0]), kind + 1), audit_name(relation, before).name);
+	return true;
+}
+
+/* By what was done to the row: made, changed or deleted. */
+static const char *
+event_of(const Change *change, const char *made, const char *changed, const char *deleted)
+{
+	return change->before == NULL ? made : change->after == NULL ? deleted : changed;
+}
+
+static void
+audit_pool(const PoolCatalog *catalog, const Change *change)
+{
+	HeapTuple	row = change->after == NULL ? change->before : change->after;
+	StringInfoData metadata;
+	bool		changed;
+
+	audit_begin(&metadata);
+	changed = put_column(&metadata, change, "id", "poolId", "oldPoolId");
+	changed |= put_column(&metadata, change, "name", "name", "oldName");
+	if (!is_same(value_of(change, change->before, "orgId"), value_of(change, row, "orgId")) && change->before != NULL)
+	{
+		audit_put(&metadata, "oldOrgId", value_of(change, change->before, "orgId"));
+		changed = true;
+	}
+	if (change->after == NULL)
+		audit_remember_deleted(catalog->pools, id_of(change, row, "id"), id_of(change, row, "orgId"), value_of(change, row, "name"));
+	if (changed || change->before == NULL || change->after == NULL)
+		audit_write(catalog, event_of(change, "gateway-pool-create", "gateway-pool-update", "gateway-pool-delete"),
+					id_of(change, row, "orgId"), &metadata);
+}
+
+static void
+audit_member(const PoolCatalog *catalog, const Change *change)
+{
+	StringInfoData metadata;
+	AuditName	pool;
+	AuditName	gateway;
+	bool		changed;
+
+	audit_begin(&metadata);
+	changed = put_named(&metadata, change, "gatewayPoolId", catalog->pools, "pool", &pool);
+	changed |= put_named(&metadata, change, "gatewayId", catalog->gateways, "gateway", &gateway);
+	changed |= put_column(&metadata, change, "pickWeight", "weight", "oldWeight");
+	changed |= put_column(&metadata, change, "pickPriority", "priority", "oldPriority");
+	if (changed || change->before == NULL || change->after == NULL)
+		audit_write(catalog, event_of(change, "gateway-pool-add-member", "gateway-pool-update-member",
+									  "gateway-pool-remove-member"),
+					pool.org_id != NULL ? pool.org_id : gateway.org_id, &metadata);
+}
+
+/* Without a row, a gateway is active. */
+static void
+audit_state(const PoolCatalog *catalog, const Change *change)
+{
+	const char *old_state = value_of(change, change->before, "state");
+	const char *state = value_of(change, change->after, "state");
+	const char *old_reason = value_of(change, change->before, "reason");
+	const char *reason = value_of(change, change->after, "reason");
+	StringInfoData metadata;
+	AuditName	gateway;
+	bool		moved;
+
+	audit_begin(&metadata);
+	moved = put_named(&metadata, change, "gatewayId", catalog->gateways, "gateway", &gateway);
+	old_state = old_state == NULL ? "active" : old_state;
+	state = state == NULL ? "active" : state;
+	if (is_same(state, old_state) && is_same(reason, old_reason) && !moved)
+		return;
+	audit_put(&metadata, "state", state);
+	audit_put(&metadata, "oldState", old_state);
+	audit_put_reason(&metadata, "reason", reason);
+	audit_put_reason(&metadata, "oldReason", old_reason);
+	audit_write(catalog, "gateway-state-update", gateway.org_id, &metadata);
+}
+
+/*
+ * Calls "audit" with each row of a table that is about to be truncated, as deleted;
+ * "condition" is on its columns.
+ */
+static void
+audit_truncation(TriggerData *call, const PoolCatalog *catalog, const char *condition,
+				 void (*audit) (TriggerData *call, const PoolCatalog *catalog, const Change *change))
+{
+	Oid			relation = RelationGetRelid(call->tg_relation);
+	SPITupleTable *rows;
+	OwnerScope	scope;
+	uint64		count;
+
+	owner_begin(&scope, relation);
+	count = owner_query(psprintf("SELECT * FROM %s%s", catalog_name(relation), condition), NULL);
+	rows = SPI_tuptable;
+	for (uint64 i = 0; i < count; i++)
+	{
+		Change		change = {.columns = rows->tupdesc,.before = rows->vals[i]};
+
+		CHECK_FOR_INTERRUPTS();
+		audit(call, catalog, &change);
+	}
+	owner_end(&scope);
+}
+
+static void
+audit_ours(TriggerData *call, const PoolCatalog *catalog, const Change *change)
+{
+	Oid			relation = RelationGetRelid(call->tg_relation);
+
+	if (relation == catalog->pools)
+		audit_pool(catalog, change);
+	else if (relation == catalog->memberships)
+		audit_member(catalog, change);
+	else
+		audit_state(catalog, change);
+}
+
+/*
+ * pools_audit(): AFTER INSERT OR UPDATE OR DELETE, row, and BEFORE
+ * TRUNCATE, statement, of gateway_pools, gateway_pool_memberships and
+ * gateway_states
+ */
+Datum
+pools_audit(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = audit_call(fcinfo);
+	PoolCatalog catalog;
+	Change		change;
+
+	/* The host may be taking its tables, and with them the feature, back. */
+	if (!catalog_find(&catalog))
+		return PointerGetDatum(NULL);
+	if (RelationGetRelid(call->tg_relation) != catalog.memberships &&
+		RelationGetRelid(call->tg_relation) != catalog.states)
+		trigger_require_table(call, catalog.pools);
+	if (TRIGGER_FIRED_BY_TRUNCATE(call->tg_event))
+		audit_truncation(call, &catalog, "", audit_ours);
+	else
+	{
+		change = change_of(call);
+		audit_ours(call, &catalog, &change);
+	}
+	return PointerGetDatum(NULL);
+}
+
+/* A table in the host's schema by its name; any other with its schema, so that none is taken for another. */
+static const char *
+resource_name(const PoolCatalog *catalog, Relation relation)
+{
+	if (RelationGetNamespace(relation) == catalog->host_schema)
+		return RelationGetRelationName(relation);
+	return catalog_name(RelationGetRelid(relation));
+}
+
+/* The id of a consumer's row as text; NULL where it has none, or one that is too long to be one. */
+static char *
+resource_id(const Change *change, HeapTuple row)
+{
+	int			number = SPI_fnumber(change->columns, "id");
+	bool		is_null;
+	Datum		value;
+
+	if (number <= 0)
+		return NULL;
+	value = heap_getattr(row, number, change->columns, &is_null);
+	if (is_null || (TupleDescAttr(change->columns, number - 1)->attlen == -1 && toast_raw_datum_size(value) > ID_SIZE_MAX))
+		return NULL;
+	return SPI_getvalue(row, change->columns, number);
+}
+
+/* A row that got another pool is attached to that one; one that has none any more is detached. */
+static void
+audit_consumer(TriggerData *call, const PoolCatalog *catalog, const Change *change)
+{
+	const char *column = call->tg_trigger->tgargs[0];
+	const pg_uuid_t *before = id_of(change, change->before, column);
+	const pg_uuid_t *after = id_of(change, change->after, column);
+	HeapTuple	row = change->after == NULL ? change->before : change->after;
+	StringInfoData metadata;
+	AuditName	pool;
+
+	if (is_same_id(before, after))
+		return;
+	audit_begin(&metadata);
+	(void) put_named(&metadata, change, column, catalog->pools, "pool", &pool);
+	audit_put(&metadata, "resource", resource_name(catalog, call->tg_relation));
+	audit_put(&metadata, "resourceId", resource_id(change, row));
+	audit_write(catalog, after == NULL ? "gateway-pool-detach" : "gateway-pool-attach", pool.org_id, &metadata);
+}
+
+/*
+ * consumer_audit(pool_column): AFTER INSERT OR UPDATE OR DELETE, row, and
+ * BEFORE TRUNCATE, statement, of a consumer
+ */
+Datum
+consumer_audit(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = audit_call(fcinfo);
+	PoolCatalog catalog;
+	AttrNumber	column;
+	Change		change;
+
+	if (call->tg_trigger->tgnargs != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must have one argument", call->tg_trigger->tgname),
+				 errhint("It is the pool column.")));
+	column = trigger_column(call, call->tg_trigger->tgargs[0]);
+	if (column == InvalidAttrNumber || !catalog_find(&catalog))
+		return PointerGetDatum(NULL);
+	/* Of a table that somebody attached the trigger to, nothing is recorded. */
+	if (!consumers_registration(&catalog, RelationGetRelid(call->tg_relation), call->tg_trigger->tgargs[0]).registered)
+		return PointerGetDatum(NULL);
+	if (TRIGGER_FIRED_BY_TRUNCATE(call->tg_event))
+		audit_truncation(call, &catalog,
+						 psprintf(" WHERE %s IS NOT NULL", quote_identifier(call->tg_trigger->tgargs[0])), audit_consumer);
+	else
+	{
+		change = change_of(call);
+		audit_consumer(call, &catalog, &change);
+	}
+	return PointerGetDatum(NULL);
+}

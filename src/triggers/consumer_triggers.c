@@ -1,0 +1,331 @@
+/*
+ * consumer_triggers.c
+ *		The rules on the rows that are reached through a pool.
+ *
+ * Both functions take one argument, the pool column; the consumer's marker says
+ * the rest: the direct gateway column, if there is one, and the query that finds
+ * the organization of a row.  The table may lose these columns by a migration of
+ * the host's: what is not there has no rules.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "base/argument.h"
+#include "base/trigger_call.h"
+#include "tables/catalog.h"
+#include "tables/consumers.h"
+#include "tables/entitlement.h"
+#include "tables/gateway_store.h"
+#include "tables/isolation.h"
+#include "tables/org_query.h"
+#include "tables/same_org.h"
+
+PG_FUNCTION_INFO_V1(consumer_route);
+PG_FUNCTION_INFO_V1(consumer_enforce);
+
+#define POOL_DETAIL "The pool must exist and belong to the organization of the row."
+#define GATEWAY_DETAIL "The gateway must exist and belong to the organization of the row."
+
+/* How the row of one consumer is reached, and what of that the call sets. */
+typedef struct Route
+{
+	AttrNumber	pool_column;
+	AttrNumber	gateway_column; /* or InvalidAttrNumber */
+	const char *gateway_name;	/* of that column */
+	const char *org_query;		/* or "" */
+	const pg_uuid_t *pool;		/* as it will be, or NULL */
+	const pg_uuid_t *gateway;
+	bool		sets_pool;		/* to something, by this call */
+	bool		sets_gateway;
+	bool		changes;		/* one of them, be it to null */
+} Route;
+
+static void
+refuse_unregistered(TriggerData *call)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" is not registered as a consumer of gateway pools",
+					RelationGetRelationName(call->tg_relation)),
+			 errhint("Call register_pool_consumer() for it."),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pools_not_installed")));
+}
+
+/*
+ * Reads the call.  Returns false if there are no rules to check: the table has no
+ * pool column, or gateway pools are not installed, or the table is not registered;
+ * then to set a pool is an error, and all else goes on as without us.
+ */
+static bool
+read_route(TriggerData *call, PoolCatalog *catalog, Route *route)
+{
+	HeapTuple	row = trigger_new_row(call);
+	const char *pool_name;
+	Registration registration;
+	bool		changes_pool;
+
+	if (call->tg_trigger->tgnargs != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must have one argument", call->tg_trigger->tgname),
+				 errhint("It is the pool column.")));
+
+	memset(route, 0, sizeof(*route));
+	pool_name = call->tg_trigger->tgargs[0];
+	route->pool_column = trigger_column(call, pool_name);
+	if (route->pool_column == InvalidAttrNumber)
+		return false;
+	route->pool = trigger_uuid(call, row, route->pool_column);
+	changes_pool = trigger_changes(call, route->pool_column);
+	route->sets_pool = route->pool != NULL && changes_pool;
+
+	if (!catalog_find(catalog))
+	{
+		if (route->sets_pool)
+			catalog_open(catalog);
+		return false;
+	}
+	registration = consumers_registration(catalog, RelationGetRelid(call->tg_relation), pool_name);
+	if (!registration.registered || !consumers_include(catalog, call->tg_relation, route->pool_column))
+	{
+		if (route->sets_pool)
+			refuse_unregistered(call);
+		return false;
+	}
+
+	route->org_query = registration.org_query;
+	route->gateway_name = registration.gateway_column;
+	route->gateway_column = trigger_column(call, registration.gateway_column);
+	route->changes = changes_pool;
+	if (route->gateway_column != InvalidAttrNumber)
+	{
+		bool		changes_gateway = trigger_changes(call, route->gateway_column);
+
+		route->gateway = trigger_uuid(call, row, route->gateway_column);
+		route->sets_gateway = route->gateway != NULL && changes_gateway;
+		route->changes |= changes_gateway;
+	}
+	return true;
+}
+
+static void
+refuse_both(TriggerData *call, const Route *route)
+{
+	const char *table = RelationGetRelationName(call->tg_relation);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("row of table \"%s\" sets both a gateway and a gateway pool", table),
+			 errhint("Set \"%s\" or \"%s\".", call->tg_trigger->tgargs[0], route->gateway_name),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pools_one_route")));
+}
+
+/* Sets a column of the row to null, if there is one. */
+static HeapTuple
+without(TriggerData *call, HeapTuple row, AttrNumber column)
+{
+	int			columns[1] = {column};
+	Datum		value = 0;
+	bool		is_null = true;
+
+	if (column == InvalidAttrNumber)
+		return row;
+	return heap_modify_tuple_by_cols(row, RelationGetDescr(call->tg_relation), 1,
+									 columns, &value, &is_null);
+}
+
+/*
+ * consumer_route(pool_column): BEFORE INSERT OR UPDATE, row, of a consumer
+ *
+ * A row is reached through a pool or through one gateway, never both: the one
+ * that is set takes the place of the other.  To set both is an error.
+ */
+Datum
+consumer_route(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_BEFORE, ON_INSERT | ON_UPDATE);
+	HeapTuple	row = trigger_new_row(call);
+	PoolCatalog catalog;
+	Route		route;
+
+	if (!read_route(call, &catalog, &route) || (!route.sets_pool && !route.sets_gateway))
+		return PointerGetDatum(row);
+	if (route.sets_pool && route.sets_gateway)
+		refuse_both(call, &route);
+	return PointerGetDatum(without(call, row, route.sets_pool ? route.gateway_column : route.pool_column));
+}
+
+/* The organization of a row, found as the consumer's owner; NULL if it has none. */
+static pg_uuid_t *
+org_of_row(TriggerData *call, const Route *route, HeapTuple tuple)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			relation = RelationGetRelid(call->tg_relation);
+	Datum		row = heap_copy_tuple_as_datum(tuple, RelationGetDescr(call->tg_relation));
+	OwnerScope	scope;
+	pg_uuid_t  *org;
+
+	owner_begin(&scope, relation);
+	org = org_query_run(org_query_plan(relation, route->org_query), row, context);
+	owner_end(&scope);
+	return org;
+}
+
+/*
+ * Returns true for an UPDATE that leaves the pool and may take the row to another
+ * organization: by any column but those that say how it is reached, and those of
+ * times, which every UPDATE changes.
+ */
+static bool
+may_change_org(TriggerData *call, const Route *route)
+{
+	TupleDesc	columns = RelationGetDescr(call->tg_relation);
+
+	if (!TRIGGER_FIRED_BY_UPDATE(call->tg_event) || route->pool == NULL)
+		return false;
+	for (AttrNumber column = 1; column <= columns->natts; column++)
+		if (!TupleDescAttr(columns, column - 1)->attisdropped &&
+			column != route->pool_column && column != route->gateway_column &&
+			SPI_gettypeid(columns, column) != TIMESTAMPTZOID && trigger_changes(call, column))
+			return true;
+	return false;
+}
+
+/* The organization of a pool, locked; NULL if there is none, or it is hidden from the role, which is not to wait for it then. */
+static const pg_uuid_t *
+org_of_pool(const PoolCatalog *catalog, const pg_uuid_t *pool)
+{
+	return isolation_hides_pool(catalog, pool) ? NULL : same_org_lock(catalog->pools, pool);
+}
+
+static const pg_uuid_t *
+org_of_gateway(const PoolCatalog *catalog, const pg_uuid_t *gateway)
+{
+	return isolation_hides_gateway(catalog, gateway) ? NULL : same_org_lock(catalog->gateways, gateway);
+}
+
+/* A row that gets to another organization takes no pool along; one that is there already stays. */
+static void
+require_same_org_kept(TriggerData *call, const Route *route, const PoolCatalog *catalog)
+{
+	pg_uuid_t  *before = org_of_row(call, route, call->tg_trigtuple);
+	pg_uuid_t  *after = org_of_row(call, route, call->tg_newtuple);
+
+	if (before == NULL ? after == NULL : after != NULL && memcmp(before, after, sizeof(pg_uuid_t)) == 0)
+		return;
+	same_org_require(call->tg_relation, after, org_of_pool(catalog, route->pool), POOL_DETAIL);
+}
+
+static void
+require_known_org(TriggerData *call, const PoolCatalog *catalog, const pg_uuid_t *org)
+{
+	if (org != NULL && !isolation_hides(catalog, org))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to change how a row of table \"%s\" is reached",
+					RelationGetRelationName(call->tg_relation)),
+			 errdetail("Roles are isolated by organization, and the row belongs to none that the role may know of."),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pools_isolation")));
+}
+
+/*
+ * While isolation is on, a role attaches, detaches and reroutes rows of its own
+ * organizations alone.  The owner of the table is not checked, because cascades of
+ * foreign keys run as the owner.
+ */
+static void
+require_isolation(TriggerData *call, const Route *route, const PoolCatalog *catalog, const pg_uuid_t *org)
+{
+	if (!isolation_applies(catalog) ||
+		has_privs_of_role(GetUserId(), catalog_owner(RelationGetRelid(call->tg_relation))))
+		return;
+	if (TRIGGER_FIRED_BY_UPDATE(call->tg_event))
+		require_known_org(call, catalog, org_of_row(call, route, call->tg_trigtuple));
+	require_known_org(call, catalog, org);
+}
+
+/* The host's policy that a row must not newly be reached through one gateway. */
+static void
+enforce_pools_policy(TriggerData *call, const Route *route, const PoolCatalog *catalog, const pg_uuid_t *org)
+{
+	if (!policy_requires_pools(catalog, org))
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("the organization requires gateway pools in place of single gateways"),
+			 errhint("Set \"%s\" in place of \"%s\".", call->tg_trigger->tgargs[0], route->gateway_name),
+			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pools_required")));
+}
+
+/* Attaching a pool from which nothing can be picked is allowed, with a warning. */
+static void
+warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
+{
+	int			count;
+	PoolRow    *pool = store_pools(catalog, (StoreFilter) {.id = pool_id}, &count);
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < pool->member_count; i++)
+		if (gateway_is_eligible(&pool->members[i].gateway))
+			return;
+	/* Not its name, which the role may have no right to read. */
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("gateway pool %s has no eligible member", uuid_text(pool_id))));
+}
+
+/*
+ * consumer_enforce(pool_column): AFTER INSERT OR UPDATE, row, of a consumer
+ *
+ * A newly set pool or gateway belongs to the organization of the row.  For a pool,
+ * the organization's plan has gateway pools; for a gateway, its policy allows single
+ * gateways.  A row with a pool does not move to another organization.
+ */
+Datum
+consumer_enforce(PG_FUNCTION_ARGS)
+{
+	TriggerData *call = trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE);
+	PoolCatalog catalog;
+	Route		route;
+	pg_uuid_t  *org;
+
+	if (!read_route(call, &catalog, &route))
+		return PointerGetDatum(NULL);
+	if (!route.changes)
+	{
+		if (may_change_org(call, &route))
+			require_same_org_kept(call, &route, &catalog);
+		return PointerGetDatum(NULL);
+	}
+	/* Where a row was only detached, there is something to check for isolated roles alone. */
+	if (!route.sets_pool && !route.sets_gateway && !isolation_applies(&catalog))
+		return PointerGetDatum(NULL);
+
+	/* Another trigger may have set the other one after ours had cleared it. */
+	if ((route.sets_pool || route.sets_gateway) && route.pool != NULL && route.gateway != NULL)
+		refuse_both(call, &route);
+
+	org = org_of_row(call, &route, trigger_new_row(call));
+	require_isolation(call, &route, &catalog, org);
+	if (route.sets_pool)
+	{
+		same_org_require(call->tg_relation, org, org_of_pool(&catalog, route.pool), POOL_DETAIL);
+		entitlement_require(&catalog, org);
+		warn_if_none_eligible(&catalog, route.pool);
+	}
+	if (route.sets_gateway)
+	{
+		same_org_require(call->tg_relation, org, org_of_gateway(&catalog, route.gateway), GATEWAY_DETAIL);
+		enforce_pools_policy(call, &route, &catalog, org);
+	}
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,202 @@
+/*
+ * database_hook.c
+ *		Commands on databases that have a worker.
+ *
+ * DROP DATABASE, ALTER DATABASE RENAME and SET TABLESPACE, and CREATE DATABASE
+ * from a template fail while anybody is connected to the database.  Before such a
+ * command its worker is asked to end, and is not started again until the
+ * transaction has ended.  Only the database's owner can have that done; for others
+ * the command fails in any case.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "shared/worker_slots.h"
+#include "worker/database_hook.h"
+#include "worker/launcher.h"
+
+/* A worker that has not ended by then is left to the command's own patience. */
+#define PATIENCE_MS 2000
+
+typedef struct Hold
+{
+	Oid			database;
+	int			nest_level;
+} Hold;
+
+static ProcessUtility_hook_type previous_process_utility;
+
+/* Those of this transaction, the newest last. */
+static Hold *holds;
+static int	hold_count;
+static int	hold_room;
+
+/* Gives up those of this nesting level and deeper; nothing here throws. */
+static void
+release_from(int nest_level)
+{
+	while (hold_count > 0 && holds[hold_count - 1].nest_level >= nest_level)
+		worker_slots_release(holds[--hold_count].database);
+}
+
+static void
+end_of_transaction(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		release_from(0);
+}
+
+static void
+end_of_subtransaction(SubXactEvent event, SubTransactionId my_id, SubTransactionId parent_id, void *arg)
+{
+	int			nest_level = GetCurrentTransactionNestLevel();
+
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		release_from(nest_level);
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		for (int i = hold_count - 1; i >= 0 && holds[i].nest_level >= nest_level; i--)
+			holds[i].nest_level = nest_level - 1;
+}
+
+/* Has the worker of a database end, for the rest of the transaction. */
+static void
+hold(Oid database)
+{
+	if (hold_count == hold_room)
+	{
+		int			room = hold_room == 0 ? 4 : hold_room * 2;
+
+		holds = holds == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(Hold) * room) :
+			repalloc(holds, sizeof(Hold) * room);
+		hold_room = room;
+	}
+	if (!worker_slots_hold(database))
+		return;
+	holds[hold_count++] = (Hold) {database, GetCurrentTransactionNestLevel()};
+	worker_slots_await_end(database, PATIENCE_MS);
+}
+
+/* The value of an option, or NULL. */
+static DefElem *
+find_option(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, name) == 0)
+			return option;
+	}
+	return NULL;
+}
+
+/* The database that CREATE DATABASE copies. */
+static const char *
+template_of(const CreatedbStmt *command)
+{
+	DefElem    *option = find_option(command->options, "template");
+
+	return option == NULL || option->arg == NULL ? "template1" : defGetString(option);
+}
+
+/* The database that a command needs to have for itself, or NULL. */
+static const char *
+database_needed(Node *command)
+{
+	switch (nodeTag(command))
+	{
+		case T_CreatedbStmt:
+			return template_of((CreatedbStmt *) command);
+		case T_DropdbStmt:
+			return ((DropdbStmt *) command)->dbname;
+		case T_RenameStmt:
+			return ((RenameStmt *) command)->renameType == OBJECT_DATABASE ?
+				((RenameStmt *) command)->subname : NULL;
+		case T_AlterDatabaseStmt:
+			return find_option(((AlterDatabaseStmt *) command)->options, "tablespace") != NULL ?
+				((AlterDatabaseStmt *) command)->dbname : NULL;
+		default:
+			return NULL;
+	}
+}
+
+static void
+before_command(Node *command)
+{
+	const char *name = database_needed(command);
+	Oid			database;
+
+	if (name == NULL || !worker_slots_exist() || RecoveryInProgress())
+		return;
+	database = get_database_oid(name, true);
+	if (OidIsValid(database) && owns_database(database, GetUserId()))
+		hold(database);
+}
+
+/*
+ * The database that may have to be served after a command, or NULL; what is there
+ * to serve, its worker finds out.  Asked before: after ROLLBACK and its like, the
+ * command's memory has gone.
+ */
+static const char *
+database_to_serve(Node *command)
+{
+	if (IsA(command, CreatedbStmt))
+		return ((CreatedbStmt *) command)->dbname;
+	if (IsA(command, AlterDatabaseStmt) &&
+		(find_option(((AlterDatabaseStmt *) command)->options, "is_template") != NULL ||
+		 find_option(((AlterDatabaseStmt *) command)->options, "allow_connections") != NULL))
+		return ((AlterDatabaseStmt *) command)->dbname;
+	return NULL;
+}
+
+static void
+after_command(const char *to_serve)
+{
+	Oid			database;
+
+	if (to_serve == NULL)
+		return;
+	database = get_database_oid(to_serve, true);
+	if (OidIsValid(database))
+		launcher_want_at_commit(database);
+}
+
+static void
+process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo parameters,
+				QueryEnvironment *environment, DestReceiver *receiver, QueryCompletion *completion)
+{
+	const char *to_serve = database_to_serve(statement->utilityStmt);
+
+	before_command(statement->utilityStmt);
+	if (previous_process_utility)
+		previous_process_utility(statement, query, read_only_tree, context, parameters, environment,
+								 receiver, completion);
+	else
+		standard_ProcessUtility(statement, query, read_only_tree, context, parameters, environment,
+								receiver, completion);
+	after_command(to_serve);
+}
+
+/* utility_hook_init installs the hook; called once a process. */
+void
+utility_hook_init(void)
+{
+	RegisterXactCallback(end_of_transaction, NULL);
+	RegisterSubXactCallback(end_of_subtransaction, NULL);
+	previous_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}

@@ -1,0 +1,10 @@
+/*
+ * database_hook.h
+ *		Commands on databases that have a worker.
+ */
+#ifndef GATEWAY_POOL_DATABASE_HOOK_H
+#define GATEWAY_POOL_DATABASE_HOOK_H
+
+extern void utility_hook_init(void);
+
+#endif							/* GATEWAY_POOL_DATABASE_HOOK_H */

@@ -1,0 +1,35 @@
+/*
+ * health_writer.h
+ *		Changes of health on their way into the tables.
+ */
+#ifndef GATEWAY_POOL_HEALTH_WRITER_H
+#define GATEWAY_POOL_HEALTH_WRITER_H
+
+#include "shared/health_evidence.h"
+#include "tables/catalog.h"
+
+/* What happened to a gateway, or to a pool. */
+typedef struct HealthChange
+{
+	bool		of_pool;		/* it lost its last eligible member, or has one again */
+	pg_uuid_t	id;
+	pg_uuid_t	org_id;
+	HealthSlotRef slot;			/* of a gateway */
+	GatewayStatus old_status;	/* of a pool, healthy or unhealthy; the same where only heartbeats
+								 * are to be kept */
+	GatewayStatus new_status;
+	TimestampTz occurred_at;
+	char		name[NAMEDATALEN * 4];	/* the gateway's, as far as it goes */
+	char		reason[HEALTH_EXPLANATION_SIZE];
+	HealthDisplay display;
+	ProbeDisplay probe;
+} HealthChange;
+
+extern void health_record_add(const HealthChange *change);
+extern int	health_record_length(void);
+extern int64 health_record_dropped(void);
+extern bool health_record_write(const PoolCatalog *catalog);
+extern void health_record_written(void);
+extern int	health_record_prune(const PoolCatalog *catalog);
+
+#endif							/* GATEWAY_POOL_HEALTH_WRITER_H */

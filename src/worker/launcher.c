@@ -1,0 +1,443 @@
+/*
+ * launcher.c
+ *		The background worker that starts those of databases.
+ *
+ * It looks through all databases when it starts.  From then on it is told of a
+ * database: by install_gateway_pools() and CREATE DATABASE when they have
+ * committed, and by whoever first uses gateway pools where there is no worker.
+ * Between that it sleeps.
+ *
+ * Which database has which worker is in worker_slots.c and outlives this process:
+ * a launcher that starts anew finds the workers of the one before.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "base/termination.h"
+#include "shared/worker_slots.h"
+#include "tables/catalog.h"
+#include "worker/launcher.h"
+#include "worker/worker.h"
+
+PG_FUNCTION_INFO_V1(want_worker);
+
+PGDLLEXPORT void gateway_pool_launcher_main(Datum arg);
+
+#define RESTART_SECONDS 2
+
+/* So many workers at once may be finding out whether there is anything to serve. */
+#define STARTING_MAX 3
+
+/* One that takes longer waits for something, and does not keep others waiting. */
+#define STARTING_TIME (5 * USECS_PER_SEC)
+
+/* One that the launcher before this one started is given up after this. */
+#define CLAIM_TIME (10 * USECS_PER_SEC)
+
+/* When no process can be had, the next attempt comes after this. */
+#define PROCESS_PAUSE (5 * USECS_PER_SEC)
+
+/* When pg_database is locked, it comes after this. */
+#define LOCKED_PAUSE USECS_PER_SEC
+
+/* The processes that were started for slots, as far as this launcher did. */
+static struct
+{
+	uint32		generation;
+	BackgroundWorkerHandle *handle; /* or NULL */
+}			started[WORKER_SLOTS];
+
+/* Databases up to this one have been looked at; looking through them has not ended. */
+static Oid	scanned;
+static bool scanning = true;
+
+/* The worker was switched off when that was looked at last. */
+static bool was_off;
+
+/* Somebody has locked pg_database: it is tried again then; 0: it could be read. */
+static int64 locked_until;
+
+/* No process could be had. */
+static int64 no_process_until;
+static bool complained;
+
+/* Databases that this transaction will want a worker for. */
+static Oid	wanted[8];
+static int	wanted_count;
+static bool wanted_too_many;
+
+static void
+forget_wanted(void)
+{
+	wanted_count = 0;
+	wanted_too_many = false;
+}
+
+/* After COMMIT an ERROR would be a PANIC: nothing here allocates or throws. */
+static void
+end_of_transaction(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			for (int i = 0; i < wanted_count; i++)
+				wanted_too_many |= !worker_slots_want(wanted[i]);
+			if (wanted_too_many)
+				worker_slots_want_scan();
+			forget_wanted();
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			forget_wanted();
+			break;
+		default:
+			break;
+	}
+}
+
+/* launcher_want_at_commit has a worker started for a database when this transaction commits. */
+void
+launcher_want_at_commit(Oid database)
+{
+	if (!worker_slots_exist())
+		return;
+	if (wanted_count < lengthof(wanted))
+		wanted[wanted_count++] = database;
+	else
+		wanted_too_many = true;
+}
+
+/* launcher_init registers the callback and the process; called once a process. */
+void
+launcher_init(void)
+{
+	BackgroundWorker worker;
+
+	RegisterXactCallback(end_of_transaction, NULL);
+	if (!process_shared_preload_libraries_in_progress || !IsPostmasterEnvironment || IsBinaryUpgrade)
+		return;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
+	worker.bgw_restart_time = RESTART_SECONDS;
+	strlcpy(worker.bgw_library_name, "gateway_pool", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "gateway_pool_launcher_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "gateway_pool launcher", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "gateway_pool launcher", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
+}
+
+/* Begins a transaction that reads pg_database, unless that would take waiting. */
+static bool
+begin(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (ConditionalLockRelationOid(DatabaseRelationId, AccessShareLock))
+		return true;
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	locked_until = clock_monotonic() + LOCKED_PAUSE;
+	return false;
+}
+
+/* The databases after one, in order; which of them may have a worker, is seen later. */
+static List *
+databases_after(Oid last)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *list = NIL;
+	Relation	databases;
+	SysScanDesc scan;
+	HeapTuple	row;
+
+	databases = table_open(DatabaseRelationId, AccessShareLock);
+	scan = systable_beginscan(databases, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		Oid			database = ((Form_pg_database) GETSTRUCT(row))->oid;
+
+		if (database > last)
+		{
+			MemoryContext previous = MemoryContextSwitchTo(context);
+
+			list = lappend_oid(list, database);
+			MemoryContextSwitchTo(previous);
+		}
+	}
+	systable_endscan(scan);
+	table_close(databases, AccessShareLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	list_sort(list, list_oid_cmp);
+	return list;
+}
+
+/* Wants a worker for each database; those that find no room are left for later. */
+static void
+scan_databases(void)
+{
+	ListCell   *cell;
+
+	if (!scanning && worker_slots_take_scan())
+	{
+		scanning = true;
+		scanned = InvalidOid;
+	}
+	if (!scanning || !begin())
+		return;
+	foreach(cell, databases_after(scanned))
+	{
+		if (!worker_slots_want(lfirst_oid(cell)))
+			return;
+		scanned = lfirst_oid(cell);
+	}
+	scanning = false;
+}
+
+/* Gives up workers that have ended, or not come, before they claimed their slot. */
+static void
+look_for_lost(const WorkerInfo *info, int64 now)
+{
+	bool		known = started[info->number].generation == info->generation &&
+		started[info->number].handle != NULL;
+	pid_t		pid;
+
+	if (info->pid != 0 || (info->state != WORKER_STARTING && info->state != WORKER_STOPPING))
+		return;
+	if (known ? GetBackgroundWorkerPid(started[info->number].handle, &pid) == BGWH_STOPPED :
+		now - info->since >= CLAIM_TIME)
+		worker_slots_lose(info);
+}
+
+static void
+complain(const char *database)
+{
+	if (complained)
+		return;
+	complained = true;
+	ereport(WARNING,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("no background worker is free to serve gateway pools of database \"%s\"", database),
+			 errhint("Raise max_worker_processes and restart the server.")));
+}
+
+/* Starts the worker of a database that wants one; returns whether it did. */
+static bool
+start_worker(const WorkerInfo *info, int64 now)
+{
+	MemoryContext previous = CurrentMemoryContext;
+	char		name[NAMEDATALEN];
+	WorkerTicket ticket;
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle;
+	bool		may_serve;
+	bool		registered;
+
+	if (!begin())
+		return false;
+	may_serve = worker_may_serve(info->database, name);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(previous);
+	if (!may_serve)
+	{
+		worker_slots_forget(info);
+		return false;
+	}
+	if (!worker_slots_begin_start(info, &ticket))
+		return false;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	strlcpy(worker.bgw_library_name, "gateway_pool", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "gateway_pool_worker_main", sizeof(worker.bgw_function_name));
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "gateway_pool worker for %s", name);
+	strlcpy(worker.bgw_type, "gateway_pool worker", sizeof(worker.bgw_type));
+	StaticAssertStmt(sizeof(ticket) <= BGW_EXTRALEN, "a ticket fits");
+	memcpy(worker.bgw_extra, &ticket, sizeof(ticket));
+
+	MemoryContextSwitchTo(TopMemoryContext);
+	registered = RegisterDynamicBackgroundWorker(&worker, &handle);
+	MemoryContextSwitchTo(previous);
+	if (!registered)
+	{
+		no_process_until = now + PROCESS_PAUSE;
+		worker_slots_postpone(&ticket, no_process_until, "no background worker is free: raise max_worker_processes");
+		complain(name);
+		return false;
+	}
+	complained = false;
+	if (started[ticket.number].handle != NULL)
+		pfree(started[ticket.number].handle);
+	started[ticket.number].generation = ticket.generation;
+	started[ticket.number].handle = handle;
+	return true;
+}
+
+static bool
+is_due(const WorkerInfo *info, int64 now)
+{
+	return info->state == WORKER_WANTED && info->holds == 0 && Max(info->start_at, no_process_until) <= now;
+}
+
+static bool
+is_just_starting(const WorkerInfo *info, int64 now)
+{
+	return info->state == WORKER_STARTING && now - info->since < STARTING_TIME;
+}
+
+static void
+start_workers(int64 now)
+{
+	int			count;
+	WorkerInfo *list = worker_slots_list(&count);
+	int			starting = 0;
+
+	for (int i = 0; i < count; i++)
+		starting += is_just_starting(&list[i], now);
+	for (int i = 0; i < count && starting < STARTING_MAX; i++)
+		if (is_due(&list[i], now))
+			starting += start_worker(&list[i], now);
+}
+
+/* When there is something to do of which nobody tells: the earliest of it. */
+static int64
+next_turn(int64 now)
+{
+	int			count;
+	WorkerInfo *list = worker_slots_list(&count);
+	int64		next = setting_worker && locked_until != 0 ? locked_until : PG_INT64_MAX;
+
+	for (int i = 0; i < count; i++)
+	{
+		const WorkerInfo *info = &list[i];
+		int64		at = PG_INT64_MAX;
+
+		if (is_just_starting(info, now))
+			at = info->since + STARTING_TIME;
+		else if (setting_worker && info->state == WORKER_WANTED && !is_due(info, now) && info->holds == 0)
+			at = Max(info->start_at, Max(no_process_until, locked_until));
+		else if (info->pid == 0 && (info->state == WORKER_STARTING || info->state == WORKER_STOPPING))
+			at = Max(info->since + CLAIM_TIME, now + USECS_PER_SEC);
+		next = Min(next, at);
+	}
+	return next;
+}
+
+static void
+turn(int64 now)
+{
+	int			count;
+	WorkerInfo *list = worker_slots_list(&count);
+
+	for (int i = 0; i < count; i++)
+	{
+		look_for_lost(&list[i], now);
+		if (!setting_worker)
+			worker_slots_stop(&list[i]);
+	}
+	if (!setting_worker)
+	{
+		was_off = true;
+		return;
+	}
+	if (was_off)
+	{
+		was_off = false;
+		scanning = true;
+		scanned = InvalidOid;
+	}
+	if (now < locked_until)
+		return;
+	locked_until = 0;
+	scan_databases();
+	if (locked_until == 0)
+		start_workers(now);
+}
+
+/* The main function of the launcher: starts and ends workers until it is told to end. */
+void
+gateway_pool_launcher_main(Datum arg)
+{
+	MemoryContext context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	termination_init();
+	BackgroundWorkerUnblockSignals();
+	/* So that no lock keeps it from all else. */
+	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	worker_slots_become_launcher();
+	pgstat_report_activity(STATE_IDLE, "waiting");
+
+	context = AllocSetContextCreate(TopMemoryContext, "gateway_pool launcher", ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		int64		now = clock_monotonic();
+		int64		next;
+		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+		long		timeout = -1;
+
+		/* There is no statement to cancel. */
+		QueryCancelPending = false;
+		CHECK_FOR_INTERRUPTS();
+		/* With 0, it would not be started again. */
+		if (ShutdownRequestPending)
+			proc_exit(1);
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		MemoryContextSwitchTo(context);
+		MemoryContextReset(context);
+		turn(now);
+
+		next = next_turn(now);
+		if (next != PG_INT64_MAX)
+		{
+			events |= WL_TIMEOUT;
+			timeout = Max((next - clock_monotonic()) / 1000 + 1, 0);
+		}
+		(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+/*
+ * want_worker()
+ *
+ * Has this database get its worker when the transaction commits, if gateway pools
+ * are installed in it.
+ */
+Datum
+want_worker(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+
+	if (catalog_find(&catalog))
+		launcher_want_at_commit(MyDatabaseId);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,282 @@
+/*
+ * monitor.c
+ *		The gateways and pools of one database, as its worker knows them.
+ *
+ * What there is, is read from the tables; how it fares is judged by the slots of
+ * shared memory, as picks judge.  A gateway whose status is another than the one
+ * that was recorded last is a change to be recorded; a pool that has lost its
+ * last eligible member, or has one again, is one to be told.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "worker/health_writer.h"
+#include "worker/monitor_internal.h"
+
+Watch		watch;
+
+/* watch_start sets up a watch of nothing so far; once a process, or again after an ERROR of it. */
+void
+watch_start(void)
+{
+	HASHCTL		control = {.keysize = sizeof(pg_uuid_t)};
+	MemoryContext caller;
+
+	/* There is one already if this failed before. */
+	if (watch.context == NULL)
+		watch.context = AllocSetContextCreate(TopMemoryContext, "gateway_pool watch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(watch.context);
+	control.hcxt = watch.context;
+	control.entrysize = sizeof(WatchedGateway);
+	watch.gateways = hash_create("watched gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	control.entrysize = sizeof(WatchedPool);
+	watch.pools = hash_create("watched pools", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	watch.is_to_read = true;
+	watch.next_change = PG_INT64_MAX;
+
+	caller = MemoryContextSwitchTo(watch.context);
+	watch_probes_start();
+	MemoryContextSwitchTo(caller);
+}
+
+/* watch_stop ends all probes. */
+void
+watch_stop(void)
+{
+	if (watch.prober != NULL)
+		prober_destroy(watch.prober);
+	watch.prober = NULL;
+}
+
+/* watch_prober gives the prober. */
+Prober *
+watch_prober(void)
+{
+	return watch.prober;
+}
+
+/* watch_forget has the tables read anew. */
+void
+watch_forget(void)
+{
+	watch.is_to_read = true;
+}
+
+/* watch_is_to_read tells whether the tables have to be read anew. */
+bool
+watch_is_to_read(void)
+{
+	return watch.is_to_read;
+}
+
+/* watch_is_to_confirm tells whether rows have to be read before gateways can be judged. */
+bool
+watch_is_to_confirm(void)
+{
+	return watch.unconfirmed != NIL;
+}
+
+/* watch_note_change has all gateways judged soon: somebody says that one fares otherwise. */
+void
+watch_note_change(void)
+{
+	watch.is_to_judge = true;
+}
+
+/* watch_is_to_judge tells whether all are to be judged soon, whatever watch_next_change says. */
+bool
+watch_is_to_judge(void)
+{
+	return watch.is_to_judge;
+}
+
+/* watch_has_changed tells whether there is something for watch_judge_changed. */
+bool
+watch_has_changed(void)
+{
+	return watch.changed != NIL;
+}
+
+/* watch_next_change tells when evidence next runs out by itself, as of the last judgement. */
+int64
+watch_next_change(void)
+{
+	return watch.next_change;
+}
+
+static void
+fill_change(const WatchedGateway *watched, const HealthEvidence *evidence, const GatewayHealth *health,
+			HealthChange *change)
+{
+	memset(change, 0, sizeof(HealthChange));
+	change->id = watched->id;
+	change->org_id = watched->org_id;
+	change->slot = watched->slot;
+	change->old_status = watched->recorded;
+	change->new_status = health->status;
+	change->occurred_at = GetCurrentTimestamp();
+	strlcpy(change->name, watched->name, sizeof(change->name));
+	health_evidence_explain(watched->slot, evidence, health, change->reason);
+	health_evidence_display(watched->slot, clock_monotonic(), &change->display);
+	(void) health_evidence_last_probe(watched->slot, &change->probe);
+}
+
+/*
+ * Until when a gateway is not judged, for want of a probe: of the first verdict,
+ * and, where what was found has run out in a stall of our own, of the next probe.
+ */
+static int64
+undecided_until(const WatchedGateway *watched, int64 now)
+{
+	ProbeFinding finding;
+	const ProbeRecord *record = watched->probed ? prober_record(watch.prober, &watched->id) : NULL;
+	int64		stalled_at = prober_stalled_at(watch.prober);
+
+	if (record == NULL)
+		return 0;
+	if (record->verdict == PROBE_NONE)
+		return watched->undecided_until;
+	if (stalled_at == 0 || health_evidence_finding(watched->slot, now, &finding))
+		return 0;
+	return stalled_at + watched->probe_period;
+}
+
+static void
+judge(WatchedGateway *watched, int64 now)
+{
+	HealthEvidence evidence;
+	GatewayHealth health;
+	HealthChange change;
+
+	switch (health_evidence_read(watched->slot, now, &evidence))
+	{
+		case SLOT_GONE:
+			watch.is_to_read = true;
+			return;
+		case SLOT_UNCONFIRMED:
+			{
+				MemoryContext caller = MemoryContextSwitchTo(watch.context);
+				pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+
+				*id = watched->id;
+				watch.unconfirmed = lappend(watch.unconfirmed, id);
+				MemoryContextSwitchTo(caller);
+				return;
+			}
+		case SLOT_READ:
+			break;
+	}
+	watch.next_change = Min(watch.next_change, health_evidence_next_change(watched->slot, now));
+	health = health_rule(&evidence);
+	watched->eligible = selection_eligible(health.status, watched->state);
+
+	if (undecided_until(watched, now) > now)
+	{
+		watch.next_change = Min(watch.next_change, undecided_until(watched, now));
+		return;
+	}
+	if (health.status == watched->recorded || health.assumed)
+		return;
+	fill_change(watched, &evidence, &health, &change);
+	health_record_add(&change);
+	watched->recorded = health.status;
+}
+
+static void
+judge_pool(WatchedPool *pool)
+{
+	bool		serves = false;
+
+	for (int i = 0; i < pool->member_count && !serves; i++)
+		serves = watch.members[pool->first_member + i] != NULL && watch.members[pool->first_member + i]->eligible;
+	if (serves == pool->served)
+		return;
+	pool->served = serves;
+	health_record_add(&(HealthChange) {
+		.of_pool = true,
+		.id = pool->id,
+		.org_id = pool->org_id,
+		.old_status = serves ? GATEWAY_UNHEALTHY : GATEWAY_HEALTHY,
+		.new_status = serves ? GATEWAY_HEALTHY : GATEWAY_UNHEALTHY
+	});
+}
+
+static void
+judge_pools(void)
+{
+	HASH_SEQ_STATUS scan;
+	WatchedPool *pool;
+
+	hash_seq_init(&scan, watch.pools);
+	while ((pool = hash_seq_search(&scan)) != NULL)
+	{
+		judge_pool(pool);
+		if (!pool->kept)
+			(void) hash_search(watch.pools, &pool->id, HASH_REMOVE, NULL);
+	}
+}
+
+/* watch_judge judges all gateways and pools, and queues what has changed. */
+void
+watch_judge(void)
+{
+	int64		now = clock_monotonic();
+	HASH_SEQ_STATUS scan;
+	WatchedGateway *watched;
+
+	watch.is_to_judge = false;
+	list_free(watch.changed);
+	watch.changed = NIL;
+	list_free_deep(watch.unconfirmed);
+	watch.unconfirmed = NIL;
+	watch.next_change = PG_INT64_MAX;
+	hash_seq_init(&scan, watch.gateways);
+	while ((watched = hash_seq_search(&scan)) != NULL)
+		judge(watched, now);
+	judge_pools();
+}
+
+/* watch_judge_changed does that for the gateways of which a probe has shown something new. */
+void
+watch_judge_changed(void)
+{
+	int64		now = clock_monotonic();
+	ListCell   *cell;
+
+	foreach(cell, watch.changed)
+		judge(lfirst(cell), now);
+	list_free(watch.changed);
+	watch.changed = NIL;
+	judge_pools();
+}
+
+/*
+ * watch_keep_reports queues, without a change of status, the gateways of which
+ * heartbeats were reported to us: for the next start.
+ */
+void
+watch_keep_reports(void)
+{
+	int64		now = clock_monotonic();
+	HASH_SEQ_STATUS scan;
+	WatchedGateway *watched;
+
+	hash_seq_init(&scan, watch.gateways);
+	while ((watched = hash_seq_search(&scan)) != NULL)
+	{
+		HealthEvidence evidence;
+		GatewayHealth health;
+		HealthChange change;
+
+		if (health_evidence_read(watched->slot, now, &evidence) == SLOT_GONE)
+			continue;
+		health = health_rule(&evidence);
+		fill_change(watched, &evidence, &health, &change);
+		change.new_status = change.old_status;
+		if (change.display.reported)
+			health_record_add(&change);
+	}
+}

@@ -1,0 +1,198 @@
+/*
+ * worker_queries.c
+ *		What the worker reads beside gateways: how to probe them, and the pools.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#include "base/argument.h"
+#include "base/probe_trust.h"
+#include "base/settings.h"
+#include "tables/host_columns.h"
+#include "tables/owner.h"
+#include "worker/worker_queries.h"
+
+/* Places in the list of columns of a probe. */
+enum
+{
+	PROBE_GATEWAY = 1,
+	PROBE_PROTOCOL,				/* null for the direct address of the host's */
+	PROBE_ADDRESS,
+	PROBE_PATH,
+	PROBE_EXPECTED_STATUS,
+	PROBE_SERVER_NAME,
+	PROBE_VERIFY_TLS,
+	PROBE_CA_CERTIFICATE,
+	PROBE_CA_IS_TOO_LONG,
+	PROBE_INTERVAL,
+	PROBE_TIMEOUT,
+	PROBE_RISE,
+	PROBE_FALL,
+	PROBE_IS_REQUIRED
+};
+
+/*
+ * worker_store_lock locks all tables that the worker reads, or those that it
+ * writes, unless that would take waiting: probes must not.  Returns whether it
+ * has.  The locks go with the transaction.
+ */
+bool
+worker_store_lock(const PoolCatalog *catalog, bool to_write)
+{
+	if (to_write)
+		return ConditionalLockRelationOid(catalog->gateways, RowShareLock) &&
+			ConditionalLockRelationOid(catalog->health, RowExclusiveLock) &&
+			ConditionalLockRelationOid(catalog->events, RowExclusiveLock);
+	return ConditionalLockRelationOid(catalog->gateways, AccessShareLock) &&
+		ConditionalLockRelationOid(catalog->pools, AccessShareLock) &&
+		ConditionalLockRelationOid(catalog->memberships, AccessShareLock) &&
+		ConditionalLockRelationOid(catalog->states, AccessShareLock) &&
+		ConditionalLockRelationOid(catalog->health, AccessShareLock) &&
+		ConditionalLockRelationOid(catalog->probes, AccessShareLock);
+}
+
+static char *
+text_of(HeapTuple row, int column)
+{
+	return SPI_getvalue(row, SPI_tuptable->tupdesc, column);
+}
+
+/* A number of the row, or the setting's. */
+static int
+number_of(HeapTuple row, int column, int otherwise)
+{
+	bool		is_null;
+	Datum		value = SPI_getbinval(row, SPI_tuptable->tupdesc, column, &is_null);
+
+	return is_null ? otherwise : DatumGetInt32(value);
+}
+
+static bool
+flag_of(HeapTuple row, int column)
+{
+	bool		is_null;
+
+	return DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, column, &is_null));
+}
+
+/* 200, or 200-399; the table's own check has seen to its form, where it has one. */
+static void
+read_expected_status(const char *text, ProbeSpec *spec)
+{
+	spec->status_from = spec->status_to = 200;
+	if (text != NULL && sscanf(text, "%d-%d", &spec->status_from, &spec->status_to) == 1)
+		spec->status_to = spec->status_from;
+}
+
+/* Reads a row, or tells what is wrong with it. */
+static const char *
+read_probe(HeapTuple row, ProbeRow *probe)
+{
+	ProbePlan  *plan = &probe->plan;
+	const char *protocol = text_of(row, PROBE_PROTOCOL);
+	const char *address = text_of(row, PROBE_ADDRESS);
+
+	memset(probe, 0, sizeof(ProbeRow));
+	plan->gateway = owner_uuid(row, SPI_tuptable->tupdesc, PROBE_GATEWAY);
+	if (address == NULL)
+		return "The address is missing.";
+	if (!probe_protocol_parse(protocol == NULL ? "tcp" : protocol, &plan->spec.protocol))
+		return "The protocol is not known.";
+	plan->spec.path = text_of(row, PROBE_PATH);
+	if (plan->spec.path == NULL)
+		plan->spec.path = "/";
+	read_expected_status(text_of(row, PROBE_EXPECTED_STATUS), &plan->spec);
+	plan->spec.server_name = text_of(row, PROBE_SERVER_NAME);
+	plan->spec.verify_tls = flag_of(row, PROBE_VERIFY_TLS);
+	if (flag_of(row, PROBE_CA_IS_TOO_LONG))
+		return "The certificates of its authorities are longer than 64 kB.";
+	plan->spec.ca_certificate = text_of(row, PROBE_CA_CERTIFICATE);
+	plan->pace.interval = Max(number_of(row, PROBE_INTERVAL, setting_probe_interval), 10) * INT64CONST(1000);
+	plan->pace.retry_interval = setting_probe_retry_interval * INT64CONST(1000);
+	plan->pace.rise = Max(number_of(row, PROBE_RISE, setting_probe_rise), 1);
+	plan->pace.fall = Max(number_of(row, PROBE_FALL, setting_probe_fall), 1);
+	plan->timeout = Min(Max(number_of(row, PROBE_TIMEOUT, setting_probe_timeout), 1) * INT64CONST(1000),
+						plan->pace.interval);
+	probe->required = protocol != NULL && flag_of(row, PROBE_IS_REQUIRED);
+	return probe_target_parse(address, &plan->spec.target);
+}
+
+/*
+ * worker_store_probes reads how gateways are to be probed, by settings where
+ * their rows say nothing.  Rows that cannot be probed are left out, and the first
+ * of them is named in "problem".  Returns an array of *count in the current
+ * memory context.
+ */
+ProbeRow *
+worker_store_probes(const PoolCatalog *catalog, int *count, StringInfo problem)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Relation	gateways = catalog_open_table(catalog->gateways, AccessShareLock);
+	const char *direct = setting_probe_direct_addresses ?
+		host_columns_direct_address(host_columns_find(RelationGetDescr(gateways))) : "NULL";
+	OwnerScope	scope;
+	uint64		rows;
+	ProbeRow   *probes;
+
+	relation_close(gateways, NoLock);
+	owner_begin(&scope, catalog->probes);
+	rows = owner_query(psprintf("SELECT g.id::uuid, p.protocol::text, coalesce(p.address::text, %s), p.path::text"
+								", p.\"expectedStatus\"::text, p.\"serverName\"::text, p.\"verifyTls\"::boolean"
+								", CASE WHEN octet_length(p.\"caCertificate\"::text) <= " CppAsString2(PROBE_TRUST_MAX) " THEN p.\"caCertificate\"::text END"
+								", octet_length(p.\"caCertificate\"::text) > " CppAsString2(PROBE_TRUST_MAX)
+								", p.\"intervalMs\"::int4, p.\"timeoutMs\"::int4"
+								", p.rise::int4, p.fall::int4, p.required::boolean"
+								" FROM %s g LEFT JOIN %s p ON p.\"gatewayId\" = g.id"
+								" WHERE g.id IS NOT NULL AND g.\"orgId\" IS NOT NULL AND (p.\"gatewayId\" IS NOT NULL OR %s IS NOT NULL)"
+								" ORDER BY g.id",
+								direct, catalog_name(catalog->gateways), catalog_name(catalog->probes), direct),
+					   NULL);
+	MemoryContextSwitchTo(context);
+	probes = palloc_extended(Max(rows, 1) * sizeof(ProbeRow), MCXT_ALLOC_HUGE);
+	*count = 0;
+	for (uint64 i = 0; i < rows; i++)
+	{
+		const char *wrong = read_probe(SPI_tuptable->vals[i], &probes[*count]);
+
+		if (wrong == NULL)
+			(*count)++;
+		else if (problem->len == 0)
+			appendStringInfo(problem, "gateway %s cannot be probed: %s",
+							 uuid_text(&probes[*count].plan.gateway), wrong);
+	}
+	owner_end(&scope);
+	return probes;
+}
+
+/*
+ * worker_store_memberships reads all memberships, those of a pool together.
+ * Returns an array of *count in the current memory context.
+ */
+MembershipRow *
+worker_store_memberships(const PoolCatalog *catalog, int *count)
+{
+	MemoryContext context = CurrentMemoryContext;
+	OwnerScope	scope;
+	uint64		rows;
+	MembershipRow *memberships;
+
+	owner_begin(&scope, catalog->memberships);
+	rows = owner_query(psprintf("SELECT m.\"gatewayPoolId\"::uuid, p.\"orgId\"::uuid, m.\"gatewayId\"::uuid"
+								" FROM %s m JOIN %s p ON p.id = m.\"gatewayPoolId\""
+								" WHERE p.\"orgId\" IS NOT NULL AND m.\"gatewayId\" IS NOT NULL ORDER BY 1, 3",
+								catalog_name(catalog->memberships), catalog_name(catalog->pools)), NULL);
+	memberships = MemoryContextAllocHuge(context, Max(rows, 1) * sizeof(MembershipRow));
+	for (uint64 i = 0; i < rows; i++)
+	{
+		memberships[i].pool = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		memberships[i].org_id = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+		memberships[i].gateway = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3);
+	}
+	owner_end(&scope);
+	*count = rows;
+	return memberships;
+}

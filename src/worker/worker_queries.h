@@ -1,0 +1,32 @@
+/*
+ * worker_queries.h
+ *		What the worker reads beside gateways: how to probe them, and the pools.
+ */
+#ifndef GATEWAY_POOL_WORKER_QUERIES_H
+#define GATEWAY_POOL_WORKER_QUERIES_H
+
+#include "lib/stringinfo.h"
+
+#include "probe/prober.h"
+#include "tables/catalog.h"
+
+/* One membership. */
+typedef struct MembershipRow
+{
+	pg_uuid_t	pool;
+	pg_uuid_t	org_id;			/* the pool's */
+	pg_uuid_t	gateway;
+} MembershipRow;
+
+/* A plan, and what else is said of the probe. */
+typedef struct ProbeRow
+{
+	ProbePlan	plan;
+	bool		required;
+} ProbeRow;
+
+extern bool worker_store_lock(const PoolCatalog *catalog, bool to_write);
+extern ProbeRow *worker_store_probes(const PoolCatalog *catalog, int *count, StringInfo problem);
+extern MembershipRow *worker_store_memberships(const PoolCatalog *catalog, int *count);
+
+#endif							/* GATEWAY_POOL_WORKER_QUERIES_H */
