@@ -40,7 +40,7 @@ request_shared_memory(void)
 		previous_shmem_request();
 	RequestAddinShmemSpace(health_map_size());
 	RequestAddinShmemSpace(pick_counters_size());
-	RequestAddinShmemSpace(probe_request_size());
+	RequestAddinShmemSpace(probe_on_demand_size());
 	RequestAddinShmemSpace(worker_slots_size());
 	RequestNamedLWLockTranche("gateway_pool", SHARED_LOCKS);
 }
@@ -54,7 +54,7 @@ start_shared_memory(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	health_map_startup();
 	pick_counters_startup();
-	probe_request_startup();
+	probe_on_demand_startup();
 	worker_slots_startup();
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -67,7 +67,7 @@ _PG_init(void)
 	access_init();
 	isolation_init();
 	pool_cache_init();
-	publication_init();
+	commit_queue_init();
 	reservation_init();
 	pick_counters_init();
 	launcher_init();
@@ -77,5 +77,5 @@ _PG_init(void)
 	CHAIN_SHMEM_REQUEST(previous_shmem_request, request_shared_memory);
 	previous_shmem_startup = shmem_startup_hook;
 	shmem_startup_hook = start_shared_memory;
-	utility_hook_init();
+	database_hook_init();
 }

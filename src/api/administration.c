@@ -35,7 +35,7 @@ Datum
 set_gateway_pool_entitlement(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	Change		change = {0};
+	TableChange		change = {0};
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_ADD_ENTITLEMENT);
@@ -51,12 +51,12 @@ set_gateway_pool_entitlement(PG_FUNCTION_ARGS)
 						  " SET \"gatewayPool\" = excluded.\"gatewayPool\", \"maxPools\" = excluded.\"maxPools\","
 						  " \"maxGatewaysPerPool\" = excluded.\"maxGatewaysPerPool\", \"expiresAt\" = excluded.\"expiresAt\"",
 						  catalog_name(catalog.entitlements));
-	change_call_argument(&change, UUIDOID, fcinfo, 0);
-	change_call_argument(&change, BOOLOID, fcinfo, 1);
-	change_call_argument(&change, INT4OID, fcinfo, 2);
-	change_call_argument(&change, INT4OID, fcinfo, 3);
-	change_call_argument(&change, TIMESTAMPTZOID, fcinfo, 4);
-	(void) change_run_silently(&change);
+	table_change_call_argument(&change, UUIDOID, fcinfo, 0);
+	table_change_call_argument(&change, BOOLOID, fcinfo, 1);
+	table_change_call_argument(&change, INT4OID, fcinfo, 2);
+	table_change_call_argument(&change, INT4OID, fcinfo, 3);
+	table_change_call_argument(&change, TIMESTAMPTZOID, fcinfo, 4);
+	(void) table_change_run_silently(&change);
 	PG_RETURN_VOID();
 }
 
@@ -102,7 +102,7 @@ set_gateway_state(PG_FUNCTION_ARGS)
 {
 	static const char *const states[] = {"active", "draining", "maintenance", NULL};
 	PoolCatalog catalog;
-	Change		change = {0};
+	TableChange		change = {0};
 	char	   *reason = NULL;
 
 	catalog_open(&catalog);
@@ -121,22 +121,22 @@ set_gateway_state(PG_FUNCTION_ARGS)
 		reason = text_to_cstring(PG_GETARG_TEXT_PP(2));
 		clean_text_in_place(reason);
 	}
-	change_call_argument(&change, UUIDOID, fcinfo, 0);
-	change_call_argument(&change, TEXTOID, fcinfo, 1);
-	change_argument(&change, TEXTOID, reason == NULL, reason == NULL ? 0 : CStringGetTextDatum(reason));
-	(void) change_run_silently(&change);
+	table_change_call_argument(&change, UUIDOID, fcinfo, 0);
+	table_change_call_argument(&change, TEXTOID, fcinfo, 1);
+	table_change_argument(&change, TEXTOID, reason == NULL, reason == NULL ? 0 : CStringGetTextDatum(reason));
+	(void) table_change_run_silently(&change);
 	PG_RETURN_VOID();
 }
 
 /* Adds an interval as whole milliseconds, null for NULL; the table says which are allowed. */
 static void
-add_milliseconds(Change *change, FunctionCallInfo fcinfo, int argument, const char *name)
+add_milliseconds(TableChange *change, FunctionCallInfo fcinfo, int argument, const char *name)
 {
 	int64		milliseconds = 0;
 
 	if (!PG_ARGISNULL(argument))
 		milliseconds = (argument_duration(fcinfo, argument, name, PG_INT32_MAX * INT64CONST(1000)) + 500) / 1000;
-	change_argument(change, INT4OID, PG_ARGISNULL(argument), Int32GetDatum((int32) milliseconds));
+	table_change_argument(change, INT4OID, PG_ARGISNULL(argument), Int32GetDatum((int32) milliseconds));
 }
 
 /*
@@ -154,7 +154,7 @@ set_gateway_probe(PG_FUNCTION_ARGS)
 {
 	static const char *const protocols[] = {"tcp", "tls", "http", "https", NULL};
 	PoolCatalog catalog;
-	Change		change = {0};
+	TableChange		change = {0};
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_ADD_PROBE);
@@ -176,18 +176,18 @@ set_gateway_probe(PG_FUNCTION_ARGS)
 						  " \"intervalMs\" = excluded.\"intervalMs\", \"timeoutMs\" = excluded.\"timeoutMs\","
 						  " rise = excluded.rise, fall = excluded.fall, required = excluded.required",
 						  catalog_name(catalog.probes));
-	change_call_argument(&change, UUIDOID, fcinfo, 0);
+	table_change_call_argument(&change, UUIDOID, fcinfo, 0);
 	for (int i = 1; i <= 5; i++)
-		change_call_argument(&change, TEXTOID, fcinfo, i);
-	change_call_argument(&change, BOOLOID, fcinfo, 6);
-	change_call_argument(&change, TEXTOID, fcinfo, 7);
+		table_change_call_argument(&change, TEXTOID, fcinfo, i);
+	table_change_call_argument(&change, BOOLOID, fcinfo, 6);
+	table_change_call_argument(&change, TEXTOID, fcinfo, 7);
 	add_milliseconds(&change, fcinfo, 8, "probe_interval");
 	add_milliseconds(&change, fcinfo, 9, "timeout");
-	change_call_argument(&change, INT4OID, fcinfo, 10);
-	change_call_argument(&change, INT4OID, fcinfo, 11);
-	change_call_argument(&change, BOOLOID, fcinfo, 12);
+	table_change_call_argument(&change, INT4OID, fcinfo, 10);
+	table_change_call_argument(&change, INT4OID, fcinfo, 11);
+	table_change_call_argument(&change, BOOLOID, fcinfo, 12);
 	(void) require_gateway(fcinfo, &catalog);
-	(void) change_run_silently(&change);
+	(void) table_change_run_silently(&change);
 	PG_RETURN_VOID();
 }
 
@@ -200,7 +200,7 @@ Datum
 clear_gateway_probe(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	Change		change = {0};
+	TableChange		change = {0};
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_REMOVE_PROBE);
@@ -208,6 +208,6 @@ clear_gateway_probe(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(false);
 	change.relation = catalog.probes;
 	change.sql = psprintf("DELETE FROM %s WHERE \"gatewayId\" = $1", catalog_name(catalog.probes));
-	change_call_argument(&change, UUIDOID, fcinfo, 0);
-	PG_RETURN_BOOL(change_run_silently(&change) > 0);
+	table_change_call_argument(&change, UUIDOID, fcinfo, 0);
+	PG_RETURN_BOOL(table_change_run_silently(&change) > 0);
 }

@@ -48,9 +48,9 @@ management_refuse_missing(Oid relation, const char *kind, const pg_uuid_t *id)
 
 /* Runs a statement on a pool that was there a moment ago, and returns its row. */
 static Datum
-run_on_pool(FunctionCallInfo fcinfo, Change *change, const pg_uuid_t *id)
+run_on_pool(FunctionCallInfo fcinfo, TableChange *change, const pg_uuid_t *id)
 {
-	HeapTuple	pool = change_run(fcinfo, change);
+	HeapTuple	pool = table_change_run(fcinfo, change);
 
 	if (pool == NULL)
 		management_refuse_missing(change->relation, "gateway pool", id);
@@ -149,7 +149,7 @@ create_gateway_pool(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *org = begin_in_org(fcinfo, &catalog, RIGHT_CREATE);
-	Change		change = {.relation = catalog.pools};
+	TableChange		change = {.relation = catalog.pools};
 	HeapTuple	pool;
 
 	if (isolation_hides(&catalog, org))
@@ -158,9 +158,9 @@ create_gateway_pool(PG_FUNCTION_ARGS)
 	argument_require(fcinfo, 1, "name");
 	change.sql = psprintf("INSERT INTO %s (\"orgId\", name) VALUES ($1, $2) RETURNING " POOL_COLUMNS,
 						  catalog_name(catalog.pools));
-	change_argument(&change, UUIDOID, false, UUIDPGetDatum(org));
-	change_argument(&change, TEXTOID, false, PointerGetDatum(pool_name_read(catalog.pools, PG_GETARG_TEXT_PP(1))));
-	pool = change_run(fcinfo, &change);
+	table_change_argument(&change, UUIDOID, false, UUIDPGetDatum(org));
+	table_change_argument(&change, TEXTOID, false, PointerGetDatum(pool_name_read(catalog.pools, PG_GETARG_TEXT_PP(1))));
+	pool = table_change_run(fcinfo, &change);
 	/* A trigger of the host's may have refused it in silence. */
 	if (pool == NULL)
 		PG_RETURN_NULL();
@@ -178,16 +178,16 @@ update_gateway_pool(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_RENAME);
 	const pg_uuid_t *id = management_require_pool(fcinfo, &catalog, org);
-	Change		change = {.relation = catalog.pools};
+	TableChange		change = {.relation = catalog.pools};
 	Datum		name = 0;
 
 	if (!PG_ARGISNULL(2))
 		name = PointerGetDatum(pool_name_read(catalog.pools, PG_GETARG_TEXT_PP(2)));
 	change.sql = psprintf("UPDATE %s SET name = coalesce($3, name) WHERE id = $1 AND \"orgId\" = $2 RETURNING " POOL_COLUMNS,
 						  catalog_name(catalog.pools));
-	change_argument(&change, UUIDOID, false, UUIDPGetDatum(id));
-	change_argument(&change, UUIDOID, false, UUIDPGetDatum(org));
-	change_argument(&change, TEXTOID, PG_ARGISNULL(2), name);
+	table_change_argument(&change, UUIDOID, false, UUIDPGetDatum(id));
+	table_change_argument(&change, UUIDOID, false, UUIDPGetDatum(org));
+	table_change_argument(&change, TEXTOID, PG_ARGISNULL(2), name);
 	PG_RETURN_DATUM(run_on_pool(fcinfo, &change, id));
 }
 
@@ -203,11 +203,11 @@ delete_gateway_pool(PG_FUNCTION_ARGS)
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_DELETE);
 	const pg_uuid_t *id = management_require_pool(fcinfo, &catalog, org);
 	/* What another owner's triggers on a cascade leave in the session must not run as the caller. */
-	Change		change = {.relation = catalog.pools,.restricted = consumers_have_strangers(&catalog)};
+	TableChange		change = {.relation = catalog.pools,.restricted = consumers_have_strangers(&catalog)};
 
 	change.sql = psprintf("DELETE FROM %s WHERE id = $1 AND \"orgId\" = $2 RETURNING " POOL_COLUMNS, catalog_name(catalog.pools));
-	change_argument(&change, UUIDOID, false, UUIDPGetDatum(id));
-	change_argument(&change, UUIDOID, false, UUIDPGetDatum(org));
+	table_change_argument(&change, UUIDOID, false, UUIDPGetDatum(id));
+	table_change_argument(&change, UUIDOID, false, UUIDPGetDatum(org));
 	PG_RETURN_DATUM(run_on_pool(fcinfo, &change, id));
 }
 
@@ -238,7 +238,7 @@ add_gateway_to_pool(PG_FUNCTION_ARGS)
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_ADD_MEMBER);
 	const pg_uuid_t *pool = management_require_pool(fcinfo, &catalog, org);
 	const pg_uuid_t *gateway = require_gateway(fcinfo, &catalog, org);
-	Change		change = {.relation = catalog.memberships};
+	TableChange		change = {.relation = catalog.memberships};
 	HeapTuple	membership;
 
 	if (PG_ARGISNULL(3) || PG_ARGISNULL(4))
@@ -254,11 +254,11 @@ add_gateway_to_pool(PG_FUNCTION_ARGS)
 						  catalog.has_weight ? ", \"pickWeight\"" : "", catalog.has_priority ? ", \"pickPriority\"" : "",
 						  catalog.has_weight ? ", r.weight" : "", catalog.has_priority ? ", r.priority" : "",
 						  catalog.has_weight ? "\"pickWeight\"::int4" : "1", catalog.has_priority ? "\"pickPriority\"::int4" : "0");
-	change_argument(&change, UUIDOID, false, UUIDPGetDatum(pool));
-	change_argument(&change, UUIDOID, false, UUIDPGetDatum(gateway));
-	change_argument(&change, INT4OID, false, PG_GETARG_DATUM(3));
-	change_argument(&change, INT4OID, false, PG_GETARG_DATUM(4));
-	membership = change_run(fcinfo, &change);
+	table_change_argument(&change, UUIDOID, false, UUIDPGetDatum(pool));
+	table_change_argument(&change, UUIDOID, false, UUIDPGetDatum(gateway));
+	table_change_argument(&change, INT4OID, false, PG_GETARG_DATUM(3));
+	table_change_argument(&change, INT4OID, false, PG_GETARG_DATUM(4));
+	membership = table_change_run(fcinfo, &change);
 	if (membership == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(HeapTupleGetDatum(membership));
@@ -277,15 +277,15 @@ remove_gateway_from_pool(PG_FUNCTION_ARGS)
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_REMOVE_MEMBER);
 	const pg_uuid_t *pool = management_require_pool(fcinfo, &catalog, org);
 	const pg_uuid_t *gateway = require_gateway(fcinfo, &catalog, org);
-	Change		change = {.relation = catalog.memberships};
+	TableChange		change = {.relation = catalog.memberships};
 	HeapTuple	membership;
 
 	change.sql = psprintf("DELETE FROM %s WHERE \"gatewayPoolId\" = $1 AND \"gatewayId\" = $2"
 						  " RETURNING id::uuid, \"gatewayPoolId\"::uuid, \"gatewayId\"::uuid, \"createdAt\"::timestamptz",
 						  catalog_name(catalog.memberships));
-	change_argument(&change, UUIDOID, false, UUIDPGetDatum(pool));
-	change_argument(&change, UUIDOID, false, UUIDPGetDatum(gateway));
-	membership = change_run(fcinfo, &change);
+	table_change_argument(&change, UUIDOID, false, UUIDPGetDatum(pool));
+	table_change_argument(&change, UUIDOID, false, UUIDPGetDatum(gateway));
+	membership = table_change_run(fcinfo, &change);
 	if (membership == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),

@@ -152,9 +152,9 @@ probe_gateway(PG_FUNCTION_ARGS)
 	deadline = clock_monotonic() + argument_duration(fcinfo, 1, "timeout", TIMEOUT_MAX);
 	ref = probed_slot(&catalog, gateway, deadline);
 
-	request = probe_request_open(ref);
+	request = probe_on_demand_request(ref);
 	worker_slots_wake(MyDatabaseId);
-	if (!probe_request_await(ref, request, deadline))
+	if (!probe_on_demand_await(ref, request, deadline))
 		refuse_to_wait();
 	if (!health_evidence_last_probe(ref, &last_probe))
 		refuse_not_probed(&catalog, gateway);

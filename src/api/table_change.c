@@ -16,26 +16,26 @@
 #include "tables/owner.h"
 #include "tables/policies.h"
 
-/* change_argument adds $1, $2 and so on; NULL where there is no value. */
+/* table_change_argument adds $1, $2 and so on; NULL where there is no value. */
 void
-change_argument(Change *change, Oid type, bool is_null, Datum value)
+table_change_argument(TableChange *change, Oid type, bool is_null, Datum value)
 {
-	Assert(change->count < CHANGE_ARGUMENTS_MAX);
+	Assert(change->count < TABLE_CHANGE_ARGUMENTS_MAX);
 	change->types[change->count] = type;
 	change->values[change->count] = value;
 	change->nulls[change->count] = is_null ? 'n' : ' ';
 	change->count++;
 }
 
-/* change_call_argument adds an argument of the call of a function. */
+/* table_change_call_argument adds an argument of the call of a function. */
 void
-change_call_argument(Change *change, Oid type, FunctionCallInfo fcinfo, int argument)
+table_change_call_argument(TableChange *change, Oid type, FunctionCallInfo fcinfo, int argument)
 {
-	change_argument(change, type, PG_ARGISNULL(argument), PG_GETARG_DATUM(argument));
+	table_change_argument(change, type, PG_ARGISNULL(argument), PG_GETARG_DATUM(argument));
 }
 
 static uint64
-begin_and_run(Change *change, OwnerScope *scope)
+begin_and_run(TableChange *change, OwnerScope *scope)
 {
 	if (policies_apply(change->relation))
 		owner_begin_as_caller(scope, change->relation);
@@ -46,9 +46,9 @@ begin_and_run(Change *change, OwnerScope *scope)
 	return owner_change(owner_prepare(change->sql, change->count, change->types), change->values, change->nulls);
 }
 
-/* change_run runs the statement and returns its row, of the type that the call returns, or NULL if there is none. */
+/* table_change_run runs the statement and returns its row, of the type that the call returns, or NULL if there is none. */
 HeapTuple
-change_run(FunctionCallInfo fcinfo, Change *change)
+table_change_run(FunctionCallInfo fcinfo, TableChange *change)
 {
 	MemoryContext context = CurrentMemoryContext;
 	HeapTuple	result = NULL;
@@ -73,9 +73,9 @@ change_run(FunctionCallInfo fcinfo, Change *change)
 	return result;
 }
 
-/* change_run_silently runs the statement and returns how many rows it changed. */
+/* table_change_run_silently runs the statement and returns how many rows it changed. */
 uint64
-change_run_silently(Change *change)
+table_change_run_silently(TableChange *change)
 {
 	OwnerScope	scope;
 	uint64		rows = begin_and_run(change, &scope);

@@ -8,22 +8,22 @@
 #include "access/htup.h"
 #include "fmgr.h"
 
-#define CHANGE_ARGUMENTS_MAX 16
+#define TABLE_CHANGE_ARGUMENTS_MAX 16
 
-typedef struct Change
+typedef struct TableChange
 {
 	Oid			relation;
 	bool		restricted;		/* in a restricted operation, whoever calls */
-	const char *sql;			/* one statement, with RETURNING for change_run */
+	const char *sql;			/* one statement, with RETURNING for table_change_run */
 	int			count;			/* of arguments */
-	Oid			types[CHANGE_ARGUMENTS_MAX];
-	Datum		values[CHANGE_ARGUMENTS_MAX];
-	char		nulls[CHANGE_ARGUMENTS_MAX];
-} Change;
+	Oid			types[TABLE_CHANGE_ARGUMENTS_MAX];
+	Datum		values[TABLE_CHANGE_ARGUMENTS_MAX];
+	char		nulls[TABLE_CHANGE_ARGUMENTS_MAX];
+} TableChange;
 
-extern void change_argument(Change *change, Oid type, bool is_null, Datum value);
-extern void change_call_argument(Change *change, Oid type, FunctionCallInfo fcinfo, int argument);
-extern HeapTuple change_run(FunctionCallInfo fcinfo, Change *change);
-extern uint64 change_run_silently(Change *change);
+extern void table_change_argument(TableChange *change, Oid type, bool is_null, Datum value);
+extern void table_change_call_argument(TableChange *change, Oid type, FunctionCallInfo fcinfo, int argument);
+extern HeapTuple table_change_run(FunctionCallInfo fcinfo, TableChange *change);
+extern uint64 table_change_run_silently(TableChange *change);
 
 #endif							/* GATEWAY_POOL_TABLE_CHANGE_H */

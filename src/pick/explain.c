@@ -58,26 +58,26 @@ typedef struct Explanation
 
 /* The rules of a pick, applied to what the tables and shared memory say now. */
 static Explanation
-explain(const PickRequest *request)
+explain(const PickArguments *request)
 {
 	Explanation explanation;
 	int			count;
 	KnownPool  *known;
-	PickField  *field;
+	PickCandidates  *field;
 
 	if (isolation_hides_pool(&request->catalog, request->pool_id))
-		pick_request_refuse_pool(request);
+		pick_arguments_refuse_pool(request);
 	explanation.pool = store_pools(&request->catalog, (StoreFilter) {
 		.id = request->pool_id, .capabilities = request->capabilities != NULL
 	}, &count);
 	if (count == 0)
-		pick_request_refuse_pool(request);
+		pick_arguments_refuse_pool(request);
 	known = pool_cache_of_row(explanation.pool);
-	field = pick_field_read(known, request, clock_monotonic());
+	field = pick_candidates_read(known, request, clock_monotonic());
 	explanation.members = field->members;
 	for (int i = 0; i < known->member_count; i++)
 		field->members[i].status = known->members[i].status;
-	explanation.tickets = pick_field_narrow(request, field->members, known->member_count);
+	explanation.tickets = pick_candidates_narrow(request, field->members, known->member_count);
 	return explanation;
 }
 
@@ -116,7 +116,7 @@ reasons_in_words(const Explanation *explanation)
 
 /* explain_refusal raises 55000 for a pool that has nobody to pick, and says why. */
 void
-explain_refusal(const PickRequest *request)
+explain_refusal(const PickArguments *request)
 {
 	Explanation explanation = explain(request);
 
@@ -139,10 +139,10 @@ Datum
 explain_gateway_pick(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	PickRequest request;
+	PickArguments request;
 	Explanation explanation;
 
-	pick_request_read(fcinfo, 1, RIGHT_LIST, &request);
+	pick_arguments_read(fcinfo, 1, RIGHT_LIST, &request);
 	explanation = explain(&request);
 	init_materialized_result(fcinfo);
 	for (int i = 0; i < explanation.pool->member_count; i++)

@@ -7,6 +7,6 @@
 
 #include "pick/pick_arguments.h"
 
-extern void explain_refusal(const PickRequest *request);
+extern void explain_refusal(const PickArguments *request);
 
 #endif							/* GATEWAY_POOL_EXPLAIN_H */

@@ -40,7 +40,7 @@ PG_FUNCTION_INFO_V1(resolve_gateway);
  * full look is everything that is not as usual.
  */
 static int
-quick_draw(const KnownPool *pool, const PickRequest *request, int64 now)
+quick_draw(const KnownPool *pool, const PickArguments *request, int64 now)
 {
 	uint64		size = draw_table_size(&pool->draw);
 	int			draws = size == 0 ? 0 : Min(pool->draw.count, QUICK_DRAWS);
@@ -51,8 +51,8 @@ quick_draw(const KnownPool *pool, const PickRequest *request, int64 now)
 		const KnownMember *member = &pool->members[drawn];
 		GatewayStatus status;
 
-		if (pick_field_status(member, now, &status) && status == GATEWAY_HEALTHY &&
-			!pick_request_excludes(request, &member->gateway) && pick_request_suits(request, member->capabilities))
+		if (pick_candidates_status(member, now, &status) && status == GATEWAY_HEALTHY &&
+			!pick_arguments_excludes(request, &member->gateway) && pick_arguments_suits(request, member->capabilities))
 			return drawn;
 	}
 	return -1;
@@ -64,7 +64,7 @@ quick_draw(const KnownPool *pool, const PickRequest *request, int64 now)
  * one that is another gateway's by now, by reading the pool.
  */
 static void
-settle(const PickRequest *request, const KnownPool *pool, int64 now)
+settle(const PickArguments *request, const KnownPool *pool, int64 now)
 {
 	const KnownMember *expired = NULL;
 	bool		read_pool = !pool->kept;
@@ -136,11 +136,11 @@ claim(const KnownMember *member, const SelectionMember *selection, const Gateway
  * first gets a reservation: it is the one that will be used.
  */
 static pg_uuid_t *
-pick(const PickRequest *request, int wanted, int *picked_count)
+pick(const PickArguments *request, int wanted, int *picked_count)
 {
 	pg_uuid_t  *picked = NULL;
 	KnownPool  *pool;
-	PickField  *field;
+	PickCandidates  *field;
 	int64		now;
 	int			count = 0;
 	int			chosen;
@@ -150,7 +150,7 @@ pick(const PickRequest *request, int wanted, int *picked_count)
 		now = clock_monotonic();
 		pool = pool_cache_get(&request->catalog, request->pool_id, request->capabilities != NULL, now);
 		if (pool == NULL)
-			pick_request_refuse_pool(request);
+			pick_arguments_refuse_pool(request);
 
 		wanted = Min(wanted, Max(pool->member_count, 1));
 		if (picked == NULL)
@@ -163,14 +163,14 @@ pick(const PickRequest *request, int wanted, int *picked_count)
 			break;
 		}
 
-		field = pick_field_read(pool, request, now);
+		field = pick_candidates_read(pool, request, now);
 		if (field->unsettled && attempt < ATTEMPTS_MAX)
 		{
 			settle(request, pool, now);
 			continue;
 		}
 
-		chosen = pick_field_draw(request, field->members, pool->member_count);
+		chosen = pick_candidates_draw(request, field->members, pool->member_count);
 		if (chosen >= 0 && request->strategy == STRATEGY_LEAST_LOADED &&
 			!claim(&pool->members[chosen], &field->members[chosen], &field->loads[chosen], now, attempt))
 		{
@@ -178,7 +178,7 @@ pick(const PickRequest *request, int wanted, int *picked_count)
 			continue;
 		}
 
-		for (; chosen >= 0; chosen = pick_field_draw(request, field->members, pool->member_count))
+		for (; chosen >= 0; chosen = pick_candidates_draw(request, field->members, pool->member_count))
 		{
 			CHECK_FOR_INTERRUPTS();
 			count_pick(pool, &pool->members[chosen], field->members[chosen].status);
@@ -209,11 +209,11 @@ pick(const PickRequest *request, int wanted, int *picked_count)
 Datum
 pick_healthy_gateway(PG_FUNCTION_ARGS)
 {
-	PickRequest request;
+	PickArguments request;
 	pg_uuid_t  *picked;
 	int			count;
 
-	pick_request_read(fcinfo, 1, RIGHT_PICK, &request);
+	pick_arguments_read(fcinfo, 1, RIGHT_PICK, &request);
 	picked = pick(&request, 1, &count);
 	if (count == 0)
 		PG_RETURN_NULL();
@@ -230,12 +230,12 @@ Datum
 pick_healthy_gateways(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	PickRequest request;
+	PickArguments request;
 	pg_uuid_t  *picked;
 	int			wanted;
 	int			count;
 
-	pick_request_read(fcinfo, 2, RIGHT_PICK, &request);
+	pick_arguments_read(fcinfo, 2, RIGHT_PICK, &request);
 	argument_require(fcinfo, 1, "count");
 	wanted = PG_GETARG_INT32(1);
 	if (wanted < 1)
@@ -263,7 +263,7 @@ pick_healthy_gateways(PG_FUNCTION_ARGS)
 Datum
 resolve_gateway(PG_FUNCTION_ARGS)
 {
-	PickRequest request = {0};
+	PickArguments request = {0};
 	int			count;
 
 	if (!PG_ARGISNULL(0))

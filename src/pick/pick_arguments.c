@@ -23,7 +23,7 @@ compare_ids(const void *a, const void *b)
 
 /* NULL elements exclude nobody: the first attempt has nobody to exclude yet. */
 static void
-read_excluded(ArrayType *array, PickRequest *request)
+read_excluded(ArrayType *array, PickArguments *request)
 {
 	Datum	   *values;
 	bool	   *nulls;
@@ -61,12 +61,12 @@ read_strategy(const text *word)
 }
 
 /*
- * pick_request_read reads the arguments (pool_id, exclude, strategy, capabilities,
+ * pick_arguments_read reads the arguments (pool_id, exclude, strategy, capabilities,
  * sticky_key, null_if_none), the last five from "options" on, and checks them and
  * that the caller has the right.
  */
 void
-pick_request_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickRequest *request)
+pick_arguments_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickArguments *request)
 {
 	catalog_open(&request->catalog);
 	access_require(&request->catalog, right);
@@ -104,17 +104,17 @@ pick_request_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickR
 	request->null_if_none = PG_GETARG_BOOL(options + 4);
 }
 
-/* pick_request_excludes tells whether the caller does not want a gateway. */
+/* pick_arguments_excludes tells whether the caller does not want a gateway. */
 bool
-pick_request_excludes(const PickRequest *request, const pg_uuid_t *gateway)
+pick_arguments_excludes(const PickArguments *request, const pg_uuid_t *gateway)
 {
 	return request->excluded_count > 0 &&
 		bsearch(gateway, request->excluded, request->excluded_count, sizeof(pg_uuid_t), compare_ids) != NULL;
 }
 
-/* pick_request_suits tells whether a gateway has the capabilities that are asked for. */
+/* pick_arguments_suits tells whether a gateway has the capabilities that are asked for. */
 bool
-pick_request_suits(const PickRequest *request, Jsonb *capabilities)
+pick_arguments_suits(const PickArguments *request, Jsonb *capabilities)
 {
 	if (request->capabilities == NULL)
 		return true;
@@ -125,9 +125,9 @@ pick_request_suits(const PickRequest *request, Jsonb *capabilities)
 											JsonbPGetDatum(request->capabilities)));
 }
 
-/* pick_request_refuse_pool raises P0002 for a pool that is not there. */
+/* pick_arguments_refuse_pool raises P0002 for a pool that is not there. */
 void
-pick_request_refuse_pool(const PickRequest *request)
+pick_arguments_refuse_pool(const PickArguments *request)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),

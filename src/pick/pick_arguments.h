@@ -19,7 +19,7 @@ typedef enum Strategy
 } Strategy;
 
 /* What a caller asks for, his arguments checked. */
-typedef struct PickRequest
+typedef struct PickArguments
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *pool_id;
@@ -29,11 +29,11 @@ typedef struct PickRequest
 	Jsonb	   *capabilities;	/* or NULL */
 	uint64		key_hash;		/* for STRATEGY_STICKY */
 	bool		null_if_none;
-} PickRequest;
+} PickArguments;
 
-extern void pick_request_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickRequest *request);
-extern bool pick_request_excludes(const PickRequest *request, const pg_uuid_t *gateway);
-extern bool pick_request_suits(const PickRequest *request, Jsonb *capabilities);
-extern void pick_request_refuse_pool(const PickRequest *request);
+extern void pick_arguments_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickArguments *request);
+extern bool pick_arguments_excludes(const PickArguments *request, const pg_uuid_t *gateway);
+extern bool pick_arguments_suits(const PickArguments *request, Jsonb *capabilities);
+extern void pick_arguments_refuse_pool(const PickArguments *request);
 
 #endif							/* GATEWAY_POOL_PICK_ARGUMENTS_H */

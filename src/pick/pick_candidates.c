@@ -13,11 +13,11 @@
 #define ROOM_MAX 65536
 
 /*
- * pick_field_status reads the status of a member as of now; it returns false if
+ * pick_candidates_status reads the status of a member as of now; it returns false if
  * the member's slot has to be brought up to date first.
  */
 bool
-pick_field_status(const KnownMember *member, int64 now, GatewayStatus *status)
+pick_candidates_status(const KnownMember *member, int64 now, GatewayStatus *status)
 {
 	HealthEvidence evidence;
 
@@ -32,11 +32,11 @@ pick_field_status(const KnownMember *member, int64 now, GatewayStatus *status)
 	return true;
 }
 
-static PickField *
+static PickCandidates *
 field_for(int member_count)
 {
-	static PickField field;
-	static PickField large;
+	static PickCandidates field;
+	static PickCandidates large;
 
 	if (member_count > ROOM_MAX)
 	{
@@ -64,11 +64,11 @@ field_for(int member_count)
 	return &field;
 }
 
-/* pick_field_read looks at all members, as of now; the result serves until the next call. */
-PickField *
-pick_field_read(const KnownPool *pool, const PickRequest *request, int64 now)
+/* pick_candidates_read looks at all members, as of now; the result serves until the next call. */
+PickCandidates *
+pick_candidates_read(const KnownPool *pool, const PickArguments *request, int64 now)
 {
-	PickField  *field = field_for(pool->member_count);
+	PickCandidates  *field = field_for(pool->member_count);
 
 	field->unsettled = false;
 	for (int i = 0; i < pool->member_count; i++)
@@ -77,7 +77,7 @@ pick_field_read(const KnownPool *pool, const PickRequest *request, int64 now)
 		SelectionMember *selection = &field->members[i];
 
 		memset(selection, 0, sizeof(SelectionMember));
-		if (!pick_field_status(member, now, &selection->status))
+		if (!pick_candidates_status(member, now, &selection->status))
 		{
 			field->unsettled = true;
 			selection->status = GATEWAY_UNHEALTHY;
@@ -85,8 +85,8 @@ pick_field_read(const KnownPool *pool, const PickRequest *request, int64 now)
 		selection->state = member->state;
 		selection->weight = member->weight;
 		selection->priority = member->priority;
-		selection->excluded = pick_request_excludes(request, &member->gateway);
-		selection->capable = pick_request_suits(request, member->capabilities);
+		selection->excluded = pick_arguments_excludes(request, &member->gateway);
+		selection->capable = pick_arguments_suits(request, member->capabilities);
 		if (request->strategy == STRATEGY_STICKY)
 			selection->hash = selection_hash(request->key_hash, member->gateway.data);
 		if (request->strategy == STRATEGY_LEAST_LOADED && member->slot.number != NO_SLOT)
@@ -99,9 +99,9 @@ pick_field_read(const KnownPool *pool, const PickRequest *request, int64 now)
 	return field;
 }
 
-/* pick_field_narrow applies the rules and the strategy; returns the number of tickets that are left. */
+/* pick_candidates_narrow applies the rules and the strategy; returns the number of tickets that are left. */
 uint64
-pick_field_narrow(const PickRequest *request, SelectionMember *members, int count)
+pick_candidates_narrow(const PickArguments *request, SelectionMember *members, int count)
 {
 	uint64		tickets = selection_filter(members, count);
 
@@ -117,11 +117,11 @@ pick_field_narrow(const PickRequest *request, SelectionMember *members, int coun
 	return tickets;
 }
 
-/* pick_field_draw draws one of the candidates and returns its index, or -1 if there is none. */
+/* pick_candidates_draw draws one of the candidates and returns its index, or -1 if there is none. */
 int
-pick_field_draw(const PickRequest *request, SelectionMember *members, int count)
+pick_candidates_draw(const PickArguments *request, SelectionMember *members, int count)
 {
-	uint64		tickets = pick_field_narrow(request, members, count);
+	uint64		tickets = pick_candidates_narrow(request, members, count);
 
 	return tickets == 0 ? -1 : selection_draw(members, count, random_below(tickets));
 }

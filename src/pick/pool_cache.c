@@ -294,7 +294,7 @@ read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capab
 		return NULL;
 	size = pool_size(row) + row->capabilities_size;
 	AcceptInvalidationMessages();
-	keep = !stale && cache_version == catalog->version && !publication_is_pending() &&
+	keep = !stale && cache_version == catalog->version && !commit_queue_is_pending() &&
 		!(unlikely(catalog->policed) && visible_rows_differ(catalog)) && all_have_slots(row) && size <= BYTES_MAX;
 	if (health_map_exists() && lacks_slots(row))
 		warn_of_fallback();
@@ -349,7 +349,7 @@ pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabi
 		start_anew(catalog->version);
 
 	/* What is kept is what roles see to whom no policy of the owner's applies. */
-	if (!publication_is_pending() && !(unlikely(catalog->policed) && visible_rows_differ(catalog)))
+	if (!commit_queue_is_pending() && !(unlikely(catalog->policed) && visible_rows_differ(catalog)))
 	{
 		CacheEntry *entry = cache_lookup(cache, *id);
 

@@ -19,7 +19,7 @@
 typedef struct ProbeSpec
 {
 	ProbeProtocol protocol;
-	ProbeTarget target;
+	ProbeAddress target;
 	const char *path;			/* for http and https */
 	int			status_from;	/* that http and https expect */
 	int			status_to;

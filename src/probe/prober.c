@@ -271,7 +271,7 @@ resolve(Prober *prober, Target *target, int64 now)
 
 	if (target->plan.spec.target.numeric)
 	{
-		(void) probe_target_address(&target->plan.spec.target, &target->address);
+		(void) probe_address_to_socket(&target->plan.spec.target, &target->address);
 		start_or_wait(prober, target, now);
 		return;
 	}

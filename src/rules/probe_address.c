@@ -92,13 +92,13 @@ is_host_name(const char *host)
 }
 
 /*
- * probe_target_parse reads host:port, 192.0.2.1:port or [2001:db8::1]:port.
+ * probe_address_parse reads host:port, 192.0.2.1:port or [2001:db8::1]:port.
  *
  * Returns NULL and fills "target", or returns what is wrong, as a sentence
  * that does not repeat the input: it ends in logs and on terminals.
  */
 const char *
-probe_target_parse(const char *address, ProbeTarget *target)
+probe_address_parse(const char *address, ProbeAddress *target)
 {
 	const char *host = address;
 	const char *end;
@@ -145,11 +145,11 @@ probe_target_parse(const char *address, ProbeTarget *target)
 }
 
 /*
- * probe_target_address gives address and port of a target whose host is numeric;
+ * probe_address_to_socket gives address and port of a target whose host is numeric;
  * false if it is a name.
  */
 bool
-probe_target_address(const ProbeTarget *target, struct sockaddr_storage *address)
+probe_address_to_socket(const ProbeAddress *target, struct sockaddr_storage *address)
 {
 	struct sockaddr_in *ipv4 = (struct sockaddr_in *) address;
 	struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *) address;

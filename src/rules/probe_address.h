@@ -21,16 +21,16 @@ typedef enum ProbeProtocol
 	PROBE_HTTPS
 } ProbeProtocol;
 
-typedef struct ProbeTarget
+typedef struct ProbeAddress
 {
 	char		host[PROBE_HOST_MAX + 1];	/* without brackets */
 	bool		numeric;		/* an IPv4 or IPv6 address, no name */
 	int			port;
-} ProbeTarget;
+} ProbeAddress;
 
 extern const char *probe_protocol_name(ProbeProtocol protocol);
 extern bool probe_protocol_parse(const char *name, ProbeProtocol *protocol);
-extern const char *probe_target_parse(const char *address, ProbeTarget *target);
-extern bool probe_target_address(const ProbeTarget *target, struct sockaddr_storage *address);
+extern const char *probe_address_parse(const char *address, ProbeAddress *target);
+extern bool probe_address_to_socket(const ProbeAddress *target, struct sockaddr_storage *address);
 
 #endif							/* GATEWAY_POOL_PROBE_ADDRESS_H */

@@ -22,24 +22,24 @@
 
 #define QUEUE_MAX 1024
 
-typedef enum PublicationKind
+typedef enum QueuedChangeKind
 {
 	PUBLISH_HEARTBEAT,
 	PUBLISH_DELETION,
 	PUBLISH_TRUNCATION,
 	ABANDON_SLOT				/* at abort: the gateway has never been there */
-} PublicationKind;
+} QueuedChangeKind;
 
-typedef struct Publication
+typedef struct QueuedChange
 {
-	PublicationKind kind;
+	QueuedChangeKind kind;
 	int			nest_level;
 	pg_uuid_t	gateway;
 	Heartbeat	heartbeat;
-} Publication;
+} QueuedChange;
 
 /* Of the current transaction, in its memory. */
-static Publication *queue;
+static QueuedChange *queue;
 static int	queue_length;
 static int	queue_room;
 static bool heartbeats_queued;
@@ -48,7 +48,7 @@ static Oid	queue_signal;
 static Oid	queue_table;
 
 static void
-enqueue(CommitRelations relations, const Publication *publication)
+enqueue(CommitRelations relations, const QueuedChange *change)
 {
 	if (!health_map_exists())
 		return;
@@ -63,59 +63,59 @@ enqueue(CommitRelations relations, const Publication *publication)
 	{
 		int			room = queue_room == 0 ? 4 : Min(queue_room * 4, QUEUE_MAX);
 
-		queue = queue == NULL ? MemoryContextAlloc(TopTransactionContext, sizeof(Publication) * room) :
-			repalloc(queue, sizeof(Publication) * room);
+		queue = queue == NULL ? MemoryContextAlloc(TopTransactionContext, sizeof(QueuedChange) * room) :
+			repalloc(queue, sizeof(QueuedChange) * room);
 		queue_room = room;
 	}
-	queue[queue_length] = *publication;
+	queue[queue_length] = *change;
 	queue[queue_length++].nest_level = GetCurrentTransactionNestLevel();
 	queue_signal = relations.signal;
 	queue_table = relations.gateways;
 }
 
-/* publication_heartbeat queues what a row of the host's table says from now on. */
+/* commit_queue_heartbeat queues what a row of the host's table says from now on. */
 void
-publication_heartbeat(CommitRelations relations, const pg_uuid_t *gateway, const Heartbeat *heartbeat)
+commit_queue_heartbeat(CommitRelations relations, const pg_uuid_t *gateway, const Heartbeat *heartbeat)
 {
-	Publication publication = {.kind = PUBLISH_HEARTBEAT, .gateway = *gateway, .heartbeat = *heartbeat};
+	QueuedChange change = {.kind = PUBLISH_HEARTBEAT, .gateway = *gateway, .heartbeat = *heartbeat};
 
-	enqueue(relations, &publication);
+	enqueue(relations, &change);
 	heartbeats_queued = true;
 }
 
-/* publication_deletion queues that a row of the host's table is gone. */
+/* commit_queue_deletion queues that a row of the host's table is gone. */
 void
-publication_deletion(CommitRelations relations, const pg_uuid_t *gateway)
+commit_queue_deletion(CommitRelations relations, const pg_uuid_t *gateway)
 {
-	Publication publication = {.kind = PUBLISH_DELETION, .gateway = *gateway};
+	QueuedChange change = {.kind = PUBLISH_DELETION, .gateway = *gateway};
 
-	enqueue(relations, &publication);
+	enqueue(relations, &change);
 }
 
-/* publication_truncation queues that all rows of the host's table are gone. */
+/* commit_queue_truncation queues that all rows of the host's table are gone. */
 void
-publication_truncation(CommitRelations relations)
+commit_queue_truncation(CommitRelations relations)
 {
-	Publication publication = {.kind = PUBLISH_TRUNCATION};
+	QueuedChange change = {.kind = PUBLISH_TRUNCATION};
 
-	enqueue(relations, &publication);
+	enqueue(relations, &change);
 }
 
 /*
- * publication_insertion queues that a row was inserted into the host's table: if
+ * commit_queue_insertion queues that a row was inserted into the host's table: if
  * that aborts, a slot that was made for it meanwhile is nobody's.
  */
 void
-publication_insertion(CommitRelations relations, const pg_uuid_t *gateway)
+commit_queue_insertion(CommitRelations relations, const pg_uuid_t *gateway)
 {
-	Publication publication = {.kind = ABANDON_SLOT, .gateway = *gateway};
+	QueuedChange change = {.kind = ABANDON_SLOT, .gateway = *gateway};
 
-	enqueue(relations, &publication);
+	enqueue(relations, &change);
 }
 
-/* publication_is_pending tells whether this transaction wrote heartbeats that nobody knows yet. */
+/* commit_queue_is_pending tells whether this transaction wrote heartbeats that nobody knows yet. */
 bool
-publication_is_pending(void)
+commit_queue_is_pending(void)
 {
 	return heartbeats_queued;
 }
@@ -138,17 +138,17 @@ publish_all(void)
 
 	for (int i = 0; i < queue_length; i++)
 	{
-		const Publication *publication = &queue[i];
+		const QueuedChange *change = &queue[i];
 
-		switch (publication->kind)
+		switch (change->kind)
 		{
 			case PUBLISH_HEARTBEAT:
 				if (overflow_level == 0 && !is_overtaken(i))
-					evidence_changed |= health_evidence_publish_commit(queue_table, &publication->gateway,
-																	   &publication->heartbeat, XactLastCommitEnd);
+					evidence_changed |= health_evidence_publish_commit(queue_table, &change->gateway,
+																	   &change->heartbeat, XactLastCommitEnd);
 				break;
 			case PUBLISH_DELETION:
-				health_map_free_gateway(queue_table, &publication->gateway);
+				health_map_free_gateway(queue_table, &change->gateway);
 				gateways_changed = true;
 				break;
 			case PUBLISH_TRUNCATION:
@@ -227,9 +227,9 @@ end_of_subtransaction(SubXactEvent event, SubTransactionId my_id, SubTransaction
 	}
 }
 
-/* publication_init registers the callbacks; called once a process. */
+/* commit_queue_init registers the callbacks; called once a process. */
 void
-publication_init(void)
+commit_queue_init(void)
 {
 	RegisterXactCallback(end_of_transaction, NULL);
 	RegisterSubXactCallback(end_of_subtransaction, NULL);

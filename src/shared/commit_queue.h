@@ -14,11 +14,11 @@ typedef struct CommitRelations
 	Oid			signal;			/* what is invalidated where the rows have to be read again */
 } CommitRelations;
 
-extern void publication_init(void);
-extern void publication_heartbeat(CommitRelations relations, const pg_uuid_t *gateway, const Heartbeat *heartbeat);
-extern void publication_deletion(CommitRelations relations, const pg_uuid_t *gateway);
-extern void publication_truncation(CommitRelations relations);
-extern void publication_insertion(CommitRelations relations, const pg_uuid_t *gateway);
-extern bool publication_is_pending(void);
+extern void commit_queue_init(void);
+extern void commit_queue_heartbeat(CommitRelations relations, const pg_uuid_t *gateway, const Heartbeat *heartbeat);
+extern void commit_queue_deletion(CommitRelations relations, const pg_uuid_t *gateway);
+extern void commit_queue_truncation(CommitRelations relations);
+extern void commit_queue_insertion(CommitRelations relations, const pg_uuid_t *gateway);
+extern bool commit_queue_is_pending(void);
 
 #endif							/* GATEWAY_POOL_COMMIT_QUEUE_H */

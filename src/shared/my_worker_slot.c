@@ -98,11 +98,11 @@ end_worker(int code, Datum arg)
 }
 
 /*
- * worker_self_claim makes this process the worker that a ticket is for.  Returns
+ * my_worker_slot_claim makes this process the worker that a ticket is for.  Returns
  * false if it is not wanted any more.
  */
 bool
-worker_self_claim(const WorkerTicket *ticket)
+my_worker_slot_claim(const WorkerTicket *ticket)
 {
 	WorkerSlot *slot = &worker_table->slots[ticket->number];
 	bool		claimed = false;
@@ -123,9 +123,9 @@ worker_self_claim(const WorkerTicket *ticket)
 	return claimed;
 }
 
-/* worker_self_wants returns how often this worker has been wanted by now. */
+/* my_worker_slot_wants returns how often this worker has been wanted by now. */
 uint32
-worker_self_wants(void)
+my_worker_slot_wants(void)
 {
 	uint32		wants;
 
@@ -135,9 +135,9 @@ worker_self_wants(void)
 	return wants;
 }
 
-/* worker_self_run, STARTING to RUNNING: there is something to serve. */
+/* my_worker_slot_run, STARTING to RUNNING: there is something to serve. */
 void
-worker_self_run(void)
+my_worker_slot_run(void)
 {
 	worker_table_lock(LW_EXCLUSIVE);
 	Assert(mine->state != WORKER_WANTED && mine->pid == MyProcPid);
@@ -151,22 +151,22 @@ worker_self_run(void)
 }
 
 /*
- * worker_self_resign says that there was nothing to serve when the worker had
+ * my_worker_slot_resign says that there was nothing to serve when the worker had
  * been wanted so often: the slot goes with the process, unless it is wanted anew.
  */
 void
-worker_self_resign(uint32 wants)
+my_worker_slot_resign(uint32 wants)
 {
 	resigned = true;
 	resigned_wants = wants;
 }
 
 /*
- * worker_self_begin_task begins a transaction's limit: a worker that does not
- * reach worker_self_end_task by then is ended, and the next one knows why.
+ * my_worker_slot_begin_task begins a transaction's limit: a worker that does not
+ * reach my_worker_slot_end_task by then is ended, and the next one knows why.
  */
 void
-worker_self_begin_task(int task, int limit_ms)
+my_worker_slot_begin_task(int task, int limit_ms)
 {
 	Assert(task < WORKER_TASKS);
 	current_task = task;
@@ -174,32 +174,32 @@ worker_self_begin_task(int task, int limit_ms)
 	termination_set_limit(limit_ms);
 }
 
-/* worker_self_enter_table says which table is written from now on in a task. */
+/* my_worker_slot_enter_table says which table is written from now on in a task. */
 void
-worker_self_enter_table(Oid table)
+my_worker_slot_enter_table(Oid table)
 {
 	char	   *name = get_rel_name(table);
 
 	strlcpy(current_table, name == NULL ? "" : name, sizeof(current_table));
 }
 
-/* worker_self_table names the table that was written last in the last task, or returns "". */
+/* my_worker_slot_table names the table that was written last in the last task, or returns "". */
 const char *
-worker_self_table(void)
+my_worker_slot_table(void)
 {
 	return current_table;
 }
 
-/* worker_self_end_task: its transaction has ended. */
+/* my_worker_slot_end_task: its transaction has ended. */
 void
-worker_self_end_task(void)
+my_worker_slot_end_task(void)
 {
 	termination_clear_limit();
 }
 
-/* worker_self_stall returns what is remembered of a task that has ended a worker. */
+/* my_worker_slot_stall returns what is remembered of a task that has ended a worker. */
 WorkerStall
-worker_self_stall(int task)
+my_worker_slot_stall(int task)
 {
 	WorkerStall stall;
 
@@ -209,18 +209,18 @@ worker_self_stall(int task)
 	return stall;
 }
 
-/* worker_self_forget_stall: the task has come to its end. */
+/* my_worker_slot_forget_stall: the task has come to its end. */
 void
-worker_self_forget_stall(int task)
+my_worker_slot_forget_stall(int task)
 {
 	worker_table_lock(LW_EXCLUSIVE);
 	mine->stalls[task].count = 0;
 	worker_table_unlock();
 }
 
-/* worker_self_report_activity says what the worker does; "busy" is for pg_stat_activity. */
+/* my_worker_slot_report_activity says what the worker does; "busy" is for pg_stat_activity. */
 void
-worker_self_report_activity(const char *activity, bool busy)
+my_worker_slot_report_activity(const char *activity, bool busy)
 {
 	/* Nobody else writes it while this process has the slot. */
 	if (strncmp(mine->activity, activity, WORKER_TEXT_SIZE - 1) == 0)
@@ -229,17 +229,17 @@ worker_self_report_activity(const char *activity, bool busy)
 	pgstat_report_activity(busy ? STATE_RUNNING : STATE_IDLE, activity);
 }
 
-/* worker_self_report_problem says what is wrong, "" for nothing. */
+/* my_worker_slot_report_problem says what is wrong, "" for nothing. */
 void
-worker_self_report_problem(const char *problem)
+my_worker_slot_report_problem(const char *problem)
 {
 	if (strncmp(mine->problem, problem, WORKER_TEXT_SIZE - 1) != 0)
 		worker_slot_set_text(mine, mine->problem, problem);
 }
 
-/* worker_self_report_round says how the last round went. */
+/* my_worker_slot_report_round says how the last round went. */
 void
-worker_self_report_round(const WorkerRound *round)
+my_worker_slot_report_round(const WorkerRound *round)
 {
 	SpinLockAcquire(&mine->mutex);
 	mine->round = *round;

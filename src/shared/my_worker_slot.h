@@ -7,18 +7,18 @@
 
 #include "shared/worker_slots.h"
 
-extern bool worker_self_claim(const WorkerTicket *ticket);
-extern uint32 worker_self_wants(void);
-extern void worker_self_run(void);
-extern void worker_self_resign(uint32 wants);
-extern void worker_self_begin_task(int task, int limit_ms);
-extern void worker_self_enter_table(Oid table);
-extern const char *worker_self_table(void);
-extern void worker_self_end_task(void);
-extern WorkerStall worker_self_stall(int task);
-extern void worker_self_forget_stall(int task);
-extern void worker_self_report_activity(const char *activity, bool busy);
-extern void worker_self_report_problem(const char *problem);
-extern void worker_self_report_round(const WorkerRound *round);
+extern bool my_worker_slot_claim(const WorkerTicket *ticket);
+extern uint32 my_worker_slot_wants(void);
+extern void my_worker_slot_run(void);
+extern void my_worker_slot_resign(uint32 wants);
+extern void my_worker_slot_begin_task(int task, int limit_ms);
+extern void my_worker_slot_enter_table(Oid table);
+extern const char *my_worker_slot_table(void);
+extern void my_worker_slot_end_task(void);
+extern WorkerStall my_worker_slot_stall(int task);
+extern void my_worker_slot_forget_stall(int task);
+extern void my_worker_slot_report_activity(const char *activity, bool busy);
+extern void my_worker_slot_report_problem(const char *problem);
+extern void my_worker_slot_report_round(const WorkerRound *round);
 
 #endif							/* GATEWAY_POOL_MY_WORKER_SLOT_H */

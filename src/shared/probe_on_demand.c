@@ -25,16 +25,16 @@ typedef struct ProbeRequests
 
 static ProbeRequests *requests;
 
-/* probe_request_size returns what this takes of shared memory. */
+/* probe_on_demand_size returns what this takes of shared memory. */
 Size
-probe_request_size(void)
+probe_on_demand_size(void)
 {
 	return MAXALIGN(sizeof(ProbeRequests));
 }
 
-/* probe_request_startup makes it, or finds it, while AddinShmemInitLock is held. */
+/* probe_on_demand_startup makes it, or finds it, while AddinShmemInitLock is held. */
 void
-probe_request_startup(void)
+probe_on_demand_startup(void)
 {
 	bool		found;
 
@@ -46,9 +46,9 @@ probe_request_startup(void)
 	}
 }
 
-/* probe_request_open makes a request and returns its number. */
+/* probe_on_demand_request makes a request and returns its number. */
 uint32
-probe_request_open(HealthSlotRef ref)
+probe_on_demand_request(HealthSlotRef ref)
 {
 	uint32		request = pg_atomic_add_fetch_u32(&health_slot(ref)->probes_asked, 1);
 
@@ -63,11 +63,11 @@ is_answered(HealthSlotRef ref, uint32 request)
 }
 
 /*
- * probe_request_await waits until a request is answered, and tells whether it was
+ * probe_on_demand_await waits until a request is answered, and tells whether it was
  * before a monotonic time.  An interrupt ends the wait as any other.
  */
 bool
-probe_request_await(HealthSlotRef ref, uint32 request, int64 deadline)
+probe_on_demand_await(HealthSlotRef ref, uint32 request, int64 deadline)
 {
 	ConditionVariablePrepareToSleep(&requests->answered);
 	while (!is_answered(ref, request))
@@ -82,9 +82,9 @@ probe_request_await(HealthSlotRef ref, uint32 request, int64 deadline)
 	return is_answered(ref, request);
 }
 
-/* probe_request_any tells whether requests were made since it was called last. */
+/* probe_on_demand_any tells whether requests were made since it was called last. */
 bool
-probe_request_any(void)
+probe_on_demand_any(void)
 {
 	static uint64 seen = 0;
 	uint64		made = pg_atomic_read_u64(&requests->made);
@@ -94,23 +94,23 @@ probe_request_any(void)
 	return any;
 }
 
-/* probe_request_last returns the number of the last request for a probe of a gateway. */
+/* probe_on_demand_last returns the number of the last request for a probe of a gateway. */
 uint32
-probe_request_last(HealthSlotRef ref)
+probe_on_demand_last(HealthSlotRef ref)
 {
 	return pg_atomic_read_u32(&health_slot(ref)->probes_asked);
 }
 
-/* probe_request_is_open tells whether somebody waits for a probe of a gateway. */
+/* probe_on_demand_is_open tells whether somebody waits for a probe of a gateway. */
 bool
-probe_request_is_open(HealthSlotRef ref)
+probe_on_demand_is_open(HealthSlotRef ref)
 {
-	return !is_answered(ref, probe_request_last(ref));
+	return !is_answered(ref, probe_on_demand_last(ref));
 }
 
-/* probe_request_answer wakes all who wait for a probe of a gateway and asked up to then. */
+/* probe_on_demand_answer wakes all who wait for a probe of a gateway and asked up to then. */
 void
-probe_request_answer(HealthSlotRef ref, uint32 request)
+probe_on_demand_answer(HealthSlotRef ref, uint32 request)
 {
 	if (is_answered(ref, request))
 		return;

@@ -7,15 +7,15 @@
 
 #include "shared/health_map.h"
 
-extern Size probe_request_size(void);
-extern void probe_request_startup(void);
+extern Size probe_on_demand_size(void);
+extern void probe_on_demand_startup(void);
 
-extern uint32 probe_request_open(HealthSlotRef ref);
-extern bool probe_request_await(HealthSlotRef ref, uint32 request, int64 deadline);
+extern uint32 probe_on_demand_request(HealthSlotRef ref);
+extern bool probe_on_demand_await(HealthSlotRef ref, uint32 request, int64 deadline);
 
-extern bool probe_request_any(void);
-extern bool probe_request_is_open(HealthSlotRef ref);
-extern uint32 probe_request_last(HealthSlotRef ref);
-extern void probe_request_answer(HealthSlotRef ref, uint32 request);
+extern bool probe_on_demand_any(void);
+extern bool probe_on_demand_is_open(HealthSlotRef ref);
+extern uint32 probe_on_demand_last(HealthSlotRef ref);
+extern void probe_on_demand_answer(HealthSlotRef ref, uint32 request);
 
 #endif							/* GATEWAY_POOL_PROBE_ON_DEMAND_H */

@@ -27,12 +27,12 @@ PG_FUNCTION_INFO_V1(consumer_audit);
 #define ID_SIZE_MAX 8192
 
 /* A row as it was and as it is; NULL where there is none. */
-typedef struct Change
+typedef struct RowChange
 {
 	TupleDesc	columns;
 	HeapTuple	before;
 	HeapTuple	after;
-} Change;
+} RowChange;
 
 static TriggerData *
 audit_call(FunctionCallInfo fcinfo)
@@ -42,10 +42,10 @@ audit_call(FunctionCallInfo fcinfo)
 	return trigger_call(fcinfo, TRIGGER_EVENT_AFTER, ON_INSERT | ON_UPDATE | ON_DELETE);
 }
 
-static Change
+static RowChange
 change_of(TriggerData *call)
 {
-	Change		change = {
+	RowChange		change = {
 		.columns = RelationGetDescr(call->tg_relation),
 		.before = TRIGGER_FIRED_BY_INSERT(call->tg_event) ? NULL : call->tg_trigtuple,
 		.after = TRIGGER_FIRED_BY_DELETE(call->tg_event) ? NULL : trigger_new_row(call)
@@ -56,7 +56,7 @@ change_of(TriggerData *call)
 
 /* A column as text; NULL for null, for no such column and for no row. */
 static char *
-value_of(const Change *change, HeapTuple row, const char *column)
+value_of(const RowChange *change, HeapTuple row, const char *column)
 {
 	int			number = SPI_fnumber(change->columns, column);
 
@@ -65,7 +65,7 @@ value_of(const Change *change, HeapTuple row, const char *column)
 
 /* A column of type uuid; NULL for null, for no such column and for no row. */
 static const pg_uuid_t *
-id_of(const Change *change, HeapTuple row, const char *column)
+id_of(const RowChange *change, HeapTuple row, const char *column)
 {
 	int			number = SPI_fnumber(change->columns, column);
 	bool		is_null;
@@ -97,7 +97,7 @@ put_id(StringInfo metadata, const char *key, const pg_uuid_t *id)
 
 /* A column as it is now or, of a deleted row, was; beside it what it was, if that is something else. */
 static bool
-put_column(StringInfo metadata, const Change *change, const char *column, const char *key, const char *old_key)
+put_column(StringInfo metadata, const RowChange *change, const char *column, const char *key, const char *old_key)
 {
 	char	   *before = value_of(change, change->before, column);
 	char	   *after = value_of(change, change->after, column);
@@ -111,7 +111,7 @@ put_column(StringInfo metadata, const Change *change, const char *column, const 
 
 /* An id, likewise, and how that pool or gateway is called. */
 static bool
-put_named(StringInfo metadata, const Change *change, const char *column, Oid relation, const char *kind, AuditName *name)
+put_named(StringInfo metadata, const RowChange *change, const char *column, Oid relation, const char *kind, AuditName *name)
 {
 	const pg_uuid_t *before = id_of(change, change->before, column);
 	const pg_uuid_t *after = id_of(change, change->after, column);
@@ -129,13 +129,13 @@ put_named(StringInfo metadata, const Change *change, const char *column, Oid rel
 
 /* By what was done to the row: made, changed or deleted. */
 static const char *
-event_of(const Change *change, const char *made, const char *changed, const char *deleted)
+event_of(const RowChange *change, const char *made, const char *changed, const char *deleted)
 {
 	return change->before == NULL ? made : change->after == NULL ? deleted : changed;
 }
 
 static void
-audit_pool(const PoolCatalog *catalog, const Change *change)
+audit_pool(const PoolCatalog *catalog, const RowChange *change)
 {
 	HeapTuple	row = change->after == NULL ? change->before : change->after;
 	StringInfoData metadata;
@@ -157,7 +157,7 @@ audit_pool(const PoolCatalog *catalog, const Change *change)
 }
 
 static void
-audit_member(const PoolCatalog *catalog, const Change *change)
+audit_member(const PoolCatalog *catalog, const RowChange *change)
 {
 	StringInfoData metadata;
 	AuditName	pool;
@@ -177,7 +177,7 @@ audit_member(const PoolCatalog *catalog, const Change *change)
 
 /* Without a row, a gateway is active. */
 static void
-audit_state(const PoolCatalog *catalog, const Change *change)
+audit_state(const PoolCatalog *catalog, const RowChange *change)
 {
 	const char *old_state = value_of(change, change->before, "state");
 	const char *state = value_of(change, change->after, "state");
@@ -206,7 +206,7 @@ audit_state(const PoolCatalog *catalog, const Change *change)
  */
 static void
 audit_truncation(TriggerData *call, const PoolCatalog *catalog, const char *condition,
-				 void (*audit) (TriggerData *call, const PoolCatalog *catalog, const Change *change))
+				 void (*audit) (TriggerData *call, const PoolCatalog *catalog, const RowChange *change))
 {
 	Oid			relation = RelationGetRelid(call->tg_relation);
 	SPITupleTable *rows;
@@ -218,7 +218,7 @@ audit_truncation(TriggerData *call, const PoolCatalog *catalog, const char *cond
 	rows = SPI_tuptable;
 	for (uint64 i = 0; i < count; i++)
 	{
-		Change		change = {.columns = rows->tupdesc,.before = rows->vals[i]};
+		RowChange		change = {.columns = rows->tupdesc,.before = rows->vals[i]};
 
 		CHECK_FOR_INTERRUPTS();
 		audit(call, catalog, &change);
@@ -227,7 +227,7 @@ audit_truncation(TriggerData *call, const PoolCatalog *catalog, const char *cond
 }
 
 static void
-audit_ours(TriggerData *call, const PoolCatalog *catalog, const Change *change)
+audit_ours(TriggerData *call, const PoolCatalog *catalog, const RowChange *change)
 {
 	Oid			relation = RelationGetRelid(call->tg_relation);
 
@@ -249,7 +249,7 @@ pools_audit(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = audit_call(fcinfo);
 	PoolCatalog catalog;
-	Change		change;
+	RowChange		change;
 
 	/* The host may be taking its tables, and with them the feature, back. */
 	if (!catalog_find(&catalog))
@@ -278,7 +278,7 @@ resource_name(const PoolCatalog *catalog, Relation relation)
 
 /* The id of a consumer's row as text; NULL where it has none, or one that is too long to be one. */
 static char *
-resource_id(const Change *change, HeapTuple row)
+resource_id(const RowChange *change, HeapTuple row)
 {
 	int			number = SPI_fnumber(change->columns, "id");
 	bool		is_null;
@@ -294,7 +294,7 @@ resource_id(const Change *change, HeapTuple row)
 
 /* A row that got another pool is attached to that one; one that has none any more is detached. */
 static void
-audit_consumer(TriggerData *call, const PoolCatalog *catalog, const Change *change)
+audit_consumer(TriggerData *call, const PoolCatalog *catalog, const RowChange *change)
 {
 	const char *column = call->tg_trigger->tgargs[0];
 	const pg_uuid_t *before = id_of(change, change->before, column);
@@ -322,7 +322,7 @@ consumer_audit(PG_FUNCTION_ARGS)
 	TriggerData *call = audit_call(fcinfo);
 	PoolCatalog catalog;
 	AttrNumber	column;
-	Change		change;
+	RowChange		change;
 
 	if (call->tg_trigger->tgnargs != 1)
 		ereport(ERROR,

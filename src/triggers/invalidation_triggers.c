@@ -76,7 +76,7 @@ publish_insert(TriggerData *call, const PoolCatalog *catalog)
 	const pg_uuid_t *id = id_of(call, call->tg_trigtuple);
 
 	if (id != NULL && health_map_find(catalog->gateways, id).number == NO_SLOT)
-		publication_insertion(relations_of(catalog), id);
+		commit_queue_insertion(relations_of(catalog), id);
 }
 
 /* A row that was updated: heartbeats go to shared memory, the rest is read anew. */
@@ -88,7 +88,7 @@ publish_update(TriggerData *call, const PoolCatalog *catalog)
 	HostHeartbeat host;
 
 	if (old_id != NULL && changes(call, "id"))
-		publication_deletion(relations_of(catalog), old_id);
+		commit_queue_deletion(relations_of(catalog), old_id);
 	if (changes(call, "id") || changes(call, "orgId") || changes(call, "capabilities"))
 		invalidation_send(catalog->signal);
 	if (changes(call, "directAddress"))
@@ -100,7 +100,7 @@ publish_update(TriggerData *call, const PoolCatalog *catalog)
 	{
 		Heartbeat	heartbeat = store_heartbeat_of(&host);
 
-		publication_heartbeat(relations_of(catalog), id, &heartbeat);
+		commit_queue_heartbeat(relations_of(catalog), id, &heartbeat);
 	}
 	else
 		invalidation_send(catalog->signal);
@@ -120,7 +120,7 @@ publish_delete(TriggerData *call, const PoolCatalog *catalog)
 
 	if (id == NULL)
 		return;
-	publication_deletion(relations_of(catalog), id);
+	commit_queue_deletion(relations_of(catalog), id);
 	if (org != InvalidAttrNumber && SPI_gettypeid(columns, org) == UUIDOID)
 		audit_remember_deleted(catalog->gateways, id,
 							   trigger_uuid(call, call->tg_trigtuple, org),
@@ -151,6 +151,6 @@ gateways_invalidate(PG_FUNCTION_ARGS)
 	else if (TRIGGER_FIRED_BY_DELETE(call->tg_event))
 		publish_delete(call, &catalog);
 	else
-		publication_truncation(relations_of(&catalog));
+		commit_queue_truncation(relations_of(&catalog));
 	return PointerGetDatum(NULL);
 }

@@ -38,13 +38,13 @@ refuse_address(TriggerData *call, const char *problem, const char *hint)
 static void
 check_address(TriggerData *call, const char *address)
 {
-	ProbeTarget target;
+	ProbeAddress target;
 	struct sockaddr_storage numeric;
-	const char *problem = probe_target_parse(address, &target);
+	const char *problem = probe_address_parse(address, &target);
 
 	if (problem != NULL)
 		refuse_address(call, problem, "Write host:port, 192.0.2.1:port or [2001:db8::1]:port.");
-	if (target.numeric && probe_target_address(&target, &numeric) &&
+	if (target.numeric && probe_address_to_socket(&target, &numeric) &&
 		settings_refuse_address((struct sockaddr *) &numeric) != NULL)
 		refuse_address(call, "Probes must not connect to this address.",
 					   "See gateway_pool.probe_denied_networks and gateway_pool.probe_allowed_networks.");

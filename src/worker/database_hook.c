@@ -191,9 +191,9 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 	after_command(to_serve);
 }
 
-/* utility_hook_init installs the hook; called once a process. */
+/* database_hook_init installs the hook; called once a process. */
 void
-utility_hook_init(void)
+database_hook_init(void)
 {
 	RegisterXactCallback(end_of_transaction, NULL);
 	RegisterSubXactCallback(end_of_subtransaction, NULL);

@@ -5,6 +5,6 @@
 #ifndef GATEWAY_POOL_DATABASE_HOOK_H
 #define GATEWAY_POOL_DATABASE_HOOK_H
 
-extern void utility_hook_init(void);
+extern void database_hook_init(void);
 
 #endif							/* GATEWAY_POOL_DATABASE_HOOK_H */

@@ -61,9 +61,9 @@ drop_first(void)
 	queue_length--;
 }
 
-/* health_record_add queues a change. */
+/* health_writer_add queues a change. */
 void
-health_record_add(const HealthChange *change)
+health_writer_add(const HealthChange *change)
 {
 	QueuedChange *queued = MemoryContextAlloc(TopMemoryContext, sizeof(QueuedChange));
 
@@ -76,16 +76,16 @@ health_record_add(const HealthChange *change)
 	}
 }
 
-/* health_record_length tells how many changes wait. */
+/* health_writer_length tells how many changes wait. */
 int
-health_record_length(void)
+health_writer_length(void)
 {
 	return queue_length;
 }
 
-/* health_record_dropped tells how many were given up, because too many waited. */
+/* health_writer_dropped tells how many were given up, because too many waited. */
 int64
-health_record_dropped(void)
+health_writer_dropped(void)
 {
 	return dropped;
 }
@@ -159,7 +159,7 @@ write_events(const PoolCatalog *catalog, HealthChange **changes, int count)
 	}
 	if (columns[GATEWAY].count == 0)
 		return;
-	worker_self_enter_table(catalog->events);
+	my_worker_slot_enter_table(catalog->events);
 	owner_begin(&scope, catalog->events);
 	write_columns(psprintf("INSERT INTO %s (\"gatewayId\", \"orgId\", \"gatewayName\", \"oldStatus\", \"newStatus\""
 						   ", reason, \"occurredAt\")"
@@ -207,7 +207,7 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 	}
 	if (columns[GATEWAY].count == 0)
 		return;
-	worker_self_enter_table(catalog->health);
+	my_worker_slot_enter_table(catalog->health);
 	owner_begin(&scope, catalog->health);
 	write_columns(psprintf("INSERT INTO %s AS o (\"gatewayId\", status, reason, \"lastHeartbeatAt\", \"heartbeatExpiresAt\""
 						   ", \"lastProbeAt\", \"lastProbeMs\", \"consecutiveFailures\", \"consecutiveSuccesses\", \"changedAt\")"
@@ -244,12 +244,12 @@ notify(const PoolCatalog *catalog, const HealthChange *change)
 }
 
 /*
- * health_record_write writes the first changes that wait, in the caller's
- * transaction; health_record_written takes them out of the queue, once that has
+ * health_writer_write writes the first changes that wait, in the caller's
+ * transaction; health_writer_written takes them out of the queue, once that has
  * committed.  Returns false if none wait.
  */
 bool
-health_record_write(const PoolCatalog *catalog)
+health_writer_write(const PoolCatalog *catalog)
 {
 	HealthChange *changes[BATCH_MAX];
 	dlist_iter	iter;
@@ -271,9 +271,9 @@ health_record_write(const PoolCatalog *catalog)
 	return true;
 }
 
-/* health_record_written: the transaction that wrote has committed. */
+/* health_writer_written: the transaction that wrote has committed. */
 void
-health_record_written(void)
+health_writer_written(void)
 {
 	while (batch_length > 0)
 	{
@@ -283,12 +283,12 @@ health_record_written(void)
 }
 
 /*
- * health_record_prune deletes some of the events that are older than
+ * health_writer_prune deletes some of the events that are older than
  * event_retention, if there are any; only the oldest rows are looked at.
  * Returns how many.
  */
 int
-health_record_prune(const PoolCatalog *catalog)
+health_writer_prune(const PoolCatalog *catalog)
 {
 	const char *table;
 	OwnerScope	scope;

@@ -25,11 +25,11 @@ typedef struct HealthChange
 	ProbeDisplay probe;
 } HealthChange;
 
-extern void health_record_add(const HealthChange *change);
-extern int	health_record_length(void);
-extern int64 health_record_dropped(void);
-extern bool health_record_write(const PoolCatalog *catalog);
-extern void health_record_written(void);
-extern int	health_record_prune(const PoolCatalog *catalog);
+extern void health_writer_add(const HealthChange *change);
+extern int	health_writer_length(void);
+extern int64 health_writer_dropped(void);
+extern bool health_writer_write(const PoolCatalog *catalog);
+extern void health_writer_written(void);
+extern int	health_writer_prune(const PoolCatalog *catalog);
 
 #endif							/* GATEWAY_POOL_HEALTH_WRITER_H */

@@ -16,99 +16,99 @@
 #include "worker/health_writer.h"
 #include "worker/monitor_internal.h"
 
-Watch		watch;
+Monitor		monitor;
 
-/* watch_start sets up a watch of nothing so far; once a process, or again after an ERROR of it. */
+/* monitor_start sets up a watch of nothing so far; once a process, or again after an ERROR of it. */
 void
-watch_start(void)
+monitor_start(void)
 {
 	HASHCTL		control = {.keysize = sizeof(pg_uuid_t)};
 	MemoryContext caller;
 
 	/* There is one already if this failed before. */
-	if (watch.context == NULL)
-		watch.context = AllocSetContextCreate(TopMemoryContext, "gateway_pool watch", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextReset(watch.context);
-	control.hcxt = watch.context;
-	control.entrysize = sizeof(WatchedGateway);
-	watch.gateways = hash_create("watched gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	control.entrysize = sizeof(WatchedPool);
-	watch.pools = hash_create("watched pools", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	watch.is_to_read = true;
-	watch.next_change = PG_INT64_MAX;
+	if (monitor.context == NULL)
+		monitor.context = AllocSetContextCreate(TopMemoryContext, "gateway_pool watch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(monitor.context);
+	control.hcxt = monitor.context;
+	control.entrysize = sizeof(MonitoredGateway);
+	monitor.gateways = hash_create("watched gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	control.entrysize = sizeof(MonitoredPool);
+	monitor.pools = hash_create("watched pools", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	monitor.is_to_read = true;
+	monitor.next_change = PG_INT64_MAX;
 
-	caller = MemoryContextSwitchTo(watch.context);
-	watch_probes_start();
+	caller = MemoryContextSwitchTo(monitor.context);
+	monitor_probes_start();
 	MemoryContextSwitchTo(caller);
 }
 
-/* watch_stop ends all probes. */
+/* monitor_stop ends all probes. */
 void
-watch_stop(void)
+monitor_stop(void)
 {
-	if (watch.prober != NULL)
-		prober_destroy(watch.prober);
-	watch.prober = NULL;
+	if (monitor.prober != NULL)
+		prober_destroy(monitor.prober);
+	monitor.prober = NULL;
 }
 
-/* watch_prober gives the prober. */
+/* monitor_prober gives the prober. */
 Prober *
-watch_prober(void)
+monitor_prober(void)
 {
-	return watch.prober;
+	return monitor.prober;
 }
 
-/* watch_forget has the tables read anew. */
+/* monitor_forget has the tables read anew. */
 void
-watch_forget(void)
+monitor_forget(void)
 {
-	watch.is_to_read = true;
+	monitor.is_to_read = true;
 }
 
-/* watch_is_to_read tells whether the tables have to be read anew. */
+/* monitor_is_to_read tells whether the tables have to be read anew. */
 bool
-watch_is_to_read(void)
+monitor_is_to_read(void)
 {
-	return watch.is_to_read;
+	return monitor.is_to_read;
 }
 
-/* watch_is_to_confirm tells whether rows have to be read before gateways can be judged. */
+/* monitor_is_to_confirm tells whether rows have to be read before gateways can be judged. */
 bool
-watch_is_to_confirm(void)
+monitor_is_to_confirm(void)
 {
-	return watch.unconfirmed != NIL;
+	return monitor.unconfirmed != NIL;
 }
 
-/* watch_note_change has all gateways judged soon: somebody says that one fares otherwise. */
+/* monitor_note_change has all gateways judged soon: somebody says that one fares otherwise. */
 void
-watch_note_change(void)
+monitor_note_change(void)
 {
-	watch.is_to_judge = true;
+	monitor.is_to_judge = true;
 }
 
-/* watch_is_to_judge tells whether all are to be judged soon, whatever watch_next_change says. */
+/* monitor_is_to_judge tells whether all are to be judged soon, whatever monitor_next_change says. */
 bool
-watch_is_to_judge(void)
+monitor_is_to_judge(void)
 {
-	return watch.is_to_judge;
+	return monitor.is_to_judge;
 }
 
-/* watch_has_changed tells whether there is something for watch_judge_changed. */
+/* monitor_has_changed tells whether there is something for monitor_judge_changed. */
 bool
-watch_has_changed(void)
+monitor_has_changed(void)
 {
-	return watch.changed != NIL;
+	return monitor.changed != NIL;
 }
 
-/* watch_next_change tells when evidence next runs out by itself, as of the last judgement. */
+/* monitor_next_change tells when evidence next runs out by itself, as of the last judgement. */
 int64
-watch_next_change(void)
+monitor_next_change(void)
 {
-	return watch.next_change;
+	return monitor.next_change;
 }
 
 static void
-fill_change(const WatchedGateway *watched, const HealthEvidence *evidence, const GatewayHealth *health,
+fill_change(const MonitoredGateway *watched, const HealthEvidence *evidence, const GatewayHealth *health,
 			HealthChange *change)
 {
 	memset(change, 0, sizeof(HealthChange));
@@ -129,11 +129,11 @@ fill_change(const WatchedGateway *watched, const HealthEvidence *evidence, const
  * and, where what was found has run out in a stall of our own, of the next probe.
  */
 static int64
-undecided_until(const WatchedGateway *watched, int64 now)
+undecided_until(const MonitoredGateway *watched, int64 now)
 {
 	ProbeFinding finding;
-	const ProbeRecord *record = watched->probed ? prober_record(watch.prober, &watched->id) : NULL;
-	int64		stalled_at = prober_stalled_at(watch.prober);
+	const ProbeRecord *record = watched->probed ? prober_record(monitor.prober, &watched->id) : NULL;
+	int64		stalled_at = prober_stalled_at(monitor.prober);
 
 	if (record == NULL)
 		return 0;
@@ -145,7 +145,7 @@ undecided_until(const WatchedGateway *watched, int64 now)
 }
 
 static void
-judge(WatchedGateway *watched, int64 now)
+judge(MonitoredGateway *watched, int64 now)
 {
 	HealthEvidence evidence;
 	GatewayHealth health;
@@ -154,48 +154,48 @@ judge(WatchedGateway *watched, int64 now)
 	switch (health_evidence_read(watched->slot, now, &evidence))
 	{
 		case SLOT_GONE:
-			watch.is_to_read = true;
+			monitor.is_to_read = true;
 			return;
 		case SLOT_UNCONFIRMED:
 			{
-				MemoryContext caller = MemoryContextSwitchTo(watch.context);
+				MemoryContext caller = MemoryContextSwitchTo(monitor.context);
 				pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 
 				*id = watched->id;
-				watch.unconfirmed = lappend(watch.unconfirmed, id);
+				monitor.unconfirmed = lappend(monitor.unconfirmed, id);
 				MemoryContextSwitchTo(caller);
 				return;
 			}
 		case SLOT_READ:
 			break;
 	}
-	watch.next_change = Min(watch.next_change, health_evidence_next_change(watched->slot, now));
+	monitor.next_change = Min(monitor.next_change, health_evidence_next_change(watched->slot, now));
 	health = health_rule(&evidence);
 	watched->eligible = selection_eligible(health.status, watched->state);
 
 	if (undecided_until(watched, now) > now)
 	{
-		watch.next_change = Min(watch.next_change, undecided_until(watched, now));
+		monitor.next_change = Min(monitor.next_change, undecided_until(watched, now));
 		return;
 	}
 	if (health.status == watched->recorded || health.assumed)
 		return;
 	fill_change(watched, &evidence, &health, &change);
-	health_record_add(&change);
+	health_writer_add(&change);
 	watched->recorded = health.status;
 }
 
 static void
-judge_pool(WatchedPool *pool)
+judge_pool(MonitoredPool *pool)
 {
 	bool		serves = false;
 
 	for (int i = 0; i < pool->member_count && !serves; i++)
-		serves = watch.members[pool->first_member + i] != NULL && watch.members[pool->first_member + i]->eligible;
+		serves = monitor.members[pool->first_member + i] != NULL && monitor.members[pool->first_member + i]->eligible;
 	if (serves == pool->served)
 		return;
 	pool->served = serves;
-	health_record_add(&(HealthChange) {
+	health_writer_add(&(HealthChange) {
 		.of_pool = true,
 		.id = pool->id,
 		.org_id = pool->org_id,
@@ -208,63 +208,63 @@ static void
 judge_pools(void)
 {
 	HASH_SEQ_STATUS scan;
-	WatchedPool *pool;
+	MonitoredPool *pool;
 
-	hash_seq_init(&scan, watch.pools);
+	hash_seq_init(&scan, monitor.pools);
 	while ((pool = hash_seq_search(&scan)) != NULL)
 	{
 		judge_pool(pool);
 		if (!pool->kept)
-			(void) hash_search(watch.pools, &pool->id, HASH_REMOVE, NULL);
+			(void) hash_search(monitor.pools, &pool->id, HASH_REMOVE, NULL);
 	}
 }
 
-/* watch_judge judges all gateways and pools, and queues what has changed. */
+/* monitor_judge judges all gateways and pools, and queues what has changed. */
 void
-watch_judge(void)
+monitor_judge(void)
 {
 	int64		now = clock_monotonic();
 	HASH_SEQ_STATUS scan;
-	WatchedGateway *watched;
+	MonitoredGateway *watched;
 
-	watch.is_to_judge = false;
-	list_free(watch.changed);
-	watch.changed = NIL;
-	list_free_deep(watch.unconfirmed);
-	watch.unconfirmed = NIL;
-	watch.next_change = PG_INT64_MAX;
-	hash_seq_init(&scan, watch.gateways);
+	monitor.is_to_judge = false;
+	list_free(monitor.changed);
+	monitor.changed = NIL;
+	list_free_deep(monitor.unconfirmed);
+	monitor.unconfirmed = NIL;
+	monitor.next_change = PG_INT64_MAX;
+	hash_seq_init(&scan, monitor.gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
 		judge(watched, now);
 	judge_pools();
 }
 
-/* watch_judge_changed does that for the gateways of which a probe has shown something new. */
+/* monitor_judge_changed does that for the gateways of which a probe has shown something new. */
 void
-watch_judge_changed(void)
+monitor_judge_changed(void)
 {
 	int64		now = clock_monotonic();
 	ListCell   *cell;
 
-	foreach(cell, watch.changed)
+	foreach(cell, monitor.changed)
 		judge(lfirst(cell), now);
-	list_free(watch.changed);
-	watch.changed = NIL;
+	list_free(monitor.changed);
+	monitor.changed = NIL;
 	judge_pools();
 }
 
 /*
- * watch_keep_reports queues, without a change of status, the gateways of which
+ * monitor_keep_reports queues, without a change of status, the gateways of which
  * heartbeats were reported to us: for the next start.
  */
 void
-watch_keep_reports(void)
+monitor_keep_reports(void)
 {
 	int64		now = clock_monotonic();
 	HASH_SEQ_STATUS scan;
-	WatchedGateway *watched;
+	MonitoredGateway *watched;
 
-	hash_seq_init(&scan, watch.gateways);
+	hash_seq_init(&scan, monitor.gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
 	{
 		HealthEvidence evidence;
@@ -277,6 +277,6 @@ watch_keep_reports(void)
 		fill_change(watched, &evidence, &health, &change);
 		change.new_status = change.old_status;
 		if (change.display.reported)
-			health_record_add(&change);
+			health_writer_add(&change);
 	}
 }

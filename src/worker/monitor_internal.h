@@ -13,7 +13,7 @@
 #include "worker/monitor.h"
 #include "worker/worker_queries.h"
 
-typedef struct WatchedGateway
+typedef struct MonitoredGateway
 {
 	pg_uuid_t	id;				/* the key */
 	pg_uuid_t	org_id;
@@ -29,9 +29,9 @@ typedef struct WatchedGateway
 	uint32		request;		/* the last request that it answers; valid if asked */
 	int64		probe_period;	/* within which each probe of it ends, even one that is prolonged */
 	int64		undecided_until;	/* so long a probe without a verdict is waited for */
-} WatchedGateway;
+} MonitoredGateway;
 
-typedef struct WatchedPool
+typedef struct MonitoredPool
 {
 	pg_uuid_t	id;				/* the key */
 	pg_uuid_t	org_id;
@@ -40,14 +40,14 @@ typedef struct WatchedPool
 	bool		served;			/* has an eligible member, as was told last */
 	int			first_member;	/* in the list of all members */
 	int			member_count;
-} WatchedPool;
+} MonitoredPool;
 
-typedef struct Watch
+typedef struct Monitor
 {
 	MemoryContext context;
 	HTAB	   *gateways;
 	HTAB	   *pools;
-	WatchedGateway **members;	/* of all pools, those of a pool together */
+	MonitoredGateway **members;	/* of all pools, those of a pool together */
 	Prober	   *prober;
 	bool		is_to_read;		/* something is not as it was when it was read */
 	bool		is_to_judge;	/* somebody says that a gateway fares otherwise */
@@ -55,11 +55,11 @@ typedef struct Watch
 	List	   *changed;		/* gateways whose probe has another verdict */
 	List	   *unconfirmed;	/* gateways whose heartbeat ran out: their rows have to say so too */
 	int64		next_change;
-} Watch;
+} Monitor;
 
-extern Watch watch;
+extern Monitor monitor;
 
-extern void watch_probes_start(void);
-extern void watch_probes(const ProbeRow *rows, int count);
+extern void monitor_probes_start(void);
+extern void monitor_probes(const ProbeRow *rows, int count);
 
 #endif							/* GATEWAY_POOL_MONITOR_INTERNAL_H */

@@ -47,19 +47,19 @@ read_gateways(const PoolCatalog *catalog, int *count, bool *again, StringInfo pr
 }
 
 static void
-watch_gateway(const GatewayRow *row, bool follow)
+monitor_gateway(const GatewayRow *row, bool follow)
 {
 	bool		found;
-	WatchedGateway *watched;
+	MonitoredGateway *watched;
 
 	if (row->slot.number == NO_SLOT)
 		return;
-	watched = hash_search(watch.gateways, &row->id, HASH_ENTER, &found);
+	watched = hash_search(monitor.gateways, &row->id, HASH_ENTER, &found);
 	/* A gateway that was deleted and made again has the id, and another slot. */
 	if (found && (watched->slot.number != row->slot.number || watched->slot.generation != row->slot.generation))
 		found = false;
 	if (!found)
-		memset((char *) watched + sizeof(pg_uuid_t), 0, sizeof(WatchedGateway) - sizeof(pg_uuid_t));
+		memset((char *) watched + sizeof(pg_uuid_t), 0, sizeof(MonitoredGateway) - sizeof(pg_uuid_t));
 	if (!found || follow)
 	{
 		watched->recorded = row->recorded.known ? row->recorded.status : GATEWAY_UNKNOWN;
@@ -74,53 +74,53 @@ watch_gateway(const GatewayRow *row, bool follow)
 }
 
 static void
-watch_gateways(const GatewayRow *rows, int count, bool follow)
+monitor_gateways(const GatewayRow *rows, int count, bool follow)
 {
 	HASH_SEQ_STATUS scan;
-	WatchedGateway *watched;
+	MonitoredGateway *watched;
 
-	hash_seq_init(&scan, watch.gateways);
+	hash_seq_init(&scan, monitor.gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
 		watched->kept = false;
 	for (int i = 0; i < count; i++)
-		watch_gateway(&rows[i], follow);
-	hash_seq_init(&scan, watch.gateways);
+		monitor_gateway(&rows[i], follow);
+	hash_seq_init(&scan, monitor.gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
 		if (!watched->kept)
 		{
-			probe_request_answer(watched->slot, probe_request_last(watched->slot));
+			probe_on_demand_answer(watched->slot, probe_on_demand_last(watched->slot));
 			/* Who deleted the row has done so, unless he could not. */
 			health_map_free(watched->slot);
-			(void) hash_search(watch.gateways, &watched->id, HASH_REMOVE, NULL);
+			(void) hash_search(monitor.gateways, &watched->id, HASH_REMOVE, NULL);
 		}
 }
 
 /* Pools whose loss or return somebody else tells are taken for new ones: as they are now. */
 static void
-watch_pools(const MembershipRow *rows, int count, bool follow)
+monitor_pools(const MembershipRow *rows, int count, bool follow)
 {
-	WatchedGateway **former = watch.members;
+	MonitoredGateway **former = monitor.members;
 	HASH_SEQ_STATUS scan;
-	WatchedPool *pool;
+	MonitoredPool *pool;
 
-	watch.members = MemoryContextAllocHuge(watch.context, sizeof(WatchedGateway *) * Max(count, 1));
+	monitor.members = MemoryContextAllocHuge(monitor.context, sizeof(MonitoredGateway *) * Max(count, 1));
 	if (former != NULL)
 		pfree(former);
 
-	hash_seq_init(&scan, watch.pools);
+	hash_seq_init(&scan, monitor.pools);
 	while ((pool = hash_seq_search(&scan)) != NULL)
 	{
 		pool->kept = pool->is_new = false;
 		if (follow)
-			(void) hash_search(watch.pools, &pool->id, HASH_REMOVE, NULL);
+			(void) hash_search(monitor.pools, &pool->id, HASH_REMOVE, NULL);
 	}
 	for (int i = 0; i < count; i++)
 	{
 		bool		found;
 
-		pool = hash_search(watch.pools, &rows[i].pool, HASH_ENTER, &found);
+		pool = hash_search(monitor.pools, &rows[i].pool, HASH_ENTER, &found);
 		if (!found)
-			memset((char *) pool + sizeof(pg_uuid_t), 0, sizeof(WatchedPool) - sizeof(pg_uuid_t));
+			memset((char *) pool + sizeof(pg_uuid_t), 0, sizeof(MonitoredPool) - sizeof(pg_uuid_t));
 		if (!pool->kept)
 		{
 			pool->kept = true;
@@ -130,21 +130,21 @@ watch_pools(const MembershipRow *rows, int count, bool follow)
 			pool->member_count = 0;
 		}
 		/* NULL where there was no room for its slot. */
-		watch.members[i] = hash_search(watch.gateways, &rows[i].gateway, HASH_FIND, NULL);
+		monitor.members[i] = hash_search(monitor.gateways, &rows[i].gateway, HASH_FIND, NULL);
 		pool->member_count++;
-		if (pool->is_new && watch.members[i] != NULL)
-			pool->served |= watch.members[i]->eligible;
+		if (pool->is_new && monitor.members[i] != NULL)
+			pool->served |= monitor.members[i]->eligible;
 	}
 
 	/* One that has lost its members is judged once more: it serves nobody. */
-	hash_seq_init(&scan, watch.pools);
+	hash_seq_init(&scan, monitor.pools);
 	while ((pool = hash_seq_search(&scan)) != NULL)
 		if (!pool->kept)
 			pool->member_count = 0;
 }
 
 /*
- * watch_read reads from the tables what there is to watch, in the caller's
+ * monitor_read reads from the tables what there is to watch, in the caller's
  * transaction.  With "follow", somebody else records what happens: what he has
  * recorded is believed.  What cannot be watched is told in "problem".
  *
@@ -152,44 +152,44 @@ watch_pools(const MembershipRow *rows, int count, bool follow)
  * members that are not watched any more.
  */
 void
-watch_read(const PoolCatalog *catalog, bool follow, StringInfo problem)
+monitor_read(const PoolCatalog *catalog, bool follow, StringInfo problem)
 {
 	bool		again;
 	int			gateway_count;
 	int			membership_count;
 	int			probe_count;
 	GatewayRow *gateway_rows = read_gateways(catalog, &gateway_count, &again, problem);
-	MembershipRow *membership_rows = worker_store_memberships(catalog, &membership_count);
-	ProbeRow   *probe_rows = worker_store_probes(catalog, &probe_count, problem);
+	MembershipRow *membership_rows = worker_queries_memberships(catalog, &membership_count);
+	ProbeRow   *probe_rows = worker_queries_probes(catalog, &probe_count, problem);
 
 	/* What they point to may go, and all are judged after this. */
-	list_free(watch.changed);
-	watch.changed = NIL;
-	watch_gateways(gateway_rows, gateway_count, follow);
-	watch_pools(membership_rows, membership_count, follow);
-	watch_probes(probe_rows, probe_count);
-	watch.is_to_read = again;
-	watch.is_to_judge = true;
+	list_free(monitor.changed);
+	monitor.changed = NIL;
+	monitor_gateways(gateway_rows, gateway_count, follow);
+	monitor_pools(membership_rows, membership_count, follow);
+	monitor_probes(probe_rows, probe_count);
+	monitor.is_to_read = again;
+	monitor.is_to_judge = true;
 }
 
 /*
- * watch_confirm reads the rows of the gateways whose heartbeats have run out, in
+ * monitor_confirm reads the rows of the gateways whose heartbeats have run out, in
  * the caller's transaction, which tells their slots what they say.
  */
 void
-watch_confirm(const PoolCatalog *catalog)
+monitor_confirm(const PoolCatalog *catalog)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * list_length(watch.unconfirmed));
+	Datum	   *ids = palloc(sizeof(Datum) * list_length(monitor.unconfirmed));
 	int			id_count = 0;
 	int			count;
 	ListCell   *cell;
 
-	foreach(cell, watch.unconfirmed)
+	foreach(cell, monitor.unconfirmed)
 		ids[id_count++] = UUIDPGetDatum(lfirst(cell));
 	(void) store_gateways(catalog, (StoreFilter) {
 		.ids = construct_array(ids, id_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)
 	}, &count);
-	list_free_deep(watch.unconfirmed);
-	watch.unconfirmed = NIL;
-	watch.is_to_judge = true;
+	list_free_deep(monitor.unconfirmed);
+	monitor.unconfirmed = NIL;
+	monitor.is_to_judge = true;
 }

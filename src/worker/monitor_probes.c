@@ -20,7 +20,7 @@
 static ProbeRecord
 recall(const pg_uuid_t *gateway)
 {
-	WatchedGateway *watched = hash_search(watch.gateways, gateway, HASH_FIND, NULL);
+	MonitoredGateway *watched = hash_search(monitor.gateways, gateway, HASH_FIND, NULL);
 	ProbeRecord record = {0};
 	ProbeFinding finding;
 
@@ -36,7 +36,7 @@ recall(const pg_uuid_t *gateway)
 static void
 tell(const ProbeNews *news)
 {
-	WatchedGateway *watched = hash_search(watch.gateways, &news->gateway, HASH_FIND, NULL);
+	MonitoredGateway *watched = hash_search(monitor.gateways, &news->gateway, HASH_FIND, NULL);
 	const ProbeRecord *record = news->record;
 	ProbeDisplay display = {
 		.configured = true,
@@ -70,13 +70,13 @@ tell(const ProbeNews *news)
 	}
 	if (news->changed)
 	{
-		MemoryContext caller = MemoryContextSwitchTo(watch.context);
+		MemoryContext caller = MemoryContextSwitchTo(monitor.context);
 
-		watch.changed = lappend(watch.changed, watched);
+		monitor.changed = lappend(monitor.changed, watched);
 		MemoryContextSwitchTo(caller);
 	}
 	if (watched->asked)
-		probe_request_answer(watched->slot, watched->request);
+		probe_on_demand_answer(watched->slot, watched->request);
 	watched->asked = false;
 }
 
@@ -84,7 +84,7 @@ tell(const ProbeNews *news)
 static void
 hold(const pg_uuid_t *gateway, int64 until)
 {
-	WatchedGateway *watched = hash_search(watch.gateways, gateway, HASH_FIND, NULL);
+	MonitoredGateway *watched = hash_search(monitor.gateways, gateway, HASH_FIND, NULL);
 	ProbeFinding finding;
 
 	if (watched == NULL || !health_evidence_finding(watched->slot, clock_monotonic(), &finding) ||
@@ -94,9 +94,9 @@ hold(const pg_uuid_t *gateway, int64 until)
 	health_evidence_store_probe(watched->slot, &finding);
 }
 
-/* watch_probes_start makes the prober, in the current memory context. */
+/* monitor_probes_start makes the prober, in the current memory context. */
 void
-watch_probes_start(void)
+monitor_probes_start(void)
 {
 	static const ProberUser user = {
 		.refusal = settings_refuse_address,
@@ -107,27 +107,27 @@ watch_probes_start(void)
 		.hold = hold
 	};
 
-	watch.prober = prober_create(&user);
+	monitor.prober = prober_create(&user);
 }
 
-/* watch_probes takes over how gateways are to be probed. */
+/* monitor_probes takes over how gateways are to be probed. */
 void
-watch_probes(const ProbeRow *rows, int count)
+monitor_probes(const ProbeRow *rows, int count)
 {
 	ProbePlan  *plans = palloc_extended(sizeof(ProbePlan) * Max(count, 1), MCXT_ALLOC_HUGE);
 	int			plan_count = 0;
 	int64		now = clock_monotonic();
 	HASH_SEQ_STATUS scan;
-	WatchedGateway *watched;
+	MonitoredGateway *watched;
 
-	hash_seq_init(&scan, watch.gateways);
+	hash_seq_init(&scan, monitor.gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
 		watched->kept = false;
 	for (int i = 0; i < count; i++)
 	{
 		const ProbePlan *plan = &rows[i].plan;
 
-		watched = hash_search(watch.gateways, &plan->gateway, HASH_FIND, NULL);
+		watched = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
 		if (watched == NULL)
 			continue;
 		plans[plan_count++] = *plan;
@@ -152,7 +152,7 @@ watch_probes(const ProbeRow *rows, int count)
 		watched->probed = true;
 	}
 
-	hash_seq_init(&scan, watch.gateways);
+	hash_seq_init(&scan, monitor.gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
 	{
 		ProbeDisplay display;
@@ -162,45 +162,45 @@ watch_probes(const ProbeRow *rows, int count)
 		watched->probed = false;
 		health_evidence_store_probe(watched->slot, &(ProbeFinding) {.evidence = PROBE_NONE});
 		health_evidence_show_probe(watched->slot, &(ProbeDisplay) {0});
-		watch.is_to_answer = true;
+		monitor.is_to_answer = true;
 	}
-	prober_set_concurrency(watch.prober, setting_probe_concurrency);
-	prober_set_plans(watch.prober, plans, plan_count, now);
+	prober_set_concurrency(monitor.prober, setting_probe_concurrency);
+	prober_set_plans(monitor.prober, plans, plan_count, now);
 }
 
 /*
- * watch_take_requests has those gateways probed at once for which somebody waits,
+ * monitor_take_requests has those gateways probed at once for which somebody waits,
  * unless there is something new to be read: what they changed before they asked
  * was told before.
  */
 void
-watch_take_requests(void)
+monitor_take_requests(void)
 {
 	uint64		changes = catalog_changes();
 	HASH_SEQ_STATUS scan;
-	WatchedGateway *watched;
+	MonitoredGateway *watched;
 
-	watch.is_to_answer |= probe_request_any();
-	if (!watch.is_to_answer)
+	monitor.is_to_answer |= probe_on_demand_any();
+	if (!monitor.is_to_answer)
 		return;
-	hash_seq_init(&scan, watch.gateways);
+	hash_seq_init(&scan, monitor.gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
 	{
-		watched->request = probe_request_last(watched->slot);
+		watched->request = probe_on_demand_last(watched->slot);
 		watched->asked = false;
 	}
 	AcceptInvalidationMessages();
 	if (changes != catalog_changes())
 		return;
 
-	watch.is_to_answer = false;
-	hash_seq_init(&scan, watch.gateways);
+	monitor.is_to_answer = false;
+	hash_seq_init(&scan, monitor.gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
 	{
-		if (!probe_request_is_open(watched->slot))
+		if (!probe_on_demand_is_open(watched->slot))
 			continue;
-		watched->asked = prober_probe_now(watch.prober, &watched->id, clock_monotonic());
+		watched->asked = prober_probe_now(monitor.prober, &watched->id, clock_monotonic());
 		if (!watched->asked)
-			probe_request_answer(watched->slot, watched->request);
+			probe_on_demand_answer(watched->slot, watched->request);
 	}
 }

@@ -60,7 +60,7 @@ static const char *const pinned_settings[][2] = {
 	{"zero_damaged_pages", "off"},
 };
 
-/* What catalog_changes and worker_self_wants said before the last look; none if not looked. */
+/* What catalog_changes and my_worker_slot_wants said before the last look; none if not looked. */
 static struct
 {
 	bool		done;
@@ -114,7 +114,7 @@ look(void)
 
 	looked.done = false;
 	looked.changes = catalog_changes();
-	looked.wants = worker_self_wants();
+	looked.wants = my_worker_slot_wants();
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -123,12 +123,12 @@ look(void)
 
 	if (!serves)
 	{
-		worker_self_resign(looked.wants);
+		my_worker_slot_resign(looked.wants);
 		leaving = true;
 		return;
 	}
-	worker_self_run();
-	chores_begin_service();
+	my_worker_slot_run();
+	worker_tasks_begin_service();
 	serving = true;
 	looked.done = true;
 }
@@ -136,8 +136,8 @@ look(void)
 static bool
 is_to_look(void)
 {
-	return !looked.done || chores_lost_tables() ||
-		looked.changes != catalog_changes() || looked.wants != worker_self_wants();
+	return !looked.done || worker_tasks_lost_tables() ||
+		looked.changes != catalog_changes() || looked.wants != my_worker_slot_wants();
 }
 
 /* Whether a message has not been logged for some time. */
@@ -167,12 +167,12 @@ is_to_log(const char *message, int64 now)
 static void
 report_problem(int64 now)
 {
-	const char *problem = chores_problem();
+	const char *problem = worker_tasks_problem();
 
 	if (problem[0] != '\0' && is_to_log(problem, now))
 		ereport(LOG,
 				(errmsg("gateway_pool: %s", problem)));
-	worker_self_report_problem(problem);
+	my_worker_slot_report_problem(problem);
 }
 
 static void
@@ -186,24 +186,24 @@ turn(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		if (serving)
-			watch_forget();
+			monitor_forget();
 	}
 	AcceptInvalidationMessages();
 	if (serving)
-		chores_probe(!is_to_look(), clock_monotonic());
+		worker_tasks_probe(!is_to_look(), clock_monotonic());
 
 	now = clock_monotonic();
-	if (is_to_look() && chore_begin(LOOK, now))
+	if (is_to_look() && worker_task_begin(LOOK, now))
 	{
 		look();
-		chore_end();
+		worker_task_end();
 	}
 	if (leaving)
 		return;
 	if (serving)
-		chores_serve(now);
+		worker_tasks_serve(now);
 	report_problem(now);
-	worker_self_report_activity(chores_follow() ? "standby: probing" : "probing", false);
+	my_worker_slot_report_activity(worker_tasks_follow() ? "standby: probing" : "probing", false);
 }
 
 /* Cleans up after an ERROR, as autovacuum does, and says what it was. */
@@ -229,7 +229,7 @@ recover(MemoryContext context)
 	MemoryContextSwitchTo(context);
 	FlushErrorState();
 
-	chore_fail(error, now);
+	worker_task_fail(error, now);
 	report_problem(now);
 	RESUME_INTERRUPTS();
 }
@@ -243,7 +243,7 @@ await(void)
 	WaitEvent	occurred[3];
 	int			count;
 	int64		now = clock_monotonic();
-	int64		wait = (serving ? chores_next(now) : now + USECS_PER_SEC) - now;
+	int64		wait = (serving ? worker_tasks_next(now) : now + USECS_PER_SEC) - now;
 
 	if (events == NULL)
 	{
@@ -253,7 +253,7 @@ await(void)
 	}
 	if (!has_prober && serving)
 	{
-		AddWaitEventToSet(events, WL_SOCKET_READABLE, prober_descriptor(watch_prober()), NULL, NULL);
+		AddWaitEventToSet(events, WL_SOCKET_READABLE, prober_descriptor(monitor_prober()), NULL, NULL);
 		has_prober = true;
 	}
 	count = WaitEventSetWait(events, wait <= 0 ? 0 : (wait + 999) / 1000, occurred, lengthof(occurred), PG_WAIT_EXTENSION);
@@ -261,7 +261,7 @@ await(void)
 		if (occurred[i].events & WL_LATCH_SET)
 		{
 			ResetLatch(MyLatch);
-			watch_note_change();
+			monitor_note_change();
 		}
 }
 
@@ -275,14 +275,14 @@ leave(MemoryContext context)
 	PG_TRY();
 	{
 		if (!leaving)
-			chores_finish();
+			worker_tasks_finish();
 	}
 	PG_CATCH();
 	{
 		recover(context);
 	}
 	PG_END_TRY();
-	watch_stop();
+	monitor_stop();
 }
 
 /* The main function of a worker: serves one database until there is nothing to serve or it is told to end. */
@@ -297,7 +297,7 @@ gateway_pool_worker_main(Datum arg)
 	termination_init();
 	BackgroundWorkerUnblockSignals();
 
-	if (!worker_self_claim(&ticket))
+	if (!my_worker_slot_claim(&ticket))
 		proc_exit(0);
 	pin_settings();
 	BackgroundWorkerInitializeConnectionByOid(ticket.database, InvalidOid, 0);

@@ -36,12 +36,12 @@ enum
 };
 
 /*
- * worker_store_lock locks all tables that the worker reads, or those that it
+ * worker_queries_lock locks all tables that the worker reads, or those that it
  * writes, unless that would take waiting: probes must not.  Returns whether it
  * has.  The locks go with the transaction.
  */
 bool
-worker_store_lock(const PoolCatalog *catalog, bool to_write)
+worker_queries_lock(const PoolCatalog *catalog, bool to_write)
 {
 	if (to_write)
 		return ConditionalLockRelationOid(catalog->gateways, RowShareLock) &&
@@ -118,17 +118,17 @@ read_probe(HeapTuple row, ProbeRow *probe)
 	plan->timeout = Min(Max(number_of(row, PROBE_TIMEOUT, setting_probe_timeout), 1) * INT64CONST(1000),
 						plan->pace.interval);
 	probe->required = protocol != NULL && flag_of(row, PROBE_IS_REQUIRED);
-	return probe_target_parse(address, &plan->spec.target);
+	return probe_address_parse(address, &plan->spec.target);
 }
 
 /*
- * worker_store_probes reads how gateways are to be probed, by settings where
+ * worker_queries_probes reads how gateways are to be probed, by settings where
  * their rows say nothing.  Rows that cannot be probed are left out, and the first
  * of them is named in "problem".  Returns an array of *count in the current
  * memory context.
  */
 ProbeRow *
-worker_store_probes(const PoolCatalog *catalog, int *count, StringInfo problem)
+worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Relation	gateways = catalog_open_table(catalog->gateways, AccessShareLock);
@@ -169,11 +169,11 @@ worker_store_probes(const PoolCatalog *catalog, int *count, StringInfo problem)
 }
 
 /*
- * worker_store_memberships reads all memberships, those of a pool together.
+ * worker_queries_memberships reads all memberships, those of a pool together.
  * Returns an array of *count in the current memory context.
  */
 MembershipRow *
-worker_store_memberships(const PoolCatalog *catalog, int *count)
+worker_queries_memberships(const PoolCatalog *catalog, int *count)
 {
 	MemoryContext context = CurrentMemoryContext;
 	OwnerScope	scope;

@@ -25,8 +25,8 @@ typedef struct ProbeRow
 	bool		required;
 } ProbeRow;
 
-extern bool worker_store_lock(const PoolCatalog *catalog, bool to_write);
-extern ProbeRow *worker_store_probes(const PoolCatalog *catalog, int *count, StringInfo problem);
-extern MembershipRow *worker_store_memberships(const PoolCatalog *catalog, int *count);
+extern bool worker_queries_lock(const PoolCatalog *catalog, bool to_write);
+extern ProbeRow *worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem);
+extern MembershipRow *worker_queries_memberships(const PoolCatalog *catalog, int *count);
 
 #endif							/* GATEWAY_POOL_WORKER_QUERIES_H */

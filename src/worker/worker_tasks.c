@@ -81,18 +81,18 @@ static struct
 	int64		locked_since;	/* 0 if no lock is in the way */
 	bool		stalled;		/* it has ended workers, and not succeeded since */
 	char		problem[WORKER_TEXT_SIZE];
-}			chores[CHORES];
+}			chores[WORKER_TASK_COUNT];
 
 /* The tables were not there any more. */
 static bool tables_lost;
 
 /* The one that is being done, and that it could not be: somebody has locked a table. */
-static Chore chore;
+static WorkerTask chore;
 static bool locked_out;
 
-/* chore_begin begins a chore, unless it is to be left alone for now. */
+/* worker_task_begin begins a chore, unless it is to be left alone for now. */
 bool
-chore_begin(Chore which, int64 now)
+worker_task_begin(WorkerTask which, int64 now)
 {
 	if (now < chores[which].paused_until)
 		return false;
@@ -110,9 +110,9 @@ note_lock(int64 now)
 	strlcpy(chores[chore].problem, now - chores[chore].locked_since >= LONG_LOCK ? LOCKED : "", WORKER_TEXT_SIZE);
 }
 
-/* chore_end ends it, without an ERROR. */
+/* worker_task_end ends it, without an ERROR. */
 void
-chore_end(void)
+worker_task_end(void)
 {
 	chores[chore].failures = 0;
 	if (locked_out)
@@ -123,7 +123,7 @@ chore_end(void)
 	chores[chore].locked_since = 0;
 	chores[chore].problem[0] = '\0';
 	if (chores[chore].stalled)
-		worker_self_forget_stall(chore);
+		my_worker_slot_forget_stall(chore);
 	chores[chore].stalled = false;
 }
 
@@ -131,10 +131,10 @@ chore_end(void)
 static void
 inherit_stalls(void)
 {
-	StaticAssertStmt(CHORES <= WORKER_TASKS, "there is room for each chore");
-	for (int i = 0; i < CHORES; i++)
+	StaticAssertStmt(WORKER_TASK_COUNT <= WORKER_TASKS, "there is room for each chore");
+	for (int i = 0; i < WORKER_TASK_COUNT; i++)
 	{
-		WorkerStall stall = worker_self_stall(i);
+		WorkerStall stall = my_worker_slot_stall(i);
 
 		if (stall.count == 0)
 			continue;
@@ -149,7 +149,7 @@ commit(void)
 {
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	CommitTransactionCommand();
-	worker_self_end_task();
+	my_worker_slot_end_task();
 	pgstat_report_stat(false);
 }
 
@@ -164,7 +164,7 @@ begin(PoolCatalog *catalog, bool to_write)
 	int			statement_ms = to_write ? WRITE_MS : READ_MS;
 	bool		there;
 
-	worker_self_begin_task(chore, end_by == 0 ? statement_ms + CANCEL_MS :
+	my_worker_slot_begin_task(chore, end_by == 0 ? statement_ms + CANCEL_MS :
 						   Max((end_by - clock_monotonic()) / 1000, 1));
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -176,14 +176,14 @@ begin(PoolCatalog *catalog, bool to_write)
 	enable_timeout_after(STATEMENT_TIMEOUT, statement_ms);
 	there = catalog_find(catalog);
 	tables_lost = !there;
-	locked_out = there && !worker_store_lock(catalog, to_write);
+	locked_out = there && !worker_queries_lock(catalog, to_write);
 	if (there && !locked_out)
 		return true;
 	commit();
 	return false;
 }
 
-/* Reads what there is to watch. */
+/* Reads what there is to monitor. */
 static void
 read_tables(int64 now, bool standby)
 {
@@ -191,12 +191,12 @@ read_tables(int64 now, bool standby)
 	StringInfoData problem;
 
 	read_at = now;
-	watch_forget();
+	monitor_forget();
 	if (!begin(&catalog, false))
 		return;
-	worker_self_report_activity("reading gateways", true);
+	my_worker_slot_report_activity("reading gateways", true);
 	initStringInfo(&problem);
-	watch_read(&catalog, standby || following, &problem);
+	monitor_read(&catalog, standby || following, &problem);
 	strlcpy(read_problem, problem.data, sizeof(read_problem));
 	commit();
 	following = standby;
@@ -210,9 +210,9 @@ confirm_expiries(void)
 
 	if (!begin(&catalog, false))
 		return false;
-	watch_confirm(&catalog);
+	monitor_confirm(&catalog);
 	commit();
-	watch_judge();
+	monitor_judge();
 	return true;
 }
 
@@ -225,11 +225,11 @@ record_changes(void)
 
 	if (!begin(&catalog, true))
 		return false;
-	worker_self_report_activity("recording changes of health", true);
-	any = health_record_write(&catalog);
+	my_worker_slot_report_activity("recording changes of health", true);
+	any = health_writer_write(&catalog);
 	commit();
 	if (any)
-		health_record_written();
+		health_writer_written();
 	return true;
 }
 
@@ -242,9 +242,9 @@ prune(void)
 
 	if (!begin(&catalog, true))
 		return false;
-	worker_self_enter_table(catalog.events);
-	any = health_record_prune(&catalog) > 0;
-	worker_self_enter_table(catalog.audit_logs);
+	my_worker_slot_enter_table(catalog.events);
+	any = health_writer_prune(&catalog) > 0;
+	my_worker_slot_enter_table(catalog.audit_logs);
 	any |= audit_prune(&catalog) > 0;
 	commit();
 	return any;
@@ -253,35 +253,35 @@ prune(void)
 static void
 report_round(int64 now)
 {
-	const char *problem = prober_problem(watch_prober());
+	const char *problem = prober_problem(monitor_prober());
 	ProberState state;
 	WorkerRound round;
 
-	prober_state(watch_prober(), &state);
+	prober_state(monitor_prober(), &state);
 	round = (WorkerRound) {
 		.at = now,
 		.lag = state.lag,
 		.lateness = state.lateness,
-		.queue_length = health_record_length(),
-		.queue_dropped = health_record_dropped(),
+		.queue_length = health_writer_length(),
+		.queue_dropped = health_writer_dropped(),
 		.targets = state.targets,
 		.running_probes = state.running,
 		.waiting_probes = state.waiting,
 		.abstains = state.abstains,
-		.overloaded = problem[0] != '\0' && chores_problem() == problem
+		.overloaded = problem[0] != '\0' && worker_tasks_problem() == problem
 	};
-	worker_self_report_round(&round);
+	my_worker_slot_report_round(&round);
 }
 
 /*
- * chore_fail leaves the chore that was begun alone for a while, after an ERROR in
+ * worker_task_fail leaves the chore that was begun alone for a while, after an ERROR in
  * it.  A row that is locked is waited for as a table is, but not as often: that
  * takes time.
  */
 void
-chore_fail(const ErrorData *error, int64 now)
+worker_task_fail(const ErrorData *error, int64 now)
 {
-	const char *table = chore == RECORD || chore == PRUNE ? worker_self_table() : "";
+	const char *table = chore == RECORD || chore == PRUNE ? my_worker_slot_table() : "";
 	int			pause = Min(chores[chore].failures, 10);
 
 	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
@@ -300,129 +300,129 @@ chore_fail(const ErrorData *error, int64 now)
 		snprintf(chores[chore].problem, WORKER_TEXT_SIZE, "%s: %s", table, error->message);
 }
 
-/* chores_problem returns what is wrong with what there is to do, "" if nothing is. */
+/* worker_tasks_problem returns what is wrong with what there is to do, "" if nothing is. */
 const char *
-chores_problem(void)
+worker_tasks_problem(void)
 {
-	for (int i = CHORES - 1; i >= 0; i--)
+	for (int i = WORKER_TASK_COUNT - 1; i >= 0; i--)
 		if (chores[i].problem[0] != '\0')
 			return chores[i].problem;
-	if (read_problem[0] != '\0' || watch_prober() == NULL)
+	if (read_problem[0] != '\0' || monitor_prober() == NULL)
 		return read_problem;
-	return prober_problem(watch_prober());
+	return prober_problem(monitor_prober());
 }
 
-/* chores_begin_service begins, or goes on after something has changed. */
+/* worker_tasks_begin_service begins, or goes on after something has changed. */
 void
-chores_begin_service(void)
+worker_tasks_begin_service(void)
 {
 	if (!began)
 	{
-		watch_start();
+		monitor_start();
 		inherit_stalls();
 	}
 	began = true;
 	tables_lost = false;
 	/* Whatever has changed may be what there is to watch, or have put it right. */
-	watch_forget();
+	monitor_forget();
 	if (!chores[READ].stalled)
 		chores[READ].paused_until = 0;
 }
 
-/* chores_lost_tables tells whether the tables were not there any more when they were to be used. */
+/* worker_tasks_lost_tables tells whether the tables were not there any more when they were to be used. */
 bool
-chores_lost_tables(void)
+worker_tasks_lost_tables(void)
 {
 	return tables_lost;
 }
 
-/* chores_follow tells whether somebody else records what happens: we are a standby. */
+/* worker_tasks_follow tells whether somebody else records what happens: we are a standby. */
 bool
-chores_follow(void)
+worker_tasks_follow(void)
 {
 	return following;
 }
 
 /*
- * chores_probe does what there is to do with probes.  With "up_to_date", nothing
+ * worker_tasks_probe does what there is to do with probes.  With "up_to_date", nothing
  * has changed that has not been looked at: who has just changed how a gateway is
  * probed, and asks for a probe, means the change.
  */
 void
-chores_probe(bool up_to_date, int64 now)
+worker_tasks_probe(bool up_to_date, int64 now)
 {
-	if (!chore_begin(PROBE, now))
+	if (!worker_task_begin(PROBE, now))
 		return;
-	if (up_to_date && !watch_is_to_read())
-		watch_take_requests();
-	prober_run(watch_prober());
-	chore_end();
+	if (up_to_date && !monitor_is_to_read())
+		monitor_take_requests();
+	prober_run(monitor_prober());
+	worker_task_end();
 	report_round(clock_monotonic());
 }
 
-/* chores_serve does what there is to do with tables. */
+/* worker_tasks_serve does what there is to do with tables. */
 void
-chores_serve(int64 now)
+worker_tasks_serve(int64 now)
 {
 	bool		standby = RecoveryInProgress();
 	int64		read_interval = standby ? STANDBY_READ_INTERVAL : READ_INTERVAL;
 
 	if ((read_at == 0 || now >= read_at + read_interval || (following && !standby) ||
-		 (watch_is_to_read() && now >= read_at + READ_PAUSE)) && chore_begin(READ, now))
+		 (monitor_is_to_read() && now >= read_at + READ_PAUSE)) && worker_task_begin(READ, now))
 	{
 		read_tables(now, standby);
-		chore_end();
+		worker_task_end();
 	}
 	if (standby || following)
 		return;
 
 	if (now >= judged_at + JUDGE_PAUSE &&
-		(watch_is_to_judge() || now >= Min(watch_next_change(), judged_at + TURN_PAUSE)))
+		(monitor_is_to_judge() || now >= Min(monitor_next_change(), judged_at + TURN_PAUSE)))
 	{
 		judged_at = now;
-		watch_judge();
+		monitor_judge();
 	}
-	else if (watch_has_changed())
-		watch_judge_changed();
-	if (watch_is_to_confirm() && now >= confirm_after && chore_begin(CONFIRM, now))
+	else if (monitor_has_changed())
+		monitor_judge_changed();
+	if (monitor_is_to_confirm() && now >= confirm_after && worker_task_begin(CONFIRM, now))
 	{
 		confirm_after = confirm_expiries() ? 0 : now + LOCKED_PAUSE;
-		chore_end();
+		worker_task_end();
 	}
-	if (health_record_length() > 0 && now >= write_after && chore_begin(RECORD, now))
+	if (health_writer_length() > 0 && now >= write_after && worker_task_begin(RECORD, now))
 	{
 		write_after = record_changes() ? 0 : now + LOCKED_PAUSE;
-		chore_end();
+		worker_task_end();
 	}
-	if (now >= prune_after && chore_begin(PRUNE, now))
+	if (now >= prune_after && worker_task_begin(PRUNE, now))
 	{
 		prune_after = now + (prune() ? TURN_PAUSE : PRUNE_INTERVAL);
 		if (locked_out)
 			prune_after = now + LOCKED_PAUSE;
-		chore_end();
+		worker_task_end();
 	}
 }
 
-/* chores_next tells when the next turn is due, if nothing happens before. */
+/* worker_tasks_next tells when the next turn is due, if nothing happens before. */
 int64
-chores_next(int64 now)
+worker_tasks_next(int64 now)
 {
 	int64		next = now + TURN_PAUSE;
 
-	next = Min(next, Max(prober_next_run(watch_prober()), chores[PROBE].paused_until));
+	next = Min(next, Max(prober_next_run(monitor_prober()), chores[PROBE].paused_until));
 	if (following)
 		return next;
-	next = Min(next, Max(watch_next_change(), judged_at + JUDGE_PAUSE));
-	if (watch_is_to_judge())
+	next = Min(next, Max(monitor_next_change(), judged_at + JUDGE_PAUSE));
+	if (monitor_is_to_judge())
 		next = Min(next, judged_at + JUDGE_PAUSE);
-	if (health_record_length() > 0)
+	if (health_writer_length() > 0)
 		next = Min(next, Max(write_after, chores[RECORD].paused_until));
 	return next;
 }
 
-/* chores_finish keeps what was reported to us for the next start, if that is quickly done. */
+/* worker_tasks_finish keeps what was reported to us for the next start, if that is quickly done. */
 void
-chores_finish(void)
+worker_tasks_finish(void)
 {
 	int64		now = clock_monotonic();
 
@@ -430,7 +430,7 @@ chores_finish(void)
 		return;
 	end_by = now + LAST_WORDS;
 	chore = RECORD;
-	watch_keep_reports();
-	while (health_record_length() > 0 && clock_monotonic() < end_by && record_changes())
+	monitor_keep_reports();
+	while (health_writer_length() > 0 && clock_monotonic() < end_by && record_changes())
 		;
 }

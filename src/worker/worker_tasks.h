@@ -6,7 +6,7 @@
 #define GATEWAY_POOL_WORKER_TASKS_H
 
 /* Each fails by itself. */
-typedef enum Chore
+typedef enum WorkerTask
 {
 	PROBE,
 	LOOK,						/* whether there is anything to serve */
@@ -14,20 +14,20 @@ typedef enum Chore
 	CONFIRM,
 	RECORD,
 	PRUNE,
-	CHORES
-} Chore;
+	WORKER_TASK_COUNT
+} WorkerTask;
 
-extern bool chore_begin(Chore which, int64 now);
-extern void chore_end(void);
-extern void chore_fail(const ErrorData *error, int64 now);
-extern const char *chores_problem(void);
+extern bool worker_task_begin(WorkerTask which, int64 now);
+extern void worker_task_end(void);
+extern void worker_task_fail(const ErrorData *error, int64 now);
+extern const char *worker_tasks_problem(void);
 
-extern void chores_begin_service(void);
-extern bool chores_lost_tables(void);
-extern bool chores_follow(void);
-extern void chores_probe(bool up_to_date, int64 now);
-extern void chores_serve(int64 now);
-extern int64 chores_next(int64 now);
-extern void chores_finish(void);
+extern void worker_tasks_begin_service(void);
+extern bool worker_tasks_lost_tables(void);
+extern bool worker_tasks_follow(void);
+extern void worker_tasks_probe(bool up_to_date, int64 now);
+extern void worker_tasks_serve(int64 now);
+extern int64 worker_tasks_next(int64 now);
+extern void worker_tasks_finish(void);
 
 #endif							/* GATEWAY_POOL_WORKER_TASKS_H */

@@ -2,7 +2,7 @@
  * network_list_test.c
  *		Lists of networks, and which addresses probes may connect to.
  *
- * Addresses are written as users write them, so that what probe_target.c lets
+ * Addresses are written as users write them, so that what probe_address.c lets
  * through and what the lists refuse are tested together.
  */
 #include "postgres.h"
@@ -44,11 +44,11 @@ refusal(const char *denied, const char *allowed, const char *address)
 	NetworkList *denied_list = parse(denied);
 	NetworkList *allowed_list = parse(allowed);
 	NetworkList *own = parse(OWN);
-	ProbeTarget target;
+	ProbeAddress target;
 	struct sockaddr_storage parsed;
 	const char *why = unreadable;
 
-	if (probe_target_parse(address, &target) == NULL && probe_target_address(&target, &parsed))
+	if (probe_address_parse(address, &target) == NULL && probe_address_to_socket(&target, &parsed))
 		why = network_refusal(denied_list, allowed_list, own, (struct sockaddr *) &parsed);
 	free(own);
 	free(denied_list);
@@ -226,8 +226,8 @@ test_defaults(void)
 	}
 	for (int i = 0; i < lengthof(no_address); i++)
 	{
-		ProbeTarget target;
-		const char *problem = probe_target_parse(no_address[i], &target);
+		ProbeAddress target;
+		const char *problem = probe_address_parse(no_address[i], &target);
 
 		ok(problem != NULL, "not an address, spelling %d: %s", i, problem ? problem : "taken");
 	}
@@ -319,7 +319,7 @@ test_families(void)
 	struct sockaddr_in6 scoped = {.sin6_family = AF_INET6, .sin6_scope_id = 1};
 	struct sockaddr_un local = {.sun_family = AF_UNIX, .sun_path = "/tmp/x"};
 	struct sockaddr unspecified = {.sa_family = AF_UNSPEC};
-	ProbeTarget target;
+	ProbeAddress target;
 	struct sockaddr_storage address;
 	const char *why;
 
@@ -331,12 +331,12 @@ test_families(void)
 	ok(network_refusal(none, none, NULL, (struct sockaddr *) &local) != NULL, "a Unix socket");
 	ok(network_refusal(none, none, NULL, &unspecified) != NULL, "no family");
 
-	ok(probe_target_parse("gateway.example.org:1", &target) == NULL && !probe_target_address(&target, &address),
+	ok(probe_address_parse("gateway.example.org:1", &target) == NULL && !probe_address_to_socket(&target, &address),
 	   "a name has no address yet");
-	ok(probe_target_parse("[2001:db8::1]:443", &target) == NULL && probe_target_address(&target, &address) &&
+	ok(probe_address_parse("[2001:db8::1]:443", &target) == NULL && probe_address_to_socket(&target, &address) &&
 	   ((struct sockaddr_in6 *) &address)->sin6_port == htons(443) &&
 	   ((struct sockaddr_in6 *) &address)->sin6_scope_id == 0, "the port of an IPv6 address");
-	ok(probe_target_parse("192.0.2.1:80", &target) == NULL && probe_target_address(&target, &address) &&
+	ok(probe_address_parse("192.0.2.1:80", &target) == NULL && probe_address_to_socket(&target, &address) &&
 	   ((struct sockaddr_in *) &address)->sin_port == htons(80) &&
 	   ((struct sockaddr_in *) &address)->sin_addr.s_addr == htonl(0xc0000201), "address and port of IPv4");
 	free(none);

@@ -1,5 +1,5 @@
 /*
- * probe_target_test.c
+ * probe_address_test.c
  *		Addresses that are, and are not, host:port.
  */
 #include "postgres.h"
@@ -29,8 +29,8 @@ test_good(void)
 
 	for (int i = 0; i < lengthof(cases); i++)
 	{
-		ProbeTarget target;
-		const char *problem = probe_target_parse(cases[i].address, &target);
+		ProbeAddress target;
+		const char *problem = probe_address_parse(cases[i].address, &target);
 
 		ok(problem == NULL && strcmp(target.host, cases[i].host) == 0 &&
 		   target.port == cases[i].port && target.numeric == cases[i].numeric,
@@ -51,35 +51,35 @@ test_bad(void)
 		"1:80", "127.1:80", "0x7f.1:80", "0x7f000001:80", "017700000001:80", "2130706433:80", "192.0.2.256:80",
 		"192.0.2.1.:80", "192.0.2:80", "1.2.3.4.5:80", "0300.0.2.1:80", "a.1:80"
 	};
-	ProbeTarget target;
+	ProbeAddress target;
 	char		address[400];
 
 	for (int i = 0; i < lengthof(cases); i++)
 	{
-		const char *problem = probe_target_parse(cases[i], &target);
+		const char *problem = probe_address_parse(cases[i], &target);
 
 		ok(problem != NULL, "bad address %d: %s", i, problem ? problem : "taken");
 	}
 
 	memset(address, 'a', sizeof(address));
 	strcpy(address + 300, ":80");
-	ok(probe_target_parse(address, &target) != NULL, "300 characters");
+	ok(probe_address_parse(address, &target) != NULL, "300 characters");
 
 	/* The longest label and the longest name are taken, one more is not. */
 	memset(address, 'a', sizeof(address));
 	strcpy(address + 63, ":80");
-	ok(probe_target_parse(address, &target) == NULL, "a label of 63");
+	ok(probe_address_parse(address, &target) == NULL, "a label of 63");
 	memset(address, 'a', sizeof(address));
 	strcpy(address + 64, ":80");
-	ok(probe_target_parse(address, &target) != NULL, "a label of 64");
+	ok(probe_address_parse(address, &target) != NULL, "a label of 64");
 	memset(address, 'a', sizeof(address));
 	address[63] = address[127] = address[191] = '.';
 	strcpy(address + 253, ":80");
-	ok(probe_target_parse(address, &target) == NULL && strlen(target.host) == 253, "a name of 253");
+	ok(probe_address_parse(address, &target) == NULL && strlen(target.host) == 253, "a name of 253");
 	memset(address, 'a', sizeof(address));
 	address[63] = address[127] = address[191] = '.';
 	strcpy(address + 254, ":80");
-	ok(probe_target_parse(address, &target) != NULL, "a name of 254");
+	ok(probe_address_parse(address, &target) != NULL, "a name of 254");
 }
 
 int
