@@ -2,7 +2,7 @@
  * worker_tasks.c
  *		What a worker does with tables and probes, each for itself.
  *
- * Each chore takes at most one short transaction at a time, and waits for no
+ * Each task takes at most one short transaction at a time, and waits for no
  * table: one that is locked is tried again.  One that fails is left alone for a
  * while, and all else goes on.
  */
@@ -81,22 +81,22 @@ static struct
 	int64		locked_since;	/* 0 if no lock is in the way */
 	bool		stalled;		/* it has ended workers, and not succeeded since */
 	char		problem[WORKER_TEXT_SIZE];
-}			chores[WORKER_TASK_COUNT];
+}			tasks[WORKER_TASK_COUNT];
 
 /* The tables were not there any more. */
 static bool tables_lost;
 
 /* The one that is being done, and that it could not be: somebody has locked a table. */
-static WorkerTask chore;
+static WorkerTask task;
 static bool locked_out;
 
-/* worker_task_begin begins a chore, unless it is to be left alone for now. */
+/* worker_task_begin begins a task, unless it is to be left alone for now. */
 bool
 worker_task_begin(WorkerTask which, int64 now)
 {
-	if (now < chores[which].paused_until)
+	if (now < tasks[which].paused_until)
 		return false;
-	chore = which;
+	task = which;
 	locked_out = false;
 	return true;
 }
@@ -105,42 +105,42 @@ worker_task_begin(WorkerTask which, int64 now)
 static void
 note_lock(int64 now)
 {
-	if (chores[chore].locked_since == 0)
-		chores[chore].locked_since = now;
-	strlcpy(chores[chore].problem, now - chores[chore].locked_since >= LONG_LOCK ? LOCKED : "", WORKER_TEXT_SIZE);
+	if (tasks[task].locked_since == 0)
+		tasks[task].locked_since = now;
+	strlcpy(tasks[task].problem, now - tasks[task].locked_since >= LONG_LOCK ? LOCKED : "", WORKER_TEXT_SIZE);
 }
 
 /* worker_task_end ends it, without an ERROR. */
 void
 worker_task_end(void)
 {
-	chores[chore].failures = 0;
+	tasks[task].failures = 0;
 	if (locked_out)
 	{
 		note_lock(clock_monotonic());
 		return;
 	}
-	chores[chore].locked_since = 0;
-	chores[chore].problem[0] = '\0';
-	if (chores[chore].stalled)
-		my_worker_slot_forget_stall(chore);
-	chores[chore].stalled = false;
+	tasks[task].locked_since = 0;
+	tasks[task].problem[0] = '\0';
+	if (tasks[task].stalled)
+		my_worker_slot_forget_stall(task);
+	tasks[task].stalled = false;
 }
 
 /* What has ended a worker before is left alone here, too. */
 static void
 inherit_stalls(void)
 {
-	StaticAssertStmt(WORKER_TASK_COUNT <= WORKER_TASKS, "there is room for each chore");
+	StaticAssertStmt(WORKER_TASK_COUNT <= WORKER_TASKS, "there is room for each task");
 	for (int i = 0; i < WORKER_TASK_COUNT; i++)
 	{
 		WorkerStall stall = my_worker_slot_stall(i);
 
 		if (stall.count == 0)
 			continue;
-		chores[i].stalled = true;
-		chores[i].paused_until = stall.until;
-		strlcpy(chores[i].problem, stall.problem, WORKER_TEXT_SIZE);
+		tasks[i].stalled = true;
+		tasks[i].paused_until = stall.until;
+		strlcpy(tasks[i].problem, stall.problem, WORKER_TEXT_SIZE);
 	}
 }
 
@@ -164,7 +164,7 @@ begin(PoolCatalog *catalog, bool to_write)
 	int			statement_ms = to_write ? WRITE_MS : READ_MS;
 	bool		there;
 
-	my_worker_slot_begin_task(chore, end_by == 0 ? statement_ms + CANCEL_MS :
+	my_worker_slot_begin_task(task, end_by == 0 ? statement_ms + CANCEL_MS :
 						   Max((end_by - clock_monotonic()) / 1000, 1));
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -274,30 +274,30 @@ report_round(int64 now)
 }
 
 /*
- * worker_task_fail leaves the chore that was begun alone for a while, after an ERROR in
+ * worker_task_fail leaves the task that was begun alone for a while, after an ERROR in
  * it.  A row that is locked is waited for as a table is, but not as often: that
  * takes time.
  */
 void
 worker_task_fail(const ErrorData *error, int64 now)
 {
-	const char *table = chore == RECORD || chore == PRUNE ? my_worker_slot_table() : "";
-	int			pause = Min(chores[chore].failures, 10);
+	const char *table = task == RECORD || task == PRUNE ? my_worker_slot_table() : "";
+	int			pause = Min(tasks[task].failures, 10);
 
 	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 	{
-		chores[chore].paused_until = now + FIRST_PAUSE;
+		tasks[task].paused_until = now + FIRST_PAUSE;
 		note_lock(now);
 		return;
 	}
-	chores[chore].paused_until = now + Min(FIRST_PAUSE << pause, LAST_PAUSE);
+	tasks[task].paused_until = now + Min(FIRST_PAUSE << pause, LAST_PAUSE);
 	/* A table that was dropped beside us is gone, or there anew, when we look again. */
-	if (chores[chore].failures++ == 0 && error->sqlerrcode == ERRCODE_UNDEFINED_TABLE)
+	if (tasks[task].failures++ == 0 && error->sqlerrcode == ERRCODE_UNDEFINED_TABLE)
 		return;
 	if (table[0] == '\0')
-		strlcpy(chores[chore].problem, error->message, WORKER_TEXT_SIZE);
+		strlcpy(tasks[task].problem, error->message, WORKER_TEXT_SIZE);
 	else
-		snprintf(chores[chore].problem, WORKER_TEXT_SIZE, "%s: %s", table, error->message);
+		snprintf(tasks[task].problem, WORKER_TEXT_SIZE, "%s: %s", table, error->message);
 }
 
 /* worker_tasks_problem returns what is wrong with what there is to do, "" if nothing is. */
@@ -305,8 +305,8 @@ const char *
 worker_tasks_problem(void)
 {
 	for (int i = WORKER_TASK_COUNT - 1; i >= 0; i--)
-		if (chores[i].problem[0] != '\0')
-			return chores[i].problem;
+		if (tasks[i].problem[0] != '\0')
+			return tasks[i].problem;
 	if (read_problem[0] != '\0' || monitor_prober() == NULL)
 		return read_problem;
 	return prober_problem(monitor_prober());
@@ -325,8 +325,8 @@ worker_tasks_begin_service(void)
 	tables_lost = false;
 	/* Whatever has changed may be what there is to watch, or have put it right. */
 	monitor_forget();
-	if (!chores[READ].stalled)
-		chores[READ].paused_until = 0;
+	if (!tasks[READ].stalled)
+		tasks[READ].paused_until = 0;
 }
 
 /* worker_tasks_lost_tables tells whether the tables were not there any more when they were to be used. */
@@ -409,14 +409,14 @@ worker_tasks_next(int64 now)
 {
 	int64		next = now + TURN_PAUSE;
 
-	next = Min(next, Max(prober_next_run(monitor_prober()), chores[PROBE].paused_until));
+	next = Min(next, Max(prober_next_run(monitor_prober()), tasks[PROBE].paused_until));
 	if (following)
 		return next;
 	next = Min(next, Max(monitor_next_change(), judged_at + JUDGE_PAUSE));
 	if (monitor_is_to_judge())
 		next = Min(next, judged_at + JUDGE_PAUSE);
 	if (health_writer_length() > 0)
-		next = Min(next, Max(write_after, chores[RECORD].paused_until));
+		next = Min(next, Max(write_after, tasks[RECORD].paused_until));
 	return next;
 }
 
@@ -426,10 +426,10 @@ worker_tasks_finish(void)
 {
 	int64		now = clock_monotonic();
 
-	if (following || read_at == 0 || (chores[RECORD].stalled && now < chores[RECORD].paused_until))
+	if (following || read_at == 0 || (tasks[RECORD].stalled && now < tasks[RECORD].paused_until))
 		return;
 	end_by = now + LAST_WORDS;
-	chore = RECORD;
+	task = RECORD;
 	monitor_keep_reports();
 	while (health_writer_length() > 0 && clock_monotonic() < end_by && record_changes())
 		;
