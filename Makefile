@@ -36,7 +36,7 @@ include test/tests.mk
 # Called by name, these work before PostgreSQL's build files are on the machine: they
 # install them.
 PG_CONFIG   ?= pg_config
-ifeq ($(filter bench bench-probes demo sanitize test help,$(MAKECMDGOALS)),)
+ifeq ($(filter bench bench-probes check-indent demo indent sanitize test typedefs help,$(MAKECMDGOALS)),)
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
@@ -47,7 +47,7 @@ sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS)
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*/*.h) gateway_pool.control
 endif
 
-.PHONY: bench bench-probes demo sanitize test help
+.PHONY: bench bench-probes check-indent demo indent sanitize test typedefs help
 demo: ## show the whole thing on a throw-away server (KEEP=1 leaves it up)
 	test/demo/run
 
@@ -56,6 +56,15 @@ bench: ## measure picks beside their rivals on a throw-away server
 
 bench-probes: ## measure probes beside HAProxy's on a throw-away server
 	test/bench/run-probes
+
+indent: ## format the C files as PostgreSQL's are
+	test/indent
+
+check-indent: ## show what make indent would change, and fail if it is anything
+	test/indent --check
+
+typedefs: ## list the types anew by which make indent goes
+	test/indent --typedefs
 
 sanitize: ## look for errors in the use of memory, on throw-away servers
 	test/sanitize
