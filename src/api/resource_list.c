@@ -67,8 +67,8 @@ static const char *
 resource_key(const PoolCatalog *catalog, const PoolConsumer *consumer, const List *consumers)
 {
 	char	   *key = short_key(catalog, consumer);
-	bool		keeps = strcmp(consumer->table_name, "identity_kubernetes_auths") == 0 &&
-		get_rel_namespace(consumer->relation) == catalog->host_schema;
+	bool		keeps = (strcmp(consumer->table_name, "identity_kubernetes_auths") == 0 &&
+						 get_rel_namespace(consumer->relation) == catalog->host_schema);
 	ListCell   *cell;
 
 	foreach(cell, consumers)

@@ -36,8 +36,8 @@ int64
 argument_duration(FunctionCallInfo fcinfo, int argument, const char *name, int64 longest)
 {
 	const Interval *interval = PG_GETARG_INTERVAL_P(argument);
-	double		microseconds = ((double) interval->month * DAYS_PER_MONTH + interval->day) * USECS_PER_DAY +
-		interval->time;
+	double		days = (double) interval->month * DAYS_PER_MONTH + interval->day;
+	double		microseconds = days * USECS_PER_DAY + interval->time;
 
 	if (microseconds <= 0)
 		ereport(ERROR,

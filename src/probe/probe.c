@@ -391,8 +391,10 @@ conclude_not_connected(Probe *probe, ProbeResult *result)
 	else if (error == ETIMEDOUT)
 		conclude(result, PROBE_FAILED, "timeout while connecting");
 	else if (error == ECONNRESET && probe->spec.protocol == PROBE_TCP)
-		/* Only who has accepted can reset; whether we notice is a matter of luck. */
+	{
+		/* Only a listener that accepted can reset; the timing decides whether we see it. */
 		conclude(result, PROBE_SUCCEEDED, "");
+	}
 	else if (error == ECONNRESET)
 		conclude(result, PROBE_FAILED, "reset");
 	else

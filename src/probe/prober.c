@@ -203,8 +203,8 @@ serve_socket(Prober *prober, uint64 number, int item, uint32 events)
 {
 	Target	   *target = number < prober->run_count ? prober->runs[number].target : NULL;
 	int64		begun_at = clock_monotonic();
-	int			what = (events & EPOLLIN ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
-		(events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+	int			what = ((events & EPOLLIN ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+						(events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0));
 	int			running;
 
 	(void) curl_multi_socket_action(prober->multi, item, what, &running);

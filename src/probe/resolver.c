@@ -188,8 +188,8 @@ open_channel(Lane *lane)
 		.sock_state_cb = watch_socket,
 		.sock_state_cb_data = lane
 	};
-	int			mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
-		ARES_OPT_SOCK_STATE_CB;
+	int			mask = (ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
+						ARES_OPT_SOCK_STATE_CB);
 
 #ifdef ARES_OPT_QUERY_CACHE
 	/* Left at 0: a doubted answer must not come again from a cache. */

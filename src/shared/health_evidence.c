@@ -428,9 +428,9 @@ void
 health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding)
 {
 	HealthSlot *slot = health_slot(ref);
-	int			kind = finding->evidence == PROBE_NONE ? PROBE_WORD_NONE :
-		finding->evidence == PROBE_UP ? PROBE_WORD_UP :
-		finding->required ? PROBE_WORD_REQUIRED : PROBE_WORD_DOWN;
+	int			kind = (finding->evidence == PROBE_NONE ? PROBE_WORD_NONE :
+						finding->evidence == PROBE_UP ? PROBE_WORD_UP :
+						finding->required ? PROBE_WORD_REQUIRED : PROBE_WORD_DOWN);
 
 	/* Damped before it is up: nobody sees it healthy in between. */
 	(void) replace_word(&slot->damped, ref.generation, finding->damped_until == 0 ? WORD_EMPTY : WORD_KNOWN,
@@ -493,8 +493,8 @@ health_evidence_explain(HealthSlotRef ref, const HealthEvidence *evidence, const
 {
 	HealthSlot *slot = health_slot(ref);
 	char		detail[HEALTH_REASON_SIZE] = "";
-	bool		by_heartbeat = !evidence->probe_required &&
-		(evidence->heartbeat == HEARTBEAT_EXPIRED || evidence->heartbeat == HEARTBEAT_FAILED);
+	bool		by_heartbeat = (!evidence->probe_required &&
+								(evidence->heartbeat == HEARTBEAT_EXPIRED || evidence->heartbeat == HEARTBEAT_FAILED));
 	bool		by_probe = (evidence->probe == PROBE_DOWN && !by_heartbeat) || health->status == GATEWAY_UNKNOWN;
 
 	SpinLockAcquire(&slot->mutex);
@@ -525,8 +525,8 @@ health_evidence_next_change(HealthSlotRef ref, int64 now)
 {
 	HealthSlot *slot = health_slot(ref);
 	int64		earliest = PG_INT64_MAX;
-	int64		grace_ends = (int64) pg_atomic_read_u64(&health_state()->grace_from) +
-		setting_startup_grace * USECS_PER_SEC;
+	int64		grace = setting_startup_grace * USECS_PER_SEC;
+	int64		grace_ends = (int64) pg_atomic_read_u64(&health_state()->grace_from) + grace;
 
 	take_earlier(&earliest, pg_atomic_read_u64(&slot->table), 0, now);
 	take_earlier(&earliest, pg_atomic_read_u64(&slot->reported), 0, now);

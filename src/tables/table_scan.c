@@ -80,8 +80,10 @@ lock_index(Relation table, AttrNumber column)
 	ListCell   *cell;
 
 	foreach(cell, RelationGetIndexList(table))
+	{
 		if (is_index_of(lfirst_oid(cell), column) && ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock))
 			return lfirst_oid(cell);
+	}
 	return InvalidOid;
 }
 
@@ -162,8 +164,10 @@ table_scan_has_index(Relation table, const char *column)
 	ListCell   *cell;
 
 	foreach(cell, RelationGetIndexList(table))
+	{
 		if (is_index_of(lfirst_oid(cell), number))
 			return true;
+	}
 	return false;
 }
 

@@ -218,8 +218,8 @@ scan_databases(void)
 static void
 look_for_lost(const WorkerInfo *info, int64 now)
 {
-	bool		known = started[info->number].generation == info->generation &&
-		started[info->number].handle != NULL;
+	bool		known = (started[info->number].generation == info->generation &&
+						 started[info->number].handle != NULL);
 	pid_t		pid;
 
 	if (info->pid != 0 || (info->state != WORKER_STARTING && info->state != WORKER_STOPPING))

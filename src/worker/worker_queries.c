@@ -132,8 +132,8 @@ worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem
 {
 	MemoryContext context = CurrentMemoryContext;
 	Relation	gateways = catalog_open_table(catalog->gateways, AccessShareLock);
-	const char *direct = setting_probe_direct_addresses ?
-		host_columns_direct_address(host_columns_find(RelationGetDescr(gateways))) : "NULL";
+	const char *direct = (setting_probe_direct_addresses ?
+						  host_columns_direct_address(host_columns_find(RelationGetDescr(gateways))) : "NULL");
 	OwnerScope	scope;
 	uint64		rows;
 	ProbeRow   *probes;

@@ -266,8 +266,10 @@ set_timer(Timer *timer, int64_t milliseconds)
 	clear_timer(timer);
 	timer->due = now() + milliseconds * 1000000;
 	TAILQ_FOREACH_REVERSE(before, &timers, Timers, entry)
+	{
 		if (before->due <= timer->due)
 			break;
+	}
 	if (before != NULL)
 		TAILQ_INSERT_AFTER(&timers, before, timer, entry);
 	else
@@ -308,8 +310,7 @@ release_script(Script *script)
 	free(script);
 }
 
-static void
-printf_text(Script *script, const char *format,...) __attribute__((format(printf, 2, 3)));
+static void printf_text(Script *script, const char *format,...) __attribute__((format(printf, 2, 3)));
 
 static void
 printf_text(Script *script, const char *format,...)

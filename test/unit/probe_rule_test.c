@@ -181,7 +181,8 @@ test_next_start(void)
 static void
 test_spread(void)
 {
-	enum {COUNT = 1000, TICKS = 1200};	/* of 10 ms */
+	/* A tick is 10 ms. */
+	enum {COUNT = 1000, TICKS = 1200};
 	static int64 due[COUNT];
 	static ProbeRecord records[COUNT];
 	static int	starts[TICKS + 10];
