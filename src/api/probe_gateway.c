@@ -64,7 +64,7 @@ will_be_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 	return worker_slots_exist() && worker_slots_has(MyDatabaseId) && has_row(catalog, gateway, &is_own);
 }
 
-static void
+pg_noreturn static void
 refuse_not_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
 	int			count;
@@ -79,8 +79,9 @@ refuse_not_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 			 catalog_error_constraint(catalog->probes, "gateway_pools_not_probed")));
 }
 
+/* Raises an error if this transaction wrote how the gateway is probed. */
 static void
-refuse_uncommitted(const PoolCatalog *catalog, const pg_uuid_t *gateway)
+require_committed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
 	bool		is_own;
 
@@ -93,7 +94,7 @@ refuse_uncommitted(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 			 catalog_error_constraint(catalog->probes, "gateway_pools_not_probed")));
 }
 
-static void
+pg_noreturn static void
 refuse_to_wait(void)
 {
 	ereport(ERROR,
@@ -110,7 +111,7 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
 
 	if (isolation_hides_gateway(catalog, gateway))
 		store_refuse_gateway(catalog, gateway);
-	refuse_uncommitted(catalog, gateway);
+	require_committed(catalog, gateway);
 	while (!find_probed(catalog, gateway, &ref))
 	{
 		if (!will_be_probed(catalog, gateway))

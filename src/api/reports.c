@@ -157,7 +157,6 @@ record_gateway_heartbeat(PG_FUNCTION_ARGS)
 		}
 	}
 	store_refuse_gateway(&report.catalog, report.gateway);
-	PG_RETURN_VOID();
 }
 
 /* Printable and short; "" for NULL. */
@@ -204,7 +203,6 @@ report_gateway_failure(PG_FUNCTION_ARGS)
 		}
 	}
 	store_refuse_gateway(&report.catalog, report.gateway);
-	PG_RETURN_VOID();
 }
 
 /*
@@ -230,7 +228,6 @@ report_gateway_load(PG_FUNCTION_ARGS)
 		if (reservation_report_load(slot_of(&report), connections, report.now))
 			PG_RETURN_VOID();
 	store_refuse_gateway(&report.catalog, report.gateway);
-	PG_RETURN_VOID();
 }
 
 /*

@@ -30,6 +30,11 @@
 #include "varatt.h"
 #endif
 
+/* Stands before the declaration of a function that does not return. */
+#ifndef pg_noreturn
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* The module's name and version are in the magic block from 18 on. */
 #ifdef PG_MODULE_MAGIC_EXT
 #define GATEWAY_POOL_MODULE_MAGIC \

@@ -8,6 +8,7 @@
 #include "fmgr.h"
 #include "utils/jsonb.h"
 
+#include "base/compat.h"
 #include "tables/access.h"
 #include "tables/catalog.h"
 
@@ -34,6 +35,6 @@ typedef struct PickArguments
 extern void pick_arguments_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickArguments *request);
 extern bool pick_arguments_excludes(const PickArguments *request, const pg_uuid_t *gateway);
 extern bool pick_arguments_suits(const PickArguments *request, Jsonb *capabilities);
-extern void pick_arguments_refuse_pool(const PickArguments *request);
+pg_noreturn extern void pick_arguments_refuse_pool(const PickArguments *request);
 
 #endif							/* GATEWAY_POOL_PICK_ARGUMENTS_H */

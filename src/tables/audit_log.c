@@ -21,6 +21,7 @@
 
 #include "base/argument.h"
 #include "base/clean_text.h"
+#include "base/compat.h"
 #include "base/settings.h"
 #include "base/trigger_call.h"
 #include "tables/audit_log.h"
@@ -194,7 +195,7 @@ text_or_empty(const char *value)
 	return CStringGetTextDatum(value == NULL ? "" : value);
 }
 
-static void
+pg_noreturn static void
 refuse_unrecorded(Oid audit_logs, const char *detail)
 {
 	ereport(ERROR,

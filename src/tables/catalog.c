@@ -136,7 +136,7 @@ catalog_changes(void)
 	return changes;
 }
 
-static void
+pg_noreturn static void
 refuse_dropped(void)
 {
 	ereport(ERROR,

@@ -9,6 +9,7 @@
 #include "utils/array.h"
 #include "utils/jsonb.h"
 
+#include "base/compat.h"
 #include "rules/selection.h"
 #include "shared/health_evidence.h"
 #include "tables/catalog.h"
@@ -64,7 +65,7 @@ extern const PoolRow *store_find_pool(const PoolRow *pools, int count, const pg_
 extern GatewayRow *store_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count);
 extern Heartbeat store_heartbeat_of(const HostHeartbeat *host);
 extern HealthSlotRef store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, SlotMaking *making);
-extern void store_refuse_gateway(const PoolCatalog *catalog, const pg_uuid_t *id);
+pg_noreturn extern void store_refuse_gateway(const PoolCatalog *catalog, const pg_uuid_t *id);
 extern bool gateway_is_eligible(const GatewayRow *gateway);
 extern void gateway_display(const GatewayRow *gateway, HealthDisplay *display);
 

@@ -49,7 +49,7 @@ default_query(Oid relation)
 	return psprintf("SELECT i.\"orgId\" FROM %s i WHERE i.id = ($1).\"identityId\"", catalog_name(identities));
 }
 
-static void
+pg_noreturn static void
 refuse_no_uuid(void)
 {
 	ereport(ERROR,

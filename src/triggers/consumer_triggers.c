@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "base/argument.h"
+#include "base/compat.h"
 #include "base/trigger_call.h"
 #include "tables/catalog.h"
 #include "tables/consumers.h"
@@ -46,7 +47,7 @@ typedef struct Route
 	bool		changes;		/* one of them, be it to null */
 } Route;
 
-static void
+pg_noreturn static void
 refuse_unregistered(TriggerData *call)
 {
 	ereport(ERROR,
@@ -114,7 +115,7 @@ read_route(TriggerData *call, PoolCatalog *catalog, Route *route)
 	return true;
 }
 
-static void
+pg_noreturn static void
 refuse_both(TriggerData *call, const Route *route)
 {
 	const char *table = RelationGetRelationName(call->tg_relation);

@@ -7,6 +7,7 @@
 #include "executor/spi.h"
 #include "utils/rel.h"
 
+#include "base/compat.h"
 #include "base/probe_trust.h"
 #include "base/settings.h"
 #include "base/trigger_call.h"
@@ -23,7 +24,7 @@ text_of(TriggerData *call, const char *column)
 }
 
 /* Errors do not repeat what was written: they end in logs and on terminals. */
-static void
+pg_noreturn static void
 refuse_address(TriggerData *call, const char *problem, const char *hint)
 {
 	ereport(ERROR,
@@ -66,7 +67,7 @@ check_timeout(TriggerData *call)
 										  "gateway_pool_probes_timeout_within_interval_check")));
 }
 
-static void
+pg_noreturn static void
 refuse_certificate(TriggerData *call, const char *message)
 {
 	ereport(ERROR,
