@@ -11,8 +11,10 @@
 #include "storage/shmem.h"
 
 #include "base/compat.h"
+#include "base/invalidation.h"
 #include "base/settings.h"
 #include "base/shared_memory.h"
+#include "base/transaction.h"
 #include "pick/pool_cache.h"
 #include "shared/commit_queue.h"
 #include "shared/health_map.h"
@@ -29,6 +31,24 @@
 GATEWAY_POOL_MODULE_MAGIC;
 
 void		_PG_init(void);
+
+/* Called at the ends of transactions in this order. */
+static const TransactionSubscriber *const transaction_subscribers[] = {
+	&commit_queue_subscriber,
+	&pool_cache_subscriber,
+	&isolation_subscriber,
+	&reservation_subscriber,
+	&pick_counters_subscriber,
+	&launcher_subscriber,
+	&database_hook_subscriber
+};
+
+/* Called for messages of invalidation in this order. */
+static const InvalidationSubscriber *const invalidation_subscribers[] = {
+	&access_invalidation,
+	&isolation_invalidation,
+	&catalog_invalidation
+};
 
 static shmem_request_hook_type previous_shmem_request;
 static shmem_startup_hook_type previous_shmem_startup;
@@ -63,13 +83,8 @@ void
 _PG_init(void)
 {
 	settings_init();
-	catalog_init();
-	access_init();
-	isolation_init();
-	pool_cache_init();
-	commit_queue_init();
-	reservation_init();
-	pick_counters_init();
+	transaction_init(transaction_subscribers, lengthof(transaction_subscribers));
+	invalidation_init(invalidation_subscribers, lengthof(invalidation_subscribers));
 	launcher_init();
 
 	if (!process_shared_preload_libraries_in_progress)

@@ -1,6 +1,9 @@
 /*
  * invalidation.c
- *		Messages to all sessions that a relation has changed.
+ *		Messages to all sessions that a relation, a role or a database has changed.
+ *
+ * A process has room for 10 relcache callbacks of all its libraries: this is the only
+ * one of ours.
  */
 #include "postgres.h"
 
@@ -9,6 +12,48 @@
 #include "utils/syscache.h"
 
 #include "base/invalidation.h"
+
+static const InvalidationSubscriber *const *subscribers;
+static int	subscriber_count;
+
+static void
+relation_changed(Datum arg, Oid relation)
+{
+	for (int i = 0; i < subscriber_count; i++)
+		if (subscribers[i]->relation_changed != NULL)
+			subscribers[i]->relation_changed(relation);
+}
+
+static void
+roles_changed(Datum arg, int cache_id, uint32 hash_value)
+{
+	for (int i = 0; i < subscriber_count; i++)
+		if (subscribers[i]->roles_changed != NULL)
+			subscribers[i]->roles_changed();
+}
+
+static void
+databases_changed(Datum arg, int cache_id, uint32 hash_value)
+{
+	for (int i = 0; i < subscriber_count; i++)
+		if (subscribers[i]->databases_changed != NULL)
+			subscribers[i]->databases_changed();
+}
+
+/*
+ * invalidation_init has the subscribers called, in their order; called once a process,
+ * with an array that stays.
+ */
+void
+invalidation_init(const InvalidationSubscriber *const *in_order, int count)
+{
+	subscribers = in_order;
+	subscriber_count = count;
+	CacheRegisterRelcacheCallback(relation_changed, 0);
+	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_changed, 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, databases_changed, 0);
+}
 
 /*
  * invalidation_send makes all sessions discard what they cached of a relation, when

@@ -64,63 +64,45 @@ static cache_hash *cache;
 static CapabilitySet *capabilities; /* of all members */
 static uint64 cache_version;	/* of the catalog by which it was filled */
 
-/* What is in the cache is not to be used any more. */
-static bool stale = true;
+static uint64 cache_changes;	/* catalog_pool_changes when it was begun */
 
-/* Some of it may come from changes that have not been committed. */
+/* It may hold changes of this transaction, or of a subtransaction, that is now lost. */
 static bool uncommitted_kept;
+static bool lost = true;
 
-/*
- * The one relcache callback of this library.  Marker or table, dropped or
- * altered: pools are read anew, and rights on it and tenants, too.
- */
-static void
-relation_changed(Datum arg, Oid relation)
+static bool
+is_valid(const PoolCatalog *catalog)
 {
-	access_forget(relation);
-	isolation_forget(relation);
-	if (catalog_forget(relation))
-		stale = true;
+	return !lost && cache_changes == catalog_pool_changes() && cache_version == catalog->version;
 }
 
-/* What may come from changes that are lost is not to be used any more. */
 static void
-end_uncommitted(bool lost)
+discard_uncommitted(SubTransactionId aborted)
 {
-	if (lost && uncommitted_kept)
-		stale = true;
+	lost |= uncommitted_kept;
 	uncommitted_kept = false;
-	isolation_end_transaction(lost);
 }
 
 static void
-end_of_transaction(XactEvent event, void *arg)
+at_end(TransactionEnd end)
 {
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		end_uncommitted(event != XACT_EVENT_COMMIT);
+	if (end != TRANSACTION_COMMITTED)
+		discard_uncommitted(TopSubTransactionId);
+	uncommitted_kept = false;
 }
 
-static void
-end_of_subtransaction(SubXactEvent event, SubTransactionId my_id, SubTransactionId parent_id, void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		end_uncommitted(true);
-}
-
-/* pool_cache_init registers the callbacks; called once a process. */
-void
-pool_cache_init(void)
-{
-	CacheRegisterRelcacheCallback(relation_changed, 0);
-	RegisterXactCallback(end_of_transaction, NULL);
-	RegisterSubXactCallback(end_of_subtransaction, NULL);
-}
+const TransactionSubscriber pool_cache_subscriber = {
+	.at_end = at_end,
+	.at_subtransaction_abort = discard_uncommitted
+};
 
 static void
 start_anew(uint64 version)
 {
+	uint64		changes = catalog_pool_changes();
+
 	/* Until it is whole again. */
-	stale = true;
+	lost = true;
 	/* Counts lie in what is to be freed. */
 	pick_counters_flush();
 	if (context == NULL)
@@ -130,8 +112,9 @@ start_anew(uint64 version)
 	cache = cache_create(context, 64, NULL);
 	capabilities = capabilities_create(context);
 	cache_version = version;
+	cache_changes = changes;
 	uncommitted_kept = false;
-	stale = false;
+	lost = false;
 }
 
 /*
@@ -294,7 +277,7 @@ read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capab
 		return NULL;
 	size = pool_size(row) + row->capabilities_size;
 	AcceptInvalidationMessages();
-	keep = !stale && cache_version == catalog->version && !commit_queue_is_pending() &&
+	keep = is_valid(catalog) && !commit_queue_is_pending() &&
 		!(unlikely(catalog->policed) && visible_rows_differ(catalog)) && all_have_slots(row) && size <= BYTES_MAX;
 	if (health_map_exists() && lacks_slots(row))
 		warn_of_fallback();
@@ -345,7 +328,7 @@ is_outdated(const KnownPool *pool, int64 now)
 KnownPool *
 pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now)
 {
-	if (stale || cache_version != catalog->version)
+	if (!is_valid(catalog))
 		start_anew(catalog->version);
 
 	/* What is kept is what roles see to whom no policy of the owner's applies. */

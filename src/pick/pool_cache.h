@@ -5,6 +5,7 @@
 #ifndef GATEWAY_POOL_POOL_CACHE_H
 #define GATEWAY_POOL_POOL_CACHE_H
 
+#include "base/transaction.h"
 #include "rules/selection.h"
 #include "shared/pick_counters.h"
 #include "tables/catalog.h"
@@ -38,7 +39,8 @@ typedef struct KnownPool
 	PickCount	count;
 } KnownPool;
 
-extern void pool_cache_init(void);
+extern const TransactionSubscriber pool_cache_subscriber;
+
 extern KnownPool *pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now);
 extern void pool_cache_forget(const pg_uuid_t *id);
 extern KnownPool *pool_cache_of_row(const PoolRow *row);

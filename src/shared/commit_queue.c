@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 
 #include "base/invalidation.h"
+#include "base/transaction.h"
 #include "shared/commit_queue.h"
 #include "shared/worker_slots.h"
 
@@ -33,7 +34,7 @@ typedef enum QueuedChangeKind
 typedef struct QueuedChange
 {
 	QueuedChangeKind kind;
-	int			nest_level;
+	SubTransactionId queued_by;
 	pg_uuid_t	gateway;
 	Heartbeat	heartbeat;
 } QueuedChange;
@@ -43,7 +44,7 @@ static QueuedChange *queue;
 static int	queue_length;
 static int	queue_room;
 static bool heartbeats_queued;
-static int	overflow_level;		/* nesting level at which it overflowed; 0: it did not */
+static SubTransactionId overflowed_by;	/* InvalidSubTransactionId: it did not overflow */
 static Oid	queue_signal;
 static Oid	queue_table;
 
@@ -55,8 +56,8 @@ enqueue(CommitRelations relations, const QueuedChange *change)
 	if (queue_length == QUEUE_MAX)
 	{
 		invalidation_send(relations.signal);
-		if (overflow_level == 0)
-			overflow_level = GetCurrentTransactionNestLevel();
+		if (overflowed_by == InvalidSubTransactionId)
+			overflowed_by = GetCurrentSubTransactionId();
 		return;
 	}
 	if (queue_length == queue_room)
@@ -68,7 +69,7 @@ enqueue(CommitRelations relations, const QueuedChange *change)
 		queue_room = room;
 	}
 	queue[queue_length] = *change;
-	queue[queue_length++].nest_level = GetCurrentTransactionNestLevel();
+	queue[queue_length++].queued_by = GetCurrentSubTransactionId();
 	queue_signal = relations.signal;
 	queue_table = relations.gateways;
 }
@@ -143,7 +144,7 @@ publish_all(void)
 		switch (change->kind)
 		{
 			case PUBLISH_HEARTBEAT:
-				if (overflow_level == 0 && !is_overtaken(i))
+				if (overflowed_by == InvalidSubTransactionId && !is_overtaken(i))
 					evidence_changed |= health_evidence_publish_commit(queue_table, &change->gateway,
 																	   &change->heartbeat, XactLastCommitEnd);
 				break;
@@ -166,71 +167,39 @@ publish_all(void)
 		worker_slots_wake(MyDatabaseId);
 }
 
-/* Drops what was queued at this nesting level and deeper. */
+/* Drops what a subtransaction and its children queued. */
 static void
-abandon(int nest_level)
+abandon(SubTransactionId aborted)
 {
-	if (overflow_level >= nest_level)
-		overflow_level = 0;
-	while (queue_length > 0 && queue[queue_length - 1].nest_level >= nest_level)
+	if (overflowed_by >= aborted)
+		overflowed_by = InvalidSubTransactionId;
+	while (queue_length > 0 && queue[queue_length - 1].queued_by >= aborted)
 		if (queue[--queue_length].kind == ABANDON_SLOT)
 			health_map_free_gateway(queue_table, &queue[queue_length].gateway);
 }
 
 static void
-forget_queue(void)
+before_prepare(void)
 {
+	if (queue_length > 0)
+		invalidation_send(queue_signal);
+}
+
+static void
+at_end(TransactionEnd end)
+{
+	if (end == TRANSACTION_COMMITTED)
+		publish_all();
+	else if (end == TRANSACTION_ABORTED)
+		abandon(TopSubTransactionId);
 	queue = NULL;
 	queue_length = queue_room = 0;
 	heartbeats_queued = false;
-	overflow_level = 0;
+	overflowed_by = InvalidSubTransactionId;
 }
 
-/* After COMMIT an ERROR would be a PANIC: nothing here allocates or throws. */
-static void
-end_of_transaction(XactEvent event, void *arg)
-{
-	switch (event)
-	{
-		case XACT_EVENT_PRE_PREPARE:
-			if (queue_length > 0)
-				invalidation_send(queue_signal);
-			break;
-		case XACT_EVENT_COMMIT:
-			publish_all();
-			forget_queue();
-			break;
-		case XACT_EVENT_ABORT:
-			abandon(0);
-			forget_queue();
-			break;
-		case XACT_EVENT_PREPARE:
-			forget_queue();
-			break;
-		default:
-			break;
-	}
-}
-
-static void
-end_of_subtransaction(SubXactEvent event, SubTransactionId my_id, SubTransactionId parent_id, void *arg)
-{
-	int			nest_level = GetCurrentTransactionNestLevel();
-
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		abandon(nest_level);
-	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-	{
-		overflow_level = Min(overflow_level, nest_level - 1);
-		for (int i = queue_length - 1; i >= 0 && queue[i].nest_level >= nest_level; i--)
-			queue[i].nest_level = nest_level - 1;
-	}
-}
-
-/* commit_queue_init registers the callbacks; called once a process. */
-void
-commit_queue_init(void)
-{
-	RegisterXactCallback(end_of_transaction, NULL);
-	RegisterSubXactCallback(end_of_subtransaction, NULL);
-}
+const TransactionSubscriber commit_queue_subscriber = {
+	.before_prepare = before_prepare,
+	.at_end = at_end,
+	.at_subtransaction_abort = abandon
+};

@@ -5,6 +5,7 @@
 #ifndef GATEWAY_POOL_COMMIT_QUEUE_H
 #define GATEWAY_POOL_COMMIT_QUEUE_H
 
+#include "base/transaction.h"
 #include "shared/health_evidence.h"
 
 /* The relations that a change of the host's gateways concerns. */
@@ -14,7 +15,8 @@ typedef struct CommitRelations
 	Oid			signal;			/* what is invalidated where the rows have to be read again */
 } CommitRelations;
 
-extern void commit_queue_init(void);
+extern const TransactionSubscriber commit_queue_subscriber;
+
 extern void commit_queue_heartbeat(CommitRelations relations, const pg_uuid_t *gateway, const Heartbeat *heartbeat);
 extern void commit_queue_deletion(CommitRelations relations, const pg_uuid_t *gateway);
 extern void commit_queue_truncation(CommitRelations relations);

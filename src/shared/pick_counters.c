@@ -12,7 +12,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
@@ -274,18 +273,12 @@ pick_counters_add(PickCount *count)
 }
 
 static void
-end_of_transaction(XactEvent event, void *arg)
+at_end(TransactionEnd end)
 {
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		pick_counters_flush();
+	pick_counters_flush();
 }
 
-/* pick_counters_init registers the callback that flushes; called once a process. */
-void
-pick_counters_init(void)
-{
-	RegisterXactCallback(end_of_transaction, NULL);
-}
+const TransactionSubscriber pick_counters_subscriber = {.at_end = at_end};
 
 /* pick_counters_copy returns a copy of all entries, of all databases. */
 StatsEntry *

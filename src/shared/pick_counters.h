@@ -9,6 +9,8 @@
 #include "port/atomics.h"
 #include "utils/uuid.h"
 
+#include "base/transaction.h"
+
 typedef struct StatsKey
 {
 	Oid			database;
@@ -39,9 +41,10 @@ typedef struct PickCount
 	struct StatsEntry *entry;	/* in shared memory */
 } PickCount;
 
+extern const TransactionSubscriber pick_counters_subscriber;
+
 extern Size pick_counters_size(void);
 extern void pick_counters_startup(void);
-extern void pick_counters_init(void);
 extern void pick_counters_enqueue(PickCount *count);
 extern void pick_counters_flush(void);
 extern void pick_counters_add(PickCount *count);

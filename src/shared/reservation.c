@@ -35,7 +35,7 @@ typedef struct Claim
 {
 	HealthSlotRef ref;
 	uint32		period;
-	int			nest_level;
+	SubTransactionId claimed_by;
 	uint32		count;
 } Claim;
 
@@ -164,16 +164,16 @@ reservation_load(HealthSlotRef ref, int64 now)
 static void
 remember_claim(HealthSlotRef ref, uint32 period)
 {
-	int			nest_level = GetCurrentTransactionNestLevel();
+	SubTransactionId self = GetCurrentSubTransactionId();
 
 	for (int i = claim_count - 1; i >= Max(claim_count - SIMILAR_CLAIMS, 0); i--)
 		if (claims[i].ref.number == ref.number && claims[i].ref.generation == ref.generation &&
-			claims[i].period == period && claims[i].nest_level == nest_level)
+			claims[i].period == period && claims[i].claimed_by == self)
 		{
 			claims[i].count++;
 			return;
 		}
-	claims[claim_count++] = (Claim) {ref, period, nest_level, 1};
+	claims[claim_count++] = (Claim) {ref, period, self, 1};
 }
 
 /* Memory for one more claim is had before it is made: there is no ERROR after. */
@@ -298,11 +298,11 @@ reservation_report_load(HealthSlotRef ref, uint32 connections, int64 now)
 	return true;
 }
 
-/* Gives back the claims of this nesting level and deeper. */
+/* Gives back the claims of a subtransaction and its children. */
 static void
-give_back_claims(int nest_level)
+give_back_claims(SubTransactionId aborted)
 {
-	while (claim_count > 0 && claims[claim_count - 1].nest_level >= nest_level)
+	while (claim_count > 0 && claims[claim_count - 1].claimed_by >= aborted)
 	{
 		const Claim *claim = &claims[--claim_count];
 		HealthSlot *slot = health_slot(claim->ref);
@@ -315,41 +315,15 @@ give_back_claims(int nest_level)
 
 /* What was claimed stays claimed after COMMIT and PREPARE. */
 static void
-end_of_transaction(XactEvent event, void *arg)
+at_end(TransactionEnd end)
 {
-	switch (event)
-	{
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PARALLEL_ABORT:
-			give_back_claims(0);
-			/* fall through */
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_PARALLEL_COMMIT:
-		case XACT_EVENT_PREPARE:
-			claims = NULL;
-			claim_count = 0;
-			break;
-		default:
-			break;
-	}
+	if (end == TRANSACTION_ABORTED)
+		give_back_claims(TopSubTransactionId);
+	claims = NULL;
+	claim_count = 0;
 }
 
-static void
-end_of_subtransaction(SubXactEvent event, SubTransactionId my_id, SubTransactionId parent_id, void *arg)
-{
-	int			nest_level = GetCurrentTransactionNestLevel();
-
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		give_back_claims(nest_level);
-	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-		for (int i = claim_count - 1; i >= 0 && claims[i].nest_level >= nest_level; i--)
-			claims[i].nest_level = nest_level - 1;
-}
-
-/* reservation_init registers the callbacks that take claims back; called once a process. */
-void
-reservation_init(void)
-{
-	RegisterXactCallback(end_of_transaction, NULL);
-	RegisterSubXactCallback(end_of_subtransaction, NULL);
-}
+const TransactionSubscriber reservation_subscriber = {
+	.at_end = at_end,
+	.at_subtransaction_abort = give_back_claims
+};

@@ -5,6 +5,7 @@
 #ifndef GATEWAY_POOL_RESERVATION_H
 #define GATEWAY_POOL_RESERVATION_H
 
+#include "base/transaction.h"
 #include "shared/health_map.h"
 
 /* What a slot says of a gateway's load; reading it changes nothing for others. */
@@ -16,7 +17,8 @@ typedef struct GatewayLoad
 	uint64		word;			/* for reservation_claim */
 } GatewayLoad;
 
-extern void reservation_init(void);
+extern const TransactionSubscriber reservation_subscriber;
+
 extern GatewayLoad reservation_load(HealthSlotRef ref, int64 now);
 extern bool reservation_claim(HealthSlotRef ref, const GatewayLoad *seen, int64 now);
 extern bool reservation_release(HealthSlotRef ref, bool opened, int64 now);

@@ -60,30 +60,25 @@ static int	next_known_right;
 static uint64 forgotten;
 
 static void
-forget_all(Datum arg, int cache_id, uint32 hash_value)
-{
-	access_forget(InvalidOid);
-}
-
-/* access_init registers what forgets rights; called once a process. */
-void
-access_init(void)
-{
-	/* On these depends of which roles a role has the privileges. */
-	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_all, 0);
-	CacheRegisterSyscacheCallback(AUTHOID, forget_all, 0);
-	CacheRegisterSyscacheCallback(DATABASEOID, forget_all, 0);
-}
-
-/* access_forget forgets the rights on a relation that has changed, or on all where that is InvalidOid. */
-void
-access_forget(Oid relation)
+relation_changed(Oid relation)
 {
 	forgotten++;
 	for (int i = 0; i < lengthof(known_rights); i++)
 		if (!OidIsValid(relation) || relation == known_rights[i].relation)
 			memset(&known_rights[i], 0, sizeof(KnownRight));
 }
+
+static void
+roles_changed(void)
+{
+	relation_changed(InvalidOid);
+}
+
+const InvalidationSubscriber access_invalidation = {
+	.relation_changed = relation_changed,
+	.roles_changed = roles_changed,
+	.databases_changed = roles_changed	/* the owner of a database is a member of a role */
+};
 
 /* access_table returns the table of a right, InvalidOid where that is on consumers. */
 Oid

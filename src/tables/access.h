@@ -5,6 +5,7 @@
 #ifndef GATEWAY_POOL_ACCESS_H
 #define GATEWAY_POOL_ACCESS_H
 
+#include "base/invalidation.h"
 #include "tables/catalog.h"
 
 /*
@@ -34,8 +35,8 @@ typedef enum AccessRight
 	ACCESS_RIGHTS				/* how many there are */
 } AccessRight;
 
-extern void access_init(void);
-extern void access_forget(Oid relation);
+extern const InvalidationSubscriber access_invalidation;
+
 extern bool access_has(const PoolCatalog *catalog, AccessRight right);
 extern void access_require(const PoolCatalog *catalog, AccessRight right);
 

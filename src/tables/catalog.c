@@ -85,27 +85,12 @@ static uint64 forgotten;
 /* Counts changes of what was found, and of databases. */
 static uint64 changes;
 
+/* Counts those upon which pools have to be read again. */
+static uint64 pool_changes;
+
+/* Where only columns of the host's tables changed, catalog_find notices by the version. */
 static void
-database_changed(Datum arg, int cache_id, uint32 hash_value)
-{
-	changes++;
-}
-
-/* catalog_init registers what tells of changed databases; called once a process. */
-void
-catalog_init(void)
-{
-	CacheRegisterSyscacheCallback(DATABASEOID, database_changed, 0);
-}
-
-/*
- * catalog_forget forgets what is known of a relation that has changed, or of
- * all where that is InvalidOid.  Returns whether pools have to be read anew:
- * not where statistics of the host's tables change, as they do all day; whether
- * their columns have changed, catalog_find will see.
- */
-bool
-catalog_forget(Oid relation)
+relation_changed(Oid relation)
 {
 	PoolCatalog *catalog = &found.catalog;
 
@@ -115,7 +100,8 @@ catalog_forget(Oid relation)
 	{
 		found.valid = false;
 		changes++;
-		return true;
+		pool_changes++;
+		return;
 	}
 	for (int role = 0; role < lengthof(table_roles); role++)
 		if (relation == *table_of_role(catalog, role))
@@ -123,7 +109,27 @@ catalog_forget(Oid relation)
 			found.valid = false;
 			changes++;
 		}
-	return false;
+}
+
+static void
+databases_changed(void)
+{
+	changes++;
+}
+
+const InvalidationSubscriber catalog_invalidation = {
+	.relation_changed = relation_changed,
+	.databases_changed = databases_changed
+};
+
+/*
+ * catalog_pool_changes counts the changes upon which pools have to be read again.
+ * ANALYZE of the host's tables, which runs all day, is none.
+ */
+uint64
+catalog_pool_changes(void)
+{
+	return pool_changes;
 }
 
 /*

@@ -11,6 +11,8 @@
 #include "utils/relcache.h"
 #include "utils/uuid.h"
 
+#include "base/invalidation.h"
+
 typedef struct PoolCatalog
 {
 	Oid			schema;			/* the extension's */
@@ -40,9 +42,10 @@ typedef struct PoolCatalog
 /* What is called for a marker: a trigger by which a table is found. */
 typedef void (*MarkerVisitor) (Oid table, const bytea *arguments, void *context);
 
-extern void catalog_init(void);
-extern bool catalog_forget(Oid relation);
+extern const InvalidationSubscriber catalog_invalidation;
+
 extern uint64 catalog_changes(void);
+extern uint64 catalog_pool_changes(void);
 extern bool catalog_find(PoolCatalog *catalog);
 extern void catalog_open(PoolCatalog *catalog);
 extern void catalog_visit_markers(Oid marker_function, MarkerVisitor visit, void *context);

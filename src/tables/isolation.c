@@ -23,7 +23,6 @@
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 
 #include "tables/isolation.h"
 #include "tables/owner.h"
@@ -67,39 +66,45 @@ static OrgQuery pool_query;
 static OrgQuery gateway_query;
 
 static void
-role_changed(Datum arg, int cache_id, uint32 hash_value)
-{
-	stale = true;
-}
-
-/* isolation_forget forgets what comes from a relation that has changed, or all where that is InvalidOid. */
-void
-isolation_forget(Oid relation)
+relation_changed(Oid relation)
 {
 	if (!OidIsValid(relation) || relation == tenants_table || relation == pools_table)
 		stale = true;
 }
 
-/*
- * isolation_end_transaction is told of the end of a transaction, or of a
- * subtransaction that aborts: what may come from changes that are lost is forgotten.
- */
-void
-isolation_end_transaction(bool lost)
+static void
+roles_changed(void)
 {
-	if (lost && uncommitted_kept)
+	stale = true;
+}
+
+const InvalidationSubscriber isolation_invalidation = {
+	.relation_changed = relation_changed,
+	.roles_changed = roles_changed,
+	.databases_changed = roles_changed	/* the owner of a database is a member of a role */
+};
+
+/* What was read of changes that are now lost is not used again. */
+static void
+discard_uncommitted(SubTransactionId aborted)
+{
+	if (uncommitted_kept)
 		stale = true;
 	uncommitted_kept = false;
 }
 
-/* isolation_init registers the callbacks; called once a process. */
-void
-isolation_init(void)
+static void
+at_end(TransactionEnd end)
 {
-	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_changed, 0);
-	CacheRegisterSyscacheCallback(AUTHOID, role_changed, 0);
-	CacheRegisterSyscacheCallback(DATABASEOID, role_changed, 0);
+	if (end != TRANSACTION_COMMITTED)
+		discard_uncommitted(TopSubTransactionId);
+	uncommitted_kept = false;
 }
+
+const TransactionSubscriber isolation_subscriber = {
+	.at_end = at_end,
+	.at_subtransaction_abort = discard_uncommitted
+};
 
 static void
 start_anew(const PoolCatalog *catalog)

@@ -7,11 +7,13 @@
 
 #include "utils/array.h"
 
+#include "base/invalidation.h"
+#include "base/transaction.h"
 #include "tables/catalog.h"
 
-extern void isolation_init(void);
-extern void isolation_forget(Oid relation);
-extern void isolation_end_transaction(bool lost);
+extern const InvalidationSubscriber isolation_invalidation;
+extern const TransactionSubscriber isolation_subscriber;
+
 extern bool isolation_applies(const PoolCatalog *catalog);
 extern bool isolation_is_foreign(const PoolCatalog *catalog, const pg_uuid_t *org);
 extern bool isolation_hides_pool(const PoolCatalog *catalog, const pg_uuid_t *pool);

@@ -31,7 +31,7 @@
 typedef struct Hold
 {
 	Oid			database;
-	int			nest_level;
+	SubTransactionId held_by;
 } Hold;
 
 static ProcessUtility_hook_type previous_process_utility;
@@ -41,32 +41,24 @@ static Hold *holds;
 static int	hold_count;
 static int	hold_room;
 
-/* Gives up those of this nesting level and deeper; nothing here throws. */
+/* Ends those of a subtransaction and its children. */
 static void
-release_from(int nest_level)
+release_from(SubTransactionId aborted)
 {
-	while (hold_count > 0 && holds[hold_count - 1].nest_level >= nest_level)
+	while (hold_count > 0 && holds[hold_count - 1].held_by >= aborted)
 		worker_slots_release(holds[--hold_count].database);
 }
 
 static void
-end_of_transaction(XactEvent event, void *arg)
+at_end(TransactionEnd end)
 {
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		release_from(0);
+	release_from(TopSubTransactionId);
 }
 
-static void
-end_of_subtransaction(SubXactEvent event, SubTransactionId my_id, SubTransactionId parent_id, void *arg)
-{
-	int			nest_level = GetCurrentTransactionNestLevel();
-
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		release_from(nest_level);
-	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-		for (int i = hold_count - 1; i >= 0 && holds[i].nest_level >= nest_level; i--)
-			holds[i].nest_level = nest_level - 1;
-}
+const TransactionSubscriber database_hook_subscriber = {
+	.at_end = at_end,
+	.at_subtransaction_abort = release_from
+};
 
 /* Has the worker of a database end, for the rest of the transaction. */
 static void
@@ -82,7 +74,7 @@ hold(Oid database)
 	}
 	if (!worker_slots_hold(database))
 		return;
-	holds[hold_count++] = (Hold) {database, GetCurrentTransactionNestLevel()};
+	holds[hold_count++] = (Hold) {database, GetCurrentSubTransactionId()};
 	worker_slots_await_end(database, PATIENCE_MS);
 }
 
@@ -195,8 +187,6 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 void
 database_hook_init(void)
 {
-	RegisterXactCallback(end_of_transaction, NULL);
-	RegisterSubXactCallback(end_of_subtransaction, NULL);
 	previous_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 }

@@ -83,33 +83,20 @@ static int	wanted_count;
 static bool wanted_too_many;
 
 static void
-forget_wanted(void)
+at_end(TransactionEnd end)
 {
+	if (end == TRANSACTION_COMMITTED)
+	{
+		for (int i = 0; i < wanted_count; i++)
+			wanted_too_many |= !worker_slots_want(wanted[i]);
+		if (wanted_too_many)
+			worker_slots_want_scan();
+	}
 	wanted_count = 0;
 	wanted_too_many = false;
 }
 
-/* After COMMIT an ERROR would be a PANIC: nothing here allocates or throws. */
-static void
-end_of_transaction(XactEvent event, void *arg)
-{
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-			for (int i = 0; i < wanted_count; i++)
-				wanted_too_many |= !worker_slots_want(wanted[i]);
-			if (wanted_too_many)
-				worker_slots_want_scan();
-			forget_wanted();
-			break;
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE:
-			forget_wanted();
-			break;
-		default:
-			break;
-	}
-}
+const TransactionSubscriber launcher_subscriber = {.at_end = at_end};
 
 /* launcher_want_at_commit has a worker started for a database when this transaction commits. */
 void
@@ -123,13 +110,12 @@ launcher_want_at_commit(Oid database)
 		wanted_too_many = true;
 }
 
-/* launcher_init registers the callback and the process; called once a process. */
+/* launcher_init registers the process; called once a process. */
 void
 launcher_init(void)
 {
 	BackgroundWorker worker;
 
-	RegisterXactCallback(end_of_transaction, NULL);
 	if (!process_shared_preload_libraries_in_progress || !IsPostmasterEnvironment || IsBinaryUpgrade)
 		return;
 
