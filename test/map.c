@@ -16,6 +16,7 @@
 PG_MODULE_MAGIC;
 
 PGDLLEXPORT void _PG_init(void);
+
 PG_FUNCTION_INFO_V1(map_fill);
 PG_FUNCTION_INFO_V1(map_churn);
 

@@ -35,7 +35,7 @@ Datum
 set_gateway_pool_entitlement(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	TableChange		change = {0};
+	TableChange change = {0};
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_ADD_ENTITLEMENT);
@@ -102,7 +102,7 @@ set_gateway_state(PG_FUNCTION_ARGS)
 {
 	static const char *const states[] = {"active", "draining", "maintenance", NULL};
 	PoolCatalog catalog;
-	TableChange		change = {0};
+	TableChange change = {0};
 	char	   *reason = NULL;
 
 	catalog_open(&catalog);
@@ -154,7 +154,7 @@ set_gateway_probe(PG_FUNCTION_ARGS)
 {
 	static const char *const protocols[] = {"tcp", "tls", "http", "https", NULL};
 	PoolCatalog catalog;
-	TableChange		change = {0};
+	TableChange change = {0};
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_ADD_PROBE);
@@ -200,7 +200,7 @@ Datum
 clear_gateway_probe(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	TableChange		change = {0};
+	TableChange change = {0};
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_REMOVE_PROBE);

@@ -149,7 +149,7 @@ create_gateway_pool(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *org = begin_in_org(fcinfo, &catalog, RIGHT_CREATE);
-	TableChange		change = {.relation = catalog.pools};
+	TableChange change = {.relation = catalog.pools};
 	HeapTuple	pool;
 
 	if (isolation_hides(&catalog, org))
@@ -178,7 +178,7 @@ update_gateway_pool(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_RENAME);
 	const pg_uuid_t *id = management_require_pool(fcinfo, &catalog, org);
-	TableChange		change = {.relation = catalog.pools};
+	TableChange change = {.relation = catalog.pools};
 	Datum		name = 0;
 
 	if (!PG_ARGISNULL(2))
@@ -202,8 +202,12 @@ delete_gateway_pool(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_DELETE);
 	const pg_uuid_t *id = management_require_pool(fcinfo, &catalog, org);
-	/* What another owner's triggers on a cascade leave in the session must not run as the caller. */
-	TableChange		change = {.relation = catalog.pools,.restricted = consumers_have_strangers(&catalog)};
+
+	/*
+	 * What another owner's triggers on a cascade leave in the session must
+	 * not run as the caller.
+	 */
+	TableChange change = {.relation = catalog.pools, .restricted = consumers_have_strangers(&catalog)};
 
 	change.sql = psprintf("DELETE FROM %s WHERE id = $1 AND \"orgId\" = $2 RETURNING " POOL_COLUMNS, catalog_name(catalog.pools));
 	table_change_argument(&change, UUIDOID, false, UUIDPGetDatum(id));
@@ -238,7 +242,7 @@ add_gateway_to_pool(PG_FUNCTION_ARGS)
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_ADD_MEMBER);
 	const pg_uuid_t *pool = management_require_pool(fcinfo, &catalog, org);
 	const pg_uuid_t *gateway = require_gateway(fcinfo, &catalog, org);
-	TableChange		change = {.relation = catalog.memberships};
+	TableChange change = {.relation = catalog.memberships};
 	HeapTuple	membership;
 
 	if (PG_ARGISNULL(3) || PG_ARGISNULL(4))
@@ -277,7 +281,7 @@ remove_gateway_from_pool(PG_FUNCTION_ARGS)
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_REMOVE_MEMBER);
 	const pg_uuid_t *pool = management_require_pool(fcinfo, &catalog, org);
 	const pg_uuid_t *gateway = require_gateway(fcinfo, &catalog, org);
-	TableChange		change = {.relation = catalog.memberships};
+	TableChange change = {.relation = catalog.memberships};
 	HeapTuple	membership;
 
 	change.sql = psprintf("DELETE FROM %s WHERE \"gatewayPoolId\" = $1 AND \"gatewayId\" = $2"

@@ -50,7 +50,7 @@ has_row(const PoolCatalog *catalog, const pg_uuid_t *gateway, bool *is_own)
 	owner_begin(&scope, catalog->probes);
 	has = owner_query(psprintf("SELECT xmin FROM %s WHERE \"gatewayId\" = $1", catalog_name(catalog->probes)), gateway) > 0;
 	*is_own = has && TransactionIdIsCurrentTransactionId(DatumGetTransactionId(SPI_getbinval(SPI_tuptable->vals[0],
-																						SPI_tuptable->tupdesc, 1, &is_null)));
+																							 SPI_tuptable->tupdesc, 1, &is_null)));
 	owner_end(&scope);
 	return has;
 }

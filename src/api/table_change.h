@@ -14,7 +14,8 @@ typedef struct TableChange
 {
 	Oid			relation;
 	bool		restricted;		/* in a restricted operation, whoever calls */
-	const char *sql;			/* one statement, with RETURNING for table_change_run */
+	const char *sql;			/* one statement, with RETURNING for
+								 * table_change_run */
 	int			count;			/* of arguments */
 	Oid			types[TABLE_CHANGE_ARGUMENTS_MAX];
 	Datum		values[TABLE_CHANGE_ARGUMENTS_MAX];

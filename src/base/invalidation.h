@@ -11,9 +11,12 @@
  */
 typedef struct InvalidationSubscriber
 {
-	void		(*relation_changed) (Oid relation); /* InvalidOid: any may have changed */
-	void		(*roles_changed) (void);	/* a role, or which roles are members of which */
-	void		(*databases_changed) (void);	/* a database: its name, its owner */
+	void		(*relation_changed) (Oid relation); /* InvalidOid: any may
+													 * have changed */
+	void		(*roles_changed) (void);	/* a role, or which roles are
+											 * members of which */
+	void		(*databases_changed) (void);	/* a database: its name, its
+												 * owner */
 } InvalidationSubscriber;
 
 extern void invalidation_init(const InvalidationSubscriber *const *in_order, int count);

@@ -207,7 +207,11 @@ read_store(const char *pem)
 	if (store == NULL)
 		return NULL;
 	ERR_clear_error();
-	/* As libcurl has it: an intermediate authority may be all that is trusted. */
+
+	/*
+	 * As libcurl has it: an intermediate authority may be all that is
+	 * trusted.
+	 */
 	X509_STORE_set_flags(store, X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN);
 	if (pem == NULL ? X509_STORE_set_default_paths(store) != 1 : !read_pem(store, pem))
 	{

@@ -153,7 +153,10 @@ settings_init(void)
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 
-	/* Where there is no shared memory to size, it may be set but means nothing. */
+	/*
+	 * Where there is no shared memory to size, it may be set but means
+	 * nothing.
+	 */
 	DefineCustomIntVariable("gateway_pool.max_gateways",
 							"Gateways whose health is kept in shared memory, of all databases together.",
 							NULL,

@@ -21,7 +21,8 @@ typedef enum TransactionEnd
 typedef struct TransactionSubscriber
 {
 	void		(*before_prepare) (void);
-	void		(*at_end) (TransactionEnd end); /* must not throw: after COMMIT an ERROR is a PANIC */
+	void		(*at_end) (TransactionEnd end); /* must not throw: after
+												 * COMMIT an ERROR is a PANIC */
 	void		(*at_subtransaction_abort) (SubTransactionId aborted);	/* must not throw */
 } TransactionSubscriber;
 

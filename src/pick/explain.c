@@ -63,7 +63,7 @@ explain(const PickArguments *request)
 	Explanation explanation;
 	int			count;
 	KnownPool  *known;
-	PickCandidates  *field;
+	PickCandidates *field;
 
 	if (isolation_hides_pool(&request->catalog, request->pool_id))
 		pick_arguments_refuse_pool(request);

@@ -140,7 +140,7 @@ pick(const PickArguments *request, int wanted, int *picked_count)
 {
 	pg_uuid_t  *picked = NULL;
 	KnownPool  *pool;
-	PickCandidates  *field;
+	PickCandidates *field;
 	int64		now;
 	int			count = 0;
 	int			chosen;

@@ -68,7 +68,7 @@ field_for(int member_count)
 PickCandidates *
 pick_candidates_read(const KnownPool *pool, const PickArguments *request, int64 now)
 {
-	PickCandidates  *field = field_for(pool->member_count);
+	PickCandidates *field = field_for(pool->member_count);
 
 	field->unsettled = false;
 	for (int i = 0; i < pool->member_count; i++)

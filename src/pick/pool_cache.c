@@ -331,7 +331,10 @@ pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabi
 	if (!is_valid(catalog))
 		start_anew(catalog->version);
 
-	/* What is kept is what roles see to whom no policy of the owner's applies. */
+	/*
+	 * What is kept is what roles see to whom no policy of the owner's
+	 * applies.
+	 */
 	if (!commit_queue_is_pending() && !(unlikely(catalog->policed) && visible_rows_differ(catalog)))
 	{
 		CacheEntry *entry = cache_lookup(cache, *id);
@@ -340,7 +343,10 @@ pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabi
 		{
 			pg_uuid_t	org = entry->pool->org_id;
 
-			/* To ask may run a query, and what was found may have gone by then. */
+			/*
+			 * To ask may run a query, and what was found may have gone by
+			 * then.
+			 */
 			entry = isolation_is_foreign(catalog, &org) ? NULL : cache_lookup(cache, *id);
 		}
 		if (entry != NULL)
@@ -351,7 +357,11 @@ pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabi
 				return entry->pool;
 		}
 	}
-	/* Of a hidden pool no more is read than of one that is not there: no time and no warning tells of it. */
+
+	/*
+	 * Of a hidden pool no more is read than of one that is not there: no time
+	 * and no warning tells of it.
+	 */
 	if (isolation_hides_pool(catalog, id))
 		return NULL;
 	return read_known_pool(catalog, id, with_capabilities, now);

@@ -15,7 +15,8 @@ typedef struct KnownMember
 {
 	pg_uuid_t	gateway;
 	HealthSlotRef slot;			/* NO_SLOT: no shared memory, or it is full */
-	bool		by_slot;		/* judged by its slot, else once and for all when read */
+	bool		by_slot;		/* judged by its slot, else once and for all
+								 * when read */
 	GatewayStatus status;		/* as it was when it was read */
 	GatewayState state;
 	int32		weight;

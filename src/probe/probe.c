@@ -30,7 +30,8 @@ struct Probe
 	struct curl_slist *headers;
 	struct curl_slist *connect_to;
 	ProbeTls	tls;
-	int			socket;			/* or -1; closed by libcurl when the probe has ended */
+	int			socket;			/* or -1; closed by libcurl when the probe has
+								 * ended */
 	int			open_errno;		/* why there is no socket */
 	const char *refused;		/* why the address must not be connected to */
 	bool		answered;		/* the header of an answer is complete */
@@ -392,7 +393,10 @@ conclude_not_connected(Probe *probe, ProbeResult *result)
 		conclude(result, PROBE_FAILED, "timeout while connecting");
 	else if (error == ECONNRESET && probe->spec.protocol == PROBE_TCP)
 	{
-		/* Only a listener that accepted can reset; the timing decides whether we see it. */
+		/*
+		 * Only a listener that accepted can reset; the timing decides whether
+		 * we see it.
+		 */
 		conclude(result, PROBE_SUCCEEDED, "");
 	}
 	else if (error == ECONNRESET)
@@ -449,7 +453,11 @@ probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 		switch (code)
 		{
 			case CURLE_OK:
-				/* An HTTP answer that ended without the end of its header is none. */
+
+				/*
+				 * An HTTP answer that ended without the end of its header is
+				 * none.
+				 */
 				if (speaks_http(&probe->spec))
 					conclude(result, PROBE_FAILED, "no answer");
 				else

@@ -23,9 +23,11 @@ typedef struct ProbeSpec
 	const char *path;			/* for http and https */
 	int			status_from;	/* that http and https expect */
 	int			status_to;
-	const char *server_name;	/* that is asked for and verified; NULL is the target's */
+	const char *server_name;	/* that is asked for and verified; NULL is the
+								 * target's */
 	bool		verify_tls;
-	const char *ca_certificate; /* PEM of the authorities to trust, or NULL for the system's */
+	const char *ca_certificate; /* PEM of the authorities to trust, or NULL
+								 * for the system's */
 } ProbeSpec;
 
 /* How a probe ended. */
@@ -33,7 +35,8 @@ typedef struct ProbeResult
 {
 	ProbeOutcome outcome;
 	bool		hung;			/* it ended by its deadline */
-	char		reason[PROBE_REASON_SIZE];	/* in ASCII, of our own words; "" if it succeeded */
+	char		reason[PROBE_REASON_SIZE];	/* in ASCII, of our own words; ""
+											 * if it succeeded */
 	int64		certificate_expires_at; /* seconds since 1970; 0 unknown */
 } ProbeResult;
 

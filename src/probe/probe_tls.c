@@ -64,7 +64,8 @@ static int
 verify(X509_STORE_CTX *context, void *arg)
 {
 	ProbeTls   *tls = arg;
-	STACK_OF(X509) *chain = X509_STORE_CTX_get0_untrusted(context);
+
+	STACK_OF(X509) * chain = X509_STORE_CTX_get0_untrusted(context);
 	int			verified = 1;
 
 	read_expiry(tls, X509_STORE_CTX_get0_cert(context));
@@ -86,7 +87,7 @@ verify(X509_STORE_CTX *context, void *arg)
 static bool
 limit_ciphers(SSL_CTX *context)
 {
-	STACK_OF(SSL_CIPHER) *ciphers = SSL_CTX_get_ciphers(context);
+	STACK_OF(SSL_CIPHER) * ciphers = SSL_CTX_get_ciphers(context);
 	char		names[CIPHERS_SIZE] = "";
 	size_t		length = 0;
 
@@ -111,7 +112,10 @@ probe_tls_prepare(CURL *easy, void *arg, void *data)
 	SSL_CTX    *context = arg;
 	ProbeTls   *tls = data;
 
-	/* Beside the store in which libcurl puts what it has read, and which it keeps for other probes. */
+	/*
+	 * Beside the store in which libcurl puts what it has read, and which it
+	 * keeps for other probes.
+	 */
 	if (tls->trusted != NULL)
 		(void) SSL_CTX_set1_verify_cert_store(context, tls->trusted);
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);

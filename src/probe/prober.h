@@ -29,7 +29,8 @@ typedef struct ProbeNews
 	const ProbeRecord *record;
 	const ProbeResult *result;
 	bool		changed;		/* the verdict is another one by this */
-	int64		interval;		/* that the gateway is probed at by now, at least the plan's */
+	int64		interval;		/* that the gateway is probed at by now, at
+								 * least the plan's */
 	int64		started_at;
 	int64		duration;		/* microseconds */
 } ProbeNews;
@@ -40,10 +41,18 @@ typedef struct ProberUser
 	ProbeRefusal refusal;
 	bool		(*acquire_descriptor) (void);
 	void		(*release_descriptor) (void);
-	/* Gives the record of a gateway that is new to the prober; all zero if there is none. */
+
+	/*
+	 * Gives the record of a gateway that is new to the prober; all zero if
+	 * there is none.
+	 */
 	ProbeRecord (*recall) (const pg_uuid_t *gateway);
 	void		(*tell) (const ProbeNews *news);
-	/* A gateway that is down has to wait for a place: what was found counts until then. */
+
+	/*
+	 * A gateway that is down has to wait for a place: what was found counts
+	 * until then.
+	 */
 	void		(*hold) (const pg_uuid_t *gateway, int64 until);
 } ProberUser;
 
@@ -54,8 +63,10 @@ typedef struct ProberState
 	int			running;
 	int			waiting;		/* due, and without a place to run in */
 	int64		lag;			/* by how much the last round was late */
-	int64		lateness;		/* 99th percentile of late starts, of the last 10 to 20 s */
-	bool		abstains;		/* a stall of our own makes timeouts no evidence at first */
+	int64		lateness;		/* 99th percentile of late starts, of the last
+								 * 10 to 20 s */
+	bool		abstains;		/* a stall of our own makes timeouts no
+								 * evidence at first */
 } ProberState;
 
 typedef struct Prober Prober;

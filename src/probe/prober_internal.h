@@ -34,7 +34,8 @@ struct Run;
 typedef struct Target
 {
 	pg_uuid_t	gateway;		/* the key */
-	ProbePlan	plan;			/* its texts are ours, its PEM is that of "trust" */
+	ProbePlan	plan;			/* its texts are ours, its PEM is that of
+								 * "trust" */
 	Trust	   *trust;
 	ProbeRecord record;
 	TargetPlace place;
@@ -44,7 +45,8 @@ typedef struct Target
 	bool		dark;			/* it is down, and hangs */
 	int64		phase;
 	int64		due;
-	int64		work;			/* microseconds spent on its probes, in the span of Load */
+	int64		work;			/* microseconds spent on its probes, in the
+								 * span of Load */
 	int64		worked_since;	/* that began then */
 	struct sockaddr_storage address;
 	struct Run *run;			/* valid if running */
@@ -76,9 +78,11 @@ typedef struct Lateness
 /* What the prober's time goes to, and what follows from it. */
 typedef struct Load
 {
-	double		stretch;		/* of all intervals; 1 where there is time enough */
+	double		stretch;		/* of all intervals; 1 where there is time
+								 * enough */
 	int			high_spans;		/* in a row */
-	int64		late_since;		/* stalls have come one after the other; valid if one has just come */
+	int64		late_since;		/* stalls have come one after the other; valid
+								 * if one has just come */
 	int64		described_at;
 	char		problem[PROBER_PROBLEM_SIZE];	/* "" if there is none */
 
@@ -108,7 +112,8 @@ struct Prober
 	int			waiting_count;
 	Run		   *runs;
 	int			run_count;
-	Probe	  **probes;			/* all that were made: of the runs, and to spare */
+	Probe	  **probes;			/* all that were made: of the runs, and to
+								 * spare */
 	int			probe_count;
 	dlist_head	free_runs;
 	dlist_head	running;
@@ -122,7 +127,8 @@ struct Prober
 	int64		stalled_at;
 	int64		swept_at;		/* when the resolver last forgot unused names */
 	int64		held_at;		/* when all that wait were held last */
-	uint64		resolved;		/* the resolver's generation when it was last asked */
+	uint64		resolved;		/* the resolver's generation when it was last
+								 * asked */
 	Lateness	lateness[2];	/* the current span and the one before */
 	Load		load;
 };

@@ -23,9 +23,11 @@ typedef struct Resolver Resolver;
 typedef enum ResolverAnswer
 {
 	RESOLVER_RESOLVED,
-	RESOLVER_PENDING,			/* ask again when resolver_generation has changed */
+	RESOLVER_PENDING,			/* ask again when resolver_generation has
+								 * changed */
 	RESOLVER_ABSENT,			/* there is no such name */
-	RESOLVER_FAILED				/* the resolver's own trouble, says nothing about the name */
+	RESOLVER_FAILED				/* the resolver's own trouble, says nothing
+								 * about the name */
 } ResolverAnswer;
 
 extern Resolver *resolver_create(const char *servers, bool (*acquire) (void), void (*release) (void));

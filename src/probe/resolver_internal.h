@@ -56,7 +56,8 @@ typedef struct Lane
 	Host	   *host;			/* NULL while idle */
 	bool		slow;
 	int64		deadline;
-	int			unwatched;		/* sockets that c-ares has acquired, and not had watched yet */
+	int			unwatched;		/* sockets that c-ares has acquired, and not
+								 * had watched yet */
 } Lane;
 
 struct Resolver

@@ -57,8 +57,10 @@ typedef struct HealthEvidence
 	HeartbeatEvidence heartbeat;
 	ProbeEvidence probe;
 	bool		probe_required;
-	bool		suspect;		/* a caller's transport failed a short while ago */
-	bool		startup_grace;	/* what ran out may have done so unheard, by us being away */
+	bool		suspect;		/* a caller's transport failed a short while
+								 * ago */
+	bool		startup_grace;	/* what ran out may have done so unheard, by
+								 * us being away */
 	bool		damped;			/* it fell again and again lately */
 } HealthEvidence;
 
@@ -74,8 +76,9 @@ typedef struct GatewayHealth
 {
 	GatewayStatus status;
 	const char *reason;			/* a constant, a few words */
-	bool		assumed;		/* for want of evidence: good enough for a pick, but nothing
-								 * that happened to the gateway */
+	bool		assumed;		/* for want of evidence: good enough for a
+								 * pick, but nothing that happened to the
+								 * gateway */
 } GatewayHealth;
 
 extern Heartbeat heartbeat_of_host(const HostHeartbeat *host, int64 timeout, int64 grace);

@@ -125,6 +125,10 @@ probe_next_start(const ProbeRecord *record, const ProbePace *pace, int64 phase, 
 
 	if (probe_record_in_doubt(record) && pace->retry_interval < pace->interval)
 		return Max(started_at + pace->retry_interval, now);
-	/* Who hangs for the whole interval ends when the next is due, or a little later. */
+
+	/*
+	 * Who hangs for the whole interval ends when the next is due, or a little
+	 * later.
+	 */
 	return next >= now - pace->interval / 2 ? next : probe_grid_time(pace->interval, phase, now);
 }

@@ -13,7 +13,8 @@ typedef enum ProbeOutcome
 {
 	PROBE_SUCCEEDED,
 	PROBE_FAILED,
-	PROBE_INCONCLUSIVE			/* by our own fault: says nothing about the gateway */
+	PROBE_INCONCLUSIVE			/* by our own fault: says nothing about the
+								 * gateway */
 } ProbeOutcome;
 
 /* How probes are judged and how often they are made. */

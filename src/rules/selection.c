@@ -312,9 +312,9 @@ draw_table_build(DrawTable *table, const SelectionMember *members, int count)
 		table->columns[i].limit *= table->count;
 
 	/*
-	 * "large" runs over the columns with too much, "small" over those with too
-	 * little.  One that has given until it has too little itself is filled next
-	 * if "small" has passed it by, else when "small" gets there.
+	 * "large" runs over the columns with too much, "small" over those with
+	 * too little.  One that has given until it has too little itself is
+	 * filled next if "small" has passed it by, else when "small" gets there.
 	 */
 	small = large = 0;
 	for (;;)

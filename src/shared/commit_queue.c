@@ -44,7 +44,8 @@ static QueuedChange *queue;
 static int	queue_length;
 static int	queue_room;
 static bool heartbeats_queued;
-static SubTransactionId overflowed_by;	/* InvalidSubTransactionId: it did not overflow */
+static SubTransactionId overflowed_by;	/* InvalidSubTransactionId: it did not
+										 * overflow */
 static Oid	queue_signal;
 static Oid	queue_table;
 

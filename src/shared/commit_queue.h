@@ -12,7 +12,8 @@
 typedef struct CommitRelations
 {
 	Oid			gateways;		/* the host's table */
-	Oid			signal;			/* what is invalidated where the rows have to be read again */
+	Oid			signal;			/* what is invalidated where the rows have to
+								 * be read again */
 } CommitRelations;
 
 extern const TransactionSubscriber commit_queue_subscriber;

@@ -128,7 +128,11 @@ store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 w
 	else
 	{
 		word = make_word(slot->generation, TABLE_HEARD, slot->heard_at + heartbeat->lifetime);
-		/* By what the word rounds up, all of it is later: people see what is judged. */
+
+		/*
+		 * By what the word rounds up, all of it is later: people see what is
+		 * judged.
+		 */
 		slot->heard_at = Max(slot->heard_at, word_time(word) - heartbeat->lifetime);
 	}
 	pg_atomic_write_u64(&slot->table, word);

@@ -22,8 +22,8 @@
 typedef enum SlotReading
 {
 	SLOT_READ,
-	SLOT_UNCONFIRMED,			/* read; but the table's heartbeat ran out, and the row
-								 * has not been read since */
+	SLOT_UNCONFIRMED,			/* read; but the table's heartbeat ran out,
+								 * and the row has not been read since */
 	SLOT_GONE					/* it is another gateway's by now, or nobody's */
 } SlotReading;
 
@@ -33,7 +33,8 @@ typedef struct ProbeDisplay
 	bool		configured;		/* somebody probes the gateway */
 	bool		probed;
 	bool		certificate_known;
-	bool		verify_tls;		/* valid if probed by a protocol with a certificate */
+	bool		verify_tls;		/* valid if probed by a protocol with a
+								 * certificate */
 	ProbeProtocol protocol;		/* valid if probed */
 	ProbeEvidence verdict;
 	float		milliseconds;	/* that it took; valid if probed */
@@ -42,7 +43,8 @@ typedef struct ProbeDisplay
 	int32		falls;			/* lately */
 	int64		started_at;		/* monotonic; valid if probed */
 	TimestampTz certificate_expires_at; /* valid if known */
-	char		reason[HEALTH_REASON_SIZE]; /* why it failed, or is no evidence; "" if it succeeded */
+	char		reason[HEALTH_REASON_SIZE]; /* why it failed, or is no
+											 * evidence; "" if it succeeded */
 } ProbeDisplay;
 
 /* What probes have found, as far as it is evidence. */
@@ -70,22 +72,24 @@ typedef struct RecordedHealth
 typedef struct HealthDisplay
 {
 	bool		heard;
-	TimestampTz heard_at;		/* the last heartbeat by any path; valid if heard */
+	TimestampTz heard_at;		/* the last heartbeat by any path; valid if
+								 * heard */
 	bool		expires;
-	TimestampTz expires_at;		/* when all that counts has run out; valid if expires */
+	TimestampTz expires_at;		/* when all that counts has run out; valid if
+								 * expires */
 	bool		reported;		/* a heartbeat was reported to us */
 	bool		suspect;
 	TimestampTz suspect_until;	/* valid if suspect */
 	bool		probed;
 	TimestampTz probed_at;		/* when the last probe began; valid if probed */
-	float		probe_milliseconds;	/* valid if probed */
-	char		failure_reason[HEALTH_REASON_SIZE];	/* "" if none was given */
+	float		probe_milliseconds; /* valid if probed */
+	char		failure_reason[HEALTH_REASON_SIZE]; /* "" if none was given */
 } HealthDisplay;
 
 extern uint64 health_evidence_sequence(void);
 extern void health_evidence_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequence);
 extern bool health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartbeat *heartbeat,
-									  XLogRecPtr commit);
+										   XLogRecPtr commit);
 extern bool health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *is_news);
 extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *is_news);
 
@@ -98,7 +102,7 @@ extern bool health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *
 
 extern SlotReading health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence);
 extern SlotReading health_evidence_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own,
-									   HealthEvidence *evidence);
+											HealthEvidence *evidence);
 extern void health_evidence_explain(HealthSlotRef ref, const HealthEvidence *evidence, const GatewayHealth *health,
 									char *explanation);
 extern int64 health_evidence_next_change(HealthSlotRef ref, int64 now);

@@ -32,17 +32,21 @@
 typedef struct SlotKey
 {
 	Oid			database;
-	Oid			table;			/* the host's: one made anew has other gateways */
+	Oid			table;			/* the host's: one made anew has other
+								 * gateways */
 	pg_uuid_t	gateway;
 } SlotKey;
 
 typedef struct HealthMap
 {
 	HealthState state;
-	pg_atomic_uint32 full;		/* the last attempt to make a slot found none free */
-	pg_atomic_uint64 deletions; /* of rows: none was missed by who makes a slot */
+	pg_atomic_uint32 full;		/* the last attempt to make a slot found none
+								 * free */
+	pg_atomic_uint64 deletions; /* of rows: none was missed by who makes a
+								 * slot */
 	pg_atomic_uint64 swept_at;
-	int32		first_free;		/* of a list in which the longest free comes first */
+	int32		first_free;		/* of a list in which the longest free comes
+								 * first */
 	int32		last_free;
 } HealthMap;
 

@@ -35,12 +35,14 @@
 #define TABLE_NEVER			0
 #define TABLE_HEARD			1	/* time: when it runs out */
 #define TABLE_FAILED		2
-#define TABLE_CONFIRMED		3	/* heard; ran out, and then the row was read once more */
+#define TABLE_CONFIRMED		3	/* heard; ran out, and then the row was read
+								 * once more */
 
 /* Kinds of the other words of evidence, as bits. */
 #define WORD_EMPTY			0
 #define WORD_KNOWN			1	/* the time means something */
-#define FAILURE_RECORDED	2	/* gateway_health said unhealthy when the slot was made */
+#define FAILURE_RECORDED	2	/* gateway_health said unhealthy when the slot
+								 * was made */
 
 /* Kinds of the probe's word; its time is when it stops to count. */
 #define PROBE_WORD_NONE		0
@@ -58,10 +60,12 @@
 typedef struct HealthSlot
 {
 	pg_atomic_uint64 table;		/* the heartbeat in the host's table */
-	pg_atomic_uint64 reported;	/* the heartbeat reported to us: when it runs out */
+	pg_atomic_uint64 reported;	/* the heartbeat reported to us: when it runs
+								 * out */
 	pg_atomic_uint64 failure;	/* when a caller last reported a failure */
 	pg_atomic_uint64 probe;		/* what probes found */
-	pg_atomic_uint64 damped;	/* until when it counts as falling again and again */
+	pg_atomic_uint64 damped;	/* until when it counts as falling again and
+								 * again */
 	pg_atomic_uint64 load;		/* connections and reservations */
 	pg_uuid_t	gateway;		/* so far, one cache line */
 
@@ -77,7 +81,8 @@ typedef struct HealthSlot
 	bool		used;
 	bool		published;		/* "heartbeat" is the table's */
 	uint16		generation;
-	int32		next;			/* in the list of its bucket, or of free ones; or NO_SLOT */
+	int32		next;			/* in the list of its bucket, or of free ones;
+								 * or NO_SLOT */
 	Oid			database;
 	Oid			relation;		/* the gateways table */
 	Heartbeat	heartbeat;		/* as published last, in wall time */

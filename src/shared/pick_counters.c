@@ -37,13 +37,16 @@
 /* With so many counts, the end of the transaction is not waited for. */
 #define PENDING_MAX 65536
 
-static HTAB *entries;			/* entries come and go under the exclusive lock */
+static HTAB *entries;			/* entries come and go under the exclusive
+								 * lock */
 
 typedef struct StatsState
 {
-	pg_atomic_uint32 epoch;		/* another one when entries have gone; changes under the exclusive lock */
+	pg_atomic_uint32 epoch;		/* another one when entries have gone; changes
+								 * under the exclusive lock */
 	pg_atomic_uint32 made;		/* entries, since what has gone was looked for */
-	pg_atomic_uint64 evicted_at;	/* when there was no room; 0 if there always was */
+	pg_atomic_uint64 evicted_at;	/* when there was no room; 0 if there
+									 * always was */
 } StatsState;
 
 static StatsState *state;

@@ -12,7 +12,8 @@
 typedef struct GatewayLoad
 {
 	bool		reported;		/* a short while ago */
-	uint32		connections;	/* reported, and opened since; valid if reported */
+	uint32		connections;	/* reported, and opened since; valid if
+								 * reported */
 	uint32		reservations;	/* picked, not opened yet */
 	uint64		word;			/* for reservation_claim */
 } GatewayLoad;

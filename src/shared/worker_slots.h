@@ -16,9 +16,11 @@
 typedef enum WorkerState
 {
 	WORKER_FREE,				/* nobody's */
-	WORKER_HELD,				/* no worker, and a command on the database keeps it so */
+	WORKER_HELD,				/* no worker, and a command on the database
+								 * keeps it so */
 	WORKER_WANTED,				/* for the launcher to start */
-	WORKER_STARTING,			/* asked for; finds out whether there is anything to serve */
+	WORKER_STARTING,			/* asked for; finds out whether there is
+								 * anything to serve */
 	WORKER_RUNNING,
 	WORKER_STOPPING				/* was asked to end */
 } WorkerState;
@@ -28,14 +30,16 @@ typedef struct WorkerRound
 {
 	int64		at;				/* monotonic; 0: there was none */
 	int64		lag;			/* microseconds by which it was late */
-	int64		lateness;		/* microseconds, 99th percentile of the starts of the last 10 to 20 s */
+	int64		lateness;		/* microseconds, 99th percentile of the starts
+								 * of the last 10 to 20 s */
 	int64		queue_dropped;	/* what was not recorded since the start */
 	int32		queue_length;	/* what is still to be recorded */
 	int32		targets;
 	int32		running_probes;
 	int32		waiting_probes; /* due, and without a place to run in */
 	bool		abstains;		/* its timeouts are no evidence at the moment */
-	bool		overloaded;		/* what is wrong with the worker is that it has too much to do */
+	bool		overloaded;		/* what is wrong with the worker is that it
+								 * has too much to do */
 } WorkerRound;
 
 /* A kind of work that did not end in time, and could not be canceled: it ended the worker. */

@@ -24,13 +24,15 @@ typedef struct WorkerSlot
 	WorkerState state;
 	uint32		generation;
 	pid_t		pid;
-	Latch	   *latch;			/* of the process, in shared memory; NULL if none */
+	Latch	   *latch;			/* of the process, in shared memory; NULL if
+								 * none */
 	int			holds;
 	uint32		wants;			/* counts how often it was wanted */
 	int			failures;		/* ends in error in a row */
 	int64		since;
 	int64		start_at;
-	WorkerStall stalls[WORKER_TASKS];	/* by the numbers that workers give them */
+	WorkerStall stalls[WORKER_TASKS];	/* by the numbers that workers give
+										 * them */
 
 	slock_t		mutex;			/* protects what follows */
 	WorkerRound round;
@@ -42,7 +44,8 @@ typedef struct WorkerTable
 {
 	pid_t		launcher;		/* 0: none at the moment */
 	Latch	   *launcher_latch;
-	bool		scan_wanted;	/* there may be databases that had no room here */
+	bool		scan_wanted;	/* there may be databases that had no room
+								 * here */
 	ConditionVariable changed;	/* a worker has ended */
 	WorkerSlot	slots[WORKER_SLOTS];
 } WorkerTable;

@@ -77,7 +77,8 @@ roles_changed(void)
 const InvalidationSubscriber access_invalidation = {
 	.relation_changed = relation_changed,
 	.roles_changed = roles_changed,
-	.databases_changed = roles_changed	/* the owner of a database is a member of a role */
+	.databases_changed = roles_changed	/* the owner of a database is a member
+										 * of a role */
 };
 
 /* access_table returns the table of a right, InvalidOid where that is on consumers. */

@@ -29,7 +29,8 @@ typedef enum AccessTable
 	ON_PROBES,
 	ON_STATES,
 	ON_ENTITLEMENTS,
-	ON_CONSUMERS				/* each of them; the columns are the consumer's */
+	ON_CONSUMERS				/* each of them; the columns are the
+								 * consumer's */
 } AccessTable;
 
 #define COLUMNS_MAX 4

@@ -29,14 +29,18 @@ typedef struct PoolCatalog
 	Oid			tenants;		/* gateway_pool_tenants */
 	Oid			organizations;	/* the host's */
 	Oid			gateways;		/* the host's */
-	Oid			signal;			/* a relation whose relcache entry is invalidated
-								 * when what picks depend on changes */
-	uint64		version;		/* changes with any Oid above, and with the columns of
-								 * the gateways table and of the members */
+	Oid			signal;			/* a relation whose relcache entry is
+								 * invalidated when what picks depend on
+								 * changes */
+	uint64		version;		/* changes with any Oid above, and with the
+								 * columns of the gateways table and of the
+								 * members */
 	bool		has_weight;		/* members have "pickWeight" */
 	bool		has_priority;	/* members have "pickPriority" */
-	bool		isolated;		/* by organization: gateway_pools has our policy */
-	bool		policed;		/* pools or members have policies that are not ours */
+	bool		isolated;		/* by organization: gateway_pools has our
+								 * policy */
+	bool		policed;		/* pools or members have policies that are not
+								 * ours */
 } PoolCatalog;
 
 /* What is called for a marker: a trigger by which a table is found. */

@@ -217,7 +217,10 @@ consumers_registration(const PoolCatalog *catalog, Oid table, const char *column
 		Oid			root = table;
 		Relation	topmost;
 
-		/* Also while a partition is being detached, when it has no ancestors for others. */
+		/*
+		 * Also while a partition is being detached, when it has no ancestors
+		 * for others.
+		 */
 		while (get_rel_relispartition(root))
 			root = get_partition_parent(root, true);
 		topmost = catalog_open_table(root, AccessShareLock);

@@ -62,7 +62,8 @@ typedef struct Reading
 	HostColumns columns;
 	uint64		sequence;		/* of publications, from before the query */
 	uint64		deletions;		/* of rows, likewise */
-	bool		own;			/* by columns that this transaction may have altered */
+	bool		own;			/* by columns that this transaction may have
+								 * altered */
 	CapabilitySet *capabilities;	/* read so far */
 	int64		now;			/* monotonic */
 	TimestampTz wall_now;
@@ -240,7 +241,11 @@ judge(GatewayRow *gateway, const Reading *reading)
 			gateway->slot.number = NO_SLOT;
 	}
 	gateway->health = health_rule(&evidence);
-	/* Of the healthy ones there is nothing to explain, and picks read many of them. */
+
+	/*
+	 * Of the healthy ones there is nothing to explain, and picks read many of
+	 * them.
+	 */
 	if (gateway->slot.number != NO_SLOT && gateway->health.status != GATEWAY_HEALTHY)
 	{
 		char	   *reason = palloc(HEALTH_EXPLANATION_SIZE);
@@ -550,7 +555,10 @@ sweep_slots(const PoolCatalog *catalog)
 	OwnerScope	scope;
 	uint64		rows;
 
-	/* Listed before the rows are read: a slot made later has a row not read yet. */
+	/*
+	 * Listed before the rows are read: a slot made later has a row not read
+	 * yet.
+	 */
 	owner_begin(&scope, catalog->gateways);
 	rows = owner_query(psprintf("SELECT g.id::uuid FROM %s g WHERE g.id IS NOT NULL", catalog_name(catalog->gateways)), NULL);
 	for (uint64 i = 0; i < rows; i++)

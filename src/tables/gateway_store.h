@@ -20,13 +20,17 @@ typedef struct GatewayRow
 	pg_uuid_t	id;
 	pg_uuid_t	org_id;
 	char	   *name;
-	Jsonb	   *capabilities;	/* or NULL; one copy for all rows that were read at once */
-	bool		capabilities_invalid;	/* there are some, and they are no jsonb */
+	Jsonb	   *capabilities;	/* or NULL; one copy for all rows that were
+								 * read at once */
+	bool		capabilities_invalid;	/* there are some, and they are no
+										 * jsonb */
 	GatewayState state;
 	RecordedHealth recorded;	/* what gateway_health says */
-	bool		own;			/* written or read so by this transaction alone */
+	bool		own;			/* written or read so by this transaction
+								 * alone */
 	HealthSlotRef slot;
-	uint64		deletions;		/* health_map_deletions from before the row was read */
+	uint64		deletions;		/* health_map_deletions from before the row
+								 * was read */
 	Heartbeat	heartbeat;		/* as the row says, in wall time */
 	GatewayHealth health;
 } GatewayRow;

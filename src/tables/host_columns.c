@@ -25,7 +25,8 @@ enum
 	DIRECT_ADDRESS,
 	DIRECT_HEARTBEAT,
 	CAPABILITIES,
-	WIDE_TTL					/* no column: the type of the TTL can hold values that do not fit into a bigint */
+	WIDE_TTL					/* no column: the type of the TTL can hold
+								 * values that do not fit into a bigint */
 };
 
 #define HAS(column)		(1 << (column))
@@ -35,7 +36,8 @@ enum
 static const struct
 {
 	const char *name;
-	Oid			type;			/* or InvalidOid: of any, since only null is told from the rest */
+	Oid			type;			/* or InvalidOid: of any, since only null is
+								 * told from the rest */
 }			host_columns[] =
 {
 	{"heartbeat", TIMESTAMPTZOID},
@@ -64,7 +66,10 @@ find_columns(TupleDesc table, AttrNumber *numbers)
 		for (int j = 0; j < lengthof(host_columns) && !attribute->attisdropped; j++)
 			if (strcmp(NameStr(attribute->attname), host_columns[j].name) == 0)
 			{
-				/* Text that is no JSON in one row would fail the picks of a whole pool. */
+				/*
+				 * Text that is no JSON in one row would fail the picks of a
+				 * whole pool.
+				 */
 				if (j == CAPABILITIES && attribute->atttypid != JSONBOID && attribute->atttypid != JSONOID)
 					continue;
 				if (j == HEARTBEAT_TTL && (attribute->atttypid == NUMERICOID || attribute->atttypid == FLOAT4OID ||
@@ -114,7 +119,11 @@ host_columns_append(StringInfo sql, HostColumns columns, bool with_capabilities)
 	appendStringInfo(sql, ", %s",
 					 columns & HAS(HEALTH_CHECK_STATUS) ?
 					 "coalesce(g.\"lastHealthCheckStatus\"::text = 'failed', false)" : "false");
-	/* Only once there are two paths does the host say which of them are in use. */
+
+	/*
+	 * Only once there are two paths does the host say which of them are in
+	 * use.
+	 */
 	appendStringInfo(sql, ", %s",
 					 has_direct && (columns & HAS(RELAY_ID)) ? "g.\"relayId\" IS NOT NULL" : "true");
 	appendStringInfo(sql, ", %s::timestamptz, %s",

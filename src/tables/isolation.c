@@ -81,7 +81,8 @@ roles_changed(void)
 const InvalidationSubscriber isolation_invalidation = {
 	.relation_changed = relation_changed,
 	.roles_changed = roles_changed,
-	.databases_changed = roles_changed	/* the owner of a database is a member of a role */
+	.databases_changed = roles_changed	/* the owner of a database is a member
+										 * of a role */
 };
 
 /* What was read of changes that are now lost is not used again. */

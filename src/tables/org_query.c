@@ -136,7 +136,11 @@ analyze(const char *sql, Oid row_type)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("org_query must only read")));
-	/* In another session, the name would be that of a table of whoever writes to the consumer. */
+
+	/*
+	 * In another session, the name would be that of a table of whoever writes
+	 * to the consumer.
+	 */
 	if (isQueryUsingTempRelation(query))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -195,7 +199,10 @@ qualify(const char *sql, Oid row_type, const char *search_path)
 	set("quote_all_identifiers", "off");
 	qualified = deparse_query(query, sql);
 
-	/* IS DISTINCT FROM, NULLIF, CASE and USING name no operator that could be qualified. */
+	/*
+	 * IS DISTINCT FROM, NULLIF, CASE and USING name no operator that could be
+	 * qualified.
+	 */
 	(void) collect_operators((Node *) analyze(qualified, row_type), &operators_qualified);
 	if (!equal(operators, operators_qualified))
 		ereport(ERROR,

@@ -45,7 +45,10 @@ begin(OwnerScope *scope, Oid relation, Oid user, int restrictions)
 	(void) set_config_option("search_path", path,
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 
-	/* Long values of the rows are fetched when their query has ended, which takes a snapshot. */
+	/*
+	 * Long values of the rows are fetched when their query has ended, which
+	 * takes a snapshot.
+	 */
 	scope->snapshot_pushed = !ActiveSnapshotSet();
 	if (scope->snapshot_pushed)
 		PushActiveSnapshot(GetTransactionSnapshot());

@@ -30,7 +30,8 @@ typedef struct TablePolicies
 {
 	bool		ours;			/* one is that of isolation */
 	bool		foreign;		/* one is another */
-	bool		foreign_to_role;	/* one of those is for a role that was asked for */
+	bool		foreign_to_role;	/* one of those is for a role that was
+									 * asked for */
 } TablePolicies;
 
 /* A table that was dropped meanwhile has none. */

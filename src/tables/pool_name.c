@@ -75,7 +75,11 @@ pool_name_read(Oid pools, const text *given)
 	length = strlen(name);
 	while (length > 0 && scanner_isspace(name[length - 1]))
 		length--;
-	/* Whatever is not ASCII is refused, so that ASCII is all there is to fold. */
+
+	/*
+	 * Whatever is not ASCII is refused, so that ASCII is all there is to
+	 * fold.
+	 */
 	for (int i = 0; i < length; i++)
 		name[i] = pg_ascii_tolower((unsigned char) name[i]);
 	name[length] = '\0';

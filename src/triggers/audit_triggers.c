@@ -45,7 +45,7 @@ audit_call(FunctionCallInfo fcinfo)
 static RowChange
 change_of(TriggerData *call)
 {
-	RowChange		change = {
+	RowChange	change = {
 		.columns = RelationGetDescr(call->tg_relation),
 		.before = TRIGGER_FIRED_BY_INSERT(call->tg_event) ? NULL : call->tg_trigtuple,
 		.after = TRIGGER_FIRED_BY_DELETE(call->tg_event) ? NULL : trigger_new_row(call)
@@ -218,7 +218,7 @@ audit_truncation(TriggerData *call, const PoolCatalog *catalog, const char *cond
 	rows = SPI_tuptable;
 	for (uint64 i = 0; i < count; i++)
 	{
-		RowChange		change = {.columns = rows->tupdesc,.before = rows->vals[i]};
+		RowChange	change = {.columns = rows->tupdesc, .before = rows->vals[i]};
 
 		CHECK_FOR_INTERRUPTS();
 		audit(call, catalog, &change);
@@ -249,7 +249,7 @@ pools_audit(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = audit_call(fcinfo);
 	PoolCatalog catalog;
-	RowChange		change;
+	RowChange	change;
 
 	/* The host may be taking its tables, and with them the feature, back. */
 	if (!catalog_find(&catalog))
@@ -322,7 +322,7 @@ consumer_audit(PG_FUNCTION_ARGS)
 	TriggerData *call = audit_call(fcinfo);
 	PoolCatalog catalog;
 	AttrNumber	column;
-	RowChange		change;
+	RowChange	change;
 
 	if (call->tg_trigger->tgnargs != 1)
 		ereport(ERROR,

@@ -307,7 +307,11 @@ consumer_enforce(PG_FUNCTION_ARGS)
 			require_same_org_kept(call, &route, &catalog);
 		return PointerGetDatum(NULL);
 	}
-	/* Where a row was only detached, there is something to check for isolated roles alone. */
+
+	/*
+	 * Where a row was only detached, there is something to check for isolated
+	 * roles alone.
+	 */
 	if (!route.sets_pool && !route.sets_gateway && !isolation_applies(&catalog))
 		return PointerGetDatum(NULL);
 

@@ -136,7 +136,10 @@ write_columns(const char *sql, Column *columns, int count)
 static void
 write_events(const PoolCatalog *catalog, HealthChange **changes, int count)
 {
-	enum {GATEWAY, ORG, NAME, OLD_STATUS, NEW_STATUS, REASON, OCCURRED_AT, COLUMNS};
+	enum
+	{
+		GATEWAY, ORG, NAME, OLD_STATUS, NEW_STATUS, REASON, OCCURRED_AT, COLUMNS
+	};
 	Column	   *columns = palloc0(sizeof(Column) * COLUMNS);
 	OwnerScope	scope;
 
@@ -177,7 +180,10 @@ write_events(const PoolCatalog *catalog, HealthChange **changes, int count)
 static void
 write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 {
-	enum {GATEWAY, STATUS, REASON, HEARD_AT, EXPIRES_AT, PROBED_AT, PROBE_MS, FAILURES, SUCCESSES, CHANGED_AT, COLUMNS};
+	enum
+	{
+		GATEWAY, STATUS, REASON, HEARD_AT, EXPIRES_AT, PROBED_AT, PROBE_MS, FAILURES, SUCCESSES, CHANGED_AT, COLUMNS
+	};
 	Column	   *columns = palloc0(sizeof(Column) * COLUMNS);
 	OwnerScope	scope;
 
@@ -191,7 +197,10 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 		const HealthChange *change = changes[i];
 		const ProbeDisplay *probe = &change->probe;
 
-		/* Of a gateway that was deleted, nothing is left for one of the same id. */
+		/*
+		 * Of a gateway that was deleted, nothing is left for one of the same
+		 * id.
+		 */
 		if (change->of_pool || !health_map_is(change->slot, catalog->gateways, &change->id))
 			continue;
 		put(&columns[GATEWAY], UUIDPGetDatum(&change->id));

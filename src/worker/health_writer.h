@@ -11,12 +11,13 @@
 /* What happened to a gateway, or to a pool. */
 typedef struct HealthChange
 {
-	bool		of_pool;		/* it lost its last eligible member, or has one again */
+	bool		of_pool;		/* it lost its last eligible member, or has
+								 * one again */
 	pg_uuid_t	id;
 	pg_uuid_t	org_id;
 	HealthSlotRef slot;			/* of a gateway */
-	GatewayStatus old_status;	/* of a pool, healthy or unhealthy; the same where only heartbeats
-								 * are to be kept */
+	GatewayStatus old_status;	/* of a pool, healthy or unhealthy; the same
+								 * where only heartbeats are to be kept */
 	GatewayStatus new_status;
 	TimestampTz occurred_at;
 	char		name[NAMEDATALEN * 4];	/* the gateway's, as far as it goes */

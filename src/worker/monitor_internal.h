@@ -20,15 +20,19 @@ typedef struct MonitoredGateway
 	char		name[NAMEDATALEN * 4];
 	GatewayState state;
 	HealthSlotRef slot;
-	GatewayStatus recorded;		/* the last status that was recorded, or is about to be */
+	GatewayStatus recorded;		/* the last status that was recorded, or is
+								 * about to be */
 	bool		kept;			/* was found when the tables were read last */
 	bool		eligible;
 	bool		probed;
 	bool		probe_required;
 	bool		asked;			/* somebody waits for the next end of a probe */
-	uint32		request;		/* the last request that it answers; valid if asked */
-	int64		probe_period;	/* within which each probe of it ends, even one that is prolonged */
-	int64		undecided_until;	/* so long a probe without a verdict is waited for */
+	uint32		request;		/* the last request that it answers; valid if
+								 * asked */
+	int64		probe_period;	/* within which each probe of it ends, even
+								 * one that is prolonged */
+	int64		undecided_until;	/* so long a probe without a verdict is
+									 * waited for */
 } MonitoredGateway;
 
 typedef struct MonitoredPool
@@ -36,7 +40,8 @@ typedef struct MonitoredPool
 	pg_uuid_t	id;				/* the key */
 	pg_uuid_t	org_id;
 	bool		kept;
-	bool		is_new;			/* was not there when the tables were read before */
+	bool		is_new;			/* was not there when the tables were read
+								 * before */
 	bool		served;			/* has an eligible member, as was told last */
 	int			first_member;	/* in the list of all members */
 	int			member_count;
@@ -47,13 +52,16 @@ typedef struct Monitor
 	MemoryContext context;
 	HTAB	   *gateways;
 	HTAB	   *pools;
-	MonitoredGateway **members;	/* of all pools, those of a pool together */
+	MonitoredGateway **members; /* of all pools, those of a pool together */
 	Prober	   *prober;
 	bool		is_to_read;		/* something is not as it was when it was read */
-	bool		is_to_judge;	/* somebody says that a gateway fares otherwise */
-	bool		is_to_answer;	/* somebody may wait for a probe that nobody has been told to make */
+	bool		is_to_judge;	/* somebody says that a gateway fares
+								 * otherwise */
+	bool		is_to_answer;	/* somebody may wait for a probe that nobody
+								 * has been told to make */
 	List	   *changed;		/* gateways whose probe has another verdict */
-	List	   *unconfirmed;	/* gateways whose heartbeat ran out: their rows have to say so too */
+	List	   *unconfirmed;	/* gateways whose heartbeat ran out: their
+								 * rows have to say so too */
 	int64		next_change;
 } Monitor;
 

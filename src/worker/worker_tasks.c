@@ -79,7 +79,8 @@ static struct
 	int			failures;
 	int64		paused_until;
 	int64		locked_since;	/* 0 if no lock is in the way */
-	bool		stalled;		/* it has ended workers, and not succeeded since */
+	bool		stalled;		/* it has ended workers, and not succeeded
+								 * since */
 	char		problem[WORKER_TEXT_SIZE];
 }			tasks[WORKER_TASK_COUNT];
 
@@ -165,7 +166,7 @@ begin(PoolCatalog *catalog, bool to_write)
 	bool		there;
 
 	my_worker_slot_begin_task(task, end_by == 0 ? statement_ms + CANCEL_MS :
-						   Max((end_by - clock_monotonic()) / 1000, 1));
+							  Max((end_by - clock_monotonic()) / 1000, 1));
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (ShutdownRequestPending && end_by == 0)
@@ -291,7 +292,11 @@ worker_task_fail(const ErrorData *error, int64 now)
 		return;
 	}
 	tasks[task].paused_until = now + Min(FIRST_PAUSE << pause, LAST_PAUSE);
-	/* A table that was dropped beside us is gone, or there anew, when we look again. */
+
+	/*
+	 * A table that was dropped beside us is gone, or there anew, when we look
+	 * again.
+	 */
 	if (tasks[task].failures++ == 0 && error->sqlerrcode == ERRCODE_UNDEFINED_TABLE)
 		return;
 	if (table[0] == '\0')
@@ -323,7 +328,11 @@ worker_tasks_begin_service(void)
 	}
 	began = true;
 	tables_lost = false;
-	/* Whatever has changed may be what there is to watch, or have put it right. */
+
+	/*
+	 * Whatever has changed may be what there is to watch, or have put it
+	 * right.
+	 */
 	monitor_forget();
 	if (!tasks[READ].stalled)
 		tasks[READ].paused_until = 0;

@@ -95,7 +95,8 @@ typedef struct Script
 	char	   *text;
 	size_t		length;
 	size_t		head_length;	/* what the answer to a HEAD has of it */
-	int			delay;			/* milliseconds before the text, or each byte of it */
+	int			delay;			/* milliseconds before the text, or each byte
+								 * of it */
 	bool		closes;
 } Script;
 
@@ -115,7 +116,8 @@ typedef struct Kind
 	{
 		STAY, CLOSE, RESET
 	}			then;
-	bool		deaf;			/* leaves what the other side says in the socket */
+	bool		deaf;			/* leaves what the other side says in the
+								 * socket */
 	bool		drips;
 	const char *text;
 	size_t		length;
@@ -127,13 +129,14 @@ typedef struct Peer
 {
 	int			id;
 	Address		address;
-	int			reserved;		/* bound all the time, so that nobody else takes the port */
+	int			reserved;		/* bound all the time, so that nobody else
+								 * takes the port */
 	Watch		listener;
 	bool		stopped;
 	Script	   *script;
 	int			crowd[MAX_CROWD];	/* our own connections in a full backlog */
 	int			crowd_size;
-	LIST_HEAD(, Connection) connections;
+				LIST_HEAD(, Connection) connections;
 	uint64_t	accepted;
 	uint64_t	closed;
 	uint64_t	sent;
@@ -214,7 +217,7 @@ answer(const char *format,...)
 static void
 set_events(Watch *watch, uint32_t events)
 {
-	struct epoll_event event = {.events = events,.data.ptr = watch};
+	struct epoll_event event = {.events = events, .data.ptr = watch};
 
 	if (watch->events == events)
 		return;
@@ -226,7 +229,7 @@ set_events(Watch *watch, uint32_t events)
 static void
 start_watch(Watch *watch, int fd, uint32_t events, void (*ready) (Watch *))
 {
-	struct epoll_event event = {.events = events,.data.ptr = watch};
+	struct epoll_event event = {.events = events, .data.ptr = watch};
 
 	*watch = (Watch) {.fd = fd,.events = events,.ready = ready};
 	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
@@ -423,29 +426,29 @@ compose_drip(Script *script, int argc, char **argv)
 static const Kind kinds[] = {
 	/* Without a word */
 	{.name = "open"},
-	{.name = "silent",.deaf = true},
+	{.name = "silent", .deaf = true},
 	{.name = "tlssilent"},
-	{.name = "reset",.speaks = AT_ONCE,.then = RESET, TEXT("")},
-	{.name = "refused",.admits = NOBODY},
-	{.name = "blackhole",.admits = NO_ROOM},
+	{.name = "reset", .speaks = AT_ONCE, .then = RESET, TEXT("")},
+	{.name = "refused", .admits = NOBODY},
+	{.name = "blackhole", .admits = NO_ROOM},
 	/* Proper answers */
-	{.name = "http",.usage = "STATUS [BODY-SIZE [HEADER...]]",.speaks = ON_EACH_REQUEST,.compose = compose_http},
-	{.name = "redirect",.usage = "LOCATION",.speaks = ON_EACH_REQUEST,.compose = compose_redirect},
-	{.name = "continue",.usage = "[TIMES]",.speaks = ON_EACH_REQUEST,.compose = compose_continue},
-	{.name = "slow",.usage = "MILLISECONDS",.speaks = ON_EACH_REQUEST, TEXT(FINE),.compose = compose_slow},
-	{.name = "drip",.usage = "[MILLISECONDS]",.speaks = ON_EACH_REQUEST, TEXT(FINE),.drips = true,.compose = compose_drip},
+	{.name = "http", .usage = "STATUS [BODY-SIZE [HEADER...]]", .speaks = ON_EACH_REQUEST, .compose = compose_http},
+	{.name = "redirect", .usage = "LOCATION", .speaks = ON_EACH_REQUEST, .compose = compose_redirect},
+	{.name = "continue", .usage = "[TIMES]", .speaks = ON_EACH_REQUEST, .compose = compose_continue},
+	{.name = "slow", .usage = "MILLISECONDS", .speaks = ON_EACH_REQUEST, TEXT(FINE), .compose = compose_slow},
+	{.name = "drip", .usage = "[MILLISECONDS]", .speaks = ON_EACH_REQUEST, TEXT(FINE), .drips = true, .compose = compose_drip},
 	/* Broken ones */
-	{.name = "half",.speaks = ON_REQUEST, TEXT("HTTP/1.1 2")},
-	{.name = "halfclose",.speaks = ON_REQUEST,.then = CLOSE, TEXT("HTTP/1.1 2")},
-	{.name = "wrongcl",.speaks = ON_REQUEST,.then = RESET, TEXT("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok\n")},
-	{.name = "http09",.speaks = ON_REQUEST,.then = CLOSE, TEXT("<p>It works!</p>\n")},
-	{.name = "garbage",.speaks = AT_ONCE, TEXT(NOISE)},
-	{.name = "tlsgarbage",.speaks = ON_REQUEST, TEXT(NOISE)},
+	{.name = "half", .speaks = ON_REQUEST, TEXT("HTTP/1.1 2")},
+	{.name = "halfclose", .speaks = ON_REQUEST, .then = CLOSE, TEXT("HTTP/1.1 2")},
+	{.name = "wrongcl", .speaks = ON_REQUEST, .then = RESET, TEXT("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok\n")},
+	{.name = "http09", .speaks = ON_REQUEST, .then = CLOSE, TEXT("<p>It works!</p>\n")},
+	{.name = "garbage", .speaks = AT_ONCE, TEXT(NOISE)},
+	{.name = "tlsgarbage", .speaks = ON_REQUEST, TEXT(NOISE)},
 	/* Endless ones */
-	{.name = "endless",.speaks = ON_REQUEST, TEXT("HTTP/1.1 200 OK\r\nX-Endless: "),.refrain = letters},
-	{.name = "endless-lines",.speaks = ON_REQUEST, TEXT("HTTP/1.1 200 OK\r\n"),.refrain = lines},
-	{.name = "bigbody",.speaks = ON_REQUEST, TEXT("HTTP/1.1 200 OK\r\n\r\n"),.refrain = letters},
-	{.name = "tlsendless",.speaks = ON_REQUEST, TEXT(""),.refrain = hello_requests},
+	{.name = "endless", .speaks = ON_REQUEST, TEXT("HTTP/1.1 200 OK\r\nX-Endless: "), .refrain = letters},
+	{.name = "endless-lines", .speaks = ON_REQUEST, TEXT("HTTP/1.1 200 OK\r\n"), .refrain = lines},
+	{.name = "bigbody", .speaks = ON_REQUEST, TEXT("HTTP/1.1 200 OK\r\n\r\n"), .refrain = letters},
+	{.name = "tlsendless", .speaks = ON_REQUEST, TEXT(""), .refrain = hello_requests},
 };
 
 static void
@@ -531,7 +534,7 @@ bury_the_dead(void)
 static void
 reset_on_close(int fd)
 {
-	struct linger linger = {.l_onoff = 1,.l_linger = 0};
+	struct linger linger = {.l_onoff = 1, .l_linger = 0};
 
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 }

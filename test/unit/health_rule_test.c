@@ -148,7 +148,10 @@ test_rule(void)
 							GatewayHealth health = health_rule(&evidence);
 							char		expected = table[heartbeat][probe][required][suspect * 2 + grace];
 
-							/* Damping makes the healthy degraded, and nothing else. */
+							/*
+							 * Damping makes the healthy degraded, and nothing
+							 * else.
+							 */
 							if (damped && expected == 'H')
 								expected = 'D';
 							ok(letters[health.status] == expected && health.reason != NULL,

@@ -182,7 +182,9 @@ static void
 test_spread(void)
 {
 	/* A tick is 10 ms. */
-	enum {COUNT = 1000, TICKS = 1200};
+	enum
+	{
+	COUNT = 1000, TICKS = 1200};
 	static int64 due[COUNT];
 	static ProbeRecord records[COUNT];
 	static int	starts[TICKS + 10];

@@ -428,7 +428,10 @@ test_losses(void)
 		pump(SECOND);
 	is(peek("lossy.test"), "10.0.4.1", "a lost query is sent again");
 
-	/* Newer c-ares does not wait for it longer than for one try, older for all. */
+	/*
+	 * Newer c-ares does not wait for it longer than for one try, older for
+	 * all.
+	 */
 	began = clock_monotonic();
 	(void) peek("half.test");
 	while (strcmp(peek("half.test"), "pending") == 0 && clock_monotonic() < began + 700 * INT64CONST(1000))

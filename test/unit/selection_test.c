@@ -180,7 +180,11 @@ is_exact(const SelectionMember *members, int count)
 
 	memcpy(copy, members, sizeof(SelectionMember) * count);
 	tickets = selection_filter(copy, count);
-	/* Nobody fit among those who are drawn: the next tier, or the degraded, are not the table's business. */
+
+	/*
+	 * Nobody fit among those who are drawn: the next tier, or the degraded,
+	 * are not the table's business.
+	 */
 	if (fit == 0)
 		return true;
 	for (int i = 0; i < count; i++)

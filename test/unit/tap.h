@@ -19,7 +19,7 @@ static int	tap_failures = 0;
 /* One assertion, described as by printf. */
 static void
 __attribute__((format(printf, 2, 3)))
-ok(int condition, const char *description, ...)
+ok(int condition, const char *description,...)
 {
 	va_list		arguments;
 
