@@ -15,7 +15,7 @@ override ISOLATION_TESTDB = gateway_pool_isolation
 UNIT_TESTS     := $(basename $(sort $(wildcard test/unit/*_test.c)))
 EXTRA_CLEAN    += $(UNIT_TESTS)
 
-.PHONY: isolation-database unit check-tests check-layers
+.PHONY: isolation-database unit check-tests check-layers check-walks
 
 installcheck: $(if $(ISOLATION),isolation-database)
 
@@ -56,3 +56,6 @@ check-tests: ## look for tests that are not run and expected outputs of none
 check-layers: ## look for files of src/ that include what lies above them
 	test/check-layers
 	test/check-layers --planted
+
+check-walks: ## look for functions that src/README.md names and src/ has not
+	test/check-walks
