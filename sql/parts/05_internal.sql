@@ -1,15 +1,16 @@
 
--- The schema of every function that is not for users.  A schema of this name that
--- is there already stops the script.  No body of a function names anything outside
--- of it and pg_catalog: who owns another schema can put look-alikes into it.
+-- The schema of the internal functions.  If a schema of this name exists, CREATE SCHEMA stops the
+-- script.  Function bodies name only objects of this schema and of pg_catalog: the owner of any
+-- other schema could put look-alikes into it.
 
 CREATE SCHEMA gateway_pool_internal;
-COMMENT ON SCHEMA gateway_pool_internal IS 'what gateway_pool uses itself; not to be called';
+COMMENT ON SCHEMA gateway_pool_internal IS 'internal functions of gateway_pool; do not call them';
 GRANT USAGE ON SCHEMA gateway_pool_internal TO PUBLIC;
 
 CREATE VIEW gateway_pool_internal.pool_changes AS SELECT 'see the comment on this view' AS note;
 COMMENT ON VIEW gateway_pool_internal.pool_changes IS
-    'the signal: its entry in the relation cache is invalidated when what picks depend on changes; nothing reads it';
+    'invalidation signal that no query reads: invalidating its relation cache entry makes sessions drop their cached '
+    'pools';
 
 CREATE FUNCTION gateway_pool_internal.extension_schema() RETURNS regnamespace
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -22,10 +23,10 @@ COMMENT ON FUNCTION gateway_pool_internal.extension_schema() IS
 
 CREATE FUNCTION gateway_pool_internal.require_installed() RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION gateway_pool_internal.require_installed() IS
-    'raises 55000 unless the tables are there';
+COMMENT ON FUNCTION gateway_pool_internal.require_installed() IS 'raises 55000 unless gateway pools are installed';
 
 CREATE FUNCTION gateway_pool_internal.run_as_owner(relation regclass, commands text) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.run_as_owner(regclass, text) IS
-    'runs commands as the owner of a table, in a restricted operation, for callers who have the owner''s privileges';
+    'runs SQL commands as the owner of a table, in a security-restricted operation; the caller must have the '
+    'privileges of that owner';

@@ -1,67 +1,74 @@
 
--- Trigger functions: the rules.  install_gateway_pools() attaches them.
+-- Trigger functions, which enforce the rules.  install_gateway_pools() attaches them.
 
 CREATE FUNCTION gateway_pool_internal.pools_enforce() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.pools_enforce() IS
-    'trigger on gateway_pools: name, plan and limit of a new, renamed or moved pool';
+    'trigger on gateway_pools: checks name, entitlement and pool limit when a pool is created, renamed or moved';
 
 CREATE FUNCTION gateway_pool_internal.pools_refuse_move() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.pools_refuse_move() IS
-    'trigger on gateway_pools and the gateways table: a pool in use and a member stay in their organization';
+    'trigger on gateway_pools and the gateways table: refuses to move a pool with members or consumers, or a gateway '
+    'that is a member, to another organization';
 
 CREATE FUNCTION gateway_pool_internal.pools_refuse_delete() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.pools_refuse_delete() IS
-    'trigger on gateway_pools: the deletion guard, a referenced pool stays unless its organization goes';
+    'trigger on gateway_pools, the deletion guard: refuses to delete or truncate pools that consumers reference, '
+    'unless the organization is deleted too';
 
 CREATE FUNCTION gateway_pool_internal.memberships_enforce() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.memberships_enforce() IS
-    'trigger on gateway_pool_memberships: same organization, plan and limit of a new member';
+    'trigger on gateway_pool_memberships: checks organization, entitlement and member limit for a new member';
 
 CREATE FUNCTION gateway_pool_internal.probes_enforce() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.probes_enforce() IS
-    'trigger on gateway_probes: the form of the address and that it may be probed, timeout and interval, the certificate';
+    'trigger on gateway_probes: checks the form of the address and whether it may be probed, the timeout against the '
+    'interval, and the CA certificate';
 
 CREATE FUNCTION gateway_pool_internal.consumer_route() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.consumer_route() IS
-    'trigger on a consumer: a row is reached through a pool or a gateway, the one newly set; argument: pool column';
+    'trigger on a consumer: when the pool of a row is newly set, clears the direct gateway, and vice versa; refuses '
+    'to set both; argument: pool column';
 
 CREATE FUNCTION gateway_pool_internal.consumer_enforce() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.consumer_enforce() IS
-    'trigger on a consumer: organization of a newly set pool or gateway, plan of the pool, policy of the gateway; '
-    'argument: pool column';
+    'trigger on a consumer: checks the organization of a newly set pool or direct gateway, the entitlement for the '
+    'pool, and the policy that requires pools; argument: pool column';
 
 CREATE FUNCTION gateway_pool_internal.consumer_audit() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.consumer_audit() IS
-    'trigger on a consumer: records in gateway_pool_audit_logs which row got or lost its pool; argument: pool column';
+    'trigger on a consumer: writes a row to gateway_pool_audit_logs when a row is attached to a pool or detached; '
+    'argument: pool column';
 
 CREATE FUNCTION gateway_pool_internal.pools_audit() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.pools_audit() IS
-    'trigger on gateway_pools, gateway_pool_memberships and gateway_states: records changes in gateway_pool_audit_logs';
+    'trigger on gateway_pools, gateway_pool_memberships and gateway_states: writes changes to gateway_pool_audit_logs';
 
 CREATE FUNCTION gateway_pool_internal.audit_logs_refuse() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.audit_logs_refuse() IS
-    'trigger on gateway_pool_audit_logs: rows are written by triggers and pruned by the worker, and not changed otherwise';
+    'trigger on gateway_pool_audit_logs: refuses every change but inserts by the audit triggers and pruning by the '
+    'worker';
 
 CREATE FUNCTION gateway_pool_internal.pools_invalidate() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.pools_invalidate() IS
     'trigger on gateway_pools, gateway_pool_memberships, gateway_states, gateway_probes and gateway_pool_tenants: '
-    'invalidates what sessions have cached of them';
+    'invalidates what all sessions have cached from the table, at commit';
 
 CREATE FUNCTION gateway_pool_internal.gateways_invalidate() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.gateways_invalidate() IS
-    'trigger on the gateways table: publishes heartbeats to shared memory at commit';
+    'trigger on the gateways table: publishes heartbeats to shared memory at commit; invalidates cached pools if '
+    'organization or capabilities change';
 
 CREATE FUNCTION gateway_pool_internal.set_timestamp() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
@@ -71,16 +78,17 @@ COMMENT ON FUNCTION gateway_pool_internal.set_timestamp() IS
 CREATE FUNCTION gateway_pool_internal.table_marker() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.table_marker() IS
-    'trigger on every table of gateway pools: tables are found by it; argument: the role of the table, '
-    'and for a consumer: pool column, gateway column or an empty string, query of the organization of row $1 or an empty string';
--- So that nobody else can mark a table.
+    'trigger that marks a table of gateway pools, so that it can be found under any name; arguments: the role of the '
+    'table, and for a consumer its pool column, its gateway column or '', and the query that returns the organization '
+    'of row $1 or ''';
+-- So that no other role can mark a table.
 REVOKE EXECUTE ON FUNCTION gateway_pool_internal.table_marker() FROM PUBLIC;
 
 CREATE FUNCTION gateway_pool_internal.mark_table(relation regclass, trigger_name name, arguments text[]) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.mark_table(regclass, name, text[]) IS
-    'attaches a marker to a table, for superusers, and for the owner of a gateways table that is marked: to tables of that owner, '
-    'and to consumers that the caller owns as well';
+    'attaches a marker to a table; for members of the extension owner''s role and, once a gateways table is marked, '
+    'for its owner: on tables of the same owner, and on consumers that the caller owns too';
 
 CREATE FUNCTION gateway_pool_internal.markers()
     RETURNS TABLE (relation regclass, name name, role text, arguments bytea)
@@ -95,4 +103,5 @@ AS $$
        AND d.refobjid = 'gateway_pool_internal.table_marker()'::regprocedure
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.markers() IS
-    'returns the tables that carry markers, and the arguments of these';
+    'returns one row per marker: table, trigger name, role of the table, and all trigger arguments, each followed by '
+    'a zero byte';

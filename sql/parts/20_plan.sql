@@ -1,5 +1,5 @@
 
--- What an organization's plan allows, and what a pool may be called.
+-- Entitlement, and valid pool names.
 
 CREATE FUNCTION @extschema@.get_gateway_pool_plan(
     org_id uuid,
@@ -10,9 +10,10 @@ CREATE FUNCTION @extschema@.get_gateway_pool_plan(
     OUT "maxGatewaysPerPool" int)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.get_gateway_pool_plan(uuid) IS
-    'what an organization''s plan allows by now and how many pools it has; a limit of -1 is none';
+    'returns the current entitlement of an organization and the number of pools that it has; a limit of -1 means no '
+    'limit';
 
 CREATE FUNCTION @extschema@.is_gateway_pool_name(name text) RETURNS boolean
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.is_gateway_pool_name(text) IS
-    'returns true for a valid name of a pool: 1 to 32 characters from a-z and 0-9, single inner hyphens';
+    'returns true for a valid pool name: 1 to 32 characters from a-z and 0-9, with single hyphens between them';

@@ -10,7 +10,8 @@ CREATE FUNCTION @extschema@.pick_healthy_gateway(
     null_if_none boolean DEFAULT false) RETURNS uuid
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.pick_healthy_gateway(uuid, uuid[], text, jsonb, text, boolean) IS
-    'picks an eligible member of a pool; raises P0002 for an unknown pool, 55000 where no member is eligible';
+    'picks an eligible member of a pool and returns its id; raises P0002 for an unknown pool, and 55000 if no member '
+    'is eligible, unless null_if_none';
 
 CREATE FUNCTION @extschema@.pick_healthy_gateways(
     pool_id uuid,
@@ -22,12 +23,12 @@ CREATE FUNCTION @extschema@.pick_healthy_gateways(
     null_if_none boolean DEFAULT false) RETURNS SETOF uuid
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.pick_healthy_gateways(uuid, int, uuid[], text, jsonb, text, boolean) IS
-    'picks up to count different eligible members of a pool, in the order in which to try them';
+    'picks up to count distinct eligible members of a pool and returns their ids in the order in which to try them';
 
 CREATE FUNCTION @extschema@.resolve_gateway(gateway_id uuid, pool_id uuid) RETURNS uuid
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.resolve_gateway(uuid, uuid) IS
-    'the gateway if one is given, else a pick from the pool; raises 22023 if neither is given';
+    'returns gateway_id if it is not NULL, else picks from the pool; raises 22023 if both are NULL';
 
 CREATE FUNCTION @extschema@.explain_gateway_pick(
     pool_id uuid,
@@ -49,4 +50,5 @@ CREATE FUNCTION @extschema@.explain_gateway_pick(
         share double precision)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.explain_gateway_pick(uuid, uuid[], text, jsonb, text, boolean) IS
-    'one row a member: candidate with its share of the picks, or the one reason why not';
+    'returns one row per member: whether a pick with these arguments can return it, its share of the picks (0 to 1), '
+    'or the reason why not; reserves nothing';

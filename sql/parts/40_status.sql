@@ -1,6 +1,6 @@
 
--- Views.  Each is SELECT * FROM a function, so that nothing of ours depends on
--- a column of the host's and its migrations may change any of them.
+-- Views.  Each is SELECT * FROM a function, so that no object of the extension depends on a column
+-- of a host's table, and migrations of the host can change every column.
 
 CREATE FUNCTION @extschema@.gateway_status(org_id uuid DEFAULT NULL, gateway_id uuid DEFAULT NULL)
     RETURNS TABLE (
@@ -20,11 +20,11 @@ CREATE FUNCTION @extschema@.gateway_status(org_id uuid DEFAULT NULL, gateway_id 
         "changedAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_status(uuid, uuid) IS
-    'the rows of view gateway_status, of all organizations or one, of all gateways or one';
+    'returns the rows of view gateway_status; NULL means all organizations, all gateways';
 
 CREATE VIEW @extschema@.gateway_status AS SELECT * FROM @extschema@.gateway_status(NULL::uuid, NULL::uuid);
 COMMENT ON VIEW @extschema@.gateway_status IS
-    'one row a gateway: its status and why, what an administrator wants of it, and the evidence';
+    'one row per gateway: its status, the reason for it, the state that an administrator set, and the evidence';
 
 CREATE FUNCTION @extschema@.gateway_pool_members(org_id uuid DEFAULT NULL, pool_id uuid DEFAULT NULL)
     RETURNS TABLE (
@@ -47,11 +47,11 @@ CREATE FUNCTION @extschema@.gateway_pool_members(org_id uuid DEFAULT NULL, pool_
         "changedAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_pool_members(uuid, uuid) IS
-    'the rows of view gateway_pool_members, of all organizations or one, of all pools or one';
+    'returns the rows of view gateway_pool_members; NULL means all organizations, all pools';
 
 CREATE VIEW @extschema@.gateway_pool_members AS SELECT * FROM @extschema@.gateway_pool_members(NULL::uuid, NULL::uuid);
 COMMENT ON VIEW @extschema@.gateway_pool_members IS
-    'one row a member of a pool: weight, priority, and what gateway_status says of the gateway';
+    'one row per member of a pool: weight, priority, and the columns of gateway_status';
 
 CREATE FUNCTION @extschema@.gateway_pool_status(org_id uuid DEFAULT NULL, pool_id uuid DEFAULT NULL)
     RETURNS TABLE (
@@ -68,11 +68,11 @@ CREATE FUNCTION @extschema@.gateway_pool_status(org_id uuid DEFAULT NULL, pool_i
         "updatedAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_pool_status(uuid, uuid) IS
-    'the rows of view gateway_pool_status, of all organizations or one, of all pools or one';
+    'returns the rows of view gateway_pool_status; NULL means all organizations, all pools';
 
 CREATE VIEW @extschema@.gateway_pool_status AS SELECT * FROM @extschema@.gateway_pool_status(NULL::uuid, NULL::uuid);
 COMMENT ON VIEW @extschema@.gateway_pool_status IS
-    'one row a pool: how many members it has, how many of them can be picked, and how many rows depend on it';
+    'one row per pool: its members, the number of eligible ones, and the number of rows that reference the pool';
 
 CREATE FUNCTION @extschema@.gateway_options(org_id uuid DEFAULT NULL)
     RETURNS TABLE (
@@ -86,12 +86,13 @@ CREATE FUNCTION @extschema@.gateway_options(org_id uuid DEFAULT NULL)
         selectable boolean)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_options(uuid) IS
-    'the rows of view gateway_options, of all organizations or one';
+    'returns the rows of view gateway_options; NULL means all organizations';
 
 CREATE VIEW @extschema@.gateway_options AS SELECT * FROM @extschema@.gateway_options(NULL::uuid);
 COMMENT ON VIEW @extschema@.gateway_options IS
-    'what a picker shows: pools and single gateways with their health; selectable is whether plan (of a pool) and '
-    'policy (of a gateway) allow to set one newly; "poolIds" are the pools of a gateway';
+    'one row per pool and per gateway, with its health, for a selection list; selectable is false if the entitlement '
+    '(for a pool) or the policy (for a gateway) forbids setting it newly; "poolIds" are the pools that a gateway is a '
+    'member of';
 
 CREATE FUNCTION @extschema@.gateway_probe_status(org_id uuid DEFAULT NULL, gateway_id uuid DEFAULT NULL)
     RETURNS TABLE (
@@ -110,12 +111,12 @@ CREATE FUNCTION @extschema@.gateway_probe_status(org_id uuid DEFAULT NULL, gatew
         "certificateExpiresAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_probe_status(uuid, uuid) IS
-    'the rows of view gateway_probe_status, of all organizations or one, of all gateways or one';
+    'returns the rows of view gateway_probe_status; NULL means all organizations, all gateways';
 
 CREATE VIEW @extschema@.gateway_probe_status AS SELECT * FROM @extschema@.gateway_probe_status(NULL::uuid, NULL::uuid);
 COMMENT ON VIEW @extschema@.gateway_probe_status IS
-    'one row a gateway that is probed: what its probes have found (up, down, none), how the last one went and why '
-    'it failed, how often the gateway fell lately, whether a certificate is verified, and when it expires';
+    'one row per probed gateway: verdict (up, down, none), the last probe and why it failed, recent falls, whether '
+    'the certificate is verified, and when it expires';
 
 CREATE FUNCTION @extschema@.gateway_pool_stats()
     RETURNS TABLE (
@@ -127,18 +128,17 @@ CREATE FUNCTION @extschema@.gateway_pool_stats()
         refusals bigint,
         since timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.gateway_pool_stats() IS
-    'the rows of view gateway_pool_stats';
+COMMENT ON FUNCTION @extschema@.gateway_pool_stats() IS 'returns the rows of view gateway_pool_stats';
 
 CREATE VIEW @extschema@.gateway_pool_stats AS SELECT * FROM @extschema@.gateway_pool_stats();
 COMMENT ON VIEW @extschema@.gateway_pool_stats IS
-    'one row for each pool and gateway that was picked, and one for each pool, whose "gatewayId" is null: '
-    'picks, those of them while degraded, and refusals for want of an eligible member';
+    'one row per pool and picked gateway, and one per pool with a null "gatewayId": picks, picks of degraded '
+    'gateways, and picks refused because no member was eligible';
 
 CREATE FUNCTION @extschema@.reset_gateway_pool_stats() RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.reset_gateway_pool_stats() IS
-    'forgets the counts of gateway_pool_stats; for the owner of gateway_pools';
+    'removes the counts of this database from gateway_pool_stats; for the owner of gateway_pools';
 
 CREATE FUNCTION @extschema@.gateway_pool_workers()
     RETURNS TABLE (
@@ -158,16 +158,16 @@ CREATE FUNCTION @extschema@.gateway_pool_workers()
         probes_count boolean,
         problem text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.gateway_pool_workers() IS
-    'the rows of view gateway_pool_workers';
+COMMENT ON FUNCTION @extschema@.gateway_pool_workers() IS 'returns the rows of view gateway_pool_workers';
 
 CREATE VIEW @extschema@.gateway_pool_workers AS SELECT * FROM @extschema@.gateway_pool_workers();
 COMMENT ON VIEW @extschema@.gateway_pool_workers IS
-    'one row a database''s background worker, and one for the launcher, whose database is null: what it does, '
-    'how its last round went, and what is wrong; all of them for members of pg_monitor, '
-    'else the own database''s, and none for isolated roles';
+    'one row per database that has or waits for a background worker, and one for the launcher, whose database is '
+    'null: activity, timing of the last round, and problems; members of pg_monitor see all rows, other roles that of '
+    'their own database, isolated roles none; probes_count is false while timeouts of probes are no evidence, because '
+    'the worker was late';
 
--- What the views show is decided by the privileges of the tables.
+-- The functions check the privileges on the tables.
 GRANT SELECT ON @extschema@.gateway_status, @extschema@.gateway_probe_status, @extschema@.gateway_pool_members,
     @extschema@.gateway_pool_status, @extschema@.gateway_options, @extschema@.gateway_pool_stats, @extschema@.gateway_pool_workers
     TO PUBLIC;

@@ -1,6 +1,6 @@
 
--- Management: one function an endpoint.  Each asks for the privilege that its
--- action takes, and for nothing else; the triggers hold the rules.
+-- Management: one function per endpoint.  Each checks only the privilege that its action needs; the
+-- triggers enforce the rules.
 
 CREATE FUNCTION @extschema@.create_gateway_pool(
     org_id uuid,
@@ -11,7 +11,7 @@ CREATE FUNCTION @extschema@.create_gateway_pool(
     OUT "updatedAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.create_gateway_pool(uuid, text) IS
-    'makes a pool of an organization; the name is trimmed and lower-cased first';
+    'creates a pool in an organization and returns it; the name is trimmed and lower-cased first';
 
 CREATE FUNCTION @extschema@.list_gateway_pools(org_id uuid)
     RETURNS TABLE (
@@ -28,7 +28,7 @@ CREATE FUNCTION @extschema@.list_gateway_pools(org_id uuid)
         label text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.list_gateway_pools(uuid) IS
-    'the pools of an organization with their health, by name';
+    'returns the pools of an organization with their health, ordered by name';
 
 CREATE FUNCTION @extschema@.get_gateway_pool(
     org_id uuid,
@@ -41,7 +41,8 @@ CREATE FUNCTION @extschema@.get_gateway_pool(
     OUT gateways jsonb)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.get_gateway_pool(uuid, uuid) IS
-    'a pool of an organization and its gateways: id, name, heartbeat, status, reason';
+    'returns a pool of an organization and its gateways, a JSON array of id, name, heartbeat, status and reason; '
+    'raises P0002 for an unknown pool';
 
 CREATE FUNCTION @extschema@.update_gateway_pool(
     org_id uuid,
@@ -53,7 +54,7 @@ CREATE FUNCTION @extschema@.update_gateway_pool(
     OUT "updatedAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.update_gateway_pool(uuid, uuid, text) IS
-    'renames a pool of an organization; NULL leaves the name';
+    'renames a pool of an organization and returns it; a NULL name changes nothing';
 
 CREATE FUNCTION @extschema@.delete_gateway_pool(
     org_id uuid,
@@ -65,7 +66,7 @@ CREATE FUNCTION @extschema@.delete_gateway_pool(
     OUT "updatedAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.delete_gateway_pool(uuid, uuid) IS
-    'deletes a pool of an organization; refused (23503) while a consumer references it';
+    'deletes a pool of an organization and returns it; raises 23503 while a consumer references it';
 
 CREATE FUNCTION @extschema@.add_gateway_to_pool(
     org_id uuid,
@@ -79,7 +80,8 @@ CREATE FUNCTION @extschema@.add_gateway_to_pool(
     OUT "createdAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.add_gateway_to_pool(uuid, uuid, uuid, int, int) IS
-    'makes a gateway a member of a pool, both of the organization; weight 0 to 1000, lower priorities are picked first';
+    'adds a gateway to a pool of the same organization and returns the membership; weight is 0 to 1000, lower '
+    'priorities are picked first';
 
 CREATE FUNCTION @extschema@.remove_gateway_from_pool(
     org_id uuid,
@@ -91,10 +93,10 @@ CREATE FUNCTION @extschema@.remove_gateway_from_pool(
     OUT "createdAt" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.remove_gateway_from_pool(uuid, uuid, uuid) IS
-    'ends a gateway''s membership in a pool of the organization';
+    'removes a gateway from a pool of an organization and returns the former membership';
 
 CREATE FUNCTION @extschema@.get_gateway_pool_resources(org_id uuid, pool_id uuid) RETURNS jsonb
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.get_gateway_pool_resources(uuid, uuid) IS
-    'what is reached through a pool of an organization: an object with a key for each consumer, and in it an array of rows, '
-    'or null where the consumer is locked';
+    'returns the rows that reference a pool of an organization: a JSON object with one key per consumer, whose value '
+    'is an array, or null if the consumer is locked';

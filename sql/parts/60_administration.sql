@@ -9,12 +9,12 @@ CREATE FUNCTION @extschema@.set_gateway_pool_entitlement(
     expires_at timestamptz DEFAULT NULL) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.set_gateway_pool_entitlement(uuid, boolean, int, int, timestamptz) IS
-    'says what an organization''s plan allows; a limit of NULL is the setting''s, -1 is none';
+    'sets the entitlement of an organization; for a limit, NULL means the setting''s value and -1 no limit';
 
 CREATE FUNCTION @extschema@.set_gateway_state(gateway_id uuid, state text, reason text DEFAULT NULL) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.set_gateway_state(uuid, text, text) IS
-    'says what is wanted of a gateway: active, draining or maintenance; only an active one is picked';
+    'sets the state of a gateway: active, draining or maintenance; only active gateways are picked';
 
 CREATE FUNCTION @extschema@.set_gateway_probe(
     gateway_id uuid,
@@ -32,13 +32,13 @@ CREATE FUNCTION @extschema@.set_gateway_probe(
     required boolean DEFAULT true) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.set_gateway_probe(uuid, text, text, text, text, text, boolean, text, interval, interval, int, int, boolean) IS
-    'says how a gateway is probed, in place of what was said before: protocol (tcp, tls, http, https), address host:port; '
-    'what is NULL is the setting''s';
+    'sets how a gateway is probed, replacing its former probe: protocol tcp, tls, http or https, address host:port; '
+    'the rest defaults to the settings';
 
 CREATE FUNCTION @extschema@.clear_gateway_probe(gateway_id uuid) RETURNS boolean
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.clear_gateway_probe(uuid) IS
-    'ends the probes of a gateway; whether there were any';
+    'removes the probe of a gateway; returns false if it had none';
 
 CREATE FUNCTION @extschema@.probe_gateway(
     gateway_id uuid,
@@ -46,5 +46,5 @@ CREATE FUNCTION @extschema@.probe_gateway(
     RETURNS TABLE (verdict text, reason text, milliseconds real)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.probe_gateway(uuid, interval) IS
-    'has the worker probe a gateway now, and waits for it: the verdict by then (up, down, none), why the probe did not '
-    'succeed, how long it took';
+    'makes the worker probe a gateway now and waits for the result: the verdict after it (up, down, none), why the '
+    'probe failed, and its duration; raises 57014 after timeout';

@@ -1,11 +1,11 @@
 
--- Consumers: the tables whose rows are reached through a pool.
+-- Consumers: tables whose rows reference a pool.
 
 CREATE FUNCTION gateway_pool_internal.consumers()
     RETURNS TABLE (consumer regclass, pool_column name, gateway_column name, org_query text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.consumers() IS
-    'returns the consumers that are registered, as their markers say';
+    'returns the registered consumers as recorded in their markers';
 
 CREATE FUNCTION @extschema@.gateway_pool_consumers()
     RETURNS TABLE (consumer regclass, pool_column name, gateway_column name, org_query text)
@@ -15,12 +15,14 @@ AS $$
     SELECT c.consumer, c.pool_column, c.gateway_column, c.org_query FROM gateway_pool_internal.consumers() c
 $$;
 COMMENT ON FUNCTION @extschema@.gateway_pool_consumers() IS
-    'the consumers that are registered, and how: what register_pool_consumer() was told, org_query with all names qualified';
+    'returns the registered consumers with the arguments of register_pool_consumer(); all names in org_query are '
+    'qualified';
 
 CREATE FUNCTION gateway_pool_internal.qualify_consumer_query(consumer regclass, org_query text) RETURNS text
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.qualify_consumer_query(regclass, text) IS
-    'checks a query of the organization of row $1, for the owner of the consumer and as that owner; returns it with all names qualified';
+    'checks an org_query as the owner of the consumer and returns it with all names qualified; the caller must have '
+    'the privileges of that owner';
 
 CREATE FUNCTION gateway_pool_internal.run_part(relation text, as_caller text, as_owner text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -37,7 +39,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.run_part(text, text, text) IS
-    'runs the commands that make a missing part: first those of the caller, then those of the owner of the table';
+    'runs the commands that create a missing part: the first as the caller, the second as the owner of the table';
 
 CREATE FUNCTION gateway_pool_internal.identities_of(consumer regclass) RETURNS TABLE (relation regclass)
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -52,7 +54,7 @@ AS $$
      ORDER BY k.conname LIMIT 1
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.identities_of(regclass) IS
-    'returns the table that "identityId" of a consumer references, if the organization of a row is found there';
+    'returns the table that "identityId" of a consumer references, if it has the columns id and "orgId"';
 
 CREATE FUNCTION gateway_pool_internal.consumer_parts(
     consumer regclass,
@@ -83,7 +85,7 @@ AS $$
     ),
     consumer AS (
         SELECT n.oid, n.name, n.nspname, n.relkind, n.attnum,
-               -- Names that no migration of the host's makes, but for the key that the host's own migration looks for.
+               -- No migration of the host creates these names, except for the key that its own migration looks for.
                'gateway_pool_ix_' ||
                CASE WHEN octet_length(n.stem) > 47 OR EXISTS (
                          SELECT FROM pg_class o WHERE o.relnamespace = n.relnamespace AND o.relname = 'gateway_pool_ix_' || n.stem)
@@ -93,7 +95,7 @@ AS $$
                          CASE WHEN octet_length(n.stem) > 47 OR EXISTS (
                                    SELECT FROM pg_constraint o WHERE o.conrelid = n.oid AND o.conname = 'gateway_pool_fk_' || n.stem)
                               THEN n.hash ELSE n.stem END END AS key_name,
-               -- Those of triggers are the usual ones for one column of the table.
+               -- Names of triggers have a suffix, except for column "gatewayPoolId".
                CASE WHEN pool_column = 'gatewayPoolId' THEN ''
                     WHEN octet_length(pool_column::text) > 35 OR pool_column::text ~ '^truncate' THEN '_' || n.hash
                     ELSE '_' || pool_column END AS suffix
@@ -121,19 +123,19 @@ AS $$
         SELECT 1 AS place, 'column' AS kind, c.name AS relation, pool_column::text AS name, c.attnum IS NOT NULL AS present,
                NULL::text AS as_caller,
                format('ALTER TABLE %s ADD COLUMN %I uuid; COMMENT ON COLUMN %s.%I IS %L', c.name, pool_column, c.name,
-                      pool_column, 'the gateway pool through which this is reached, in place of one gateway') AS as_owner
+                      pool_column, 'gateway pool through which this row is reached, instead of a single gateway') AS as_owner
           FROM consumer c
          UNION ALL
         SELECT 2, 'index', c.name, c.index_name,
                EXISTS (SELECT FROM pg_index i
                         WHERE i.indrelid = c.oid AND i.indisvalid AND ARRAY[i.indkey[0]] = ARRAY[c.attnum]),
-               -- Needs CREATE on the schema, which the owner may lack; the server itself builds it as the owner.
+               -- Needs CREATE on the schema, which the owner may lack; the server builds the index as the owner anyway.
                format('CREATE INDEX %I ON %s (%I); COMMENT ON INDEX %I.%I IS %L', c.index_name, c.name,
                       pool_column, c.nspname, c.index_name, 'of gateway pools'),
                NULL
           FROM consumer c
          UNION ALL
-        -- A superuser adds a key without reading; who reads is the owner.  Partitioned tables know no such keys.
+        -- The caller adds the key without reading rows; the owner validates it.  Partitioned tables have no NOT VALID.
         SELECT 3, 'foreign key', c.name, c.key_name,
                EXISTS (SELECT FROM pg_constraint f
                         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conkey = ARRAY[c.attnum]
@@ -162,8 +164,8 @@ AS $$
      ORDER BY p.place
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.consumer_parts(regclass, text, name, name, text) IS
-    'returns column, key, index, marker and triggers of a consumer, true for each that is there, and the commands that make it: '
-    'those that the caller runs, then those that run as the owner of the table';
+    'returns column, index, key, marker and triggers of a consumer: whether each is present, and the commands that '
+    'create it as the caller and as the owner of the table';
 
 CREATE FUNCTION gateway_pool_internal.attach_consumer(
     consumer regclass,
@@ -182,40 +184,52 @@ DECLARE
     owner oid;
     problem text;
     part record;
+    table_name text;
+    schema_name text;
+    pools_name text;
+    pools_schema text;
 BEGIN
     PERFORM gateway_pool_internal.require_installed();
     IF consumer IS NULL OR pool_column IS NULL THEN
         RAISE invalid_parameter_value USING MESSAGE = 'consumer and pool_column must not be null';
     END IF;
+    SELECT c.relname, n.nspname INTO table_name, schema_name
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = consumer;
     IF NOT pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = consumer), 'USAGE') THEN
         RAISE insufficient_privilege
-            USING MESSAGE = format('must be owner of table %s', consumer);
+            USING MESSAGE = format('must be owner of table %s', consumer),
+                  CONSTRAINT = 'gateway_pools_access', SCHEMA = schema_name, TABLE = table_name;
     END IF;
     IF gateway_column = pool_column THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'pool_column and gateway_column must differ';
+        RAISE invalid_parameter_value USING MESSAGE = format('pool_column and gateway_column must not both be "%s"', pool_column);
     END IF;
-    -- Another level might look at what is there with a snapshot from before the locks.
+    -- At a higher isolation level, the catalogs could be read with a snapshot from before the locks.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'consumers are registered at isolation level READ COMMITTED only';
+            USING MESSAGE = format('cannot register a consumer at isolation level "%s"', current_setting('transaction_isolation')),
+                  HINT = 'Use isolation level READ COMMITTED.',
+                  CONSTRAINT = 'gateway_pools_consumer', SCHEMA = schema_name, TABLE = table_name;
     END IF;
     PERFORM FROM pg_class c
       WHERE c.oid = consumer AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
         AND consumer NOT IN (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role <> 'consumer');
     IF NOT FOUND THEN
         RAISE wrong_object_type
-            USING MESSAGE = format('%s cannot be a consumer of gateway pools', consumer),
-                  DETAIL = 'A consumer is a permanent table that is not itself a table of gateway pools.';
+            USING MESSAGE = format('relation %s cannot be a consumer of gateway pools', consumer),
+                  DETAIL = 'A consumer is a permanent table that is not itself a table of gateway pools.',
+                  CONSTRAINT = 'gateway_pools_consumer', SCHEMA = coalesce(schema_name, ''), TABLE = coalesce(table_name, '');
     END IF;
-    SELECT m.relation, c.relowner INTO pools, owner
+    SELECT m.relation, c.relowner, c.relname, n.nspname INTO pools, owner, pools_name, pools_schema
       FROM gateway_pool_internal.markers() m
       JOIN pg_class c ON c.oid = m.relation
+      JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE m.role = 'gateway_pools';
     IF NOT pg_has_role(owner, 'USAGE') THEN
         RAISE insufficient_privilege
             USING MESSAGE = format('must be owner of table %s', pools),
                   DETAIL = 'A consumer writes to the audit log and is listed among the resources of pools.',
-                  HINT = 'Have a superuser, or a role that owns both tables, register the consumer.';
+                  HINT = 'Register the consumer as a superuser or as a role that owns both tables.',
+                  CONSTRAINT = 'gateway_pools_access', SCHEMA = pools_schema, TABLE = pools_name;
     END IF;
 
     IF EXISTS (SELECT FROM gateway_pool_internal.consumer_parts(consumer, pools::text, pool_column, gateway_column, org_query) p
@@ -225,7 +239,7 @@ BEGIN
         END IF;
         PERFORM gateway_pool_internal.lock_tables(ARRAY[consumer], ARRAY[pools]);
 
-        -- A key must not depend on what an owner defined: these are of exactly the server's own type.
+        -- A key must not depend on code that an owner defined, so its columns must be of the built-in type itself.
         SELECT string_agg(format('%s.%I', consumer, w.attribute), ', ' ORDER BY w.attribute) INTO problem
           FROM (VALUES (pool_column, false), (gateway_column, true),
                        (CASE WHEN org_query IS NULL AND NOT EXISTS (
@@ -236,18 +250,22 @@ BEGIN
            AND CASE WHEN a.attnum IS NULL THEN w.required ELSE a.atttypid <> 'uuid'::regtype END;
         IF problem IS NOT NULL THEN
             RAISE object_not_in_prerequisite_state
-                USING MESSAGE = 'columns are not of type uuid, or missing: ' || problem,
+                USING MESSAGE = 'columns of a consumer must exist and be of type uuid',
+                      DETAIL = format('Missing or of another type: %s.', problem),
                       HINT = CASE WHEN problem LIKE '%"orgId"%'
-                                  THEN 'Where a row has no "orgId" of its own, give org_query, which finds its organization.'
-                                  ELSE 'Make them of type uuid; of those that are missing, only the pool column is added.' END;
+                                  THEN 'If the rows have no column "orgId", pass an org_query that returns their organization.'
+                                  ELSE 'Change their type to uuid. Only the pool column is added if it is missing.' END,
+                      CONSTRAINT = 'gateway_pools_consumer', SCHEMA = schema_name, TABLE = table_name;
         END IF;
-        -- Each is null while the other one is set; the pool column also when the pool goes.
+        -- Setting one column sets the other to null; deleting a pool sets the pool column to null.
         SELECT string_agg(format('%s.%I', consumer, a.attname), ', ' ORDER BY a.attname) INTO problem
           FROM pg_attribute a
          WHERE a.attrelid = consumer AND a.attname IN (pool_column, gateway_column) AND a.attnotnull;
         IF problem IS NOT NULL THEN
             RAISE object_not_in_prerequisite_state
-                USING MESSAGE = 'columns must be nullable: ' || problem;
+                USING MESSAGE = 'pool and gateway column of a consumer must be nullable',
+                      DETAIL = format('Declared NOT NULL: %s.', problem),
+                      CONSTRAINT = 'gateway_pools_consumer', SCHEMA = schema_name, TABLE = table_name;
         END IF;
 
         FOR part IN
@@ -261,9 +279,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.attach_consumer(regclass, name, name, text) IS
-    'registers a consumer with a query that qualify_consumer_query() has returned';
+    'registers a consumer; org_query must be a result of qualify_consumer_query()';
 
--- Without a search path of its own: org_query is read with the caller's.
+-- Sets no search path, because org_query is parsed with the caller's.
 CREATE FUNCTION @extschema@.register_pool_consumer(
     consumer regclass,
     pool_column name DEFAULT 'gatewayPoolId',
@@ -275,10 +293,10 @@ AS $$
                                                  gateway_pool_internal.qualify_consumer_query(consumer, org_query))
 $$;
 COMMENT ON FUNCTION @extschema@.register_pool_consumer(regclass, name, name, text) IS
-    'puts the rows of a table under the rules of gateway pools, making what is missing: the pool column, its foreign key '
-    'and index, the triggers; gateway_column is that of the direct gateway, org_query a SELECT of the organization of '
-    'row $1, else it is the row''s own "orgId", or that of the row that "identityId" references; for a role that owns the table '
-    'and gateway_pools; idempotent';
+    'makes a table a consumer and creates what is missing: the pool column, its foreign key and index, the triggers; '
+    'gateway_column is the column of the direct gateway; org_query is a SELECT that returns the organization of row '
+    '$1, by default its "orgId", or that of the row that "identityId" references; for a role that owns the table and '
+    'gateway_pools; idempotent';
 
 CREATE FUNCTION @extschema@.unregister_pool_consumer(
     consumer regclass,
@@ -312,9 +330,12 @@ BEGIN
     IF commands IS NULL THEN
         RAISE undefined_object
             USING MESSAGE = format('column %I of table %s is not registered as a consumer of gateway pools',
-                                   pool_column, consumer);
+                                   pool_column, consumer),
+                  CONSTRAINT = 'gateway_pools_not_found',
+                  SCHEMA = coalesce((SELECT c.relnamespace::regnamespace::text FROM pg_class c WHERE c.oid = consumer), ''),
+                  TABLE = coalesce((SELECT c.relname FROM pg_class c WHERE c.oid = consumer), '');
     END IF;
-    -- What was there before stays, such as a foreign key of the host's.
+    -- Objects from before the registration stay, such as a foreign key of the host's.
     SELECT commands || coalesce(array_agg(o.command ORDER BY o.place), '{}') INTO commands
       FROM (SELECT 1, format('ALTER TABLE %s DROP CONSTRAINT %I', consumer, k.conname)
               FROM pg_constraint k
@@ -340,12 +361,12 @@ BEGIN
         ARRAY[consumer], ARRAY(SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateway_pools'));
     FOREACH command IN ARRAY commands
     LOOP
-        -- Not as the caller: to drop a column evaluates the key of a partitioned table.
+        -- Not as the caller: DROP COLUMN evaluates the partition key, which the owner defined.
         PERFORM gateway_pool_internal.run_as_owner(consumer, command);
     END LOOP;
     PERFORM set_config('lock_timeout', old_lock_timeout, true);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.unregister_pool_consumer(regclass, name, boolean) IS
-    'takes the rows of a table out of the rules of gateway pools: its triggers go, and the foreign key and index that '
-    'register_pool_consumer() made; with keep_data false the column too, whoever made it';
+    'ends the registration of a consumer: drops its triggers, and the foreign key and index that '
+    'register_pool_consumer() created; drops the pool column too if keep_data is false';

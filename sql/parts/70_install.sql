@@ -1,9 +1,9 @@
 
--- The tables, their keys and their triggers: ordinary objects, not members of
--- the extension, so that pg_dump carries them and DROP EXTENSION takes no data.
+-- Installation.  The tables, their keys and their triggers are ordinary objects, not members of the
+-- extension, so that pg_dump dumps them and DROP EXTENSION keeps the data.
 --
--- Functions with long queries of the catalogs set jit off: their rows are few, but
--- their cost is estimated so high that compiling them would take seconds.
+-- Functions with long catalog queries set jit off: these return few rows, but their estimated cost
+-- is so high that JIT compilation would take seconds.
 
 CREATE FUNCTION gateway_pool_internal.is_extension_script() RETURNS boolean
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
@@ -13,7 +13,7 @@ COMMENT ON FUNCTION gateway_pool_internal.is_extension_script() IS
 CREATE FUNCTION gateway_pool_internal.want_worker() RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.want_worker() IS
-    'has this database get its background worker when the transaction commits';
+    'requests a background worker for this database when the transaction commits';
 
 CREATE FUNCTION gateway_pool_internal.host_tables(
     OUT organizations regclass,
@@ -27,7 +27,7 @@ AS $$
           FROM pg_constraint k
           JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
          WHERE k.contype = 'f'),
-    -- By the marker; by a key of a table of an earlier installation; by name.
+    -- Look for a marker, then for a foreign key of an earlier installation, then for the name.
     gateways AS (
         SELECT coalesce(
             (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateways' ORDER BY m.relation LIMIT 1),
@@ -58,8 +58,8 @@ AS $$
                  ORDER BY k.relation LIMIT 1))::regclass
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.host_tables() IS
-    'returns the host''s tables: those with markers, else those that keys of an earlier installation reference, else those with the '
-    'usual names in the extension''s schema or in public';
+    'returns the host''s tables: those with markers, else those that keys of an earlier installation reference, else '
+    'those with the usual names in the extension''s schema or in public';
 
 CREATE FUNCTION gateway_pool_internal.table_columns()
     RETURNS TABLE (place bigint, relation text, attribute text, type text, properties text, comment text)
@@ -68,22 +68,22 @@ CREATE FUNCTION gateway_pool_internal.table_columns()
     SET standard_conforming_strings = on
 AS $$
     SELECT row_number() OVER (), c.*
-      -- Without control characters, some of which terminals obey; those beyond ASCII where they are encoded so.
+      -- No control characters, because terminals interpret some of them; those beyond ASCII only in UTF-8.
       FROM (SELECT format('length(reason) <= 1000 AND reason !~ %L',
                           CASE getdatabaseencoding() WHEN 'UTF8' THEN '[\u0001-\u001F\u007F-\u009F]'
                                                      ELSE '[\u0001-\u001F\u007F]' END)) p (printable)
      CROSS JOIN LATERAL (VALUES
     ('gateway_pools', NULL, NULL, NULL,
-        'a named set of gateways of one organization that reach the same network'),
+        'named sets of gateways of one organization that reach the same network'),
     ('gateway_pools', 'id', 'uuid',
         'NOT NULL DEFAULT gen_random_uuid() CONSTRAINT gateway_pools_pkey PRIMARY KEY', NULL),
     ('gateway_pools', 'orgId', 'uuid', 'NOT NULL', NULL),
     ('gateway_pools', 'name', 'varchar(32)', 'NOT NULL',
-        'unique in the organization: 1 to 32 of a-z and 0-9, single inner hyphens'),
+        'unique in the organization: 1 to 32 characters from a-z and 0-9, with single hyphens between them'),
     ('gateway_pools', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
     ('gateway_pools', 'updatedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
-    ('gateway_pool_memberships', NULL, NULL, NULL, 'a gateway''s membership in a pool'),
+    ('gateway_pool_memberships', NULL, NULL, NULL, 'members of pools'),
     ('gateway_pool_memberships', 'id', 'uuid',
         'NOT NULL DEFAULT gen_random_uuid() CONSTRAINT gateway_pool_memberships_pkey PRIMARY KEY', NULL),
     ('gateway_pool_memberships', 'gatewayPoolId', 'uuid', 'NOT NULL', NULL),
@@ -92,39 +92,39 @@ AS $$
     ('gateway_pool_memberships', 'updatedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
     ('gateway_pool_memberships', 'pickWeight', 'int',
         'NOT NULL DEFAULT 1 CONSTRAINT "gateway_pool_memberships_pickWeight_check" CHECK ("pickWeight" BETWEEN 0 AND 1000)',
-        'share of the picks beside the weights of the other candidates; 0 is picked only when no candidate weighs more'),
+        'share of picks, relative to the weights of the other candidates; 0: picked only if no candidate has a higher weight'),
     ('gateway_pool_memberships', 'pickPriority', 'smallint', 'NOT NULL DEFAULT 0',
-        'picks are made from the candidates with the lowest number'),
+        'candidates with the lowest value are picked'),
 
     ('gateway_pool_entitlements', NULL, NULL, NULL,
-        'what an organization''s plan allows; without a row, the settings say'),
+        'what the plans of organizations allow; the settings apply to an organization without a row'),
     ('gateway_pool_entitlements', 'orgId', 'uuid', 'NOT NULL CONSTRAINT gateway_pool_entitlements_pkey PRIMARY KEY', NULL),
-    ('gateway_pool_entitlements', 'gatewayPool', 'boolean', 'NOT NULL', 'whether the plan has gateway pools'),
+    ('gateway_pool_entitlements', 'gatewayPool', 'boolean', 'NOT NULL', 'true if the plan includes gateway pools'),
     ('gateway_pool_entitlements', 'maxPools', 'int',
         'CONSTRAINT "gateway_pool_entitlements_maxPools_check" CHECK ("maxPools" >= -1)',
-        'pools that the organization may have; NULL is the setting''s, -1 no limit'),
+        'maximum number of pools of the organization; NULL: setting max_pools_per_org, -1: no limit'),
     ('gateway_pool_entitlements', 'maxGatewaysPerPool', 'int',
         'CONSTRAINT "gateway_pool_entitlements_maxGatewaysPerPool_check" CHECK ("maxGatewaysPerPool" >= -1)',
-        'members that a pool may have; NULL is the setting''s, -1 no limit'),
-    ('gateway_pool_entitlements', 'expiresAt', 'timestamptz', '', 'when the plan ends; NULL is never'),
+        'maximum number of members of a pool; NULL: setting max_gateways_per_pool, -1: no limit'),
+    ('gateway_pool_entitlements', 'expiresAt', 'timestamptz', '', 'when the entitlement ends; NULL: never'),
     ('gateway_pool_entitlements', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
     ('gateway_pool_entitlements', 'updatedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
     ('gateway_pool_tenants', NULL, NULL, NULL,
-        'of which organizations a role may know while isolation is on; so may roles that have its privileges'),
+        'organizations that a role, and each role with its privileges, may see while isolation is on'),
     ('gateway_pool_tenants', 'roleName', 'text', 'NOT NULL', NULL),
     ('gateway_pool_tenants', 'orgId', 'uuid', 'NOT NULL', NULL),
 
-    ('gateway_states', NULL, NULL, NULL, 'what an administrator wants of a gateway; without a row, it is active'),
+    ('gateway_states', NULL, NULL, NULL, 'states of gateways, set by administrators; a gateway without a row is active'),
     ('gateway_states', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_pool_states_pkey PRIMARY KEY', NULL),
     ('gateway_states', 'state', 'text',
         'NOT NULL CONSTRAINT gateway_pool_states_state_check CHECK (state IN (''active'', ''draining'', ''maintenance''))',
-        'active, draining or maintenance; only an active gateway is picked'),
+        'active, draining or maintenance; only active gateways are picked'),
     ('gateway_states', 'reason', 'text', 'CONSTRAINT gateway_pool_states_reason_check CHECK (' || printable || ')',
-        'for other administrators to read'),
+        'free text for administrators'),
     ('gateway_states', 'changedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
-    ('gateway_health', NULL, NULL, NULL, 'the health of gateways as it was last recorded; what it is now says gateway_status'),
+    ('gateway_health', NULL, NULL, NULL, 'health of gateways as of the last recorded change; for the current health see gateway_status'),
     ('gateway_health', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_pool_health_pkey PRIMARY KEY', NULL),
     ('gateway_health', 'status', 'text',
         'NOT NULL CONSTRAINT gateway_pool_health_status_check CHECK (status IN (''healthy'', ''degraded'', ''unhealthy'', ''unknown''))',
@@ -133,36 +133,38 @@ AS $$
     ('gateway_health', 'lastHeartbeatAt', 'timestamptz', '', NULL),
     ('gateway_health', 'heartbeatExpiresAt', 'timestamptz', '', NULL),
     ('gateway_health', 'lastProbeAt', 'timestamptz', '', NULL),
-    ('gateway_health', 'lastProbeMs', 'real', '', 'milliseconds that the last probe took'),
+    ('gateway_health', 'lastProbeMs', 'real', '', 'duration of the last probe, in milliseconds'),
     ('gateway_health', 'consecutiveFailures', 'int', 'NOT NULL DEFAULT 0', NULL),
     ('gateway_health', 'consecutiveSuccesses', 'int', 'NOT NULL DEFAULT 0', NULL),
     ('gateway_health', 'changedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', 'when the status changed'),
 
     ('gateway_health_events', NULL, NULL, NULL,
-        'when the status of a gateway changed and why; rows older than gateway_pool.event_retention go'),
+        'changes of the status of gateways; rows older than gateway_pool.event_retention are deleted'),
     ('gateway_health_events', 'id', 'bigint',
         'GENERATED ALWAYS AS IDENTITY CONSTRAINT gateway_pool_health_events_pkey PRIMARY KEY', NULL),
-    ('gateway_health_events', 'gatewayId', 'uuid', 'NOT NULL', 'no foreign key: events outlive the gateway'),
+    ('gateway_health_events', 'gatewayId', 'uuid', 'NOT NULL', 'no foreign key: events are kept after the gateway is deleted'),
     ('gateway_health_events', 'orgId', 'uuid', 'NOT NULL', NULL),
-    ('gateway_health_events', 'gatewayName', 'text', '', 'as it was then'),
+    ('gateway_health_events', 'gatewayName', 'text', '', 'name at the time of the event'),
     ('gateway_health_events', 'oldStatus', 'text', 'NOT NULL', NULL),
     ('gateway_health_events', 'newStatus', 'text', 'NOT NULL', NULL),
     ('gateway_health_events', 'reason', 'text', '', NULL),
     ('gateway_health_events', 'occurredAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
     ('gateway_pool_audit_logs', NULL, NULL, NULL,
-        'who changed what of pools, members, states, consumers and privileges; append-only, kept for gateway_pool.audit_retention'),
+        'changes of pools, members, states, consumers and privileges, and who made them; append-only, '
+        'kept for gateway_pool.audit_retention'),
     ('gateway_pool_audit_logs', 'id', 'bigint',
         'GENERATED ALWAYS AS IDENTITY CONSTRAINT gateway_pool_audit_logs_pkey PRIMARY KEY', NULL),
-    ('gateway_pool_audit_logs', 'orgId', 'uuid', '', 'no foreign key: the record outlives the organization; NULL where it is of none'),
-    ('gateway_pool_audit_logs', 'eventType', 'text', 'NOT NULL', 'what was done, such as gateway-pool-create'),
-    ('gateway_pool_audit_logs', 'actor', 'text', '', 'the setting gateway_pool.actor, as the session said: not verified'),
-    ('gateway_pool_audit_logs', 'sessionUser', 'text', '', 'the role that had logged in'),
-    ('gateway_pool_audit_logs', 'currentUser', 'text', '', 'the role that the session was in, by SET ROLE'),
-    ('gateway_pool_audit_logs', 'eventMetadata', 'jsonb', 'NOT NULL', 'ids and names as they were'),
+    ('gateway_pool_audit_logs', 'orgId', 'uuid', '',
+        'no foreign key: rows are kept after the organization is deleted; NULL if the change concerns no organization'),
+    ('gateway_pool_audit_logs', 'eventType', 'text', 'NOT NULL', 'kind of change, such as gateway-pool-create'),
+    ('gateway_pool_audit_logs', 'actor', 'text', '', 'setting gateway_pool.actor of the session; not verified'),
+    ('gateway_pool_audit_logs', 'sessionUser', 'text', '', 'role that logged in'),
+    ('gateway_pool_audit_logs', 'currentUser', 'text', '', 'role in effect, such as by SET ROLE'),
+    ('gateway_pool_audit_logs', 'eventMetadata', 'jsonb', 'NOT NULL', 'ids and names at the time of the change'),
     ('gateway_pool_audit_logs', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
-    ('gateway_probes', NULL, NULL, NULL, 'how to connect to a gateway to see whether it is up; NULL is the setting''s'),
+    ('gateway_probes', NULL, NULL, NULL, 'how the worker probes gateways; NULL: the setting''s value'),
     ('gateway_probes', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_pool_probes_pkey PRIMARY KEY', NULL),
     ('gateway_probes', 'protocol', 'text',
         'NOT NULL CONSTRAINT gateway_pool_probes_protocol_check CHECK (protocol IN (''tcp'', ''tls'', ''http'', ''https''))',
@@ -170,36 +172,37 @@ AS $$
     ('gateway_probes', 'address', 'text', 'NOT NULL', 'host:port, 192.0.2.1:port or [2001:db8::1]:port'),
     ('gateway_probes', 'path', 'text',
         'CONSTRAINT gateway_pool_probes_path_check CHECK (path ~ ''^/[!-~]*$'' AND length(path) <= 1024)',
-        'what http and https ask for'),
+        'path that http and https request'),
     ('gateway_probes', 'expectedStatus', 'text',
         'CONSTRAINT "gateway_pool_probes_expectedStatus_check" CHECK ("expectedStatus" ~ ''^[1-5][0-9]{2}(-[1-5][0-9]{2})?$'' '
         'AND left("expectedStatus", 3) <= right("expectedStatus", 3))',
-        'the status that http and https expect, such as 200, or a range, such as 200-399'),
+        'status that http and https expect, such as 200, or a range, such as 200-399'),
     ('gateway_probes', 'serverName', 'text',
         'CONSTRAINT "gateway_pool_probes_serverName_check" CHECK ("serverName" ~ ''^[A-Za-z0-9_.:-]{1,253}$'')',
-        'the name that tls and https ask for and verify; NULL is the host''s'),
+        'server name that tls and https send and verify; NULL: the host of the address'),
     ('gateway_probes', 'verifyTls', 'boolean', 'NOT NULL DEFAULT true',
-        'whether tls and https verify the certificate''s chain and name'),
-    ('gateway_probes', 'caCertificate', 'text', '', 'PEM of the authority to trust; NULL is the system''s'),
+        'true if tls and https verify the chain and the name of the certificate'),
+    ('gateway_probes', 'caCertificate', 'text', '', 'trusted CA certificates in PEM format; NULL: those of the system'),
     ('gateway_probes', 'intervalMs', 'int',
         'CONSTRAINT "gateway_pool_probes_intervalMs_check" CHECK ("intervalMs" BETWEEN 100 AND 86400000)',
-        'milliseconds from one probe''s start to the next''s'),
+        'time from the start of a probe to the start of the next, in milliseconds'),
     ('gateway_probes', 'timeoutMs', 'int',
         'CONSTRAINT "gateway_pool_probes_timeoutMs_check" CHECK ("timeoutMs" BETWEEN 10 AND 86400000) '
         'CONSTRAINT gateway_pool_probes_timeout_within_interval_check CHECK ("timeoutMs" <= "intervalMs")',
-        'milliseconds that a whole probe may take, at most the interval'),
+        'time limit for a whole probe, in milliseconds; at most the interval'),
     ('gateway_probes', 'rise', 'int', 'CONSTRAINT gateway_pool_probes_rise_check CHECK (rise BETWEEN 1 AND 100)',
-        'successes in a row that lead up'),
+        'consecutive successes after which the verdict becomes up'),
     ('gateway_probes', 'fall', 'int', 'CONSTRAINT gateway_pool_probes_fall_check CHECK (fall BETWEEN 1 AND 100)',
-        'failures in a row that lead down'),
+        'consecutive failures after which the verdict becomes down'),
     ('gateway_probes', 'required', 'boolean', 'NOT NULL DEFAULT true',
-        'whether a probe that is down overrules a fresh heartbeat'),
+        'true if the verdict down makes the gateway unhealthy in spite of a fresh heartbeat'),
     ('gateway_probes', 'createdAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
     ('gateway_probes', 'updatedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL)
       ) c
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.table_columns() IS
-    'returns the columns of the tables in order, each table led by a row without attribute';
+    'returns the columns of the tables of gateway pools, in order; a row without attribute comes before the columns '
+    'of each table';
 
 CREATE FUNCTION gateway_pool_internal.tables(gateways regclass)
     RETURNS TABLE (role text, schema regnamespace, relation regclass, name text, problem text)
@@ -216,7 +219,7 @@ AS $$
     marked AS MATERIALIZED (
         SELECT m.role, m.relation FROM gateway_pool_internal.markers() m
     ),
-    -- What the host's own migration makes lies with the host, the rest with the extension.
+    -- Tables that the host's own migration creates are in the host's schema, the others in the extension's.
     wanted AS (
         SELECT DISTINCT t.relation AS role,
                CASE WHEN t.relation IN ('gateway_pools', 'gateway_pool_memberships') THEN h.relnamespace::regnamespace
@@ -239,8 +242,9 @@ AS $$
            ORDER BY o.relnamespace = w.schema DESC, o.oid LIMIT 1) c ON true
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.tables(regclass) IS
-    'returns the tables of gateway pools beside a gateways table: those with markers, else those of the usual names in the host''s and '
-    'the extension''s schema; the schema in which each is made; why one cannot be used, else null';
+    'returns the tables of gateway pools for a gateways table: those with markers, else those with the usual names in '
+    'the host''s and the extension''s schema; the schema to create each in; and why an existing one cannot be used, '
+    'else null';
 
 CREATE FUNCTION gateway_pool_internal.parts(organizations regclass, gateways regclass, kubernetes_auths regclass)
     RETURNS TABLE (
@@ -258,7 +262,7 @@ CREATE FUNCTION gateway_pool_internal.parts(organizations regclass, gateways reg
 AS $$
     WITH host AS (
         SELECT c.relowner::regrole::text AS owner,
-               -- The host's own function for "updatedAt", if none but the owner, or a superuser, says what it does.
+               -- The host's own function for "updatedAt", if the tables' owner or a superuser owns it.
                (SELECT format('%s.on_update_timestamp()', c.relnamespace::regnamespace)
                   FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner
                  WHERE p.pronamespace = c.relnamespace AND p.proname = 'on_update_timestamp' AND p.pronargs = 0
@@ -282,7 +286,7 @@ AS $$
           FROM gateway_pool_internal.table_columns() c
           JOIN tables t ON t.role = c.relation
     ),
-    -- What the host's own migration makes has the names that it gives; the names of the rest no migration makes.
+    -- Objects that the host's own migration creates have its names; no migration creates the other names.
     keys (place, kind, role, attributes, name, referenced, action) AS (
         VALUES
         (1, 'unique key', 'gateway_pools', ARRAY['orgId', 'name'], 'gateway_pools_orgid_name_unique', NULL, NULL),
@@ -352,16 +356,16 @@ AS $$
                pg_get_triggerdef(named.oid) AS present_definition, named.tgenabled AS present_enabled
           FROM (SELECT t.*, o.name AS table_name, o.relation AS table_oid, h.touch,
                        format('CREATE TRIGGER %I %s ON %s FOR EACH %s EXECUTE FUNCTION %s', t.name, t.fires, o.name, t.level,
-                              -- "updatedAt" by the host's function where it has one, never by two.
+                              -- The host's function sets "updatedAt" if it has one: never two functions.
                               CASE WHEN t.function IS NULL AND h.touch IS NOT NULL THEN h.touch
                                    ELSE 'gateway_pool_internal.' || coalesce(t.function, 'set_timestamp(''updatedAt'')') END) AS definition,
-                       -- Changes are published in the role of a replica too.
+                       -- These also fire with session_replication_role = replica.
                        t.name ~ '^GatewayPools_invalidate' AS always
                   FROM host h CROSS JOIN triggers t JOIN tables o ON o.role = t.role) d
           LEFT JOIN pg_trigger named ON named.tgrelid = d.table_oid AND named.tgname = d.name AND NOT named.tgisinternal
     ),
-    -- While isolation is on: a policy on each table by what says whose a row is,
-    -- but on the tenants, which only the owner sees.
+    -- While isolation is on: a policy on each table, by the column that leads to the organization;
+    -- none on the tenants table, which only its owner can read.
     isolated AS (
         SELECT t.name AS table_name, c.oid AS table_oid, coalesce(c.relrowsecurity, false) AS row_security,
                'GatewayPools_isolation' AS policy,
@@ -377,7 +381,7 @@ AS $$
           LEFT JOIN pg_class c ON c.oid = t.relation
          WHERE p.role = 'gateway_pools'
     ),
-    -- Those that are registered, by what their markers say, and the one that every such host has.
+    -- The registered consumers, and the Kubernetes auths, which are registered by default.
     marked AS MATERIALIZED (
         SELECT m.relation, m.role FROM gateway_pool_internal.markers() m
     ),
@@ -426,9 +430,9 @@ AS $$
                ELSE EXISTS (
                    SELECT FROM pg_index i
                     WHERE i.indrelid = k.table_oid AND i.indisvalid AND ARRAY[i.indkey[0]] = k.numbers) END,
-               -- The caller runs only what may need more than the owner has: to reference a table, and to make an index
-               -- in a schema.  The server itself builds an index as the owner.  All else may evaluate what the owner has
-               -- defined, such as a CHECK that a primary key's NOT NULL is proven from.
+               -- The caller runs only commands for which the owner may lack a privilege: REFERENCES on a table, and CREATE
+               -- on a schema (the server builds the index itself as the owner).  All other commands may evaluate what the
+               -- owner has defined, such as a CHECK that proves the NOT NULL of a primary key.
                CASE k.kind
                WHEN 'foreign key' THEN
                    format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%s) REFERENCES %s (id) ON DELETE %s NOT VALID',
@@ -477,8 +481,8 @@ AS $$
      ORDER BY p.stage, p.place, p.relation, p.name
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.parts(regclass, regclass, regclass) IS
-    'returns every table, column, key, index, marker, trigger and policy that gateway pools consist of, true for each that is there, '
-    'and the commands that make it: those that the caller runs, then those that run as the owner of the table';
+    'returns every table, column, key, index, marker, trigger and policy of gateway pools: whether each is present, '
+    'and the commands that create it as the caller and as the owner of the table';
 
 CREATE FUNCTION gateway_pool_internal.triggers()
     RETURNS TABLE (relation regclass, name name, enabled "char")
@@ -491,8 +495,7 @@ AS $$
       JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
      WHERE e.extname = 'gateway_pool' AND NOT t.tgisinternal AND t.tgparentid = 0
 $$;
-COMMENT ON FUNCTION gateway_pool_internal.triggers() IS
-    'returns the triggers that call functions of the extension';
+COMMENT ON FUNCTION gateway_pool_internal.triggers() IS 'returns the triggers that call functions of the extension';
 
 CREATE FUNCTION gateway_pool_internal.our_tables() RETURNS regclass[]
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -503,8 +506,7 @@ AS $$
      CROSS JOIN LATERAL gateway_pool_internal.tables(h.gateways) t
      WHERE t.relation IS NOT NULL AND t.problem IS NULL
 $$;
-COMMENT ON FUNCTION gateway_pool_internal.our_tables() IS
-    'returns the tables of gateway pools that are there';
+COMMENT ON FUNCTION gateway_pool_internal.our_tables() IS 'returns the existing tables of gateway pools';
 
 CREATE FUNCTION gateway_pool_internal.lock_tables(changed regclass[], referenced regclass[])
     RETURNS void
@@ -515,7 +517,7 @@ DECLARE
     commands CONSTANT text[] :=
         (SELECT coalesce(array_agg(format('LOCK TABLE %s IN %s MODE', l.relations, l.mode) ORDER BY l.place), '{}')
            FROM (VALUES (1, array_to_string(changed, ', '), 'ACCESS EXCLUSIVE'),
-                        -- To reference a table takes less than to lock it; then the foreign key waits for it.
+                        -- REFERENCES alone does not permit LOCK TABLE; then ADD FOREIGN KEY waits for the lock.
                         (2, (SELECT string_agg(r::text, ', ') FROM unnest(referenced) r
                               WHERE has_table_privilege(r, 'UPDATE, DELETE, TRUNCATE')), 'SHARE ROW EXCLUSIVE')
                 ) l (place, relations, mode)
@@ -525,9 +527,8 @@ DECLARE
     give_up_at CONSTANT timestamptz :=
         clock_timestamp() + current_setting('lock_timeout')::interval;
 BEGIN
-    -- Each is waited for in its queue, but not for long; then all are let go and
-    -- tried again.  No statement of the host's waits behind this for longer than that,
-    -- and a ring of waits comes apart before it is a deadlock (after 1 s).
+    -- Wait at most 200 ms for each lock; then release all locks and retry.  So statements of the host wait
+    -- behind this for 200 ms at most, and a cycle of waits ends before deadlock_timeout (1 s).
     IF current_setting('lock_timeout')::interval > interval '200 ms' THEN
         PERFORM set_config('lock_timeout', '200ms', true);
     END IF;
@@ -550,7 +551,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.lock_tables(regclass[], regclass[]) IS
-    'locks tables that will be changed, and tables that these will reference, within lock_timeout and without deadlocks';
+    'locks tables that will be changed and tables that they will reference, within lock_timeout and without deadlocks';
 
 CREATE FUNCTION @extschema@.install_gateway_pools(
     organizations regclass DEFAULT NULL,
@@ -571,27 +572,30 @@ DECLARE
     problem text;
     part record;
 BEGIN
-    -- Another level might look at what is there with a snapshot from before the locks.
+    -- At a higher isolation level, the catalogs could be read with a snapshot from before the locks.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'gateway pools are installed at isolation level READ COMMITTED only';
+            USING MESSAGE = format('cannot install gateway pools at isolation level "%s"', current_setting('transaction_isolation')),
+                  HINT = 'Use isolation level READ COMMITTED.',
+                  CONSTRAINT = 'gateway_pools_not_installed';
     END IF;
 
-    SELECT string_agg(format('%s: %s', m.role, m.relations), '; ' ORDER BY m.role) INTO problem
+    SELECT string_agg(format('Tables %s are marked as "%s".', m.relations, m.role), ' ' ORDER BY m.role) INTO problem
       FROM (SELECT m.role, string_agg(m.relation::text, ', ' ORDER BY m.relation::text) AS relations
               FROM gateway_pool_internal.markers() m WHERE m.role <> 'consumer'
              GROUP BY m.role HAVING count(DISTINCT m.relation) > 1) m;
     IF problem IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'more than one table is marked as the same table of gateway pools',
+            USING MESSAGE = 'several tables are marked as the same table of gateway pools',
                   DETAIL = problem,
-                  HINT = 'Drop trigger "GatewayPools_marker" of those that are not in use.';
+                  HINT = 'Drop trigger "GatewayPools_marker" on the tables that are not in use.',
+                  CONSTRAINT = 'gateway_pools_not_installed';
     END IF;
 
     SELECT coalesce($1, h.organizations), coalesce($2, h.gateways), coalesce($3, h.kubernetes_auths)
       INTO organizations, gateways, kubernetes_auths
       FROM gateway_pool_internal.host_tables() h;
-    -- Beside another gateways table, other tables are meant.
+    -- With another gateways table, the other defaults depend on that table.
     IF $2 IS NOT NULL THEN
         SELECT coalesce($1, (SELECT k.confrelid
                                FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
@@ -603,43 +607,53 @@ BEGIN
           FROM pg_class g WHERE g.oid = $2;
     END IF;
 
-    SELECT string_agg(t.name, ', ') INTO problem
+    SELECT CASE count(*) WHEN 1 THEN format('host table %s does not exist', min(t.name))
+                         WHEN 2 THEN 'host tables organizations and gateways_v2 do not exist' END INTO problem
       FROM (VALUES (organizations, 'organizations'), (gateways, 'gateways_v2')) t (relation, name)
      WHERE t.relation IS NULL;
     IF problem IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'host tables are missing: ' || problem,
-                  DETAIL = format('They were looked for in schemas %s and public.', gateway_pool_internal.extension_schema()),
-                  HINT = 'Give install_gateway_pools() the tables that take their place.';
+            USING MESSAGE = problem,
+                  DETAIL = format('The schemas %s and public were searched.', gateway_pool_internal.extension_schema()),
+                  HINT = 'Pass the tables of the host to install_gateway_pools().',
+                  CONSTRAINT = 'gateway_pools_not_installed';
     END IF;
     SELECT string_agg(format('%s', m.relation), ', ' ORDER BY m.role) INTO problem
       FROM gateway_pool_internal.markers() m
      WHERE m.role = 'gateways' AND m.relation <> gateways OR m.role = 'organizations' AND m.relation <> organizations;
     IF problem IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'gateway pools are installed for other host tables already: ' || problem,
-                  DETAIL = 'A database has one host.',
-                  HINT = 'Call uninstall_gateway_pools() first.';
+            USING MESSAGE = 'gateway pools are already installed for other host tables',
+                  DETAIL = format('A database has one host, whose tables include %s.', problem),
+                  HINT = 'Call uninstall_gateway_pools() first.',
+                  CONSTRAINT = 'gateway_pools_not_installed';
     END IF;
 
     SELECT c.relowner INTO owner FROM pg_class c WHERE c.oid = gateways;
     IF NOT pg_has_role(owner, 'USAGE') THEN
         RAISE insufficient_privilege
-            USING MESSAGE = format('must be owner of table %s', gateways);
+            USING MESSAGE = format('must be owner of table %s', gateways),
+                  CONSTRAINT = 'gateway_pools_access',
+                  SCHEMA = (SELECT c.relnamespace::regnamespace::text FROM pg_class c WHERE c.oid = gateways),
+                  TABLE = (SELECT c.relname FROM pg_class c WHERE c.oid = gateways);
     END IF;
     IF NOT EXISTS (SELECT FROM gateway_pool_internal.markers() m WHERE m.role = 'gateways')
        AND NOT pg_has_role((SELECT e.extowner FROM pg_extension e WHERE e.extname = 'gateway_pool'), 'USAGE') THEN
         RAISE insufficient_privilege
             USING MESSAGE = 'permission denied to install gateway pools',
-                  DETAIL = 'A superuser says which tables are those of the host; from then on, their owner may install again.',
-                  HINT = 'Call install_gateway_pools() as a superuser.';
+                  DETAIL = 'The first installation decides which tables are the host''s; '
+                           'after it, the owner of the gateways table may install.',
+                  HINT = 'Call install_gateway_pools() as a superuser.',
+                  CONSTRAINT = 'gateway_pools_access';
     END IF;
-    -- Whatever cascades from the host's tables runs as their owner.
+    -- Foreign-key actions on the extension's tables run as the owner of the host's tables.
     IF NOT has_schema_privilege(owner, gateway_pool_internal.extension_schema()::oid, 'USAGE') THEN
         RAISE object_not_in_prerequisite_state
-            USING MESSAGE = format('role %s, which owns table %s, lacks USAGE on schema %s', owner::regrole, gateways,
+            USING MESSAGE = format('role %s lacks privilege USAGE on schema %s', owner::regrole,
                                    gateway_pool_internal.extension_schema()),
-                  HINT = format('GRANT USAGE ON SCHEMA %s TO %s;', gateway_pool_internal.extension_schema(), owner::regrole);
+                  DETAIL = format('The role owns table %s, and cascading deletions run with its privileges.', gateways),
+                  HINT = format('Run GRANT USAGE ON SCHEMA %s TO %s.', gateway_pool_internal.extension_schema(), owner::regrole),
+                  CONSTRAINT = 'gateway_pools_not_installed';
     END IF;
     SELECT string_agg(p.problem, ', ' ORDER BY p.problem) INTO problem
       FROM (SELECT format('%s is not a plain table', c.oid::regclass) AS problem
@@ -649,12 +663,14 @@ BEGIN
             SELECT t.problem FROM gateway_pool_internal.tables(gateways) t WHERE t.problem IS NOT NULL) p;
     IF problem IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'existing tables cannot be tables of gateway pools: ' || problem,
-                  HINT = format('These names are for plain tables owned by %s. Rename or drop any other table.', owner::regrole);
+            USING MESSAGE = 'cannot use existing relations for gateway pools',
+                  DETAIL = problem || '.',
+                  HINT = format('Rename or drop relations with these names that are not plain tables owned by %s.', owner::regrole),
+                  CONSTRAINT = 'gateway_pools_not_installed';
     END IF;
 
     IF EXISTS (SELECT FROM gateway_pool_internal.parts(organizations, gateways, kubernetes_auths) p WHERE NOT p.present) THEN
-        -- A busy host is not made to wait for long behind this.
+        -- So that a busy host does not wait for long behind these locks.
         IF (SELECT s.setting::int NOT BETWEEN 1 AND 5000 FROM pg_settings s WHERE s.name = 'lock_timeout') THEN
             PERFORM set_config('lock_timeout', '5s', true);
         END IF;
@@ -666,7 +682,7 @@ BEGIN
                   SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'consumer'),
             ARRAY[gateways, organizations]);
 
-        -- Those of an earlier installation, which lie in another schema than they would now.
+        -- Move tables of an earlier installation to the schema in which they would be created now.
         FOR part IN
             SELECT t.relation, t.schema
               FROM gateway_pool_internal.tables(gateways) t
@@ -677,9 +693,9 @@ BEGIN
             EXECUTE format('ALTER TABLE %s SET SCHEMA %s', part.relation, part.schema);
         END LOOP;
 
-        -- A key or an index must not depend on what an owner defined: every column
-        -- of theirs is of exactly the server's own type.
-        SELECT string_agg(format('%s.%I', c.oid::regclass, w.attribute), ', ' ORDER BY c.relname, w.attribute) INTO problem
+        -- A key or an index must not depend on code that an owner defined, so its columns must be of the
+        -- built-in types themselves.
+        SELECT string_agg(format('%s.%I %s', c.oid::regclass, w.attribute, w.type), ', ' ORDER BY c.relname, w.attribute) INTO problem
           FROM (SELECT t.relation, p.attribute, p.type
                   FROM gateway_pool_internal.table_columns() p
                   JOIN gateway_pool_internal.tables(gateways) t ON t.role = p.relation
@@ -697,15 +713,18 @@ BEGIN
                          <> replace(w.type::regtype::text, 'text', 'character varying') END;
         IF problem IS NOT NULL THEN
             RAISE object_not_in_prerequisite_state
-                USING MESSAGE = 'columns are not of the type that gateway pools need, or missing: ' || problem;
+                USING MESSAGE = 'columns that gateway pools need are missing or have another type',
+                      DETAIL = format('Required: %s.', problem),
+                      CONSTRAINT = 'gateway_pools_not_installed';
         END IF;
 
         IF kubernetes_auths IS NOT NULL
            AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = kubernetes_auths AND a.attname = 'orgId')
            AND NOT EXISTS (SELECT FROM gateway_pool_internal.identities_of(kubernetes_auths) i WHERE i.relation IS NOT NULL) THEN
             RAISE object_not_in_prerequisite_state
-                USING MESSAGE = format('table %s does not say to which organization its rows belong', kubernetes_auths),
-                      HINT = 'It needs a foreign key on "identityId" to a table with "orgId", or a column "orgId".';
+                USING MESSAGE = format('cannot determine the organization of the rows of table %s', kubernetes_auths),
+                      HINT = 'Add a column "orgId", or a foreign key on "identityId" to a table with a column "orgId".',
+                      CONSTRAINT = 'gateway_pools_not_installed';
         END IF;
 
         FOR part IN
@@ -715,7 +734,7 @@ BEGIN
             made_entitlements := made_entitlements OR part.kind = 'table' AND part.name = 'gateway_pool_entitlements';
         END LOOP;
 
-        -- Adopting pools that are in use stops nothing.
+        -- Pools that are adopted keep working: their organizations get an entitlement.
         IF made_entitlements THEN
             FOR part IN
                 SELECT e.name AS entitlements, p.name AS pools
@@ -741,8 +760,8 @@ BEGIN
             EXECUTE format('ALTER EXTENSION gateway_pool DROP %s %s', part.kind, part.relation);
         END LOOP;
     ELSE
-        -- Inside a script, a GRANT would make pg_dump forget the table's others.
-        -- Entitlements are the administrator's to give.
+        -- Not inside an extension script: a GRANT there would make pg_dump omit all other grants on the
+        -- table.  No privileges on entitlements, tenants and audit logs are copied.
         FOR part IN
             SELECT format('GRANT %s ON %s TO %s%s', a.privilege_type, t.oid::regclass,
                           CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
@@ -752,8 +771,8 @@ BEGIN
              CROSS JOIN gateway_pool_internal.tables(gateways) o
               JOIN pg_class t ON t.oid = o.relation
              WHERE g.oid = gateways AND a.grantee <> owner AND t.relacl IS NULL
-               -- Not TRIGGER: that has the rights of the owner, who writes the tables for others.  Nor TRUNCATE
-               -- and REFERENCES, which pass by isolation.
+               -- Not TRIGGER: triggers run with the rights of the owner, as whom other roles' changes are made.
+               -- Not TRUNCATE and REFERENCES: they bypass isolation.
                AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
                AND o.role IN ('gateway_pools', 'gateway_pool_memberships', 'gateway_states', 'gateway_health',
                               'gateway_health_events', 'gateway_probes')
@@ -767,7 +786,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.install_gateway_pools(regclass, regclass, regclass) IS
-    'makes the tables, keys and triggers of gateway pools beside the host''s tables, adopting what is there; idempotent';
+    'creates the tables, keys and triggers of gateway pools next to the host''s tables, and adopts those that exist; '
+    'idempotent';
 
 CREATE FUNCTION @extschema@.uninstall_gateway_pools(keep_data boolean DEFAULT true) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -776,7 +796,7 @@ CREATE FUNCTION @extschema@.uninstall_gateway_pools(keep_data boolean DEFAULT tr
 AS $$
 DECLARE
     kubernetes_auths CONSTANT regclass := (SELECT h.kubernetes_auths FROM gateway_pool_internal.host_tables() h);
-    -- Found by markers, which go first.
+    -- Tables are found by their markers, which are dropped first.
     tables CONSTANT regclass[] := gateway_pool_internal.our_tables();
     pools CONSTANT oid := (SELECT t.relation
                              FROM gateway_pool_internal.host_tables() h
@@ -794,7 +814,7 @@ BEGIN
     PERFORM gateway_pool_internal.lock_tables(
         ARRAY(SELECT t.relation FROM gateway_pool_internal.triggers() t UNION SELECT unnest(tables)), '{}'::regclass[]);
 
-    -- Isolation stays on until it is disabled: only the owner sees anything.
+    -- Row-level security stays enabled without policies: only the owner sees rows until isolation is disabled.
     PERFORM gateway_pool_internal.drop_policies();
     FOR target IN SELECT * FROM gateway_pool_internal.triggers() t ORDER BY t.relation, t.name
     LOOP
@@ -806,7 +826,7 @@ BEGIN
         RETURN;
     END IF;
 
-    -- Without CASCADE: a table that references pools by a key that we did not make is the host's to clear.
+    -- No CASCADE: the host has to drop keys that the extension did not create.
     FOR target IN
         SELECT k.conname, k.conrelid::regclass AS relation
           FROM pg_constraint k
@@ -829,5 +849,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.uninstall_gateway_pools(boolean) IS
-    'drops the triggers, so that DROP EXTENSION needs no CASCADE; with keep_data false the tables and '
-    'identity_kubernetes_auths."gatewayPoolId" too';
+    'drops the triggers, so that DROP EXTENSION needs no CASCADE; drops the tables and '
+    'identity_kubernetes_auths."gatewayPoolId" too if keep_data is false';

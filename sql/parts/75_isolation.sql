@@ -18,8 +18,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION gateway_pool_internal.drop_policies() IS
-    'drops the policies of isolation, and no others';
+COMMENT ON FUNCTION gateway_pool_internal.drop_policies() IS 'drops the policies of isolation, and no others';
 
 CREATE FUNCTION gateway_pool_internal.lock_to_isolate() RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -27,18 +26,27 @@ CREATE FUNCTION gateway_pool_internal.lock_to_isolate() RETURNS void
 AS $$
 DECLARE
     old_lock_timeout CONSTANT text := current_setting('lock_timeout');
+    pools record;
 BEGIN
     PERFORM gateway_pool_internal.require_installed();
-    -- Another level might look at what is there with a snapshot from before the locks.
+    -- At a higher isolation level, the catalogs could be read with a snapshot from before the locks.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE object_not_in_prerequisite_state
-            USING MESSAGE = 'isolation begins and ends at isolation level READ COMMITTED only';
+            USING MESSAGE = format('cannot change isolation of gateway pools at isolation level "%s"',
+                                   current_setting('transaction_isolation')),
+                  HINT = 'Use isolation level READ COMMITTED.',
+                  CONSTRAINT = 'gateway_pools_isolation';
     END IF;
-    -- Before any lock is taken.
-    IF NOT (SELECT pg_has_role(c.relowner, 'USAGE')
-              FROM gateway_pool_internal.markers() m JOIN pg_class c ON c.oid = m.relation
-             WHERE m.role = 'gateway_pools') THEN
-        RAISE insufficient_privilege USING MESSAGE = 'must be owner of table gateway_pools';
+    -- Check this before taking any lock.
+    SELECT c.relowner, c.relname, n.nspname INTO pools
+      FROM gateway_pool_internal.markers() m
+      JOIN pg_class c ON c.oid = m.relation
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE m.role = 'gateway_pools';
+    IF NOT pg_has_role(pools.relowner, 'USAGE') THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = format('must be owner of table %I', pools.relname),
+                  CONSTRAINT = 'gateway_pools_access', SCHEMA = pools.nspname, TABLE = pools.relname;
     END IF;
     IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
         PERFORM set_config('lock_timeout', '5s', true);
@@ -59,7 +67,7 @@ DECLARE
     part record;
 BEGIN
     PERFORM gateway_pool_internal.lock_to_isolate();
-    -- The other parts depend on this one.
+    -- First, because parts() returns the other parts only if row-level security is on for this table.
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY',
                    (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateway_pools'));
     FOR part IN
@@ -71,13 +79,13 @@ BEGIN
         PERFORM gateway_pool_internal.run_part(part.relation, part.as_caller, part.as_owner);
     END LOOP;
     RAISE NOTICE 'gateway pools are isolated by organization'
-        USING DETAIL = 'Roles other than the owner see nothing until they are in gateway_pool_tenants. '
+        USING DETAIL = 'Roles other than the owner see no rows until gateway_pool_tenants lists them. '
                        'Roles that back up the database need BYPASSRLS.';
 END
 $$;
 COMMENT ON FUNCTION @extschema@.enable_gateway_pool_isolation() IS
-    'for the owner of the tables: a role sees, and may use, only what belongs to organizations that gateway_pool_tenants '
-    'names for it; roles that back up need BYPASSRLS then; idempotent';
+    'enables isolation: a role sees and uses only the organizations that gateway_pool_tenants lists for it; backup '
+    'roles then need BYPASSRLS; for the owner of the tables; idempotent';
 
 CREATE FUNCTION @extschema@.disable_gateway_pool_isolation() RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -90,7 +98,7 @@ BEGIN
     EXECUTE format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY',
                    (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateway_pools'));
     PERFORM gateway_pool_internal.drop_policies();
-    -- But where the owner has policies of his own.
+    -- Except on tables on which the owner has other policies.
     FOR target IN
         SELECT t.oid::regclass AS relation
           FROM pg_class t
@@ -103,4 +111,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.disable_gateway_pool_isolation() IS
-    'for the owner of the tables: ends isolation; row-level security goes where no policy of the owner''s own is left; idempotent';
+    'disables isolation; row-level security stays on for tables on which the owner has other policies; for the owner '
+    'of the tables; idempotent';

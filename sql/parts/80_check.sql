@@ -1,29 +1,29 @@
 
--- The doctor.
+-- Checks of the installation.
 
 CREATE FUNCTION gateway_pool_internal.require_right_to_check() RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.require_right_to_check() IS
-    'raises 42501 without SELECT on gateway_pools, or for a role from which anything is hidden';
+    'raises 42501 if the caller lacks SELECT on gateway_pools, or if isolation hides rows from it';
 
 CREATE FUNCTION gateway_pool_internal.row_problems()
     RETURNS TABLE (problem text, object text, detail text, remedy text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.row_problems() IS
-    'returns what is wrong with the rows of gateway pools, read as the owners of the tables';
+    'returns the problems of the rows, shared memory and the worker; reads each table as its owner';
 
 CREATE FUNCTION gateway_pool_internal.consumer_problems(consumer regclass, pool_column name)
     RETURNS TABLE (problem text, object text, detail text, remedy text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.consumer_problems(regclass, name) IS
-    'returns what is wrong with the rows of a consumer, read as its owner';
+    'returns the problems of the rows of a consumer; reads them as its owner';
 
 CREATE FUNCTION @extschema@.check_gateway_pools()
     RETURNS TABLE (problem text, object text, detail text, remedy text)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     SET jit = off
-    -- Any role that may reference pools has a table here, and may lock it.
+    -- Any role with REFERENCES on gateway_pools may have a consumer, and lock it.
     SET lock_timeout = '1s'
 AS $$
 #variable_conflict use_column
@@ -45,7 +45,7 @@ BEGIN
                        WHERE t.role = 'gateway_pool_memberships' AND t.relation IS NOT NULL) THEN
         problem := 'not installed';
         object := 'extension gateway_pool';
-        detail := 'The tables of gateway pools are not there.';
+        detail := 'The tables of gateway pools do not exist.';
         remedy := install;
         RETURN NEXT;
         RETURN;
@@ -53,7 +53,8 @@ BEGIN
 
     RETURN QUERY
         SELECT 'table marked twice', string_agg(m.relation::text, ', ' ORDER BY m.relation::text),
-               format('Both are marked as table %s.', m.role), 'Drop trigger "GatewayPools_marker" of the one that is not in use.'
+               format('They are marked as the same table, %s.', m.role),
+               'Drop trigger "GatewayPools_marker" on the tables that are not in use.'
           FROM gateway_pool_internal.markers() m
          WHERE m.role <> 'consumer'
          GROUP BY m.role HAVING count(DISTINCT m.relation) > 1
@@ -63,7 +64,7 @@ BEGIN
         SELECT p.kind || ' missing', p.relation, p.name,
                CASE WHEN c.consumer IS NULL THEN install
                     WHEN p.kind <> 'column' THEN install
-                    ELSE format('%s If it is not to come back, call %s.unregister_pool_consumer(%L, %L).', install, schema,
+                    ELSE format('%s To give up the column, call %s.unregister_pool_consumer(%L, %L).', install, schema,
                                 c.consumer, c.pool_column) END
           FROM gateway_pool_internal.parts(organizations, gateways, kubernetes_auths)
                WITH ORDINALITY p (kind, relation, name, present, as_caller, as_owner, place)
@@ -84,7 +85,7 @@ BEGIN
 
     RETURN QUERY
         SELECT 'schema not usable', schema::text,
-               format('Role %s, which owns the tables, lacks USAGE: deletions of the host fail.', g.relowner::regrole),
+               format('Role %s, which owns the tables, lacks USAGE, so deletions from the host''s tables fail.', g.relowner::regrole),
                format('GRANT USAGE ON SCHEMA %s TO %s;', schema, g.relowner::regrole)
           FROM pg_class g
          WHERE g.oid = gateways AND NOT has_schema_privilege(g.relowner, schema::oid, 'USAGE');
@@ -97,7 +98,7 @@ BEGIN
          ORDER BY 2, 3;
 
     RETURN QUERY
-        SELECT 'isolated alone', t.oid::regclass::text, 'Row-level security is on for it, but not for gateway_pools: isolation is off.',
+        SELECT 'isolation incomplete', t.oid::regclass::text, 'Row-level security is on for this table, but not for gateway_pools.',
                format('Call %s.enable_gateway_pool_isolation() or %s.disable_gateway_pool_isolation().', schema, schema)
           FROM pg_policy l
           JOIN pg_class t ON t.oid = l.polrelid AND t.relrowsecurity
@@ -115,16 +116,16 @@ BEGIN
 
     PERFORM gateway_pool_internal.require_right_to_check();
 
-    -- What is recorded there is to be believed.
+    -- Triggers and rules of others can change or suppress audit records.
     RETURN QUERY
-        SELECT 'audit log changed', t.tgrelid::regclass::text, format('Trigger %I is none of gateway pools.', t.tgname),
-               format('See what it does; to drop it: DROP TRIGGER %I ON %s;', t.tgname, t.tgrelid::regclass)
+        SELECT 'audit log changed', t.tgrelid::regclass::text, format('Trigger %I does not belong to gateway pools.', t.tgname),
+               format('Check what it does. To drop it, run DROP TRIGGER %I ON %s;', t.tgname, t.tgrelid::regclass)
           FROM gateway_pool_internal.markers() m
           JOIN pg_trigger t ON t.tgrelid = m.relation AND NOT t.tgisinternal
          WHERE m.role = 'gateway_pool_audit_logs'
            AND NOT EXISTS (SELECT FROM gateway_pool_internal.triggers() o WHERE o.relation = t.tgrelid AND o.name = t.tgname)
          UNION ALL
-        SELECT 'audit log changed', r.ev_class::regclass::text, format('Rule %I can divert what is recorded.', r.rulename),
+        SELECT 'audit log changed', r.ev_class::regclass::text, format('Rule %I can change or suppress audit records.', r.rulename),
                format('DROP RULE %I ON %s;', r.rulename, r.ev_class::regclass)
           FROM gateway_pool_internal.markers() m
           JOIN pg_rewrite r ON r.ev_class = m.relation
@@ -134,18 +135,18 @@ BEGIN
     BEGIN
         RETURN QUERY SELECT * FROM gateway_pool_internal.row_problems();
     EXCEPTION
-        -- Such as code that the owner of a table defined for the type of a column.
+        -- For example, code that the owner of a table defined for the type of a column can fail.
         WHEN OTHERS THEN
             problem := 'rows not checked';
             object := pools::text;
             detail := SQLERRM;
             remedy := CASE SQLSTATE WHEN '55P03' THEN unlocked
-                      ELSE 'Look for columns of tables of gateway pools that are of another type than install_gateway_pools() gives them.' END;
+                      ELSE 'Give the columns of the tables of gateway pools the types with which install_gateway_pools() creates them.' END;
             RETURN NEXT;
     END;
 
     FOR consumer IN
-        -- The column that references the id, alone or with others; once, whatever keys it is in.
+        -- Each column that references the id, alone or in a key of several columns, once.
         SELECT DISTINCT k.conrelid::regclass AS relation, k.conrelid::regclass::text AS name, a.attname
           FROM pg_constraint k
          CROSS JOIN unnest(k.conkey, k.confkey) c (number, referenced)
@@ -158,7 +159,7 @@ BEGIN
         BEGIN
             RETURN QUERY SELECT * FROM gateway_pool_internal.consumer_problems(consumer.relation, consumer.attname);
         EXCEPTION
-            -- Such as a query that names a table by a former name.
+            -- For example, an org_query can name a table that was renamed.
             WHEN OTHERS THEN
                 problem := 'rows not checked';
                 object := format('%s.%I', consumer.relation, consumer.attname);
@@ -171,4 +172,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.check_gateway_pools() IS
-    'one row a problem and what to do about it; none when all is well';
+    'returns one row per problem, with what to do about it; no rows if there is none';

@@ -1,11 +1,11 @@
 
--- Beside a host's tables: all of it at once.  Into an empty database, as when a
--- dump is restored, nothing: tables, keys and triggers come with the dump.
+-- Install gateway pools if the host's tables exist.  If not, as in an empty database into which a
+-- dump is restored, create nothing: tables, keys and triggers come from the dump.
 DO $$
 DECLARE
     missing text;
 BEGIN
-    SELECT string_agg(t.name, ', ') INTO missing
+    SELECT string_agg(t.name, ' or ') INTO missing
       FROM gateway_pool_internal.host_tables() h
      CROSS JOIN LATERAL (VALUES (h.organizations, 'organizations'), (h.gateways, 'gateways_v2')) t (relation, name)
      WHERE t.relation IS NULL;
@@ -13,8 +13,9 @@ BEGIN
     IF missing IS NULL THEN
         PERFORM @extschema@.install_gateway_pools(NULL::regclass, NULL::regclass, NULL::regclass);
     ELSE
-        RAISE INFO 'gateway_pool made no tables: there is no % in schema % or public; call %.install_gateway_pools() with the tables of the host',
-            missing, gateway_pool_internal.extension_schema(), gateway_pool_internal.extension_schema();
+        RAISE INFO 'gateway pools are not installed: schemas % and public have no table named %',
+            gateway_pool_internal.extension_schema(), missing
+            USING HINT = format('Call %s.install_gateway_pools() with the tables of the host.', gateway_pool_internal.extension_schema());
     END IF;
 END
 $$;

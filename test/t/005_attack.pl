@@ -159,7 +159,7 @@ sub run_past_traps
         CREATE TRIGGER zz_trap BEFORE INSERT OR UPDATE OR DELETE ON attacker.shop FOR EACH ROW EXECUTE FUNCTION attacker.trap_trigger();
         CREATE POLICY trap ON attacker.shop USING (attacker.trap('policy of shop'));
         ALTER TABLE attacker.shop ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY});
-    $attacker->fails(q{SELECT register_pool_consumer('attacker.shop')}, '42501', 'who may not reference pools makes no consumer of his table');
+    $attacker->fails(q{SELECT register_pool_consumer('attacker.shop')}, '42501 gateway_pools_access', 'who may not reference pools makes no consumer of his table');
     $result = run_past_traps($db, q{SELECT register_pool_consumer('attacker.shop')});
     is("$result->{traps}$result->{state}", '', 'registered by the superuser: nothing of the table\'s runs');
     # What the table's own triggers, checks and defaults do as whoever writes to it is PostgreSQL's rule; what we do for it is not.
@@ -204,7 +204,7 @@ sub run_past_traps
         \$\$;
         CREATE TABLE attacker.shop (id uuid DEFAULT gen_random_uuid(), note text, direct uuid);
         GRANT ALL ON attacker.shop TO PUBLIC]);
-    $attacker->fails(q{SELECT register_pool_consumer('attacker.shop')}, '42501', 'who does not own the pools registers no consumer');
+    $attacker->fails(q{SELECT register_pool_consumer('attacker.shop')}, '42501 gateway_pools_access', 'who does not own the pools registers no consumer');
     $db->value(q{SELECT register_pool_consumer('attacker.shop', 'gatewayPoolId', 'direct', 'SELECT attacker.org_of(($1).id)')});
     foreach my $victim ($superuser, 'app_owner')
     {

@@ -339,7 +339,7 @@ my $code = q{
     $db->as('app_owner')->value(q{DROP RULE divert ON gateway_pool_audit_logs;
         CREATE FUNCTION alter_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.actor = 'somebody else'; RETURN NEW; END $$;
         CREATE TRIGGER alter_it BEFORE INSERT ON gateway_pool_audit_logs FOR EACH ROW EXECUTE FUNCTION alter_it()});
-    $db->shows(q{SELECT detail FROM check_gateway_pools() WHERE problem LIKE 'audit%'}, 'Trigger alter_it is none of gateway pools.', 'and a trigger');
+    $db->shows(q{SELECT detail FROM check_gateway_pools() WHERE problem LIKE 'audit%'}, 'Trigger alter_it does not belong to gateway pools.', 'and a trigger');
 }
 
 # 7. A table that references pools, whose owner is not trusted.

@@ -299,22 +299,22 @@ foreach my $arrangement ([ 'app', 'one schema' ], [ 'pools', 'two schemas' ])
     my $db = make_host('refused');
 
     $db->value('CREATE SCHEMA pools; CREATE EXTENSION gateway_pool SCHEMA pools; ALTER DATABASE refused SET search_path = pools, app, host_test');
-    my $error = $db->fails(q{SELECT install_gateway_pools('app.organizations', 'app.gateways_v2')}, '55000', 'the owner lacks USAGE on the schema');
-    like($error, qr/HINT:  GRANT USAGE ON SCHEMA pools TO app_owner;/, 'and the hint is the GRANT');
+    my $error = $db->fails(q{SELECT install_gateway_pools('app.organizations', 'app.gateways_v2')}, '55000 gateway_pools_not_installed', 'the owner lacks USAGE on the schema');
+    like($error, qr/HINT:  Run GRANT USAGE ON SCHEMA pools TO app_owner\./, 'and the hint is the GRANT');
     $db->value('GRANT USAGE ON SCHEMA pools TO app_owner');
     $db->value('CREATE TABLE pools.gateway_states (id int)');
-    $error = $db->fails(q{SELECT install_gateway_pools('app.organizations', 'app.gateways_v2')}, '55000', 'a table of that name that is another role\'s');
+    $error = $db->fails(q{SELECT install_gateway_pools('app.organizations', 'app.gateways_v2')}, '55000 gateway_pools_not_installed', 'a table of that name that is another role\'s');
     like($error, qr/pools\.gateway_states is owned by/, 'which is named');
     $db->value('DROP TABLE pools.gateway_states');
     $db->value(q{SELECT install_gateway_pools('app.organizations', 'app.gateways_v2')});
     # One host a database, and one table of each role.
     $db->value(q{SELECT host_test.make_host('second', 2)});
-    $error = $db->fails(q{SELECT install_gateway_pools('second.organizations', 'second.gateways_v2')}, '55000', 'one host a database');
+    $error = $db->fails(q{SELECT install_gateway_pools('second.organizations', 'second.gateways_v2')}, '55000 gateway_pools_not_installed', 'one host a database');
     like($error, qr/app\.gateways_v2/, 'which is named, too');
     $db->value(q{SELECT gateway_pool_internal.mark_table('second.gateways_v2', 'GatewayPools_marker', '{gateways}')});
     $error = $db->fails('SELECT pick_healthy_gateway(gen_random_uuid())', '55000 gateway_pools_not_installed', 'two tables of one role');
     like($error, qr/app\.gateways_v2 and second\.gateways_v2|second\.gateways_v2 and app\.gateways_v2/, 'are both named');
-    $db->fails('SELECT install_gateway_pools()', '55000', 'install refuses as well');
+    $db->fails('SELECT install_gateway_pools()', '55000 gateway_pools_not_installed', 'install refuses as well');
     $db->shows(q{SELECT object FROM check_gateway_pools() WHERE problem = 'table marked twice'}, 'app.gateways_v2, second.gateways_v2', 'the doctor names them');
     $db->value('DROP TRIGGER "GatewayPools_marker" ON second.gateways_v2');
     $db->shows($healthy, '', 'one marker less, and all is well');
