@@ -106,6 +106,8 @@ probe_address_parse(const char *address, ProbeAddress *target)
 	size_t		length;
 	struct in6_addr parsed;
 
+	if (strstr(address, "://") != NULL)
+		return "The address must not be a URL; protocol and path are separate values.";
 	if (*address == '[')
 	{
 		host = address + 1;
