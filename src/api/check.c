@@ -12,6 +12,7 @@
 #include "base/argument.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "base/uuid.h"
 #include "shared/health_map.h"
 #include "tables/access.h"
 #include "tables/catalog.h"
@@ -214,12 +215,6 @@ check_tenants(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 	owner_end(&scope);
 }
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(pg_uuid_t));
-}
-
 /*
  * How many rows of a consumer reference a pool of another organization, or none
  * that is there.  Pools and rows are read apart, each as their owner: that of the
@@ -250,11 +245,11 @@ count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const 
 		bool		is_null;
 		Datum		row = SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &is_null);
 		pg_uuid_t	id = owner_uuid(rows->vals[i], rows->tupdesc, 2);
-		Count	   *pool = bsearch(&id, pools, pool_count, sizeof(Count), compare_ids);
+		Count	   *pool = bsearch(&id, pools, pool_count, sizeof(Count), uuid_compare);
 		pg_uuid_t  *org = org_query_run(plan, row, CurrentMemoryContext);
 
 		CHECK_FOR_INTERRUPTS();
-		if (org == NULL || pool == NULL || memcmp(org, &pool->org_id, sizeof(pg_uuid_t)) != 0)
+		if (org == NULL || pool == NULL || !uuid_equal(org, &pool->org_id))
 			strangers++;
 	}
 	owner_end(&scope);

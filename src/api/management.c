@@ -17,6 +17,7 @@
 #include "api/table_change.h"
 #include "base/argument.h"
 #include "base/compat.h"
+#include "base/uuid.h"
 #include "tables/access.h"
 #include "tables/catalog.h"
 #include "tables/consumers.h"

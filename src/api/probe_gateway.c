@@ -14,6 +14,7 @@
 #include "base/argument.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/uuid.h"
 #include "shared/probe_on_demand.h"
 #include "shared/worker_slots.h"
 #include "tables/access.h"

@@ -21,10 +21,10 @@
 #include "utils/timestamp.h"
 
 #include "api/management.h"
-#include "base/argument.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/result_row.h"
+#include "base/uuid.h"
 #include "shared/reservation.h"
 #include "tables/access.h"
 #include "tables/catalog.h"
@@ -383,12 +383,6 @@ compare_pools_of_gateways(const void *a, const void *b)
 	return memcmp(a, b, sizeof(PoolOfGateway));
 }
 
-static int
-compare_gateways(const void *a, const void *b)
-{
-	return memcmp(&((const PoolOfGateway *) a)->gateway, &((const PoolOfGateway *) b)->gateway, sizeof(pg_uuid_t));
-}
-
 /* The memberships of some pools, ordered by gateway and pool. */
 static PoolOfGateway *
 pools_of_gateways(const PoolRow *pools, int pool_count, int *count)
@@ -412,14 +406,14 @@ static Datum
 pool_ids_of(const pg_uuid_t *gateway, const PoolOfGateway *list, int count)
 {
 	PoolOfGateway key = {.gateway = *gateway};
-	const PoolOfGateway *found = bsearch(&key, list, count, sizeof(PoolOfGateway), compare_gateways);
+	const PoolOfGateway *found = bsearch(&key, list, count, sizeof(PoolOfGateway), uuid_compare);
 	const PoolOfGateway *first = found;
 	const PoolOfGateway *end = found;
 	Datum	   *ids;
 
-	while (first != NULL && first > list && compare_gateways(first - 1, &key) == 0)
+	while (first != NULL && first > list && uuid_compare(first - 1, &key) == 0)
 		first--;
-	while (end != NULL && end < list + count && compare_gateways(end, &key) == 0)
+	while (end != NULL && end < list + count && uuid_compare(end, &key) == 0)
 		end++;
 	ids = palloc(sizeof(Datum) * Max(end - first, 1));
 	for (const PoolOfGateway *i = first; i < end; i++)
@@ -439,7 +433,7 @@ typedef struct Selectable
 static void
 read_selectable(const PoolCatalog *catalog, const pg_uuid_t *org, Selectable *selectable)
 {
-	if (selectable->known && memcmp(&selectable->org, org, sizeof(pg_uuid_t)) == 0)
+	if (selectable->known && uuid_equal(&selectable->org, org))
 		return;
 	selectable->known = true;
 	selectable->org = *org;

@@ -4,7 +4,6 @@
  */
 #include "postgres.h"
 
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "base/argument.h"
@@ -44,11 +43,4 @@ argument_duration(FunctionCallInfo fcinfo, int argument, const char *name, int64
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be longer than 0", name)));
 	return Min(microseconds, longest);
-}
-
-/* uuid_text writes an id as users read it. */
-char *
-uuid_text(const pg_uuid_t *id)
-{
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
 }

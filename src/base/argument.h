@@ -11,6 +11,5 @@
 extern void argument_require(FunctionCallInfo fcinfo, int argument, const char *name);
 extern pg_uuid_t *argument_uuid(FunctionCallInfo fcinfo, int argument, const char *name);
 extern int64 argument_duration(FunctionCallInfo fcinfo, int argument, const char *name, int64 longest);
-extern char *uuid_text(const pg_uuid_t *id);
 
 #endif							/* GATEWAY_POOL_ARGUMENT_H */

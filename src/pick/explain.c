@@ -7,9 +7,9 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
-#include "base/argument.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/uuid.h"
 #include "pick/explain.h"
 #include "pick/pick_candidates.h"
 #include "tables/access.h"

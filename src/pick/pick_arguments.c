@@ -11,15 +11,10 @@
 
 #include "base/argument.h"
 #include "base/compat.h"
+#include "base/uuid.h"
 #include "pick/pick_arguments.h"
 #include "rules/selection.h"
 #include "shared/health_map.h"
-
-static int
-compare_ids(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(pg_uuid_t));
-}
 
 /* NULL elements exclude nobody: the first attempt has nobody to exclude yet. */
 static void
@@ -35,7 +30,7 @@ read_excluded(ArrayType *array, PickArguments *request)
 	for (int i = 0; i < count; i++)
 		if (!nulls[i])
 			request->excluded[request->excluded_count++] = *DatumGetUUIDP(values[i]);
-	qsort(request->excluded, request->excluded_count, sizeof(pg_uuid_t), compare_ids);
+	qsort(request->excluded, request->excluded_count, sizeof(pg_uuid_t), uuid_compare);
 }
 
 static bool
@@ -109,7 +104,7 @@ bool
 pick_arguments_excludes(const PickArguments *request, const pg_uuid_t *gateway)
 {
 	return request->excluded_count > 0 &&
-		bsearch(gateway, request->excluded, request->excluded_count, sizeof(pg_uuid_t), compare_ids) != NULL;
+		bsearch(gateway, request->excluded, request->excluded_count, sizeof(pg_uuid_t), uuid_compare) != NULL;
 }
 
 /* pick_arguments_suits tells whether a gateway has the capabilities that are asked for. */

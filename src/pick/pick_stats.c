@@ -11,6 +11,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/uuid.h"
 #include "shared/pick_counters.h"
 #include "tables/access.h"
 #include "tables/gateway_store.h"
@@ -24,7 +25,7 @@ is_pool_itself(const pg_uuid_t *gateway)
 {
 	static const pg_uuid_t no_gateway;
 
-	return memcmp(gateway, &no_gateway, sizeof(pg_uuid_t)) == 0;
+	return uuid_equal(gateway, &no_gateway);
 }
 
 /*

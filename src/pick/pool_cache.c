@@ -26,6 +26,7 @@
 #include "utils/memutils.h"
 
 #include "base/clock.h"
+#include "base/uuid.h"
 #include "pick/pool_cache.h"
 #include "shared/commit_queue.h"
 #include "tables/access.h"
@@ -53,7 +54,7 @@ typedef struct CacheEntry
 #define SH_KEY_TYPE pg_uuid_t
 #define SH_KEY id
 #define SH_HASH_KEY(table, key) hash_bytes((const unsigned char *) &(key), sizeof(pg_uuid_t))
-#define SH_EQUAL(table, a, b) (memcmp(&(a), &(b), sizeof(pg_uuid_t)) == 0)
+#define SH_EQUAL(table, a, b) uuid_equal(&(a), &(b))
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE

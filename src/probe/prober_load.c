@@ -10,8 +10,8 @@
 
 #include <time.h>
 
-#include "base/argument.h"
 #include "base/clock.h"
+#include "base/uuid.h"
 #include "probe/prober_internal.h"
 
 #define SPAN USECS_PER_SEC

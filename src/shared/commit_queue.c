@@ -18,6 +18,7 @@
 
 #include "base/invalidation.h"
 #include "base/transaction.h"
+#include "base/uuid.h"
 #include "shared/commit_queue.h"
 #include "shared/worker_slots.h"
 
@@ -127,7 +128,7 @@ static bool
 is_overtaken(int i)
 {
 	for (int j = i + 1; j < queue_length; j++)
-		if (memcmp(&queue[i].gateway, &queue[j].gateway, sizeof(pg_uuid_t)) == 0)
+		if (uuid_equal(&queue[i].gateway, &queue[j].gateway))
 			return true;
 	return false;
 }

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "base/shared_memory.h"
+#include "base/uuid.h"
 #include "shared/health_map_internal.h"
 
 /* A power of two, as the number of buckets is: all of a bucket is in one partition. */
@@ -207,7 +208,7 @@ look_up(const SlotKey *key, uint32 hash)
 	{
 		const HealthSlot *slot = &health_slots[number].slot;
 
-		if (memcmp(&slot->gateway, &key->gateway, sizeof(pg_uuid_t)) == 0 &&
+		if (uuid_equal(&slot->gateway, &key->gateway) &&
 			slot->relation == key->table && slot->database == key->database)
 			return (HealthSlotRef) {number, slot->generation};
 		number = slot->next;
@@ -241,7 +242,7 @@ bool
 health_map_is(HealthSlotRef ref, Oid table, const pg_uuid_t *gateway)
 {
 	const HealthSlot *slot = health_slot(ref);
-	bool		same = memcmp(&slot->gateway, gateway, sizeof(pg_uuid_t)) == 0 && slot->relation == table;
+	bool		same = uuid_equal(&slot->gateway, gateway) && slot->relation == table;
 
 	pg_read_barrier();
 	return same && word_generation(pg_atomic_read_u64(&health_slot(ref)->table)) == ref.generation;

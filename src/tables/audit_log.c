@@ -19,11 +19,11 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "base/argument.h"
 #include "base/clean_text.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/trigger_call.h"
+#include "base/uuid.h"
 #include "tables/audit_log.h"
 #include "tables/owner.h"
 

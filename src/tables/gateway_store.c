@@ -23,9 +23,9 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#include "base/argument.h"
 #include "base/clock.h"
 #include "base/settings.h"
+#include "base/uuid.h"
 #include "tables/capabilities.h"
 #include "tables/gateway_store.h"
 #include "tables/owner.h"
@@ -333,7 +333,7 @@ add_pool_row(PoolRow *pools, int count, HeapTuple row, const Reading *reading,
 	bool		no_member;
 	PoolRow    *pool;
 
-	if (count == 0 || memcmp(&pools[count - 1].id, &id, sizeof(pg_uuid_t)) != 0)
+	if (count == 0 || !uuid_equal(&pools[count - 1].id, &id))
 	{
 		pool = &pools[count++];
 		pool->id = id;
@@ -457,19 +457,13 @@ store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count)
 	return pools;
 }
 
-static int
-compare_pool_ids(const void *a, const void *b)
-{
-	return memcmp(&((const PoolRow *) a)->id, &((const PoolRow *) b)->id, sizeof(pg_uuid_t));
-}
-
 /* store_find_pool returns the pool of an id among those that store_pools has returned, or NULL. */
 const PoolRow *
 store_find_pool(const PoolRow *pools, int count, const pg_uuid_t *id)
 {
 	PoolRow		key = {.id = *id};
 
-	return bsearch(&key, pools, count, sizeof(PoolRow), compare_pool_ids);
+	return bsearch(&key, pools, count, sizeof(PoolRow), uuid_compare);
 }
 
 /* store_refuse_gateway raises P0002 for a gateway that is not there, or hidden from the caller. */

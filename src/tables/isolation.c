@@ -24,6 +24,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
+#include "base/uuid.h"
 #include "tables/isolation.h"
 #include "tables/owner.h"
 
@@ -124,12 +125,6 @@ start_anew(const PoolCatalog *catalog)
 	stale = false;
 }
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(pg_uuid_t));
-}
-
 /* Reads the organizations of a role into the current memory context. */
 static KnownRole
 read_role(const PoolCatalog *catalog, Oid role)
@@ -153,7 +148,7 @@ read_role(const PoolCatalog *catalog, Oid role)
 	for (int i = 0; i < known.count; i++)
 		known.orgs[i] = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
 	owner_end(&scope);
-	qsort(known.orgs, known.count, sizeof(pg_uuid_t), compare_ids);
+	qsort(known.orgs, known.count, sizeof(pg_uuid_t), uuid_compare);
 	return known;
 }
 
@@ -208,7 +203,7 @@ is_tenant_of_org(const PoolCatalog *catalog, const pg_uuid_t *org)
 	const KnownRole *known = current_role(catalog);
 
 	return known->everything ||
-		bsearch(org, known->orgs, known->count, sizeof(pg_uuid_t), compare_ids) != NULL;
+		bsearch(org, known->orgs, known->count, sizeof(pg_uuid_t), uuid_compare) != NULL;
 }
 
 /* isolation_applies tells whether anything may be hidden from the current role. */

@@ -7,6 +7,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/uuid.h"
 #include "tables/owner.h"
 #include "tables/same_org.h"
 
@@ -43,7 +44,7 @@ void
 same_org_require(Relation relation, const pg_uuid_t *left, const pg_uuid_t *right,
 				 const char *detail)
 {
-	if (left != NULL && right != NULL && memcmp(left, right, sizeof(pg_uuid_t)) == 0)
+	if (left != NULL && right != NULL && uuid_equal(left, right))
 		return;
 
 	ereport(ERROR,

@@ -14,8 +14,8 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-#include "base/argument.h"
 #include "base/trigger_call.h"
+#include "base/uuid.h"
 #include "tables/audit_log.h"
 #include "tables/consumers.h"
 #include "tables/owner.h"
@@ -83,12 +83,6 @@ is_same(const char *left, const char *right)
 	return left == NULL || right == NULL ? left == right : strcmp(left, right) == 0;
 }
 
-static bool
-is_same_id(const pg_uuid_t *left, const pg_uuid_t *right)
-{
-	return left == NULL || right == NULL ? left == right : memcmp(left, right, sizeof(pg_uuid_t)) == 0;
-}
-
 static void
 put_id(StringInfo metadata, const char *key, const pg_uuid_t *id)
 {
@@ -120,7 +114,7 @@ put_named(StringInfo metadata, const RowChange *change, const char *column, Oid 
 	*name = audit_name(relation, id);
 	put_id(metadata, psprintf("%sId", kind), id);
 	audit_put(metadata, psprintf("%sName", kind), name->name);
-	if (id == before || before == NULL || is_same_id(before, after))
+	if (id == before || before == NULL || uuid_equal_or_null(before, after))
 		return false;
 	put_id(metadata, psprintf("old%c%sId", pg_toupper(kind[0]), kind + 1), before);
 	audit_put(metadata, psprintf("old%c%sName", pg_toupper(kind[0]), kind + 1), audit_name(relation, before).name);
@@ -303,7 +297,7 @@ audit_consumer(TriggerData *call, const PoolCatalog *catalog, const RowChange *c
 	StringInfoData metadata;
 	AuditName	pool;
 
-	if (is_same_id(before, after))
+	if (uuid_equal_or_null(before, after))
 		return;
 	audit_begin(&metadata);
 	(void) put_named(&metadata, change, column, catalog->pools, "pool", &pool);

@@ -16,9 +16,9 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "base/argument.h"
 #include "base/compat.h"
 #include "base/trigger_call.h"
+#include "base/uuid.h"
 #include "tables/catalog.h"
 #include "tables/consumers.h"
 #include "tables/entitlement.h"
@@ -218,7 +218,7 @@ require_same_org_kept(TriggerData *call, const Route *route, const PoolCatalog *
 	pg_uuid_t  *before = org_of_row(call, route, call->tg_trigtuple);
 	pg_uuid_t  *after = org_of_row(call, route, call->tg_newtuple);
 
-	if (before == NULL ? after == NULL : after != NULL && memcmp(before, after, sizeof(pg_uuid_t)) == 0)
+	if (uuid_equal_or_null(before, after))
 		return;
 	same_org_require(call->tg_relation, after, org_of_pool(catalog, route->pool), POOL_DETAIL);
 }

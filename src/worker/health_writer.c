@@ -17,8 +17,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "base/argument.h"
 #include "base/settings.h"
+#include "base/uuid.h"
 #include "shared/my_worker_slot.h"
 #include "tables/owner.h"
 #include "worker/health_writer.h"

@@ -9,9 +9,9 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-#include "base/argument.h"
 #include "base/probe_trust.h"
 #include "base/settings.h"
+#include "base/uuid.h"
 #include "tables/host_columns.h"
 #include "tables/owner.h"
 #include "worker/worker_queries.h"
