@@ -1,5 +1,5 @@
--- Where the library is not preloaded, or its memory has no room for the members
--- of a pool, a session is told so once. Told here, outputs are the same either way.
+-- A session warns once if the library is not preloaded, or if shared memory has no room for
+-- the members of a pool. Warn here, so that the output is the same in either case.
 \set ECHO none
 BEGIN;
 SET LOCAL client_min_messages = error;

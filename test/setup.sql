@@ -1,5 +1,5 @@
--- What every regression test begins with: no extension, no schema app, the
--- functions that make a host, and fails(), which shows all of an error.
+-- The start of every regression test: drops the extension and schema app, and defines
+-- functions that make a host, and fails(), which returns all of an error.
 \set ECHO none
 \pset format unaligned
 \pset tuples_only on

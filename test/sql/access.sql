@@ -1,6 +1,6 @@
 \i test/setup.sql
--- Who may do what: each action for a role that has it alone and for one that
--- lacks it alone, by functions, by plain statements and by views.
+-- Each action, for a role that has only this action, and for one that has all
+-- others: by functions, by plain statements and by views.
 SET client_min_messages = warning;
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
@@ -17,12 +17,12 @@ SELECT host_test.add_kubernetes_auth('app', :acme, 'k', :auth);
 SELECT set_gateway_pool_entitlement(:acme, true);
 INSERT INTO gateway_pools (id, "orgId", name) VALUES (:pool, :acme, 'eu'), (:spare, :acme, 'spare');
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, :g1);
--- Another consumer, whose rows are reached through pools alone.
+-- Another consumer, with a pool column only.
 CREATE TABLE app_connections (id int PRIMARY KEY, "orgId" uuid, "gatewayPoolId" uuid REFERENCES gateway_pools);
 SELECT register_pool_consumer('app_connections');
 INSERT INTO app_connections VALUES (1, :acme, NULL);
 
--- For each action a role that has it alone, and one that has all the others.
+-- For each action, one role that has only this one, and one that has all others.
 CREATE TABLE public.actions AS SELECT action, 'regress_only_' || action AS alone, 'regress_but_' || action AS others
   FROM unnest('{list,create,edit,delete,attach,pick}'::text[]) action;
 DO $$
@@ -37,7 +37,7 @@ $$;
 SELECT action, grant_gateway_pool_access(alone::regrole, ARRAY[action]),
        grant_gateway_pool_access(others::regrole, ARRAY(SELECT o.action FROM public.actions o WHERE o.action <> a.action))
   FROM public.actions a ORDER BY 1;
--- What was granted: list has all that pick takes.
+-- What was granted: list includes pick.
 SELECT a.action, (SELECT string_agg(o.action, ' ' ORDER BY 1) FROM public.actions o WHERE has_gateway_pool_access(a.alone::regrole, o.action)),
        (SELECT string_agg(o.action, ' ' ORDER BY 1) FROM public.actions o WHERE has_gateway_pool_access(a.others::regrole, o.action))
   FROM public.actions a ORDER BY 1;
@@ -47,7 +47,7 @@ SELECT c.relname, x.grantee::regrole, x.privilege_type, string_agg(t.attname, ' 
   FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) x
  WHERE x.grantee::regrole::text LIKE 'regress_only%' GROUP BY 1, 2, 3 ORDER BY 1, 2::text, 3;
 
--- How a statement ends for a role; nothing stays of it.
+-- Returns how a statement ends for a role; its changes are undone.
 CREATE FUNCTION public.ends(role text, statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('SET LOCAL ROLE %I', role);
@@ -120,21 +120,21 @@ INSERT INTO public.statements (statement) VALUES
 UPDATE public.statements SET statement = replace(replace(replace(replace(replace(statement, 'ACME', $$'00000000-0000-0000-0000-00000000000a'$$),
     'POOL', $$'00000000-0000-0000-0000-000000000001'$$), 'SPARE', $$'00000000-0000-0000-0000-000000000002'$$),
     'G1', $$'00000000-0000-0000-0000-0000000000a1'$$), 'G2', $$'00000000-0000-0000-0000-0000000000a2'$$);
--- Each statement, with which actions alone it can be done, and without which it cannot.
+-- Each statement, with the actions that suffice alone, and those without which it fails.
 SELECT regexp_replace(s.statement, '''(0+-)+0+', '''', 'g'),
        coalesce(string_agg(a.action, ' ' ORDER BY a.action) FILTER (WHERE ends(a.alone, s.statement) = 'done'), '-') AS alone,
        coalesce(string_agg(a.action, ' ' ORDER BY a.action) FILTER (WHERE ends(a.others, s.statement) <> 'done'), '-') AS needs
   FROM public.statements s CROSS JOIN public.actions a
  GROUP BY s.n, s.statement ORDER BY s.n;
--- Whatever is not done is refused for want of a privilege, and for nothing else.
+-- Every refusal is a missing privilege.
 SELECT s.statement, a.action, e
   FROM public.statements s CROSS JOIN public.actions a CROSS JOIN unnest(ARRAY[a.alone, a.others]) role CROSS JOIN ends(role, s.statement) e
  WHERE e <> 'done' AND e !~ '^42501 (permission denied for table|must be owner of table) \w+$';
--- Whoever may pick, but not read, is not told a pool's name.
+-- An error shows the name of a pool only to a role that may read it.
 SELECT role, ends(role, $$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000002')$$) FROM unnest('{regress_only_list,regress_only_pick}'::text[]) role;
 
 --
--- The right comes before the plan, the plan before what has to exist
+-- Privileges are checked before the entitlement, and that before existence
 --
 CREATE ROLE regress_access;
 GRANT USAGE ON SCHEMA app TO regress_access;
@@ -148,7 +148,7 @@ SELECT ends('regress_only_create', $$SELECT create_gateway_pool('00000000-0000-0
 SELECT ends('regress_only_create', $$SELECT create_gateway_pool('00000000-0000-0000-0000-00000000000a', 'eu')$$);
 
 --
--- Changes are seen at the next call of a session, by whichever way they come
+-- Changes of privileges take effect at the next call of a session, however they are made
 --
 \set may 'SELECT has_gateway_pool_access(\'regress_access\', \'pick\'), ends(\'regress_access\', $$SELECT pick_healthy_gateway(\'00000000-0000-0000-0000-000000000001\')$$);'
 :may
@@ -179,7 +179,7 @@ ALTER ROLE regress_access SUPERUSER;
 :may
 ALTER ROLE regress_access NOSUPERUSER;
 :may
--- Also what is rolled back.
+-- Changes that are rolled back have no effect.
 BEGIN;
 SELECT grant_gateway_pool_access('regress_access', '{pick}');
 :may
@@ -201,7 +201,7 @@ SELECT revoke_gateway_pool_access('regress_access', '{list}');
 SELECT has_gateway_pool_access('regress_access', 'list'), has_gateway_pool_access('regress_access', 'pick');
 SELECT revoke_gateway_pool_access('regress_access', '{pick}');
 SELECT grant_gateway_pool_access('regress_access', '{list}');
--- list alone has pick in it, so pick alone cannot be taken away.
+-- list includes pick, so pick alone cannot be revoked.
 SELECT fails($$SELECT revoke_gateway_pool_access('regress_access', '{pick}')$$);
 SELECT revoke_gateway_pool_access('regress_access', '{list}');
 SELECT has_gateway_pool_access('regress_access', 'list'), has_gateway_pool_access('regress_access', 'pick');
@@ -209,7 +209,7 @@ SELECT grant_gateway_pool_access('regress_access', '{pick, list}');
 SELECT revoke_gateway_pool_access('regress_access', '{pick, list}');
 SELECT has_gateway_pool_access('regress_access', 'list'), has_gateway_pool_access('regress_access', 'pick');
 
--- What was granted by whole tables of ours goes; the host's own stays.
+-- Revoking removes grants on whole tables of gateway pools, but not those on the host's tables.
 GRANT INSERT, UPDATE, DELETE ON gateway_pools, gateway_pool_memberships TO regress_access;
 GRANT UPDATE ON identity_kubernetes_auths, app_connections TO regress_access;
 SELECT string_agg(action, ' ' ORDER BY 1) FROM public.actions WHERE has_gateway_pool_access('regress_access', action);
@@ -218,7 +218,7 @@ SELECT string_agg(action, ' ' ORDER BY 1) FROM public.actions WHERE has_gateway_
 SELECT fails($$SELECT revoke_gateway_pool_access('regress_access', '{attach}')$$);
 REVOKE UPDATE ON identity_kubernetes_auths, app_connections FROM regress_access;
 
--- No half of it: attach is on every consumer, edit all that edits.
+-- An action needs all of its privileges: attach on every consumer, edit on all that it changes.
 GRANT UPDATE ("gatewayPoolId", "gatewayV2Id") ON identity_kubernetes_auths TO regress_access;
 SELECT has_gateway_pool_access('regress_access', 'attach');
 GRANT UPDATE ("gatewayPoolId") ON app_connections TO regress_access;
@@ -228,7 +228,7 @@ SELECT has_gateway_pool_access('regress_access', 'attach');
 SELECT revoke_gateway_pool_access('regress_access', '{attach}');
 GRANT UPDATE (name) ON gateway_pools TO regress_access;
 SELECT has_gateway_pool_access('regress_access', 'edit');
--- A function asks for what it does, no more.
+-- A function needs only the privileges for what it does.
 SELECT ends('regress_access', $$SELECT update_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', 'x')$$);
 SELECT ends('regress_access', $$SELECT remove_gateway_from_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a1')$$);
 SELECT revoke_gateway_pool_access('regress_access', '{edit}');
@@ -239,7 +239,7 @@ SELECT revoke_gateway_pool_access('regress_access', '{edit}');
 SELECT ends('regress_access', $$SELECT grant_gateway_pool_access('regress_access', '{pick}')$$);
 SELECT ends('regress_access', $$SELECT grant_gateway_pool_access('regress_only_pick', '{pick}')$$);
 SELECT ends('regress_access', $$SELECT revoke_gateway_pool_access('regress_only_pick', '{pick}')$$);
--- By its own grant option, but not more than that.
+-- A role can grant by its own grant option, but no more than that.
 GRANT SELECT (id) ON gateway_pools TO regress_access WITH GRANT OPTION;
 SELECT ends('regress_access', $$SELECT grant_gateway_pool_access('regress_only_create', '{pick}')$$);
 SELECT ends('regress_access', $$SELECT grant_gateway_pool_access('regress_only_create', '{list}')$$);
@@ -250,7 +250,7 @@ GRANT INSERT ("orgId") ON gateway_pools TO regress_access WITH GRANT OPTION;
 SELECT ends('regress_access', $$SELECT grant_gateway_pool_access('regress_only_pick', '{create}')$$);
 SET client_min_messages = warning;
 REVOKE ALL (id, "orgId") ON gateway_pools FROM regress_access;
--- Inherited, a superuser's or the owner's access is not taken away by this.
+-- Access that is inherited, or that a superuser or owner has, cannot be revoked.
 GRANT regress_only_delete TO regress_access;
 SELECT fails($$SELECT revoke_gateway_pool_access('regress_access', '{delete}')$$);
 REVOKE regress_only_delete FROM regress_access;
@@ -269,7 +269,7 @@ SELECT fails($$SELECT has_gateway_pool_access('regress_access', '')$$);
 SELECT fails($$SELECT has_gateway_pool_access(0, 'pick')$$);
 SELECT fails($$SELECT grant_gateway_pool_access(4294967295, '{pick}')$$);
 SELECT grant_gateway_pool_access('regress_access', '{}'), revoke_gateway_pool_access('regress_access', '{}');
--- Twice is as once, and a name may need quotes.
+-- Granting again changes nothing, and names that need quotes work.
 CREATE ROLE "regress ""access""";
 SELECT grant_gateway_pool_access('"regress ""access"""', '{create, edit, attach, create}');
 SELECT grant_gateway_pool_access('"regress ""access"""', '{create, edit}');
@@ -278,7 +278,7 @@ SELECT revoke_gateway_pool_access('"regress ""access"""', '{list, create, edit, 
 SELECT revoke_gateway_pool_access('"regress ""access"""', '{list, create, edit, delete, attach, pick}');
 SELECT count(*) FROM pg_shdepend WHERE refobjid = '"regress ""access"""'::regrole;
 
--- Only to attach where there is a consumer, and only to what is installed.
+-- attach needs a registered consumer, and every action needs an installation.
 SELECT unregister_pool_consumer('app_connections'), unregister_pool_consumer('identity_kubernetes_auths');
 SELECT fails($$SELECT grant_gateway_pool_access('regress_access', '{attach}')$$);
 SELECT grant_gateway_pool_access('regress_access', '{pick}');

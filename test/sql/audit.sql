@@ -1,5 +1,5 @@
 \i test/setup.sql
--- Who changed what: one row a change, whatever made it, none for what was rolled back.
+-- The audit log: one row per change, however it is made; none for changes that are rolled back.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
 SELECT host_test.make_other_consumers('app');
@@ -12,7 +12,7 @@ SELECT set_gateway_pool_entitlement(id, true) FROM organizations;
 SELECT host_test.add_kubernetes_auth('app', '00000000-0000-0000-0000-00000000000a', 'k', '00000000-0000-0000-0000-0000000000c1');
 SELECT host_test.add_app_connection('app', '00000000-0000-0000-0000-00000000000a', 'db', NULL, '00000000-0000-0000-0000-0000000000f1');
 
--- What has been logged since this was last called; ids by their last digits.
+-- Returns the rows since the last call; ids by their last digits.
 CREATE TABLE public.seen AS SELECT coalesce(max(id), 0) AS id FROM gateway_pool_audit_logs;
 CREATE FUNCTION public.logged() RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
@@ -26,7 +26,7 @@ END
 $$;
 
 --
--- By the functions
+-- Changes by functions
 --
 SELECT name FROM create_gateway_pool('00000000-0000-0000-0000-00000000000a', ' X ');
 UPDATE gateway_pools SET id = '00000000-0000-0000-0000-000000000001';
@@ -51,7 +51,7 @@ SELECT name FROM delete_gateway_pool('00000000-0000-0000-0000-00000000000a', '00
 SELECT * FROM logged();
 
 --
--- By plain statements: INSERT, ON CONFLICT, UPDATE, DELETE, COPY, MERGE
+-- Changes by plain statements: INSERT, ON CONFLICT, UPDATE, DELETE, COPY, MERGE
 --
 INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-00000000000a', 'x'),
     ('00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-00000000000a', 'y');
@@ -79,7 +79,7 @@ MERGE INTO gateway_pool_memberships m USING (VALUES ('00000000-0000-0000-0000-00
 \endif
 SELECT * FROM logged();
 UPDATE gateway_pools SET "orgId" = '00000000-0000-0000-0000-00000000000b' WHERE false;
--- A pool without members moves; the row is the new organization's.
+-- A pool without members moves; the row belongs to the new organization.
 INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000003', '00000000-0000-0000-0000-00000000000a', 'mover');
 UPDATE gateway_pools SET "orgId" = '00000000-0000-0000-0000-00000000000b', name = 'moved' WHERE name = 'mover';
 SELECT * FROM logged();
@@ -104,7 +104,7 @@ SELECT host_test.add_app_connection('app', '00000000-0000-0000-0000-00000000000a
 SELECT * FROM logged();
 
 --
--- Nothing of what is refused, or rolled back, wholly or in part
+-- No row for changes that are refused or rolled back, entirely or in part
 --
 SELECT fails($$DELETE FROM gateway_pools WHERE id = '00000000-0000-0000-0000-000000000001'$$);
 SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-0000-0000-00000000000a', 'Bad Name')$$);
@@ -120,7 +120,7 @@ COMMIT;
 SELECT * FROM logged();
 
 --
--- Cascades, with the names that went: of a gateway, a pool, an organization
+-- Cascades of a gateway, a pool and an organization, with the deleted names
 --
 DELETE FROM gateways_v2 WHERE name = 'g3';
 SELECT * FROM logged();
@@ -128,7 +128,7 @@ INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT '0000
 SELECT count(*) FROM logged();
 DELETE FROM gateway_pools WHERE name = 'kept';
 SELECT * FROM logged();
--- With the guard off, the foreign key's own action is told, too.
+-- With the guard disabled, the foreign key's own action is logged too.
 UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000002';
 SELECT count(*) FROM logged();
 ALTER TABLE gateway_pools DISABLE TRIGGER "GatewayPools_refuse_delete";
@@ -144,7 +144,7 @@ DELETE FROM organizations WHERE name = 'acme';
 SELECT * FROM logged();
 
 --
--- TRUNCATE, row by row
+-- TRUNCATE is logged row by row
 --
 SELECT host_test.add_org('app', 'acme', '00000000-0000-0000-0000-00000000000a');
 SELECT set_gateway_pool_entitlement('00000000-0000-0000-0000-00000000000a', true);
@@ -167,7 +167,7 @@ RESET client_min_messages;
 SELECT * FROM logged();
 
 --
--- A statement that deletes members before their pool or gateway; a pool and a gateway of one id
+-- A statement that deletes members before their pool or gateway; a pool and a gateway with the same id
 --
 SET client_min_messages = warning;
 TRUNCATE gateway_pools CASCADE;
@@ -190,7 +190,7 @@ ROLLBACK;
 DELETE FROM gateway_pools;
 SELECT count(*) FROM logged();
 
--- A host whose gateways have lost their names deletes them all the same.
+-- A host whose gateways table has no name column can still delete gateways.
 INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-00000000000a', 'x');
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT '00000000-0000-0000-0000-000000000001', id FROM gateways_v2;
 SELECT count(*) FROM logged();
@@ -203,7 +203,7 @@ DELETE FROM gateway_pools;
 SELECT count(*) FROM logged();
 
 --
--- Who it was
+-- Who made a change
 --
 CREATE ROLE regress_editor;
 GRANT regress_editor TO CURRENT_USER;
@@ -219,7 +219,7 @@ INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-0
 SELECT "eventType", actor, "sessionUser" = session_user AS session, "currentUser" = session_user AS myself, "createdAt" > now() - interval '1 minute' AS now
   FROM gateway_pool_audit_logs ORDER BY id DESC LIMIT 3;
 SELECT "currentUser" FROM gateway_pool_audit_logs WHERE actor IS NOT NULL GROUP BY 1;
--- What is granted and revoked, if it changes anything.
+-- Granting and revoking, if it changes anything.
 SELECT count(*) FROM logged();
 SELECT grant_gateway_pool_access('regress_editor', '{edit,list,pick}');
 SELECT grant_gateway_pool_access('regress_editor', '{list}');
@@ -228,7 +228,7 @@ SELECT revoke_gateway_pool_access('regress_editor', '{edit}');
 SELECT revoke_gateway_pool_access('regress_editor', '{edit,create}');
 SELECT fails($$SELECT grant_gateway_pool_access('regress_editor', '{create,everything}')$$);
 SELECT * FROM logged();
--- An actor is short, and has no control characters.
+-- An actor has at most 256 bytes and no control characters.
 SELECT fails($$SET gateway_pool.actor = E'a\nb'$$);
 SELECT fails($$SET gateway_pool.actor = E'a\u009bb'$$);
 SELECT right(fails($$SELECT set_config('gateway_pool.actor', repeat('a', 257), false)$$), 60);
@@ -236,14 +236,14 @@ SELECT length(set_config('gateway_pool.actor', repeat('a', 256), false));
 RESET gateway_pool.actor;
 
 --
--- Append-only, for the owner and for a superuser
+-- The log is append-only, also for the owner and a superuser
 --
 SELECT count(*) > 0 FROM gateway_pool_audit_logs;
 SELECT s, fails(s) FROM unnest(ARRAY[
     $$INSERT INTO gateway_pool_audit_logs ("orgId", "eventType", "eventMetadata") VALUES (NULL, 'gateway-pool-create', '{}')$$,
     $$UPDATE gateway_pool_audit_logs SET actor = 'somebody else'$$, $$DELETE FROM gateway_pool_audit_logs$$,
     $$TRUNCATE gateway_pool_audit_logs$$]) s;
--- Nor within a change that is logged.
+-- Also within a change that is logged.
 CREATE FUNCTION public.forge() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO app.gateway_pool_audit_logs ("eventType", "eventMetadata") VALUES ('forged', '{}');
@@ -253,12 +253,12 @@ $$;
 CREATE TRIGGER forge BEFORE UPDATE ON gateway_pools FOR EACH ROW EXECUTE FUNCTION public.forge();
 SELECT fails($$UPDATE gateway_pools SET name = 'z'$$);
 DROP TRIGGER forge ON gateway_pools;
--- What keeps a row from being written keeps the change from being made.
+-- If a row cannot be written to the log, the change fails.
 CREATE FUNCTION public.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE TRIGGER swallow BEFORE INSERT ON gateway_pool_audit_logs FOR EACH ROW EXECUTE FUNCTION public.swallow();
 SELECT fails($$UPDATE gateway_pools SET name = 'z'$$);
 DROP TRIGGER swallow ON gateway_pool_audit_logs;
--- The functions are for their own tables.
+-- The trigger functions work only on their own tables.
 CREATE TABLE public.stray (id uuid, "orgId" uuid, name text, "gatewayPoolId" uuid);
 CREATE TRIGGER t AFTER INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gateway_pool_internal.pools_audit();
 SELECT fails($$INSERT INTO public.stray VALUES (gen_random_uuid())$$);
@@ -270,7 +270,7 @@ CREATE TRIGGER t BEFORE INSERT ON public.stray FOR EACH ROW EXECUTE FUNCTION gat
 SELECT fails($$INSERT INTO public.stray VALUES (gen_random_uuid())$$);
 DROP TABLE public.stray;
 SELECT fails('SELECT gateway_pool_internal.pools_audit()'), fails('SELECT gateway_pool_internal.audit_logs_refuse()');
--- The rows outlive the extension, and go on after it.
+-- The rows survive the extension, and new ones follow after it is created again.
 SELECT count(*) AS rows FROM gateway_pool_audit_logs \gset
 SET client_min_messages = warning;
 DROP EXTENSION gateway_pool CASCADE;

@@ -1,5 +1,5 @@
 \i test/setup.sql
--- Bad input: a clear error with its SQLSTATE, nothing half-done.
+-- Bad input raises a clear error with its SQLSTATE, and changes nothing.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
 \i test/first_pick.sql
@@ -62,7 +62,7 @@ SELECT all_fail(
     $$SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a1', 'Draining')$$,
     $$SELECT set_gateway_state('00000000-0000-0000-0000-0000000000ff', 'draining')$$,
     $$SELECT uninstall_gateway_pools(NULL)$$);
--- Errors whose DETAIL shows the whole row, its times included: the first two lines.
+-- The DETAIL of these errors shows the whole row with its times, so print the first two lines.
 SELECT (SELECT string_agg(e, E'\n') FROM (SELECT e FROM fails(s) e LIMIT 2) f (e)) FROM unnest(ARRAY[
     $$SELECT add_gateway_to_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a1', weight => -1)$$,
     $$SELECT add_gateway_to_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a1', weight => 1001)$$,
@@ -70,7 +70,7 @@ SELECT (SELECT string_agg(e, E'\n') FROM (SELECT e FROM fails(s) e LIMIT 2) f (e
     $$SELECT add_gateway_to_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a1', priority => 40000)$$,
     $$SELECT set_gateway_pool_entitlement('00000000-0000-0000-0000-00000000000a', true, max_pools => -2)$$]) s;
 
--- Addresses of probes: refused when written, and not repeated.  None of these is ever probed.
+-- Invalid addresses of probes are refused when written, and not repeated.  None of these is ever probed.
 BEGIN;
 SELECT n, fails(format('INSERT INTO gateway_probes ("gatewayId", protocol, address) VALUES (%L, %L, %L)',
                        '00000000-0000-0000-0000-0000000000a1', 'tcp', a))
@@ -93,7 +93,7 @@ SELECT (SELECT string_agg(e, E'\n') FROM (SELECT e FROM fails(s) e LIMIT 2) f (e
 UPDATE gateway_probes SET address = '[2001:db8::1]:8443', protocol = 'https', path = '/health?x=1', "expectedStatus" = '200-399',
     "serverName" = 'gateway.example.org', "intervalMs" = 1000, "timeoutMs" = 1000, rise = 1, fall = 2;
 
--- Nothing of all this was done.
+-- No statement above changed anything.
 SELECT (SELECT string_agg(name, ' ') FROM gateway_pools), (SELECT count(*) FROM gateway_pool_memberships),
        (SELECT count(*) FROM gateway_states), (SELECT string_agg(address, ' ') FROM gateway_probes);
 SELECT fails(s) FROM unnest(ARRAY[

@@ -1,6 +1,6 @@
 \i test/setup.sql
--- Values of the host's that another type does not take, and large ones: one gateway's
--- are its own trouble, and a session keeps what is equal once, and not without end.
+-- Values that the host's columns accept, but the types that the extension uses do not,
+-- and large ones: they affect only their gateway; a session stores equal values once, up to a bound.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
 \set acme '\'00000000-0000-0000-0000-00000000000a\''
@@ -15,8 +15,8 @@ DROP INDEX gateways_v2_capabilities_gin_idx;
 ALTER TABLE gateways_v2 ALTER capabilities TYPE json;
 UPDATE gateways_v2 SET capabilities = '{"ssh": true}' WHERE name <> 'g3';
 
--- What picks, explanations and views say while g1 has these, in a session that
--- knows the pool and within a subtransaction, which nothing of ours ends.
+-- Returns what picks, explanations and views report while g1 has such values, in a session
+-- that has cached the pool, and within a subtransaction, which the extension does not end.
 CREATE FUNCTION app.seen() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     seen text;
@@ -49,7 +49,7 @@ UPDATE gateways_v2 SET capabilities = '{"ssh": true, "version": "\ud800"}' WHERE
 SELECT seen();
 UPDATE gateways_v2 SET capabilities = '{"ssh": true, "load": 1e1000000}' WHERE name = 'g1';
 SELECT seen();
--- Deeper than the session that picks may go.
+-- Nested deeper than the stack limit of the session that picks.
 SET max_stack_depth = '7MB';
 UPDATE gateways_v2 SET capabilities = ('{"ssh": true, "deep": ' || repeat('[', 12000) || repeat(']', 12000) || '}')::json WHERE name = 'g1';
 SET max_stack_depth = '200kB';
@@ -57,11 +57,11 @@ SELECT seen();
 RESET max_stack_depth;
 UPDATE gateways_v2 SET capabilities = '{"ssh": true, "version": "\u00e9"}' WHERE name = 'g1';
 SELECT seen();
--- All of them.
+-- All gateways have such values.
 UPDATE gateways_v2 SET capabilities = '{"ssh": true, "version": "\u0000"}';
 SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001', capabilities => '{"ssh": true}')$$);
 SELECT pick_healthy_gateway(:pool) IS NOT NULL;
--- Times-to-live of a type that has more than numbers: without an end, and negative.
+-- Times-to-live of type numeric: NaN, huge and negative.
 ALTER TABLE gateways_v2 ALTER "heartbeatTTL" TYPE numeric;
 UPDATE gateways_v2 SET "heartbeatTTL" = CASE name WHEN 'g1' THEN 'NaN' WHEN 'g2' THEN 1e30 ELSE -1e30 END;
 SELECT name, status, "heartbeatExpiresAt" > now() + '1 year' AS far FROM gateway_status ORDER BY 1;
@@ -74,9 +74,9 @@ SELECT seen();
 CREATE FUNCTION app.name_of(id uuid) RETURNS text LANGUAGE sql AS $$
     SELECT name FROM app.gateways_v2 g WHERE g.id = name_of.id
 $$;
--- What a session keeps: picks that ask for no capabilities keep none; of 200 kB that
--- 300 pools have in common there is one copy; of 100 kB that each has for itself, no
--- more than the bound; and what is larger than that serves all the same.
+-- Memory of a session: none for picks without capabilities; one copy of 200 kB that 300
+-- pools share; for 100 kB that are different in each pool, no more than the bound; values
+-- that exceed the bound work too.
 CREATE FUNCTION app.kept_megabytes() RETURNS int LANGUAGE sql AS $$
     SELECT sum(total_bytes) / 1048576 FROM pg_backend_memory_contexts WHERE name LIKE 'gateway_pool%'
 $$;

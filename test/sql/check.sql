@@ -1,5 +1,5 @@
 \i test/setup.sql
--- The doctor finds each problem that it names.
+-- check_gateway_pools() finds each problem that it names.
 SET client_min_messages = warning;
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
@@ -20,7 +20,7 @@ INSERT INTO gateway_pool_memberships (id, "gatewayPoolId", "gatewayId") VALUES
     ('00000000-0000-0000-0000-000000000012', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a2');
 SELECT * FROM check_gateway_pools();
 
--- Data.
+-- Problems of rows.
 BEGIN;
 SELECT set_gateway_pool_entitlement(:bolt, false);
 SELECT set_gateway_pool_entitlement(:acme, true, max_pools => 1, max_gateways_per_pool => 1);
@@ -31,13 +31,13 @@ UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-
 SELECT * FROM check_gateway_pools();
 ROLLBACK;
 
--- An expired plan is none.
+-- An expired entitlement counts as none.
 BEGIN;
 SELECT set_gateway_pool_entitlement(:bolt, true, expires_at => '2001-01-01');
 SELECT problem, object FROM check_gateway_pools();
 ROLLBACK;
 
--- Objects.
+-- Problems of objects.
 BEGIN;
 ALTER TABLE gateway_pools DISABLE TRIGGER "GatewayPools_refuse_delete";
 ALTER TABLE gateways_v2 ENABLE REPLICA TRIGGER "GatewayPools_refuse_move";
@@ -58,7 +58,7 @@ DROP TABLE gateway_states;
 SELECT problem, object, detail FROM check_gateway_pools();
 ROLLBACK;
 
--- A consumer that is not registered; registered, it is none; one whose query fails hides nothing of the others.
+-- A table that is not registered is reported; after registration it is not; a failing org_query hides no other rows.
 BEGIN;
 SELECT host_test.make_other_consumers('app');
 SELECT * FROM check_gateway_pools();
@@ -70,14 +70,14 @@ ALTER TABLE identity_auth_templates RENAME TO templates;
 SELECT * FROM check_gateway_pools();
 ROLLBACK;
 
--- A foreign key of two columns makes a consumer, too, and two keys of one column make one.
+-- A foreign key of two columns makes a consumer too, and two keys on one column make one.
 BEGIN;
 ALTER TABLE gateway_pools ADD UNIQUE (id, "orgId");
 CREATE TABLE pair (id int, "orgId" uuid, pool uuid REFERENCES gateway_pools, FOREIGN KEY ("orgId", pool) REFERENCES gateway_pools ("orgId", id));
 CREATE TABLE only_pair (id int, "orgId" uuid, pool uuid, FOREIGN KEY ("orgId", pool) REFERENCES gateway_pools ("orgId", id));
 SELECT problem, object FROM check_gateway_pools();
 ROLLBACK;
--- Nor does an owner who may not read pools hide the rows of his table.
+-- An owner who may not read pools does not hide the rows of the table.
 BEGIN;
 CREATE ROLE regress_gateway_pool;
 GRANT USAGE ON SCHEMA app TO regress_gateway_pool;
@@ -91,13 +91,13 @@ SET LOCAL session_replication_role = replica;
 INSERT INTO theirs SELECT :bolt, id FROM gateway_pools;
 SELECT problem, object, detail FROM check_gateway_pools();
 ROLLBACK;
--- Settings of the session's make no difference.
+-- Settings of the session have no effect.
 BEGIN;
 SET LOCAL quote_all_identifiers = on;
 SELECT * FROM check_gateway_pools();
 ROLLBACK;
 
--- Not everybody may look.
+-- The check needs privileges.
 CREATE ROLE regress_gateway_pool;
 GRANT USAGE ON SCHEMA app TO regress_gateway_pool;
 GRANT EXECUTE ON FUNCTION public.fails TO regress_gateway_pool;

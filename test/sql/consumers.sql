@@ -1,5 +1,5 @@
 \i test/setup.sql
--- The rules on rows that are reached through a pool.
+-- The rules on rows of consumers.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
 \set acme '\'00000000-0000-0000-0000-00000000000a\''
@@ -19,7 +19,7 @@ INSERT INTO gateways (id, name, "serialNumber", "keyAlgorithm", "issuedAt", expi
 SELECT '00000000-0000-0000-0000-0000000000d1', 'v1', 's', 'k', now(), now(), '', id FROM identities LIMIT 1;
 
 --
--- The values decide.  x, y are pools, g, h gateways, v the retired gateway,
+-- The values decide.  x, y are pools, g, h gateways, v is the retired gateway,
 -- - is NULL, and a column that is not named is not written.
 --
 CREATE FUNCTION public.id_of(word text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
@@ -63,13 +63,13 @@ SELECT was, coalesce(pool, '.') AS set_pool, coalesce(gateway, '.') AS set_gatew
     ('- - -', NULL, 'g'), ('x - -', NULL, 'g'), ('x - -', 'x', 'g'), ('- h -', NULL, 'g'), ('x - v', NULL, 'g'),
     -- both change
     ('- - -', 'x', 'g'), ('y - -', 'x', 'g'), ('- h -', 'x', 'g'), ('- g -', 'x', '-'), ('x - -', '-', 'g'),
-    -- one changes to NULL: the other stays
+    -- one changes to NULL: the other keeps its value
     ('x - -', '-', NULL), ('- g -', NULL, '-'), ('- g -', '-', '-'), ('x - v', '-', NULL), ('x g -', '-', NULL), ('x g -', NULL, '-'),
-    -- nothing changes: nothing is checked, rows with both included
+    -- nothing changes: nothing is checked, even in rows with both
     ('x - -', 'x', NULL), ('x - -', NULL, NULL), ('- g -', NULL, 'g'), ('x g v', NULL, NULL), ('x g v', 'x', 'g')
   ) v (was, pool, gateway);
 
--- INSERT with both is refused, with either is not.
+-- INSERT with both is refused, with one of them it is not.
 SELECT host_test.add_identity('app', :acme, 'i' || i, ('00000000-0000-0000-0000-0000000000e' || i)::uuid) FROM generate_series(1, 2) i;
 CREATE FUNCTION public.insert_auth(identity int, pool text, gateway text) RETURNS void LANGUAGE sql AS $$
     INSERT INTO identity_kubernetes_auths ("identityId", "accessTokenTrustedIps", "allowedNamespaces", "allowedNames",
@@ -84,14 +84,14 @@ SELECT word_of("gatewayPoolId"), word_of("gatewayV2Id"), word_of("gatewayId")
 DELETE FROM identity_kubernetes_auths WHERE id <> '00000000-0000-0000-0000-0000000000c1';
 
 --
--- Same organization; a missing pool is the same error as a foreign one
+-- Same organization; the error for a missing pool and for a foreign one is the same
 --
 SELECT written('- - -', '-', '-');
 SELECT fails(format('UPDATE identity_kubernetes_auths SET "gatewayPoolId" = %L', p))
   FROM unnest(ARRAY['00000000-0000-0000-0000-000000000003', '00000000-0000-0000-0000-0000000000ff']) p;
 
 --
--- Plan: needed to set a pool, not to keep or to leave it
+-- Entitlement: needed to set a pool, not to keep or to clear it
 --
 UPDATE gateway_pool_entitlements SET "gatewayPool" = false WHERE "orgId" = :acme;
 SELECT fails($$UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000001'$$);
@@ -99,7 +99,7 @@ SELECT written('x - -', 'x', NULL), written('x - -', '-', NULL), written('x - -'
 UPDATE gateway_pool_entitlements SET "gatewayPool" = true WHERE "orgId" = :acme;
 
 --
--- Policy: no newly set gateway, with or without a plan; an unchanged one stays
+-- Policy: no newly set gateway, with or without entitlement; an unchanged one is accepted
 --
 UPDATE organizations SET "requireGatewayPools" = true WHERE id = :acme;
 SELECT written('- - -', NULL, 'g'), written('- h -', NULL, 'g'), written('x - -', NULL, 'g');
@@ -109,7 +109,7 @@ SELECT fails($$UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '00000000-00
 UPDATE gateway_pool_entitlements SET "gatewayPool" = false WHERE "orgId" = :acme;
 SELECT written('- - -', NULL, 'g');
 UPDATE gateway_pool_entitlements SET "gatewayPool" = true WHERE "orgId" = :acme;
--- Where the host has no such policy, there is none.
+-- Without the column of the policy, single gateways are accepted.
 BEGIN;
 ALTER TABLE organizations DROP COLUMN "requireGatewayPools";
 SELECT written('- - -', NULL, 'g');
@@ -117,7 +117,7 @@ ROLLBACK;
 UPDATE organizations SET "requireGatewayPools" = false;
 
 --
--- A pool without an eligible member is attached with a warning, whatever the reason
+-- Attaching a pool without an eligible member raises a warning, whatever the reason
 --
 SELECT written('- - -', 'x', NULL);
 UPDATE gateways_v2 SET heartbeat = heartbeat - interval '1 day';
@@ -127,7 +127,7 @@ DELETE FROM gateway_pool_memberships;
 SELECT written('- - -', 'y', NULL);
 
 --
--- Another table as a consumer: its triggers name its columns and its organization
+-- Another consumer: its triggers name its own columns and organization
 --
 SELECT host_test.make_other_consumers('app');
 SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId');
@@ -138,12 +138,12 @@ UPDATE app_connections SET "gatewayId" = id_of('g') RETURNING word_of("gatewayPo
 UPDATE app_connections SET "gatewayPoolId" = id_of('x') RETURNING word_of("gatewayPoolId"), word_of("gatewayId");
 SELECT fails($$UPDATE app_connections SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000003'$$);
 SELECT fails($$UPDATE app_connections SET "gatewayPoolId" = id_of('y'), "gatewayId" = id_of('g')$$);
--- The guard and the counts know it by its foreign key; RESTRICT does not stand before the guard.
+-- Its foreign key makes it count for the deletion guard; the guard refuses before RESTRICT does.
 UPDATE identity_kubernetes_auths SET "gatewayPoolId" = id_of('x');
 SELECT fails($$DELETE FROM gateway_pools WHERE name = 'x'$$);
 SELECT name, "connectedResourcesCount" FROM gateway_pool_status ORDER BY name;
 SELECT get_gateway_pool_resources(:acme, id_of('x'));
--- Its columns may go; what is not there has no rules.
+-- Its columns can be dropped; no rules apply to a missing column.
 ALTER TABLE app_connections DROP COLUMN "gatewayId";
 UPDATE app_connections SET "gatewayPoolId" = id_of('y') RETURNING word_of("gatewayPoolId");
 ALTER TABLE app_connections DROP COLUMN "gatewayPoolId";

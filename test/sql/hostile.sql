@@ -1,6 +1,6 @@
 \i test/setup.sql
--- What anybody may call, and what an owner may make of his tables: no crash, no
--- wrong answer, and no code of his with anybody else's rights.
+-- Unexpected calls by any role, and unexpected tables of an owner: no crash, no wrong
+-- answer, and no code of the owner runs with the rights of another role.
 SET client_min_messages = warning;
 CREATE ROLE regress_hostile;
 GRANT EXECUTE ON FUNCTION public.fails TO regress_hostile;
@@ -17,7 +17,7 @@ INSERT INTO gateway_pools (id, "orgId", name) VALUES (:pool, :acme, 'eu');
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, '00000000-0000-0000-0000-0000000000a1');
 
 --
--- Functions that the others use
+-- Functions that other functions use
 --
 SELECT is_gateway_pool_name(NULL);
 CREATE ROLE regress_nobody;
@@ -30,7 +30,7 @@ SELECT fails('SELECT * FROM gateway_pool_internal.row_problems()') LIMIT 2;
 RESET ROLE;
 
 --
--- Trigger functions at other events than theirs
+-- Trigger functions on events that they are not made for
 --
 CREATE FUNCTION public.delete_with(target regclass, timing text, trigger_function text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
@@ -51,7 +51,7 @@ SELECT target, f, delete_with(target::regclass, timing, f) FROM (VALUES
 DELETE FROM gateway_probes;
 
 --
--- Columns that lost their NOT NULL, their type or their name
+-- Columns without their NOT NULL, with another type or another name
 --
 CREATE FUNCTION public.all_readers() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
@@ -98,7 +98,7 @@ ALTER TABLE gateways_v2 RENAME COLUMN "orgId" TO org;
 UPDATE gateways_v2 SET heartbeat = now();
 SELECT fails($$SELECT * FROM gateway_status$$) LIMIT 2;
 ROLLBACK;
--- A table under another name is the same table, in a session that has picked before.
+-- A renamed table is found by a session that has picked before.
 BEGIN;
 SELECT pick_healthy_gateway(:pool);
 ALTER TABLE gateways_v2 RENAME TO gateways_v3;
@@ -108,9 +108,9 @@ SELECT pick_healthy_gateway(:pool);
 ROLLBACK;
 
 --
--- Consumers of unusual keys
+-- Consumers with unusual keys
 --
--- A key of several columns is one as well, and two keys on one column are one consumer.
+-- A key of several columns makes a consumer, and two keys on one column make one.
 ALTER TABLE gateway_pools ADD CONSTRAINT org_and_id UNIQUE ("orgId", id);
 CREATE TABLE app.many (org uuid, pool uuid, FOREIGN KEY (org, pool) REFERENCES app.gateway_pools ("orgId", id) ON DELETE SET NULL,
                        FOREIGN KEY (pool) REFERENCES app.gateway_pools (id));
@@ -120,7 +120,7 @@ SELECT name, "connectedResourcesCount" FROM gateway_pool_status;
 SELECT get_gateway_pool_resources(:acme, :pool) -> 'many.pool';
 DROP TABLE app.many;
 ALTER TABLE gateway_pools DROP CONSTRAINT org_and_id;
--- Of the same name in another schema.
+-- A table of the same name in another schema.
 CREATE SCHEMA regress_other;
 CREATE TABLE regress_other.identity_kubernetes_auths (id int, "gatewayPoolId" uuid REFERENCES app.gateway_pools);
 INSERT INTO regress_other.identity_kubernetes_auths VALUES (1, :pool);
@@ -129,7 +129,7 @@ SELECT "connectedResourcesCount" FROM gateway_pool_status;
 SELECT jsonb_path_query_array(get_gateway_pool_resources(:acme, :pool), '$.*[*].id');
 DROP SCHEMA regress_other CASCADE;
 UPDATE identity_kubernetes_auths SET "gatewayPoolId" = NULL;
--- Of a type of its owner's that casts itself to uuid.
+-- A column of a type of its owner that has a cast to uuid.
 CREATE TYPE app.sly AS ENUM ('sly');
 CREATE FUNCTION app.evil(app.sly) RETURNS uuid LANGUAGE plpgsql AS $$
 BEGIN
@@ -143,7 +143,7 @@ CREATE CAST (app.sly AS uuid) WITH FUNCTION app.evil(app.sly) AS IMPLICIT;
 CREATE TABLE app.odd (id int, pool app.sly REFERENCES app.gateway_pools);
 SELECT all_readers();
 DROP TABLE app.odd;
--- Another trigger that sets the gateway after ours had cleared it.
+-- Another trigger sets the gateway after the extension's trigger has cleared it.
 CREATE FUNCTION app.set_both() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW."gatewayV2Id" := '00000000-0000-0000-0000-0000000000a1';
@@ -153,7 +153,7 @@ $$;
 CREATE TRIGGER zzz BEFORE UPDATE ON identity_kubernetes_auths FOR EACH ROW EXECUTE FUNCTION app.set_both();
 SELECT fails($$UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000001'$$);
 DROP TRIGGER zzz ON identity_kubernetes_auths;
--- A query of the organization reads, and no more.
+-- An org_query cannot write.
 CREATE TABLE app.precious (id int);
 INSERT INTO app.precious VALUES (1);
 DROP TRIGGER "GatewayPools_enforce" ON identity_kubernetes_auths;
@@ -164,14 +164,14 @@ SELECT gateway_pool_internal.mark_table('identity_kubernetes_auths', 'GatewayPoo
 SELECT fails($$UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000001'$$);
 SELECT * FROM app.precious;
 SELECT register_pool_consumer('identity_kubernetes_auths', 'gatewayPoolId', 'gatewayV2Id');
--- install() puts a trigger right that is not what it should be.
+-- Registering again repairs a trigger that was changed.
 DROP TRIGGER "GatewayPools_enforce" ON identity_kubernetes_auths;
 CREATE TRIGGER "GatewayPools_enforce" AFTER UPDATE ON identity_kubernetes_auths FOR EACH ROW EXECUTE FUNCTION
     gateway_pool_internal.consumer_enforce('gatewayPoolId');
 SELECT problem, object, detail FROM check_gateway_pools();
 SELECT install_gateway_pools();
 SELECT * FROM check_gateway_pools();
--- A table by which organizations are found may have another name.
+-- The table that leads to organizations can be renamed.
 ALTER TABLE identities RENAME TO people;
 SELECT problem, object, detail FROM check_gateway_pools() WHERE detail LIKE 'Gateway%';
 SELECT install_gateway_pools();
@@ -179,18 +179,18 @@ UPDATE identity_kubernetes_auths SET "gatewayPoolId" = :pool RETURNING "gatewayP
 ALTER TABLE people RENAME TO identities;
 SELECT install_gateway_pools();
 SELECT * FROM check_gateway_pools();
--- A row whose organization changes under it is for the doctor.
+-- The check reports a row whose organization changed afterwards.
 BEGIN;
 SELECT host_test.add_org('app', 'bolt', '00000000-0000-0000-0000-00000000000b');
 UPDATE identities SET "orgId" = '00000000-0000-0000-0000-00000000000b';
 SELECT problem, object, detail FROM check_gateway_pools();
 ROLLBACK;
--- As is an owner that differs.
+-- The check reports a table with another owner.
 BEGIN;
 ALTER TABLE gateway_states OWNER TO CURRENT_USER;
 SELECT problem, object, remedy FROM check_gateway_pools();
 ROLLBACK;
--- Two keys on one column of ours confuse nobody.
+-- Two keys on one column of gateway_pools do no harm.
 BEGIN;
 ALTER TABLE gateway_pools ADD CONSTRAINT another FOREIGN KEY ("orgId") REFERENCES organizations;
 SELECT install_gateway_pools();
@@ -198,7 +198,7 @@ SELECT all_readers();
 ROLLBACK;
 
 --
--- The owner's types and functions while a superuser installs and looks
+-- Types and functions of the owner while a superuser installs and checks
 --
 CREATE FUNCTION app.is_gateway_pool_name(varchar) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
@@ -233,7 +233,7 @@ ALTER TABLE identity_kubernetes_auths DROP CONSTRAINT identity_kubernetes_auths_
 SELECT fails('CREATE EXTENSION gateway_pool SCHEMA app');
 SELECT rolsuper FROM pg_roles WHERE rolname = 'regress_hostile';
 
--- Names that need quoting, and a sign that format() and RAISE read.
+-- Names that need quoting, and a percent sign, which format() and RAISE interpret.
 \i test/setup.sql
 SET client_min_messages = warning;
 DROP SCHEMA IF EXISTS "50% off" CASCADE;

@@ -1,7 +1,7 @@
 \i test/setup.sql
 -- Installing, adopting, uninstalling.
 SET client_min_messages = warning;
--- What is there of ours, beside the members of the extension.
+-- Returns the objects of gateway pools that are not members of the extension.
 CREATE FUNCTION public.parts(schema text DEFAULT 'app') RETURNS SETOF text LANGUAGE sql AS $$
     SELECT format('table %s of %s', c.relname, c.relowner::regrole)
       FROM pg_class c WHERE c.relnamespace = schema::regnamespace AND c.relkind = 'r' AND c.relname ~ '^gateway_'
@@ -24,7 +24,7 @@ CREATE FUNCTION public.members() RETURNS TABLE (kind text, n bigint) LANGUAGE sq
 $$;
 
 --
--- In a host's schema: all of it; only functions and views are members
+-- In a host's schema, install creates everything; only functions and views are members
 --
 SELECT host_test.make_host('app', 0);
 CREATE EXTENSION gateway_pool SCHEMA app;
@@ -33,20 +33,20 @@ SELECT parts();
 SELECT kind FROM members();
 SELECT relkind, count(*) FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind = 'v' GROUP BY 1;
 SELECT count(*) FROM check_gateway_pools();
--- Again: nothing changes.
+-- Installing again changes nothing.
 CREATE TABLE public.before AS SELECT oid, relname FROM pg_class WHERE relnamespace = 'app'::regnamespace;
 SELECT install_gateway_pools();
 SELECT count(*) FROM public.before FULL JOIN pg_class c USING (oid) WHERE c.relnamespace = 'app'::regnamespace AND before.oid IS NULL;
 DROP TABLE public.before;
 SHOW lock_timeout;
--- Every object says what it is.
+-- Every object has a comment.
 SELECT 'without a comment: ' || pg_describe_object(d.classid, d.objid, 0)
   FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
  WHERE e.extname = 'gateway_pool' AND d.deptype = 'e' AND d.classid IN ('pg_proc'::regclass, 'pg_class'::regclass)
    AND obj_description(d.objid, d.classid::regclass::name) IS NULL;
 SELECT 'without a comment: ' || relname FROM pg_class
  WHERE relnamespace = 'app'::regnamespace AND relkind = 'r' AND relname ~ '^gateway_(p|s)' AND obj_description(oid, 'pg_class') IS NULL;
--- No column, default or key of the tables needs us: dropping the extension takes triggers alone.
+-- No column, default or key of the tables depends on the extension: dropping it drops only triggers.
 SELECT fails('DROP EXTENSION gateway_pool') LIMIT 2;
 DROP EXTENSION gateway_pool CASCADE;
 SELECT parts();
@@ -75,19 +75,19 @@ SELECT fails($$SELECT create_gateway_pool(gen_random_uuid(), 'x')$$);
 SELECT fails($$SELECT set_gateway_pool_entitlement(gen_random_uuid(), true)$$);
 SELECT fails($$SELECT set_gateway_state(gen_random_uuid(), 'active')$$);
 SELECT fails($$SELECT * FROM gateway_pool_status$$);
--- Writes of the host go on.
+-- The host can still write.
 UPDATE organizations SET name = 'acme';
 SELECT host_test.add_gateway('app', '00000000-0000-0000-0000-00000000000a', 'g', '0', '00000000-0000-0000-0000-0000000000a1');
 UPDATE gateways_v2 SET heartbeat = now();
 SELECT install_gateway_pools();
 SELECT count(*) FROM check_gateway_pools();
--- A table that still references pools is the host's to clear.
+-- A table that references pools by a key of the host's blocks uninstalling.
 SELECT host_test.make_other_consumers('app');
 SELECT fails('SELECT uninstall_gateway_pools(false)') LIMIT 2;
 SELECT count(*) > 0 FROM parts() p WHERE p ~ 'GatewayPools';
 
 --
--- Host tables made after CREATE EXTENSION; some missing; in another schema; of another name
+-- Host tables that are created after the extension, are missing, are in another schema, or have other names
 --
 \i test/setup.sql
 SET client_min_messages = warning;
@@ -120,7 +120,7 @@ CREATE EXTENSION gateway_pool SCHEMA app;
 SELECT * FROM check_gateway_pools();
 
 --
--- Adopting tables that the host's own migration made
+-- Adopting tables that the host's own migration created
 --
 \i test/setup.sql
 SET client_min_messages = warning;
@@ -143,20 +143,20 @@ SELECT "orgId", "gatewayPool", "maxPools" FROM gateway_pool_entitlements;
 SELECT left(name, 12), length(name) FROM gateway_pools ORDER BY id;
 SELECT "pickWeight", "pickPriority" FROM gateway_pool_memberships;
 SELECT problem, object, detail FROM check_gateway_pools();
--- What is off the rules works, and stays until it changes.
+-- Rows that break the rules work, and stay until they change.
 UPDATE gateway_pools SET "createdAt" = now() WHERE id = '00000000-0000-0000-0000-000000000001';
 UPDATE gateway_pool_memberships SET "pickWeight" = 2;
 UPDATE identity_kubernetes_auths SET "accessTokenTTL" = 1;
 SELECT fails($$UPDATE gateway_pools SET name = name || '.' WHERE id = '00000000-0000-0000-0000-000000000001'$$);
 SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-0000-0000-00000000000a', repeat('a', 33))$$);
 UPDATE gateway_pools SET name = 'us' WHERE id = '00000000-0000-0000-0000-000000000001' RETURNING name;
--- No entitlement is given a second time.
+-- Entitlements for adopted pools are given only once.
 DELETE FROM gateway_pool_entitlements;
 SELECT install_gateway_pools();
 SELECT count(*) FROM gateway_pool_entitlements;
 
 --
--- Installed before the host's own migration, which then finds all of it there
+-- Installed before the host's own migration, which then creates nothing
 --
 \i test/setup.sql
 SET client_min_messages = warning;
@@ -165,7 +165,7 @@ CREATE EXTENSION gateway_pool SCHEMA app;
 CREATE TEMP TABLE before AS SELECT p FROM parts() p;
 SELECT host_test.migrate_pools('app');
 SELECT p FROM parts() p EXCEPT SELECT p FROM before;
--- Its down migration takes pools, memberships and column; the host goes on, and so may we.
+-- Its down migration drops pools, memberships and column; the host works, and installing again works.
 SELECT host_test.unmigrate_pools('app');
 SELECT host_test.add_org('app', 'acme', '00000000-0000-0000-0000-00000000000a');
 SELECT host_test.add_gateway('app', '00000000-0000-0000-0000-00000000000a', 'a', '0', '00000000-0000-0000-0000-0000000000a1'),
@@ -197,11 +197,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON app.gateways_v2 TO regress_host
 GRANT SELECT ON app.gateways_v2 TO regress_host_reader WITH GRANT OPTION;
 CREATE EXTENSION gateway_pool SCHEMA app;
 SELECT p FROM parts() p WHERE p ~ '^table';
--- A script grants nothing; the next call gives the tables the grants of the gateways table, but for entitlements.
+-- A script grants nothing; the next call copies the grants of the gateways table, except to entitlements.
 SELECT grants();
 SELECT install_gateway_pools();
 SELECT grants();
--- And never again.
+-- Later calls grant nothing.
 REVOKE INSERT, UPDATE, DELETE ON gateway_pools FROM regress_host_app;
 SELECT install_gateway_pools();
 SELECT grants() LIMIT 3;
@@ -216,13 +216,13 @@ CREATE VIEW app.gateway_pools AS SELECT NULL::uuid AS id, NULL::uuid AS "orgId",
 ALTER VIEW app.gateway_pools OWNER TO regress_host_owner;
 SELECT fails('CREATE EXTENSION gateway_pool SCHEMA app');
 DROP VIEW app.gateway_pools;
--- Nor are tables of another shape.
+-- Tables with other columns are not adopted.
 ALTER TABLE app.gateways_v2 ALTER "orgId" DROP NOT NULL;
 CREATE TABLE app.gateway_pools (id int);
 ALTER TABLE app.gateway_pools OWNER TO regress_host_owner;
 SELECT fails('CREATE EXTENSION gateway_pool SCHEMA app');
 DROP TABLE app.gateway_pools;
--- Not everybody may install.
+-- The first installation needs a superuser.
 CREATE EXTENSION gateway_pool SCHEMA app;
 SELECT uninstall_gateway_pools(false);
 GRANT USAGE, CREATE ON SCHEMA app TO regress_host_app;
@@ -234,18 +234,18 @@ SET ROLE regress_host_owner;
 SELECT fails('SELECT app.install_gateway_pools()');
 RESET ROLE;
 SELECT install_gateway_pools();
--- Once a superuser has said which the host's tables are, their owner may install again.
+-- After it, the owner of the gateways table may install again.
 DROP TABLE gateway_pool_memberships, gateway_states;
 SET ROLE regress_host_owner;
 SELECT app.install_gateway_pools();
 RESET ROLE;
 SELECT count(*) FROM check_gateway_pools();
 SELECT p FROM parts() p WHERE p ~ '^table';
--- At another isolation level it might see too little.
+-- At a higher isolation level, install could overlook changes.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT fails('SELECT install_gateway_pools()');
 ROLLBACK;
--- A table that is busy is waited for, but not for long: the setting of the caller is kept.
+-- Install waits for locks for at most 5 s, and restores the caller's lock_timeout.
 SET lock_timeout = '3s';
 SELECT install_gateway_pools();
 SHOW lock_timeout;

@@ -1,6 +1,6 @@
 \i test/setup.sql
--- Isolation of roles by organization: what is another organization's is as if it
--- were not there.
+-- Isolation of roles by organization: rows of another organization behave as if
+-- they did not exist.
 SET client_min_messages = warning;
 SET datestyle = iso;
 SELECT host_test.make_host('app', 2);
@@ -27,7 +27,7 @@ SELECT set_gateway_probe(:a1, 'tcp', 'localhost:1', required => false), set_gate
 INSERT INTO gateway_health ("gatewayId", status) VALUES (:a1, 'healthy'), (:b1, 'healthy') ON CONFLICT DO NOTHING;
 INSERT INTO gateway_health_events ("gatewayId", "orgId", "oldStatus", "newStatus") VALUES (:a1, :acme, 'unknown', 'healthy'), (:b1, :bolt, 'unknown', 'healthy');
 
--- Roles with every privilege on our tables: it is not by these that they differ.
+-- These roles have every privilege on the tables, so privileges do not distinguish them.
 CREATE ROLE regress_a;
 CREATE ROLE regress_b;
 CREATE ROLE regress_a_member IN ROLE regress_a;
@@ -40,8 +40,8 @@ GRANT ALL ON gateway_pools, gateway_pool_memberships, gateway_pool_entitlements,
 GRANT SELECT ON gateway_pool_tenants TO regress_a, regress_b, regress_backup;
 INSERT INTO gateway_pool_tenants VALUES ('regress_a', :acme), ('regress_b', :bolt);
 
--- How a statement ends for a role, with all that it returns or says of an error;
--- nothing stays of it.  Ids and times are not told.
+-- Returns how a statement ends for a role, with its result or the whole error, but
+-- without ids and times; its changes are undone.
 CREATE FUNCTION public.ends(role text, statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     outcome text;
@@ -75,7 +75,7 @@ BEGIN
     RETURN regexp_replace(outcome, '\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?\+00(:00)?', 'TIME', 'g');
 END
 $$;
--- Whose rows of a table or view a role sees.
+-- Returns the organizations whose rows of a table or view a role sees.
 CREATE FUNCTION public.sees(role text, relation text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     outcome text;
@@ -100,7 +100,7 @@ CREATE VIEW public.seen AS
 SELECT reset_gateway_pool_stats();
 SELECT count(*) FROM (SELECT pick_healthy_gateway(:apool), pick_healthy_gateway(:bpool)) p;
 
--- Off, as it is made.
+-- Off, as installed.
 SELECT seen FROM public.seen WHERE relation = 'gateway_pools';
 SELECT relname FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relrowsecurity;
 
@@ -123,16 +123,16 @@ SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, string_agg(concat(p.p
   FROM pg_class c LEFT JOIN pg_policies p ON p.schemaname = 'app' AND p.tablename = c.relname
  WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'gateway\_%' GROUP BY 1, 2, 3 ORDER BY 1;
 SELECT * FROM check_gateway_pools();
--- Of the host's tables, consumers among them, none is isolated, and none of ours is forced.
+-- No table of the host, such as a consumer, is isolated, and no table has FORCE.
 SELECT relname FROM pg_class WHERE relnamespace = 'app'::regnamespace AND (relrowsecurity AND relname NOT LIKE 'gateway\_%' OR relforcerowsecurity);
 SELECT * FROM public.seen ORDER BY 1;
--- Nor what the worker counts, and complains of, of all.
+-- Isolated roles do not see the worker's counts and problems, which concern all organizations.
 SELECT bool_and(ends(role, 'SELECT count(*) FROM gateway_pool_workers') = '(0)') FROM unnest('{regress_a,regress_both,regress_none}'::text[]) role;
--- The owner and superusers see everything, by row-level security too.
+-- The owner and superusers see all rows.
 SELECT (SELECT count(*) FROM gateway_pools), (SELECT count(*) FROM gateway_pool_status), (SELECT count(*) FROM gateway_pool_tenants);
 
 --
--- Foreign is as missing
+-- Foreign rows behave like missing ones
 --
 CREATE TABLE public.statements (n int GENERATED ALWAYS AS IDENTITY, statement text);
 INSERT INTO public.statements (statement) VALUES
@@ -183,10 +183,10 @@ CREATE FUNCTION public.with_ids(statement text, org text, pool text, gateway tex
     SELECT replace(replace(replace(statement, 'ORG', quote_literal('00000000-0000-0000-0000-0000000000' || org)),
                            'POOL', quote_literal('00000000-0000-0000-0000-0000000000' || pool)), 'GATEWAY', quote_literal('00000000-0000-0000-0000-0000000000' || gateway))
 $$;
--- The consumer's row of the other organization is the host's to hide; it has no pool now.
+-- The host has to hide the consumer's row of the other organization; it has no pool now.
 UPDATE identity_kubernetes_auths SET "gatewayPoolId" = NULL WHERE "gatewayPoolId" = :bpool;
 UPDATE organizations SET "requireGatewayPools" = true WHERE id = :bolt;
--- Each: what it ends with, if that is the same for rows of the other organization and for none.
+-- Each statement: how it ends for rows of the other organization, and for missing ones.
 CREATE VIEW public.compared AS
     SELECT s.n, regexp_replace(s.statement, '''(0+-)+0+', '''', 'g') AS statement, role, o.foreign_row, o.missing_row
       FROM unnest('{regress_a,regress_a_member,regress_none}'::text[]) role
@@ -195,12 +195,12 @@ CREATE VIEW public.compared AS
 SELECT statement, CASE WHEN foreign_row = missing_row THEN foreign_row ELSE 'FOREIGN ' || foreign_row || ' MISSING ' || missing_row END
   FROM public.compared WHERE role = 'regress_a' ORDER BY n;
 SELECT role, statement, foreign_row, missing_row FROM public.compared WHERE foreign_row <> missing_row;
--- The same where organizations need no plan of their own.
+-- The same with default_entitlement on.
 SET gateway_pool.default_entitlement = on;
 SELECT role, statement, foreign_row, missing_row FROM public.compared WHERE foreign_row <> missing_row;
 SELECT statement, foreign_row FROM public.compared WHERE role = 'regress_a' AND statement ~ 'create|list|get_gateway_pool\(|plan' ORDER BY n;
 RESET gateway_pool.default_entitlement;
--- What a role could learn by an id of its own choice, the actions do not take.
+-- The actions do not allow choosing an id, by which a role could find out whether that id exists.
 CREATE ROLE regress_actions IN ROLE regress_none;
 REVOKE regress_none FROM regress_actions;
 SELECT grant_gateway_pool_access('regress_actions', '{list, create, edit, delete, attach, pick}');
@@ -209,7 +209,7 @@ SELECT ends('regress_actions', with_ids(s, '0a', '09', 'b1')), ends('regress_act
   FROM unnest(ARRAY[$$INSERT INTO gateway_pools (id, "orgId", name) VALUES (POOL, ORG, 'x')$$, $$UPDATE gateway_pools SET id = POOL WHERE name = 'a-spare'$$]) s;
 
 --
--- What is one's own works as ever
+-- Rows of the own organization work as without isolation
 --
 SELECT regexp_replace(s.statement, '''(0+-)+0+', '''', 'g'),
        left(ends('regress_a', with_ids(s.statement, '0a', '01', 'a2')), 80) AS a, left(ends('regress_b', with_ids(s.statement, '0a', '01', 'a2')), 60) AS b
@@ -222,7 +222,7 @@ SELECT ends('regress_a', 'SELECT "gatewayPoolId", "orgId", picks > 0 FROM gatewa
 SELECT ends('regress_a', 'INSERT INTO gateway_pool_tenants VALUES (''regress_a'', ''00000000-0000-0000-0000-00000000000b'')');
 
 --
--- Tenants change
+-- Changes of tenants
 --
 \set who 'SELECT ends(\'regress_a\', $$SELECT pick_healthy_gateway(\'00000000-0000-0000-0000-000000000001\')$$) AS a, ends(\'regress_a\', $$SELECT pick_healthy_gateway(\'00000000-0000-0000-0000-000000000009\')$$) AS b, ends(\'regress_a\', \'SELECT name FROM gateway_pools ORDER BY 1\');'
 :who
@@ -245,7 +245,7 @@ TRUNCATE gateway_pool_tenants;
 :who
 ROLLBACK;
 :who
--- A statement that fails midway has told nobody.
+-- A statement that fails midway invalidates nothing.
 BEGIN;
 SAVEPOINT s;
 CREATE FUNCTION public.picks() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -259,7 +259,7 @@ INSERT INTO gateway_pool_tenants VALUES ('regress_a', :bolt);
 ROLLBACK TO s;
 :who
 ROLLBACK;
--- Roles change.
+-- Changes of roles.
 GRANT regress_b TO regress_a;
 :who
 BEGIN;
@@ -276,14 +276,14 @@ SELECT ends('regress_a_new', 'SELECT name FROM gateway_pools');
 SELECT problem, object, detail, regexp_replace(remedy, 'app\.', '') FROM check_gateway_pools();
 ALTER ROLE regress_a_new RENAME TO regress_a;
 :who
--- With its organization, a tenant goes.
+-- Deleting an organization deletes its tenants.
 BEGIN;
 DELETE FROM organizations WHERE id = :acme;
 SELECT "roleName" FROM gateway_pool_tenants ORDER BY 1;
 ROLLBACK;
 
 --
--- In one query of one role, and in a function of another
+-- A query of one role, and a function of another role
 --
 CREATE FUNCTION public.pools_of_owner() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM app.gateway_pools';
 CREATE FUNCTION public.status_of_owner() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM app.gateway_pool_status';
@@ -298,7 +298,7 @@ EXECUTE pools;
 DEALLOCATE pools;
 
 --
--- Without the extension the owner alone sees anything; with it again all is as before
+-- Without the extension only the owner sees rows; after CREATE EXTENSION all is as before
 --
 SELECT disable_gateway_pool_isolation();
 SELECT seen FROM public.seen WHERE relation IN ('gateway_pools', 'gateway_status');
@@ -320,7 +320,7 @@ CREATE EXTENSION gateway_pool SCHEMA app;
 SELECT * FROM check_gateway_pools();
 SELECT * FROM public.seen ORDER BY 1;
 :who
--- What is missing of it is named, and put right.
+-- Missing parts are reported, and installing again repairs them.
 DROP POLICY "GatewayPools_isolation" ON gateway_states;
 ALTER POLICY "GatewayPools_isolation" ON gateway_pool_memberships USING (true);
 ALTER TABLE gateway_health DISABLE ROW LEVEL SECURITY;
@@ -329,14 +329,14 @@ SELECT install_gateway_pools();
 SELECT * FROM check_gateway_pools();
 ALTER TABLE gateway_pools DISABLE ROW LEVEL SECURITY;
 SELECT problem, object, detail FROM check_gateway_pools();
--- What policies are left stays shut.
+-- Tables with remaining policies still show no rows.
 SELECT ends('regress_a', 'SELECT count(*) FROM gateway_pools'), ends('regress_a', 'SELECT count(*) FROM gateway_pool_memberships'), ends('regress_none', 'SELECT count(*) FROM gateway_states');
 SELECT disable_gateway_pool_isolation();
 SELECT * FROM check_gateway_pools();
--- What the owner isolates by policies of his own stays so.
+-- Tables that the owner isolates by other policies stay isolated.
 ALTER TABLE gateway_probes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON gateway_probes USING (required);
--- So do those that ask our functions, on whosever table they are.
+-- So do tables with policies that call functions of the extension, whoever owns the tables.
 CREATE POLICY own ON gateway_states AS RESTRICTIVE USING (gateway_pool_internal.is_tenant_of_gateway("gatewayId"));
 CREATE TABLE public.strangers ("orgId" uuid);
 ALTER TABLE public.strangers OWNER TO regress_none;
@@ -351,7 +351,7 @@ SELECT disable_gateway_pool_isolation();
 SELECT relname FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relrowsecurity;
 SELECT * FROM check_gateway_pools();
 DROP POLICY own ON gateway_probes;
--- Left by uninstall, too.
+-- Uninstalling leaves row-level security enabled, too.
 SELECT enable_gateway_pool_isolation();
 SELECT uninstall_gateway_pools();
 DROP EXTENSION gateway_pool;

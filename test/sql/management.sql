@@ -1,5 +1,5 @@
 \i test/setup.sql
--- The management functions, one an endpoint.
+-- The management functions, one per endpoint.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
 \i test/first_pick.sql
@@ -10,7 +10,7 @@ SELECT host_test.add_org('app', 'acme', :acme), host_test.add_org('app', 'bolt',
 SELECT host_test.add_gateway('app', :acme, 'g1', '0', :g1), host_test.add_gateway('app', :acme, 'g2', NULL, '00000000-0000-0000-0000-0000000000a2'),
        host_test.add_gateway('app', :bolt, 'b1', '0', '00000000-0000-0000-0000-0000000000b1');
 
--- All eight need the plan, whatever else is wrong.
+-- All eight check the entitlement first.
 SELECT f, (SELECT string_agg(e, E'\n') FROM fails(f) e) FROM unnest(ARRAY[
     $$SELECT create_gateway_pool('00000000-0000-0000-0000-00000000000a', 'eu')$$,
     $$SELECT list_gateway_pools('00000000-0000-0000-0000-00000000000a')$$,
@@ -31,7 +31,7 @@ SELECT "gatewayPool", "expiresAt", "maxPools", "usedPools", "maxGatewaysPerPool"
 SELECT name, "orgId", "createdAt" = "updatedAt" FROM create_gateway_pool(:acme, E' \tEu-West\n');
 SELECT name FROM create_gateway_pool(name => 'asia', org_id => :acme);
 SELECT fails($$SELECT create_gateway_pool('00000000-0000-0000-0000-00000000000a', 'EU-west')$$);
--- A stable id, for what follows.
+-- A fixed id for the statements below.
 UPDATE gateway_pools SET id = '00000000-0000-0000-0000-000000000001' WHERE name = 'eu-west';
 INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000009', :bolt, 'eu-west');
 \set eu '\'00000000-0000-0000-0000-000000000001\''
@@ -55,13 +55,13 @@ SELECT name, gateways FROM get_gateway_pool(:acme, (SELECT id FROM gateway_pools
 SELECT jsonb_path_query_array(get_gateway_pool_resources(:acme, :eu), '$.kubernetesAuths[*].identityName');
 SELECT get_gateway_pool_resources(:acme, (SELECT id FROM gateway_pools WHERE name = 'asia'));
 
--- Update: NULL leaves the name.
+-- Update: NULL keeps the name.
 SELECT name, "updatedAt" > "createdAt" FROM update_gateway_pool(:acme, :eu, ' EU ');
 SELECT name FROM update_gateway_pool(:acme, :eu, NULL);
 SELECT fails($$SELECT update_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', 'asia')$$);
 SELECT fails($$SELECT update_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', 'a b')$$);
 
--- Another organization's pool is no pool of this one.
+-- A pool of another organization is not found.
 SELECT (SELECT string_agg(e, E'\n') FROM fails(f) e) FROM unnest(ARRAY[
     $$SELECT get_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000009')$$,
     $$SELECT update_gateway_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000009', 'x')$$,
@@ -85,7 +85,7 @@ SELECT set_gateway_state(:g1, 'draining');
 SELECT state, reason FROM gateway_states;
 
 --
--- Privileges are the tables' own
+-- Privileges are those on the tables
 --
 CREATE ROLE regress_gateway_pool;
 GRANT USAGE ON SCHEMA app TO regress_gateway_pool;
@@ -113,7 +113,7 @@ SELECT f, (SELECT e FROM fails(f) e LIMIT 1), (SELECT e FROM fails(f) e OFFSET 1
     $$SELECT * FROM gateway_pool_status$$, $$SELECT * FROM gateway_pool_members$$,
     $$SELECT * FROM gateway_status$$, $$SELECT * FROM gateway_options$$]) f;
 RESET ROLE;
--- SELECT on gateway_pools is listing and picking, and nothing else.
+-- SELECT on gateway_pools allows listing and picking, and nothing else.
 GRANT SELECT ON gateway_pools TO regress_gateway_pool;
 SET ROLE regress_gateway_pool;
 \i test/first_pick.sql
@@ -125,7 +125,7 @@ SELECT fails($$SELECT create_gateway_pool('00000000-0000-0000-0000-00000000000a'
 SELECT fails($$SELECT add_gateway_to_pool('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a2')$$);
 SELECT fails($$SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a1', 'draining')$$);
 RESET ROLE;
--- The rules read what the role cannot: organizations, gateways, entitlements.
+-- The rules read tables that the role cannot read: organizations, gateways, entitlements.
 GRANT INSERT, UPDATE, DELETE ON gateway_pools TO regress_gateway_pool;
 GRANT SELECT, INSERT, DELETE ON gateway_pool_memberships TO regress_gateway_pool;
 GRANT SELECT, INSERT, UPDATE ON gateway_states TO regress_gateway_pool;

@@ -1,5 +1,5 @@
 \i test/setup.sql
--- Picking: who, and why.
+-- Picking, and its explanation.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
 \i test/first_pick.sql
@@ -17,7 +17,7 @@ INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT :pool
 CREATE FUNCTION public.name_of(id uuid) RETURNS text LANGUAGE sql AS $$
     SELECT name FROM app.gateways_v2 g WHERE g.id = name_of.id
 $$;
--- Who is picked in 200 picks.
+-- Returns the gateways that 200 picks return.
 CREATE FUNCTION public.picked(exclude uuid[] DEFAULT NULL, capabilities jsonb DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(DISTINCT name_of(p), ' ' ORDER BY name_of(p))
       FROM (SELECT app.pick_healthy_gateway('00000000-0000-0000-0000-000000000001', exclude, 'random', capabilities, NULL, true) p
@@ -29,21 +29,21 @@ CREATE FUNCTION public.explained(exclude uuid[] DEFAULT NULL, capabilities jsonb
      ORDER BY name
 $$;
 
--- All alike.
+-- All members are alike.
 SELECT picked();
 SELECT explained();
 
--- Excluded by the caller; NULL among the excluded is nobody.
+-- A pick excludes the gateways that the caller names; a NULL among them has no effect.
 SELECT picked(ARRAY['00000000-0000-0000-0000-0000000000a1', NULL, '00000000-0000-0000-0000-0000000000ff']::uuid[]);
 SELECT picked('{}'), picked(ARRAY[NULL]::uuid[]);
 
--- Weights; 0 takes no part beside others, and shares equally with its likes.
+-- Weights; members with weight 0 are picked only if all weights are 0, and then equally.
 UPDATE gateway_pool_memberships SET "pickWeight" = CASE name_of("gatewayId") WHEN 'g1' THEN 7 WHEN 'g2' THEN 2 WHEN 'g3' THEN 1 ELSE 0 END;
 SELECT picked();
 SELECT explained();
 SELECT picked((SELECT array_agg(id) FROM gateways_v2 WHERE name <= 'g3'));
 
--- Tiers: lower first.
+-- Priorities: the lowest value is picked.
 UPDATE gateway_pool_memberships SET "pickWeight" = 1, "pickPriority" = CASE WHEN name_of("gatewayId") <= 'g2' THEN -1 ELSE 1 END;
 SELECT picked(), picked((SELECT array_agg(id) FROM gateways_v2 WHERE name <= 'g2'));
 
@@ -54,7 +54,7 @@ SELECT picked();
 SELECT explained();
 SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a1', 'active');
 
--- Capabilities: contained, whatever else a gateway can do.
+-- Capabilities: those of the gateway contain the requested ones.
 UPDATE gateways_v2 SET capabilities = '{"pkcs11": true, "regions": ["eu", "us"]}' WHERE name IN ('g2', 'g4');
 UPDATE gateways_v2 SET capabilities = '{"pkcs11": false}' WHERE name = 'g5';
 UPDATE gateways_v2 SET capabilities = '[1]' WHERE name = 'g1';
@@ -69,7 +69,7 @@ UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE name = 'g4';
 SELECT picked();
 SELECT explained();
 
--- Nobody.
+-- No eligible member.
 SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001', '{00000000-0000-0000-0000-0000000000a5}')$$);
 SELECT fails($$SELECT pick_healthy_gateways('00000000-0000-0000-0000-000000000001', 1, '{00000000-0000-0000-0000-0000000000a5}')$$);
 SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001', capabilities => '{"no": 1}')$$);
@@ -80,7 +80,7 @@ SELECT pick_healthy_gateway(:pool, null_if_none => true) IS NULL,
        (SELECT count(*) FROM pick_healthy_gateways(:pool, null_if_none => true));
 SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-0000000000ff', null_if_none => true)$$);
 
--- Several: distinct, in the order to try, tier by tier, as many as there are.
+-- Several picks are distinct, ordered by priority, and as many as there are.
 UPDATE gateways_v2 SET "heartbeatTTL" = 180, heartbeat = clock_timestamp();
 DELETE FROM gateway_states;
 SELECT string_agg(CASE WHEN name_of(g) <= 'g2' THEN 'first' ELSE 'second' END, ' ' ORDER BY n), count(DISTINCT g)
@@ -90,12 +90,12 @@ SELECT count(*) FROM pick_healthy_gateways(:pool, count => 1);
 SELECT fails($$SELECT pick_healthy_gateways('00000000-0000-0000-0000-000000000001', 0)$$);
 SELECT fails($$SELECT pick_healthy_gateways('00000000-0000-0000-0000-000000000001', NULL)$$);
 
--- A gateway that is given is the answer; nothing is asked about it.
+-- resolve_gateway() returns a given gateway without any check.
 SELECT resolve_gateway('00000000-0000-0000-0000-0000000000ff', NULL),
        resolve_gateway('00000000-0000-0000-0000-0000000000ff', '00000000-0000-0000-0000-0000000000fe');
 SELECT name_of(resolve_gateway(NULL, :pool)) <= 'g2';
 
--- The clock is asked, not the transaction: a heartbeat runs out within one.
+-- A pick compares with the clock, not with the start of the transaction: a heartbeat expires within one.
 BEGIN;
 UPDATE gateways_v2 SET "heartbeatTTL" = 1, heartbeat = clock_timestamp() - interval '30.9 s';
 DO $$
@@ -117,7 +117,7 @@ END
 $$;
 ROLLBACK;
 
--- A pick sees its own transaction's changes and none that were rolled back.
+-- A pick sees the changes of its own transaction, and none that were rolled back.
 BEGIN;
 DELETE FROM gateway_pool_memberships WHERE name_of("gatewayId") <> 'g1';
 SELECT picked();
@@ -128,13 +128,13 @@ ROLLBACK TO s;
 SELECT picked();
 ROLLBACK;
 SELECT picked();
--- Also in one statement, and where the transaction may not write.
+-- Also within one statement, and in a read-only transaction.
 WITH d AS (DELETE FROM gateway_pool_memberships WHERE name_of("gatewayId") <> 'g1' RETURNING 1)
 SELECT count(*), count(pick_healthy_gateway(:pool)) FROM d;
 BEGIN READ ONLY;
 SELECT picked();
 ROLLBACK;
 
--- Not once for many rows, and not in a parallel worker.
+-- A pick is evaluated for each row, and not in a parallel worker.
 SELECT provolatile, proparallel, proisstrict FROM pg_proc WHERE proname LIKE 'pick\_%' GROUP BY 1, 2, 3;
 DROP FUNCTION public.picked, public.explained, public.name_of;

@@ -1,5 +1,5 @@
 \i test/setup.sql
--- Any table becomes a consumer: shapes of the host's, each with its own keys.
+-- Any table can be a consumer: tables of the host, each with other keys.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
 SELECT host_test.make_other_consumers('app');
@@ -26,7 +26,7 @@ $$;
 CREATE FUNCTION public.word_of(id uuid) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce((SELECT w FROM unnest('{x,y,other,g,v}'::text[]) w WHERE id_of(w) = id), '-')
 $$;
--- What is ours, or serves us, on a table.
+-- Returns triggers, keys and indexes for gateway pools on a table.
 CREATE FUNCTION public.parts(relation regclass) RETURNS SETOF text LANGUAGE sql AS $$
     SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = relation AND tgname LIKE 'GatewayPools%'
     UNION ALL
@@ -37,7 +37,7 @@ CREATE FUNCTION public.parts(relation regclass) RETURNS SETOF text LANGUAGE sql 
 $$;
 
 --
--- app_connections: organization of its own, RESTRICT, no index; "gatewayId" is the direct gateway
+-- app_connections: has "orgId", RESTRICT, no index; "gatewayId" is the direct gateway
 --
 INSERT INTO app_connections (id, name, app, "orgId") VALUES ('00000000-0000-0000-0000-0000000000f1', 'db', 'postgres', '00000000-0000-0000-0000-00000000000a');
 SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId');
@@ -48,11 +48,11 @@ UPDATE app_connections SET "gatewayPoolId" = id_of('y') RETURNING word_of("gatew
 SELECT fails($$UPDATE app_connections SET "gatewayPoolId" = id_of('x'), "gatewayId" = id_of('g')$$);
 SELECT fails(format('UPDATE app_connections SET "gatewayPoolId" = id_of(%L)', p)) FROM unnest('{other,none}'::text[]) p;
 SELECT fails('DELETE FROM gateway_pools WHERE name = ''y''');
--- It takes no pool along to another organization; without one it may go.
+-- A row with a pool cannot move to another organization; without one it can.
 SELECT fails($$UPDATE app_connections SET "orgId" = '00000000-0000-0000-0000-00000000000b'$$);
 UPDATE app_connections SET "orgId" = '00000000-0000-0000-0000-00000000000b', "gatewayPoolId" = NULL;
 UPDATE app_connections SET "orgId" = '00000000-0000-0000-0000-00000000000a', "gatewayPoolId" = id_of('x') RETURNING word_of("gatewayPoolId");
--- A row that crosses organizations already is left alone.
+-- A row that references a foreign pool already can be updated.
 SET session_replication_role = replica;
 UPDATE app_connections SET "gatewayPoolId" = id_of('other');
 RESET session_replication_role;
@@ -61,7 +61,7 @@ SELECT problem, object, detail FROM check_gateway_pools();
 UPDATE app_connections SET "gatewayPoolId" = id_of('x');
 
 --
--- dynamic_secrets: no column yet; its organization is two joins away
+-- dynamic_secrets: no pool column yet; the organization is two joins away
 --
 SELECT fails($$SELECT register_pool_consumer('dynamic_secrets', gateway_column => 'gatewayV2Id')$$);
 SELECT register_pool_consumer('dynamic_secrets', gateway_column => 'gatewayV2Id', org_query =>
@@ -89,7 +89,7 @@ UPDATE identity_auth_templates SET "gatewayV2Id" = id_of('g') RETURNING word_of(
 UPDATE identity_auth_templates SET "gatewayPoolId" = id_of('y') RETURNING word_of("gatewayId"), word_of("gatewayV2Id"), word_of("gatewayPoolId");
 
 --
--- resource_kubernetes_auths: deferrable NO ACTION, a partial index, organization by way of a gateway
+-- resource_kubernetes_auths: deferrable NO ACTION, a partial index, organization through a gateway
 --
 SELECT register_pool_consumer('resource_kubernetes_auths', gateway_column => 'gatewayV2Id', org_query =>
     'SELECT g."orgId" FROM resource_auth_methods m JOIN gateways_v2 g ON g.id = m."gatewayId" WHERE m.id = ($1)."authMethodId"');
@@ -101,7 +101,7 @@ SELECT name, "connectedResourcesCount" FROM gateway_pool_status ORDER BY name;
 SELECT jsonb_object_keys(get_gateway_pool_resources('00000000-0000-0000-0000-00000000000a', id_of('x')));
 
 --
--- All of them: plan and policy; what changes neither column is not asked
+-- All consumers: entitlement and policy; an update of other columns is not checked
 --
 CREATE FUNCTION public.each(statement text) RETURNS SETOF text LANGUAGE sql AS $$
     SELECT consumer || ': ' || fails(format(statement, consumer)) FROM gateway_pool_consumers() ORDER BY consumer::text
@@ -117,7 +117,7 @@ UPDATE gateway_pool_entitlements SET "gatewayPool" = false;
 UPDATE organizations SET "requireGatewayPools" = true;
 DELETE FROM gateway_pool_memberships;
 SELECT * FROM each('UPDATE %s SET "updatedAt" = now(), "gatewayPoolId" = "gatewayPoolId"');
--- The policy is in force without a plan.
+-- The policy applies without an entitlement.
 SELECT fails($$UPDATE app_connections SET "gatewayId" = id_of('g')$$);
 SELECT fails($$UPDATE dynamic_secrets SET "gatewayV2Id" = id_of('g')$$);
 SELECT fails($$UPDATE identity_auth_templates SET "gatewayV2Id" = id_of('g')$$);
@@ -127,23 +127,23 @@ UPDATE organizations SET "requireGatewayPools" = false;
 UPDATE gateway_pool_entitlements SET "gatewayPool" = true;
 
 --
--- The registry is the catalog
+-- Markers in the catalog are the registry
 --
 SELECT * FROM gateway_pool_consumers() ORDER BY consumer::text;
 SELECT * FROM check_gateway_pools();
--- Once more is nothing; otherwise is otherwise.
+-- Registering again changes nothing; with other arguments it replaces them.
 SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId');
 SELECT register_pool_consumer('app_connections');
 SELECT gateway_column FROM gateway_pool_consumers() WHERE consumer = 'app_connections'::regclass;
 SELECT register_pool_consumer('app_connections', 'gatewayPoolId', 'gatewayId', 'SELECT ($1)."orgId"');
 SELECT org_query FROM gateway_pool_consumers() WHERE consumer = 'app_connections'::regclass;
--- A part that is lost is named, and made again.
+-- A missing part is reported, and created again.
 DROP INDEX gateway_pool_ix_app_connections_gatewaypoolid;
 DROP TRIGGER "GatewayPools_audit" ON app_connections;
 SELECT * FROM check_gateway_pools();
 SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId');
 SELECT * FROM check_gateway_pools();
--- A host that takes its column back is told of both ways.
+-- If the pool column is dropped, the check names both remedies.
 BEGIN;
 ALTER TABLE app_connections DROP COLUMN "gatewayPoolId";
 SELECT problem, remedy FROM check_gateway_pools();
@@ -152,7 +152,7 @@ SELECT * FROM check_gateway_pools();
 ROLLBACK;
 
 --
--- Undone: what register made goes, what the host made stays
+-- Unregistering drops what register_pool_consumer() created, and keeps what the host created
 --
 SELECT unregister_pool_consumer('app_connections'), unregister_pool_consumer('resource_kubernetes_auths');
 SELECT parts('app_connections');
@@ -165,7 +165,7 @@ SELECT fails($$SELECT unregister_pool_consumer('dynamic_secrets')$$);
 SELECT fails($$SELECT unregister_pool_consumer('app_connections', 'x"y')$$);
 
 --
--- More than one column, odd names, another schema, partitions
+-- Several columns, unusual names, another schema, partitions
 --
 CREATE SCHEMA other;
 CREATE TABLE other."Odd one" (id int, "orgId" uuid, "it's \ pool" uuid, "direct" uuid, "gatewayPoolId" uuid);
@@ -191,7 +191,7 @@ SELECT count(*) FROM gateway_pool_consumers() WHERE consumer::text LIKE 'other.p
 SELECT problem, object FROM check_gateway_pools() WHERE object LIKE 'other.part%';
 SELECT unregister_pool_consumer('other.parts');
 
--- Names that would be the same: of tables, of long columns and of triggers
+-- Names that would collide: of tables, of long columns and of triggers
 CREATE TABLE other.alike ("orgId" uuid, pool uuid, "Pool" uuid, truncate uuid, truncate_pool uuid, "gatewayPoolId" uuid,
                           a_column_with_a_name_that_is_long_enough_1 uuid, a_column_with_a_name_that_is_long_enough_2 uuid);
 CREATE TABLE other."Alike" (LIKE other.alike);
@@ -204,7 +204,7 @@ SELECT count(unregister_pool_consumer(consumer, pool_column)::text) FROM gateway
 SELECT parts('other.alike');
 
 --
--- What cannot be a consumer
+-- Tables and arguments that are refused
 --
 CREATE TABLE other.bare (id int, text_column text, "gatewayV2Id" uuid NOT NULL, "orgId" uuid);
 CREATE VIEW other.a_view AS SELECT * FROM other.bare;
@@ -225,7 +225,7 @@ SELECT s, fails(format('SELECT register_pool_consumer(%s)', s)) FROM unnest(ARRA
     $$'other.bare', 'gatewayPoolId', NULL, 'SELECT (SELECT "orgId" FROM temporary)'$$,
     $$'other.bare', 'gatewayPoolId', NULL, 'SELECT id INTO other.made FROM organizations'$$]) s;
 SELECT parts('other.bare');
--- Constants mean what they did when it was registered; so do operators, or it is refused.
+-- Constants and operators keep the meaning that they had at registration, or are refused.
 SET DateStyle = 'SQL, DMY';
 SET IntervalStyle = 'sql_standard';
 SET extra_float_digits = 0;
@@ -257,7 +257,7 @@ GRANT USAGE ON SCHEMA app, other TO pg_monitor;
 SET ROLE pg_monitor;
 SELECT fails($$SELECT register_pool_consumer('other.bare')$$);
 RESET ROLE;
--- Uninstalled, none is registered; with the tables, keys of ours go, and one of the host's stands in the way.
+-- Uninstalling ends all registrations; dropping the tables drops the extension's keys, and stops at a key of the host's.
 SELECT uninstall_gateway_pools();
 SELECT count(*) FROM gateway_pool_consumers();
 SELECT install_gateway_pools();

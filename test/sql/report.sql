@@ -1,5 +1,5 @@
 \i test/setup.sql
--- Reports: heartbeats, failures and loads that no table holds.
+-- Reports of heartbeats, failures and loads, which no table stores.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
 \set acme '\'00000000-0000-0000-0000-00000000000a\''
@@ -19,7 +19,7 @@ CREATE FUNCTION public.said() RETURNS SETOF text LANGUAGE sql AS $$
       JOIN app.gateway_status s ON s."gatewayId" = e."gatewayId" ORDER BY e.name
 $$;
 
--- What every call refuses.
+-- Errors of every function.
 SELECT f, (SELECT string_agg(e, E'\n') FROM fails(f) e) FROM unnest(ARRAY[
     $$SELECT record_gateway_heartbeat(NULL)$$,
     $$SELECT record_gateway_heartbeat('00000000-0000-0000-0000-0000000000ff')$$,
@@ -37,7 +37,7 @@ SELECT f, (SELECT string_agg(e, E'\n') FROM fails(f) e) FROM unnest(ARRAY[
     $$SELECT release_gateway('00000000-0000-0000-0000-0000000000ff')$$]) f;
 SELECT said();
 
--- Failures: suspect, used when nothing better is left.
+-- A reported failure makes a gateway suspect: it is picked only if no healthy member is left.
 SELECT clock_timestamp() AS before \gset
 SELECT report_gateway_failure(:g1, E'connection\n refused\x07\x7f\x01');
 SELECT clock_timestamp() AS after \gset
@@ -45,21 +45,21 @@ SELECT said();
 SELECT "suspectUntil" - interval '60 s'
        BETWEEN :'before'::timestamptz - interval '10 ms' AND :'after'::timestamptz + interval '10 ms'
   FROM gateway_status WHERE name = 'g1';
--- 63 bytes of it are kept, and no half of a character.
+-- 63 bytes of the reason are kept, in whole characters.
 SELECT report_gateway_failure(:g2, repeat('ä', 40));
 SELECT said();
--- psql would not show the half of one.
+-- psql would not show half a character.
 SELECT octet_length(reason) - octet_length('suspect: ') FROM gateway_status WHERE name = 'g2';
 SELECT report_gateway_failure(:g2, repeat('x', 70));
 SELECT octet_length(reason) - octet_length('suspect: ') FROM gateway_status WHERE name = 'g2';
 SELECT report_gateway_failure(:g2, 'x' || repeat('ä', 40));
 SELECT octet_length(reason) - octet_length('suspect: ') FROM gateway_status WHERE name = 'g2';
--- The last report counts, also one that gives no reason.
+-- The last report counts, even one without a reason.
 SELECT report_gateway_failure(:g2);
 SELECT said();
 SELECT report_gateway_failure(:g2, '');
 SELECT reason FROM gateway_status WHERE name = 'g2';
--- Members show what their gateways do.
+-- Members show the evidence of their gateways.
 SELECT count(*), bool_and((m.status, m.reason, m."activeConnections", m.reservations)
                           IS NOT DISTINCT FROM (s.status, s.reason, s."activeConnections", s.reservations)),
        max(greatest(abs(extract(epoch FROM m."lastHeartbeatAt" - s."lastHeartbeatAt")),
@@ -68,18 +68,18 @@ SELECT count(*), bool_and((m.status, m.reason, m."activeConnections", m.reservat
   FROM gateway_pool_members m JOIN gateway_status s USING ("gatewayId");
 SELECT pick_healthy_gateway(:pool) IN (:g1, :g2);
 SELECT "healthyMemberCount", label FROM gateway_pool_status;
--- A heartbeat is no word against a caller's failure, which ends by itself; nor
--- does suspicion make better what is down.
+-- A heartbeat does not clear a suspect mark, which expires by itself; a suspect mark
+-- does not improve an unhealthy status.
 SELECT record_gateway_heartbeat(:g1);
 SELECT status FROM gateway_status WHERE name = 'g1';
 BEGIN;
 UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
 SELECT status, reason FROM gateway_status WHERE name = 'g1';
 ROLLBACK;
--- No control character gets through to who reads it.
+-- Control characters in a reason are replaced.
 SELECT report_gateway_failure(:g2, U&'a\009bb\0085c');
 SELECT reason, encode(convert_to(reason, 'UTF8'), 'hex') !~ 'c2[89]' FROM gateway_status WHERE name = 'g2';
--- Of a gateway that is deleted, nothing is left for one of the same id.
+-- A new gateway with the id of a deleted one has no evidence of it.
 BEGIN;
 DELETE FROM gateways_v2 WHERE id = :g1;
 ROLLBACK;
@@ -91,7 +91,7 @@ INSERT INTO gateways_v2 SELECT * FROM deleted;
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, :g1), (:pool, :g2);
 SELECT said();
 
--- A gateway of a transaction that rolls back has never been there.
+-- A gateway whose transaction rolls back is unknown.
 BEGIN;
 SELECT host_test.add_gateway('app', :acme, 'g4', NULL, '00000000-0000-0000-0000-0000000000a4');
 SELECT record_gateway_heartbeat('00000000-0000-0000-0000-0000000000a4');
@@ -106,7 +106,7 @@ ROLLBACK TO s;
 COMMIT;
 SELECT fails($$SELECT report_gateway_load('00000000-0000-0000-0000-0000000000a4', 1)$$);
 
--- Heartbeats: the later of the table's and the reported one counts.
+-- Heartbeats: the later one of the table's and the reported one counts.
 CREATE FUNCTION public.heard(gateway text) RETURNS text LANGUAGE sql AS $$
     SELECT concat_ws(' | ', status, reason,
                      'heard ' || CASE "lastHeartbeatAt" > clock_timestamp() - interval '1 min'
@@ -114,13 +114,13 @@ CREATE FUNCTION public.heard(gateway text) RETURNS text LANGUAGE sql AS $$
                      'counts for ' || round(extract(epoch FROM "heartbeatExpiresAt" - "lastHeartbeatAt")))
       FROM app.gateway_status WHERE name = gateway
 $$;
--- What is recorded of a gateway counts for as long as shared memory does not know it.
+-- Until shared memory knows a gateway, the recorded evidence counts.
 SELECT pick_healthy_gateway(:pool) IN (:g1, :g2);
 UPDATE gateways_v2 SET heartbeat = clock_timestamp() - interval '1 day' WHERE id = :g1;
 SELECT heard('g1'), pick_healthy_gateway(:pool) = :g2;
 SELECT record_gateway_heartbeat(:g1, '100 s');
 SELECT heard('g1');
--- The last report counts, also where it is for less.
+-- The last report counts, even if it expires earlier.
 SELECT record_gateway_heartbeat(:g1, '10 s');
 SELECT heard('g1');
 SELECT record_gateway_heartbeat(:g1);
@@ -134,12 +134,12 @@ SELECT heard('g1');
 SELECT record_gateway_heartbeat(:g1, '10 s');
 SELECT s.status, s."lastHeartbeatAt" > g.heartbeat, round(extract(epoch FROM s."heartbeatExpiresAt" - g.heartbeat))
   FROM gateway_status s JOIN gateways_v2 g ON g.id = s."gatewayId" WHERE g.id = :g1;
--- Failed, or never heard of any more: what was reported before ends, a report after that counts.
+-- When the table's evidence turns failed or NULL, earlier reports end; later ones count.
 UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
 SELECT heard('g1'), pick_healthy_gateway(:pool) = :g2;
 SELECT record_gateway_heartbeat(:g1, '100 s');
 SELECT heard('g1');
--- What else changes in the row of one that failed says nothing anew.
+-- Other changes in the row of a failed gateway have no effect.
 UPDATE gateways_v2 SET name = 'renamed' WHERE id = :g1;
 UPDATE gateways_v2 SET name = 'g1', "heartbeatTTL" = 0 WHERE id = :g1;
 SELECT status, pick_healthy_gateway(:pool, ARRAY[:g2]::uuid[]) = :g1 FROM gateway_status WHERE name = 'g1';
@@ -152,7 +152,7 @@ UPDATE gateways_v2 SET heartbeat = clock_timestamp() WHERE id = :g1;
 UPDATE gateways_v2 SET "heartbeatTTL" = NULL WHERE id = :g1;
 SELECT heard('g1');
 UPDATE gateways_v2 SET "heartbeatTTL" = 180, heartbeat = NULL WHERE id = :g1;
--- The first that is ever said of a gateway may be a report.
+-- The first evidence of a gateway can be a report.
 SELECT host_test.add_gateway('app', :acme, 'g5', NULL, '00000000-0000-0000-0000-0000000000a5');
 SELECT record_gateway_heartbeat('00000000-0000-0000-0000-0000000000a5', '100 s');
 SELECT heard('g5');
@@ -161,14 +161,14 @@ UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE name = 'g6';
 SELECT record_gateway_heartbeat('00000000-0000-0000-0000-0000000000a6', '100 s');
 SELECT heard('g6');
 DELETE FROM gateways_v2 WHERE name IN ('g5', 'g6');
--- Nobody who rolls back ends anything.
+-- A transaction that rolls back ends no report.
 SELECT record_gateway_heartbeat(:g1, '100 s');
 BEGIN;
 UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
 SELECT heard('g1'), pick_healthy_gateway(:pool) = :g2;
 ROLLBACK;
 SELECT heard('g1');
--- In the transaction that wrote the row, it is judged as it will be.
+-- The transaction that wrote the row sees the status that follows from it.
 SELECT record_gateway_heartbeat(:g1, '100 s');
 BEGIN;
 UPDATE gateways_v2 SET name = 'g1' WHERE id = :g1;
@@ -180,7 +180,7 @@ UPDATE gateways_v2 SET heartbeat = NULL, "heartbeatTTL" = NULL WHERE id = :g1;
 SELECT heard('g1');
 ROLLBACK;
 SELECT heard('g1') ~ '^healthy';
--- A row that stays failed ends nothing, one that turns failed does.
+-- A row that stays failed ends no report, one that turns failed does.
 UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
 SELECT record_gateway_heartbeat(:g1, '100 s');
 UPDATE gateways_v2 SET heartbeat = clock_timestamp() WHERE id = :g1;
@@ -188,14 +188,14 @@ SELECT heard('g1') ~ '^healthy';
 UPDATE gateways_v2 SET "heartbeatTTL" = 180 WHERE id = :g1;
 UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
 SELECT heard('g1') ~ '^unhealthy';
--- Only what the row said last counts.
+-- Only the last version of the row counts.
 SELECT record_gateway_heartbeat(:g1, '100 s');
 BEGIN;
 UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
 UPDATE gateways_v2 SET "heartbeatTTL" = 180, heartbeat = clock_timestamp() - interval '1 day' WHERE id = :g1;
 COMMIT;
 SELECT heard('g1') ~ '^healthy';
--- Also where the transaction wrote more rows than are published one by one.
+-- Also if the transaction wrote more rows than are published one by one.
 SELECT record_gateway_heartbeat(:g1, '100 s');
 BEGIN;
 UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :g1;
@@ -209,7 +209,7 @@ $$;
 UPDATE gateways_v2 SET "heartbeatTTL" = 180, heartbeat = clock_timestamp() - interval '1 day' WHERE id = :g1;
 COMMIT;
 SELECT heard('g1') ~ '^healthy';
--- What was reported of a gateway that is there stays when a transaction that wrote its row rolls back.
+-- Reports about an existing gateway survive the rollback of a transaction that wrote its row.
 INSERT INTO gateways_v2 SELECT (jsonb_populate_record(d, jsonb_build_object('id', 'f' || substr(id::text, 2), 'name', 'late', 'identityId', NULL))).* FROM deleted d WHERE id = :g1;
 UPDATE gateways_v2 SET heartbeat = NULL WHERE name = 'late';
 BEGIN;
@@ -217,20 +217,20 @@ UPDATE gateways_v2 SET name = 'late' WHERE name = 'late';
 SELECT record_gateway_heartbeat(id, '1 h') FROM gateways_v2 WHERE name = 'late';
 ROLLBACK;
 SELECT heard('late');
--- A report is no part of the transaction.
+-- A report is not undone by a rollback.
 BEGIN;
 SELECT report_gateway_load(:g1, 7);
 ROLLBACK;
 SELECT said();
 
--- Rights.
+-- Privileges.
 CREATE ROLE regress_reporter;
 CREATE ROLE regress_caller;
 CREATE ROLE regress_owner;
 GRANT USAGE ON SCHEMA app TO regress_reporter, regress_caller, regress_owner;
 GRANT UPDATE ON gateway_health TO regress_reporter;
 GRANT SELECT ON gateway_pools TO regress_caller;
--- No other right will do.
+-- Other privileges do not suffice.
 GRANT SELECT, INSERT, DELETE ON gateway_health TO regress_caller, regress_owner;
 GRANT INSERT, UPDATE, DELETE ON gateway_pools TO regress_reporter, regress_owner;
 SET ROLE regress_reporter;
@@ -261,7 +261,7 @@ ROLLBACK;
 DROP OWNED BY regress_reporter, regress_caller, regress_owner;
 DROP ROLE regress_reporter, regress_caller, regress_owner;
 
--- Counts: those of transactions that rolled back too.
+-- Counts include picks of transactions that rolled back.
 SELECT reset_gateway_pool_stats();
 SELECT count(*) FROM gateway_pool_stats;
 SELECT count(pick_healthy_gateway(:pool, ARRAY[:g2]::uuid[])) FROM generate_series(1, 5);
@@ -275,7 +275,7 @@ SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001
 SELECT count(*) FROM pick_healthy_gateways(:pool, 2);
 SELECT right("gatewayId"::text, 2), picks, "degradedPicks", refusals, since <= clock_timestamp()
   FROM gateway_pool_stats ORDER BY 1 NULLS FIRST;
--- Each pool for itself; what is asked without picking does not count; any session knows.
+-- Each pool has its own counts; explaining is not counted; all sessions see the counts.
 INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000002', :acme, 'us');
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('00000000-0000-0000-0000-000000000002', :g1);
 SELECT resolve_gateway(NULL, '00000000-0000-0000-0000-000000000002') = :g1;
@@ -286,7 +286,7 @@ SAVEPOINT s;
 SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000002', strategy => 'sticky', sticky_key => 'k') = :g1;
 ROLLBACK TO s;
 COMMIT;
--- The session ends with the transaction that rolls back, having no temporary table to drop in another.
+-- A new session, so that its end drops no temporary table while a transaction rolls back.
 \c
 SET search_path = app, public;
 BEGIN;
@@ -296,14 +296,14 @@ ROLLBACK;
 SET search_path = app, public;
 SELECT right("gatewayPoolId"::text, 2), right("gatewayId"::text, 2), picks, "degradedPicks", refusals, "orgId" = :acme
   FROM gateway_pool_stats ORDER BY 1, 2 NULLS FIRST;
--- Of a pool that is gone, nothing is shown.
+-- The counts of a deleted pool are not shown.
 DELETE FROM gateway_pools WHERE name = 'us';
 SELECT count(*) FROM gateway_pool_stats WHERE "gatewayPoolId" <> :pool;
 SELECT reset_gateway_pool_stats();
 SELECT pick_healthy_gateway(:pool, ARRAY[:g2]::uuid[]) = :g1;
 SELECT right("gatewayId"::text, 2), picks, "degradedPicks", refusals FROM gateway_pool_stats ORDER BY 1 NULLS FIRST;
 
--- A host without columns for it lives by reports alone.
+-- A host without heartbeat columns depends on reports alone.
 \i test/setup.sql
 SELECT host_test.make_host('app', -1);
 CREATE EXTENSION gateway_pool SCHEMA app;

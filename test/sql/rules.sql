@@ -15,7 +15,7 @@ SELECT host_test.add_gateway('app', :bolt, 'b' || i, '0s', ('00000000-0000-0000-
 \set b1 '\'00000000-0000-0000-0000-0000000000b1\''
 
 --
--- Plans
+-- Entitlement
 --
 SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-0000-0000-00000000000a', 'eu')$$);
 SET gateway_pool.default_entitlement = on;
@@ -28,7 +28,7 @@ SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-
 UPDATE gateway_pool_entitlements SET "expiresAt" = clock_timestamp() + interval '1 hour' WHERE "orgId" = :acme;
 INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000001', :acme, 'eu') RETURNING name;
 \set eu '\'00000000-0000-0000-0000-000000000001\''
--- An entitlement that says no counts more than the setting.
+-- An entitlement row overrides the setting.
 INSERT INTO gateway_pool_entitlements ("orgId", "gatewayPool") VALUES (:bolt, false);
 SET gateway_pool.default_entitlement = on;
 SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-0000-0000-00000000000b', 'us')$$);
@@ -36,7 +36,7 @@ RESET gateway_pool.default_entitlement;
 
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:eu, :a1) RETURNING "pickWeight", "pickPriority";
 \i test/first_pick.sql
--- After a downgrade: no new name, no new member; but a weight, a removal, a deletion and picks.
+-- After a downgrade, new names and members are refused; weights, removals, deletions and picks work.
 UPDATE gateway_pool_entitlements SET "gatewayPool" = false WHERE "orgId" = :acme;
 SELECT fails($$UPDATE gateway_pools SET name = 'eu-2'$$);
 SELECT fails($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId")
@@ -62,7 +62,7 @@ SELECT fails(format('INSERT INTO gateway_pools ("orgId", name) VALUES (%L, %L)',
 SELECT fails($$UPDATE gateway_pools SET name = 'Eu'$$);
 SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-0000-0000-00000000000a', 'eu')$$);
 SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-0000-0000-00000000000a', NULL)$$) LIMIT 2;
--- The same name in another organization is another name.
+-- The name is unique per organization.
 INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000002', :bolt, 'eu') RETURNING name;
 \set bolt_eu '\'00000000-0000-0000-0000-000000000002\''
 
@@ -72,12 +72,12 @@ INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-0
 SET gateway_pool.max_pools_per_org = 2;
 INSERT INTO gateway_pools ("orgId", name) VALUES (:acme, 'us') RETURNING name;
 SELECT fails($$INSERT INTO gateway_pools ("orgId", name) VALUES ('00000000-0000-0000-0000-00000000000a', 'ap')$$);
--- One statement over the limit makes none of its rows.
+-- A statement over the limit inserts no rows.
 UPDATE gateway_pool_entitlements SET "maxPools" = 4 WHERE "orgId" = :acme;
 SELECT fails($$INSERT INTO gateway_pools ("orgId", name)
     SELECT '00000000-0000-0000-0000-00000000000a', 'p' || i FROM generate_series(1, 3) i$$);
 INSERT INTO gateway_pools ("orgId", name) SELECT :acme, 'p' || i FROM generate_series(1, 2) i RETURNING name;
--- A lower limit takes nothing away; a rename is no new pool; a pool that moves in is one.
+-- A lower limit removes nothing; renaming a pool does not count as a new one; moving one in does.
 UPDATE gateway_pool_entitlements SET "maxPools" = 0 WHERE "orgId" = :acme;
 UPDATE gateway_pools SET name = 'p3' WHERE name = 'p2' RETURNING name;
 SELECT fails($$UPDATE gateway_pools SET "orgId" = '00000000-0000-0000-0000-00000000000a', name = 'moved'
@@ -96,10 +96,10 @@ SELECT fails($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId
     VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000a2')$$);
 UPDATE gateway_pool_entitlements SET "maxGatewaysPerPool" = 2 WHERE "orgId" = :acme;
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:eu, :a2) RETURNING "gatewayId";
--- The place of a member may go to another gateway.
+-- The gateway of a member can be replaced.
 UPDATE gateway_pool_memberships SET "gatewayId" = '00000000-0000-0000-0000-0000000000a3' WHERE "gatewayId" = :a2
     RETURNING "gatewayId";
--- A member that comes from another pool is a new one there.
+-- A member that moves to another pool counts as a new one there.
 INSERT INTO gateway_pools (id, "orgId", name) VALUES ('00000000-0000-0000-0000-000000000003', :acme, 'us');
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId")
     VALUES ('00000000-0000-0000-0000-000000000003', :a2);
@@ -116,7 +116,7 @@ SELECT fails($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId
 SELECT fails($$INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight")
     VALUES ('00000000-0000-0000-0000-000000000003', '00000000-0000-0000-0000-0000000000a1', -1)$$) LIMIT 2;
 SELECT fails($$UPDATE gateway_pool_memberships SET "pickWeight" = 1001$$) LIMIT 2;
--- Another organization's gateway and none at all: the same error.
+-- The error for another organization's gateway and for a missing one is the same.
 SELECT fails(format('INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (%L, %L)', p, g))
   FROM (VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000b1'),
                ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000ff'),
@@ -124,7 +124,7 @@ SELECT fails(format('INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gat
                ('00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-0000000000a1')) v (p, g);
 
 --
--- Moves to another organization
+-- Moving to another organization
 --
 SELECT fails($$UPDATE gateways_v2 SET "orgId" = '00000000-0000-0000-0000-00000000000b' WHERE name = 'a1'$$);
 SELECT fails($$UPDATE gateway_pools SET "orgId" = '00000000-0000-0000-0000-00000000000b' WHERE name = 'us'$$);
@@ -146,25 +146,25 @@ SET client_min_messages = warning;
 SELECT fails($$TRUNCATE gateway_pools CASCADE$$);
 RESET client_min_messages;
 SELECT count(*) FROM gateway_pools;
--- Without the guard, the foreign key's own action.
+-- With the guard disabled, the foreign key's own action applies.
 BEGIN;
 ALTER TABLE gateway_pools DISABLE TRIGGER "GatewayPools_refuse_delete";
 DELETE FROM gateway_pools WHERE name = 'us' RETURNING name;
 SELECT "gatewayPoolId" IS NULL FROM identity_kubernetes_auths;
 ROLLBACK;
--- A detached pool goes, and its members with it.
+-- Deleting a detached pool deletes its members.
 BEGIN;
 UPDATE identity_kubernetes_auths SET "gatewayPoolId" = NULL;
 DELETE FROM gateway_pools WHERE name = 'us' RETURNING name;
 DELETE FROM gateway_pools WHERE "orgId" = :acme AND name = 'eu' RETURNING name;
 SELECT count(*) FROM gateway_pool_memberships;
 ROLLBACK;
--- A gateway that goes leaves its pools.
+-- Deleting a gateway removes it from its pools.
 BEGIN;
 DELETE FROM gateways_v2 WHERE name = 'a1';
 SELECT count(*) FROM gateway_pool_memberships;
 ROLLBACK;
--- An organization takes all with it, referenced or not; so does truncating it.
+-- Deleting an organization deletes its pools, even referenced ones; truncating organizations does, too.
 BEGIN;
 DELETE FROM organizations WHERE id = :bolt;
 SELECT "orgId", name FROM gateway_pools ORDER BY 2;
@@ -178,7 +178,7 @@ ROLLBACK;
 SELECT count(*) FROM gateway_pools;
 
 --
--- One "updatedAt" trigger, and it works; states keep the time of their change
+-- Each table has one "updatedAt" trigger, which works; states keep the time of their change
 --
 SELECT tgrelid::regclass, count(*) FROM pg_trigger
  WHERE tgname LIKE '%\_updatedAt' AND tgrelid::regclass::text LIKE 'gateway\_p%' GROUP BY 1 ORDER BY 1;
@@ -188,7 +188,7 @@ UPDATE gateway_states SET "changedAt" = '2001-01-01' RETURNING state, reason, "c
 SELECT fails($$UPDATE gateway_states SET state = 'off'$$) LIMIT 2;
 
 --
--- Our trigger functions refuse tables of others, whatever columns these have
+-- The trigger functions refuse tables of others, whatever their columns
 --
 CREATE TABLE public.stray (id uuid, "orgId" uuid, name text);
 CREATE FUNCTION public.attach(timing text, trigger_function text) RETURNS text LANGUAGE plpgsql AS $$

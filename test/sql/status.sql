@@ -1,5 +1,5 @@
 \i test/setup.sql
--- The status at the borders of every stage of the host's table, and the views.
+-- The status at the limits of every stage of the host's table, and the views.
 CREATE FUNCTION public.statuses() RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY SELECT concat_ws(' | ', name, status, reason, state, "lastHeartbeatAt" IS NOT NULL,
@@ -10,7 +10,7 @@ $$;
 \set acme '\'00000000-0000-0000-0000-00000000000a\''
 \set bolt '\'00000000-0000-0000-0000-00000000000b\''
 
--- No columns to take evidence from.
+-- No columns with evidence.
 SELECT host_test.make_host('app', -1);
 CREATE EXTENSION gateway_pool SCHEMA app;
 \i test/first_pick.sql
@@ -19,7 +19,7 @@ SELECT host_test.add_gateway('app', :acme, 'any') IS NOT NULL;
 SELECT statuses();
 \i test/setup.sql
 
--- Heartbeats that count for heartbeat_timeout, unless the host's check failed.
+-- Heartbeats are fresh for heartbeat_timeout, unless the host's check failed.
 SELECT host_test.make_host('app', 0);
 CREATE EXTENSION gateway_pool SCHEMA app;
 SELECT host_test.add_org('app', 'acme', :acme);
@@ -46,7 +46,7 @@ UPDATE gateways_v2 SET heartbeat = '-infinity' WHERE name = 'fresh';
 SELECT s FROM statuses() s WHERE s ~ '^(fresh|future)';
 \i test/setup.sql
 
--- Two paths, each if configured.
+-- Two paths, each if it is configured.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
 SELECT host_test.add_org('app', 'acme', :acme);
@@ -60,7 +60,7 @@ UPDATE gateways_v2 SET
     "directHeartbeat" = CASE WHEN name ~ 'direct none' THEN NULL WHEN name ~ 'direct stale' THEN clock_timestamp() - interval '2 h'
                              ELSE clock_timestamp() END;
 SELECT statuses();
--- The host may type its columns otherwise.
+-- The host's columns can have other types.
 DROP INDEX gateways_v2_capabilities_gin_idx;
 ALTER TABLE gateways_v2 ALTER "heartbeatTTL" TYPE numeric, ALTER name TYPE text, ALTER capabilities TYPE json,
     ALTER heartbeat TYPE timestamp;
@@ -68,7 +68,7 @@ SELECT statuses() LIMIT 3;
 \i test/setup.sql
 
 --
--- The views: badge, rows and options say the same
+-- The views, the options and picks agree
 --
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
@@ -95,10 +95,10 @@ SELECT name, "memberCount", "healthyMemberCount", health, label FROM gateway_poo
 SELECT p.name, m.name, m."pickWeight", m."pickPriority", m.status, m.state, m.reason, m."activeConnections" IS NULL
   FROM gateway_pool_members m JOIN gateway_pools p ON p.id = m."gatewayPoolId" ORDER BY 1, 2;
 SELECT kind, name, health, label, cardinality("poolIds") FROM gateway_options WHERE "orgId" = :acme ORDER BY kind DESC, name;
--- The "add gateway" list of a pool.
+-- The gateways that can be added to a pool.
 SELECT name FROM gateway_options WHERE "orgId" = :acme AND kind = 'gateway'
    AND NOT "poolIds" @> ARRAY['00000000-0000-0000-0000-000000000002'::uuid] ORDER BY name;
--- Plan and policy: what may be set newly.
+-- Entitlement and policy decide what can be newly set.
 SELECT kind, bool_and(selectable) FROM gateway_options GROUP BY 1 ORDER BY 1;
 UPDATE gateway_pool_entitlements SET "expiresAt" = now() WHERE "orgId" = :bolt;
 UPDATE organizations SET "requireGatewayPools" = true WHERE id = :acme;
@@ -109,12 +109,12 @@ SELECT bool_and(selectable) FROM gateway_options WHERE kind = 'gateway';
 ROLLBACK;
 UPDATE gateway_pool_entitlements SET "expiresAt" = NULL;
 UPDATE organizations SET "requireGatewayPools" = false;
--- The functions behind them read one organization, or one row.
+-- The functions behind the views read one organization, or one row.
 SELECT (SELECT count(*) FROM gateway_pool_status(:bolt)), (SELECT count(*) FROM gateway_pool_status(:acme, '00000000-0000-0000-0000-000000000005')),
        (SELECT count(*) FROM gateway_pool_members(NULL, '00000000-0000-0000-0000-000000000002')),
        (SELECT count(*) FROM gateway_status(:acme)), (SELECT count(*) FROM gateway_status(NULL, '00000000-0000-0000-0000-0000000000b1')),
        (SELECT count(*) FROM gateway_options(:bolt)), (SELECT count(*) FROM gateway_options());
--- Eligible members, counted three ways.
+-- The number of eligible members, counted in three ways.
 SELECT bool_and(s."healthyMemberCount" = (SELECT count(*) FROM gateway_pool_members m
                                            WHERE m."gatewayPoolId" = s.id AND m.state = 'active' AND m.status IN ('healthy', 'degraded'))
             AND s."healthyMemberCount" = (SELECT count(*) FROM explain_gateway_pick(s.id) WHERE candidate)

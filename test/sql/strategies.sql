@@ -1,5 +1,5 @@
 \i test/setup.sql
--- Strategies: who is picked, what is reserved and what goes back.
+-- Strategies: which member is picked, which reservations are made, and which are given back.
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
 \set acme '\'00000000-0000-0000-0000-00000000000a\''
@@ -19,15 +19,15 @@ CREATE FUNCTION public.loads() RETURNS text LANGUAGE sql AS $$
       FROM app.gateway_pool_members
 $$;
 
--- Loads 0 and 2: of four claims, three go to the idle one.
+-- With loads 0 and 2, three of four claims go to the idle gateway.
 SELECT report_gateway_load(:a, 0), report_gateway_load(:b, 2);
 BEGIN;
 SELECT string_agg(right(p::text, 2), ' ' ORDER BY p) FROM (SELECT claim() AS p FROM generate_series(1, 4)) c;
 SELECT loads();
--- They go back with the transaction,
+-- Reservations are given back when the transaction rolls back,
 ROLLBACK;
 SELECT loads();
--- and with a subtransaction, but for those of what is left.
+-- and when a subtransaction does, except for those of the outer one.
 BEGIN;
 SELECT claim() = :a;
 SAVEPOINT s;
@@ -40,7 +40,7 @@ ROLLBACK TO s;
 SELECT loads();
 COMMIT;
 SELECT loads();
--- What a subtransaction that ended well has claimed goes with the one around it.
+-- Reservations of a released subtransaction belong to the outer one.
 BEGIN;
 SAVEPOINT s;
 SELECT claim() = :a;
@@ -57,7 +57,7 @@ RELEASE s;
 COMMIT;
 SELECT loads();
 SELECT release_gateway(:a, opened => false);
--- It is no business of the next one at the same depth.
+-- They do not belong to the next subtransaction at the same depth.
 BEGIN;
 SAVEPOINT s;
 SELECT claim() = :a;
@@ -75,7 +75,7 @@ EXCEPTION WHEN raise_exception THEN NULL;
 END
 $$;
 SELECT loads();
--- Released: opened, it counts as a connection until the next report; else not at all.
+-- A released reservation counts as a connection until the next report if it was opened, else not.
 SELECT release_gateway(:a), loads();
 SELECT release_gateway(:a), loads();
 BEGIN;
@@ -84,7 +84,7 @@ SELECT claim() = :a, release_gateway(:a);
 ROLLBACK;
 SELECT loads();
 SELECT report_gateway_load(:a, 1), loads();
--- Neither explaining nor another strategy reserves anything; of several picks, the first is reserved.
+-- Explaining and other strategies reserve nothing; of several picks, only the first is reserved.
 SELECT strategy, name, candidate, verdict, share
   FROM unnest('{random,least_loaded,sticky}'::text[]) strategy
  CROSS JOIN LATERAL explain_gateway_pick(:pool, strategy => strategy, sticky_key => 'session-1') ORDER BY strategy, name;
@@ -94,12 +94,12 @@ SELECT loads();
 SELECT count(DISTINCT g), min(CASE n WHEN 1 THEN g::text END) = :a
   FROM pick_healthy_gateways(:pool, 5, strategy => 'least_loaded') WITH ORDINALITY p (g, n);
 SELECT loads();
--- Three times the weight carries three times as much.
+-- Three times the weight carries three times the load.
 UPDATE gateway_pool_memberships SET "pickWeight" = 3 WHERE "gatewayId" = :b;
 SELECT report_gateway_load(:a, 1), report_gateway_load(:b, 2), release_gateway(:a, opened => false);
 SELECT claim() = :b, claim() = :b, loads();
 UPDATE gateway_pool_memberships SET "pickWeight" = 1;
--- Unless all have reported, at random, but reserved all the same.
+-- Unless all candidates have reported, picks are random, but reserved.
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES (:pool, '00000000-0000-0000-0000-0000000000a3');
 SELECT count(DISTINCT claim()) FROM generate_series(1, 100);
 SELECT sum(reservations) FROM gateway_pool_members;
@@ -109,22 +109,22 @@ SELECT count(claim()) FROM generate_series(1, 10);
 SELECT sum(reservations) FROM gateway_pool_members;
 ROLLBACK;
 SELECT sum(reservations) FROM gateway_pool_members;
--- Who cannot be picked need not report.
+-- Members that cannot be picked need no report.
 SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a3', 'draining');
 SELECT report_gateway_load(:a, 1000);
 SELECT count(*) FROM (SELECT claim() AS p FROM generate_series(1, 10)) c WHERE p = :b;
 
--- Nor need who is excluded.
+-- Excluded members need no report.
 SELECT set_gateway_state('00000000-0000-0000-0000-0000000000a3', 'active');
 SELECT pick_healthy_gateway(:pool, '{00000000-0000-0000-0000-0000000000a3}', 'least_loaded') = :b;
--- A pick that finds nobody reserves nothing.
+-- A pick without a result reserves nothing.
 CREATE TEMP TABLE before AS SELECT "gatewayId", reservations FROM gateway_pool_members;
 SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001',
                       (SELECT array_agg("gatewayId") FROM before), 'least_loaded')$$);
 SELECT pick_healthy_gateway(:pool, (SELECT array_agg("gatewayId") FROM before), 'least_loaded', null_if_none => true) IS NULL;
 SELECT count(*), bool_and(g.reservations = b.reservations) FROM before b JOIN gateway_status g USING ("gatewayId");
 
--- Sticky: a key leads to one member, whoever asks.
+-- Sticky: a key leads to the same member in every session.
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT :pool, id FROM gateways_v2 ON CONFLICT DO NOTHING;
 DELETE FROM gateway_states;
 CREATE TABLE public.led AS
@@ -135,13 +135,13 @@ SELECT sticky_key, right(pick_healthy_gateway(:pool, strategy => 'sticky', stick
 \c
 SET search_path = app, public;
 SELECT count(*) FROM public.led WHERE g <> pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k);
--- When its member cannot be picked, another; back when it can. Others stay.
+-- While its member cannot be picked, a key leads to another one; other keys keep theirs.
 SELECT set_gateway_state(:a, 'maintenance');
 SELECT g = :a, count(*) FILTER (WHERE g <> p), bool_or(p = :a)
   FROM (SELECT g, pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k) AS p FROM public.led) s GROUP BY 1 ORDER BY 1;
 SELECT set_gateway_state(:a, 'active');
 SELECT count(*) FROM public.led WHERE g <> pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k);
--- So it is when it fails, and when somebody suspects it while others are healthy.
+-- The same while it is failed, or suspect while others are healthy.
 UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = :b;
 SELECT g = :b, count(*) FILTER (WHERE g <> p), bool_or(p = :b)
   FROM (SELECT g, pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k) AS p FROM public.led) s GROUP BY 1 ORDER BY 1;
@@ -152,14 +152,14 @@ SELECT right(g::text, 2) = 'a5', count(*) FILTER (WHERE g <> p), bool_or(right(p
   FROM (SELECT g, pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k) AS p FROM public.led) s GROUP BY 1 ORDER BY 1;
 SELECT count(report_gateway_failure(id)) FROM gateways_v2;
 SELECT count(*) FROM public.led WHERE g <> pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k);
--- Several: an order to try, of which the first is the one; excluding it leads to the second.
+-- Several picks are an order to try, led by the member of the key; excluding that one leads to the second.
 SELECT count(*), count(DISTINCT g), min(CASE n WHEN 1 THEN g::text END) = (SELECT g::text FROM public.led WHERE k = 1)
   FROM pick_healthy_gateways(:pool, 9, strategy => 'sticky', sticky_key => 'key 1') WITH ORDINALITY p (g, n);
 SELECT pick_healthy_gateway(:pool, ARRAY[(SELECT g FROM public.led WHERE k = 1)], 'sticky', sticky_key => 'key 1')
      = (SELECT g FROM pick_healthy_gateways(:pool, 2, strategy => 'sticky', sticky_key => 'key 1') WITH ORDINALITY p (g, n) WHERE n = 2);
 SELECT count(*) FILTER (WHERE candidate), max(share), count(*) FILTER (WHERE verdict = 'the key leads to another candidate')
   FROM explain_gateway_pick(:pool, strategy => 'sticky', sticky_key => 'key 1');
--- A member that gets heavier takes keys; the others keep what they do not give to it.
+-- A member with more weight takes over keys; all other keys keep their member.
 UPDATE gateway_pool_memberships SET "pickWeight" = 3 WHERE "gatewayId" = :a;
 SELECT right(p::text, 2), count(*), bool_and(g = p)
   FROM (SELECT g, pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'key ' || k) AS p FROM public.led) s GROUP BY 1 ORDER BY 1;
