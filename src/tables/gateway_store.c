@@ -69,14 +69,8 @@ typedef struct Reading
 	TimestampTz wall_now;
 } Reading;
 
-/* The plans that are kept: of the pick, by pool, without capabilities and with them. */
-typedef struct PoolPlan
-{
-	SPIPlanPtr	plan;
-	char	   *sql;
-} PoolPlan;
-
-static PoolPlan pool_plans[2];
+/* The plans of the query of one pool, by its id: without capabilities and with them. */
+static KeptPlan pool_plans[2];
 
 static Reading
 begin_reading(const PoolCatalog *catalog)
@@ -359,31 +353,6 @@ add_pool_row(PoolRow *pools, int count, HeapTuple row, const Reading *reading,
 	return count;
 }
 
-/*
- * A kept plan for a pick, made anew when its text is another: when tables or the
- * host's columns are others or have other names.
- */
-static SPIPlanPtr
-pool_by_id_plan(PoolPlan *kept, const char *sql)
-{
-	SPIPlanPtr	plan;
-
-	if (kept->plan != NULL && strcmp(kept->sql, sql) == 0)
-		return kept->plan;
-
-	plan = owner_prepare_generic(sql, 1, (Oid[]) {UUIDOID});
-	SPI_keepplan(plan);
-	if (kept->plan != NULL)
-	{
-		SPI_freeplan(kept->plan);
-		pfree(kept->sql);
-		kept->plan = NULL;
-	}
-	kept->sql = MemoryContextStrdup(TopMemoryContext, sql);
-	kept->plan = plan;
-	return plan;
-}
-
 static uint64
 run_filtered(SPIPlanPtr plan, StoreFilter filter)
 {
@@ -440,7 +409,7 @@ store_pools(const PoolCatalog *catalog, StoreFilter filter, int *count)
 	owner_begin(&scope, catalog->memberships);
 	sql = pools_sql(catalog, reading.columns, filter);
 	if (filter.id != NULL && filter.org_id == NULL && filter.orgs == NULL)
-		plan = pool_by_id_plan(&pool_plans[filter.capabilities], sql);
+		plan = owner_prepare_kept(&pool_plans[filter.capabilities], sql, 1, (Oid[]) {UUIDOID});
 	else
 		plan = prepare_filtered(sql, filter);
 	rows = run_filtered(plan, filter);

@@ -56,15 +56,9 @@ static bool stale = true;
 /* Some of it may come from changes that have not been committed. */
 static bool uncommitted_kept;
 
-/* The query of the organization of a pool or a gateway, with a kept plan. */
-typedef struct OrgQuery
-{
-	char	   *sql;
-	SPIPlanPtr	plan;
-} OrgQuery;
-
-static OrgQuery pool_query;
-static OrgQuery gateway_query;
+/* The plans of the query of the organization of a pool, and of a gateway. */
+static KeptPlan pool_plan;
+static KeptPlan gateway_plan;
 
 static void
 relation_changed(Oid relation)
@@ -239,34 +233,13 @@ isolation_orgs(const PoolCatalog *catalog)
 	return construct_array(orgs, known->count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 }
 
-/* The kept plan of a query, made anew when its text is another. */
-static SPIPlanPtr
-plan_of(OrgQuery *query, const char *sql)
-{
-	SPIPlanPtr	plan;
-
-	if (query->plan != NULL && strcmp(query->sql, sql) == 0)
-		return query->plan;
-
-	plan = owner_prepare_generic(sql, 1, (Oid[]) {UUIDOID});
-	SPI_keepplan(plan);
-	if (query->plan != NULL)
-	{
-		SPI_freeplan(query->plan);
-		pfree(query->sql);
-		query->plan = NULL;
-	}
-	query->sql = MemoryContextStrdup(TopMemoryContext, sql);
-	query->plan = plan;
-	return plan;
-}
-
 /* Whether the current role is a tenant of the organization of a pool or a gateway, which may not exist. */
 static bool
-is_tenant_of(const PoolCatalog *catalog, Oid relation, OrgQuery *query, const pg_uuid_t *id)
+is_tenant_of(const PoolCatalog *catalog, Oid relation, KeptPlan * kept, const pg_uuid_t *id)
 {
 	Datum		value = UUIDPGetDatum(id);
 	OwnerScope	scope;
+	const char *sql;
 	pg_uuid_t	org;
 	bool		is_null = true;
 
@@ -274,8 +247,8 @@ is_tenant_of(const PoolCatalog *catalog, Oid relation, OrgQuery *query, const pg
 		return true;
 
 	owner_begin(&scope, relation);
-	if (owner_execute(plan_of(query, psprintf("SELECT \"orgId\"::uuid FROM %s WHERE id = $1", catalog_name(relation))),
-					  &value) > 0)
+	sql = psprintf("SELECT \"orgId\"::uuid FROM %s WHERE id = $1", catalog_name(relation));
+	if (owner_execute(owner_prepare_kept(kept, sql, 1, (Oid[]) {UUIDOID}), &value) > 0)
 	{
 		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
 		if (!is_null)
@@ -289,14 +262,14 @@ is_tenant_of(const PoolCatalog *catalog, Oid relation, OrgQuery *query, const pg
 bool
 isolation_hides_pool(const PoolCatalog *catalog, const pg_uuid_t *pool)
 {
-	return catalog->isolated && !is_tenant_of(catalog, catalog->pools, &pool_query, pool);
+	return catalog->isolated && !is_tenant_of(catalog, catalog->pools, &pool_plan, pool);
 }
 
 /* The same for a gateway. */
 bool
 isolation_hides_gateway(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
-	return catalog->isolated && !is_tenant_of(catalog, catalog->gateways, &gateway_query, gateway);
+	return catalog->isolated && !is_tenant_of(catalog, catalog->gateways, &gateway_plan, gateway);
 }
 
 /*
@@ -325,7 +298,7 @@ is_tenant_of_pool(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 
 	catalog_open(&catalog);
-	PG_RETURN_BOOL(!PG_ARGISNULL(0) && is_tenant_of(&catalog, catalog.pools, &pool_query, PG_GETARG_UUID_P(0)));
+	PG_RETURN_BOOL(!PG_ARGISNULL(0) && is_tenant_of(&catalog, catalog.pools, &pool_plan, PG_GETARG_UUID_P(0)));
 }
 
 /* is_tenant_of_gateway(gateway uuid) returns boolean: the same for a gateway */
@@ -335,5 +308,5 @@ is_tenant_of_gateway(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 
 	catalog_open(&catalog);
-	PG_RETURN_BOOL(!PG_ARGISNULL(0) && is_tenant_of(&catalog, catalog.gateways, &gateway_query, PG_GETARG_UUID_P(0)));
+	PG_RETURN_BOOL(!PG_ARGISNULL(0) && is_tenant_of(&catalog, catalog.gateways, &gateway_plan, PG_GETARG_UUID_P(0)));
 }

@@ -10,6 +10,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "base/argument.h"
@@ -103,22 +104,52 @@ prepare(const char *sql, int argument_count, Oid *types, int options)
 	return plan;
 }
 
-/* owner_prepare plans one statement; the plan lives until owner_end unless kept. */
+/* owner_prepare plans one statement; the plan lives until owner_end. */
 SPIPlanPtr
 owner_prepare(const char *sql, int argument_count, Oid *types)
 {
 	return prepare(sql, argument_count, types, 0);
 }
 
+static void
+free_plan(void *plan)
+{
+	(void) SPI_freeplan(plan);
+}
+
 /*
- * owner_prepare_generic is the same for a plan that will be kept, and whose path
- * is the same whatever its arguments are: planning it anew each time, for what
- * they are, would cost more than running it.
+ * owner_prepare_kept returns a plan that is kept until its text changes, because
+ * tables or columns have other names.  The plan is generic: planning a statement
+ * for each value of its arguments would cost more than running it.  An ERROR
+ * leaves the plan kept before.
  */
 SPIPlanPtr
-owner_prepare_generic(const char *sql, int argument_count, Oid *types)
+owner_prepare_kept(KeptPlan * kept, const char *sql, int argument_count, Oid *types)
 {
-	return prepare(sql, argument_count, types, CURSOR_OPT_GENERIC_PLAN);
+	SPIPlanPtr	plan;
+	char	   *copy;
+
+	if (kept->plan != NULL && strcmp(kept->sql, sql) == 0)
+		return kept->plan;
+
+	plan = prepare(sql, argument_count, types, CURSOR_OPT_GENERIC_PLAN);
+	copy = MemoryContextStrdup(TopMemoryContext, sql);
+	SPI_keepplan(plan);
+	if (kept->plan != NULL)
+	{
+		/*
+		 * The old one may be running: its statement may have run code that
+		 * renamed a table.
+		 */
+		MemoryContextCallback *callback = MemoryContextAlloc(TopTransactionContext, sizeof(MemoryContextCallback));
+
+		callback->func = free_plan;
+		callback->arg = kept->plan;
+		MemoryContextRegisterResetCallback(TopTransactionContext, callback);
+		pfree(kept->sql);
+	}
+	*kept = (KeptPlan) {plan, copy};
+	return plan;
 }
 
 static uint64

@@ -17,11 +17,21 @@ typedef struct OwnerScope
 	bool		snapshot_pushed;
 } OwnerScope;
 
+/*
+ * A plan that is kept between statements, and the text that it was made of.
+ * Starts as zeros.
+ */
+typedef struct KeptPlan
+{
+	SPIPlanPtr	plan;
+	char	   *sql;
+}			KeptPlan;
+
 extern void owner_begin(OwnerScope *scope, Oid relation);
 extern void owner_begin_change(OwnerScope *scope, Oid relation);
 extern void owner_begin_as_caller(OwnerScope *scope, Oid relation);
 extern SPIPlanPtr owner_prepare(const char *sql, int argument_count, Oid *types);
-extern SPIPlanPtr owner_prepare_generic(const char *sql, int argument_count, Oid *types);
+extern SPIPlanPtr owner_prepare_kept(KeptPlan * kept, const char *sql, int argument_count, Oid *types);
 extern uint64 owner_execute(SPIPlanPtr plan, Datum *values);
 extern uint64 owner_write(SPIPlanPtr plan, Datum *values);
 extern uint64 owner_change(SPIPlanPtr plan, Datum *values, const char *nulls);
