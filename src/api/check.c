@@ -11,6 +11,7 @@
 #include "api/worker_status.h"
 #include "base/argument.h"
 #include "base/compat.h"
+#include "base/result_row.h"
 #include "base/settings.h"
 #include "base/uuid.h"
 #include "shared/health_map.h"
@@ -28,17 +29,14 @@ PG_FUNCTION_INFO_V1(row_problems);
 PG_FUNCTION_INFO_V1(consumer_problems);
 
 static void
-report(FunctionCallInfo fcinfo, const char *problem, const char *object, const char *detail,
+report(ResultRow *result, const char *problem, const char *object, const char *detail,
 	   const char *remedy)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool		nulls[4] = {0};
-	Datum		values[4] = {
-		CStringGetTextDatum(problem), CStringGetTextDatum(object),
-		CStringGetTextDatum(detail), CStringGetTextDatum(remedy)
-	};
-
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	result_put_text(result, "problem", problem);
+	result_put_text(result, "object", object);
+	result_put_text(result, "detail", detail);
+	result_put_text(result, "remedy", remedy);
+	result_add(result);
 }
 
 /* A column of a row of the query before, as text; "" for null. */
@@ -51,35 +49,35 @@ text_of(uint64 row, int column)
 }
 
 static void
-check_memory(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+check_memory(ResultRow *result, const PoolCatalog *catalog)
 {
 	if (!health_map_exists())
-		report(fcinfo, "not preloaded", "shared_preload_libraries",
+		report(result, "not preloaded", "shared_preload_libraries",
 			   "Picks read the tables; reports and strategy least_loaded are refused.",
 			   "Add gateway_pool to shared_preload_libraries and restart the server.");
 	else if (health_map_is_full())
-		report(fcinfo, "map full", "gateway_pool.max_gateways",
+		report(result, "map full", "gateway_pool.max_gateways",
 			   "Picks of pools with gateways for which there is no room read the tables.",
 			   "Raise gateway_pool.max_gateways and restart the server.");
 	if (pick_counters_crowded(catalog))
-		report(fcinfo, "statistics full", "gateway_pool.max_gateways",
+		report(result, "statistics full", "gateway_pool.max_gateways",
 			   "There are more pools and members than rows of gateway_pool_stats: counts begin anew, those not added to for longest first.",
 			   "Raise gateway_pool.max_gateways and restart the server.");
 }
 
 static void
-check_worker(FunctionCallInfo fcinfo)
+check_worker(ResultRow *result)
 {
 	WorkerProblem problem = {NULL};
 
 	if (health_map_exists())
 		problem = worker_status_problem();
 	if (problem.problem != NULL)
-		report(fcinfo, problem.problem, "gateway_pool_workers", problem.detail, problem.remedy);
+		report(result, problem.problem, "gateway_pool_workers", problem.detail, problem.remedy);
 }
 
 static void
-check_names(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+check_names(ResultRow *result, const PoolCatalog *catalog)
 {
 	OwnerScope	scope;
 	uint64		rows;
@@ -93,14 +91,14 @@ check_names(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 
 		CHECK_FOR_INTERRUPTS();
 		if (!pool_name_is_valid(name, strlen(name)))
-			report(fcinfo, "name off the rule", psprintf("gateway pool %s", text_of(i, 1)), name,
+			report(result, "name off the rule", psprintf("gateway pool %s", text_of(i, 1)), name,
 				   "Rename the pool; until then it works as it is.");
 	}
 	owner_end(&scope);
 }
 
 static void
-check_members(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+check_members(ResultRow *result, const PoolCatalog *catalog)
 {
 	OwnerScope	scope;
 	uint64		rows;
@@ -113,7 +111,7 @@ check_members(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 								catalog_name(catalog->memberships), catalog_name(catalog->pools),
 								catalog_name(catalog->gateways)), NULL);
 	for (uint64 i = 0; i < rows; i++)
-		report(fcinfo, "member of another organization", psprintf("membership %s", text_of(i, 1)),
+		report(result, "member of another organization", psprintf("membership %s", text_of(i, 1)),
 			   psprintf("The pool is of %s, the gateway of %s.", text_of(i, 2), text_of(i, 3)),
 			   "Delete the membership.");
 	owner_end(&scope);
@@ -151,7 +149,7 @@ counts_of(Oid relation, const char *sql, uint64 *rows)
 }
 
 static void
-check_plans(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+check_plans(ResultRow *result, const PoolCatalog *catalog)
 {
 	uint64		rows;
 	Count	   *orgs = counts_of(catalog->pools,
@@ -166,17 +164,17 @@ check_plans(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 
 		CHECK_FOR_INTERRUPTS();
 		if (entitlement.max_pools != NO_LIMIT && orgs[i].count > entitlement.max_pools)
-			report(fcinfo, "over the limit of pools", org,
+			report(result, "over the limit of pools", org,
 				   psprintf("pools: " INT64_FORMAT ", allowed: %d", orgs[i].count, entitlement.max_pools),
 				   "Raise the limit or delete pools; those that are there go on working.");
 		if (!entitlement.gateway_pool)
-			report(fcinfo, "pools without a plan", org, psprintf("pools: " INT64_FORMAT, orgs[i].count),
+			report(result, "pools without a plan", org, psprintf("pools: " INT64_FORMAT, orgs[i].count),
 				   "Call set_gateway_pool_entitlement(), or delete the pools; picks go on working.");
 	}
 }
 
 static void
-check_member_counts(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+check_member_counts(ResultRow *result, const PoolCatalog *catalog)
 {
 	uint64		rows;
 	Count	   *pools = counts_of(catalog->memberships,
@@ -192,14 +190,14 @@ check_member_counts(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 
 		CHECK_FOR_INTERRUPTS();
 		if (limit != NO_LIMIT && pools[i].count > limit)
-			report(fcinfo, "over the limit of members", psprintf("gateway pool %s", uuid_text(&pools[i].id)),
+			report(result, "over the limit of members", psprintf("gateway pool %s", uuid_text(&pools[i].id)),
 				   psprintf("members: " INT64_FORMAT ", allowed: %d", pools[i].count, limit),
 				   "Raise the limit or remove members; those that are there go on working.");
 	}
 }
 
 static void
-check_tenants(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
+check_tenants(ResultRow *result, const PoolCatalog *catalog)
 {
 	OwnerScope	scope;
 	uint64		rows;
@@ -209,7 +207,7 @@ check_tenants(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 								" WHERE \"roleName\"::text NOT IN (SELECT rolname FROM pg_roles) GROUP BY 1 ORDER BY 1",
 								catalog_name(catalog->tenants)), NULL);
 	for (uint64 i = 0; i < rows; i++)
-		report(fcinfo, "tenant role missing", psprintf("role %s", text_of(i, 1)),
+		report(result, "tenant role missing", psprintf("role %s", text_of(i, 1)),
 			   psprintf("organizations: %s", text_of(i, 2)),
 			   psprintf("Create the role, or delete its rows in %s.", catalog_name(catalog->tenants)));
 	owner_end(&scope);
@@ -257,7 +255,7 @@ count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const 
 }
 
 static void
-check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolConsumer *consumer)
+check_consumer(ResultRow *result, const PoolCatalog *catalog, const PoolConsumer *consumer)
 {
 	Registration registration = consumers_registration(catalog, consumer->relation, consumer->column_name);
 	const char *table = catalog_name(consumer->relation);
@@ -267,7 +265,7 @@ check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolCo
 
 	if (!registration.registered)
 	{
-		report(fcinfo, "consumer not registered", object,
+		report(result, "consumer not registered", object,
 			   "Its rows are listed and keep pools from being deleted, but nothing checks what they reference.",
 			   psprintf("Call register_pool_consumer(%s, %s, ...).", quote_literal_cstr(table),
 						quote_literal_cstr(consumer->column_name)));
@@ -282,14 +280,14 @@ check_consumer(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const PoolCo
 							psprintf("SELECT count(*) FROM %s WHERE %s IS NOT NULL AND %s IS NOT NULL",
 									 table, column, gateway_column), NULL);
 		if (count > 0)
-			report(fcinfo, "pool and gateway both", object, psprintf("rows: " INT64_FORMAT, count),
+			report(result, "pool and gateway both", object, psprintf("rows: " INT64_FORMAT, count),
 				   psprintf("Set %s or %s to NULL; until then the host decides which of them counts.",
 							column, gateway_column));
 	}
 
 	count = count_strangers(catalog, consumer, registration.org_query);
 	if (count > 0)
-		report(fcinfo, "consumer of another organization", object, psprintf("rows: " INT64_FORMAT, count),
+		report(result, "consumer of another organization", object, psprintf("rows: " INT64_FORMAT, count),
 			   "Set these rows to a pool of their own organization.");
 }
 
@@ -329,16 +327,17 @@ Datum
 row_problems(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
+	ResultRow	result;
 
 	require_right(&catalog);
-	init_materialized_result(fcinfo);
-	check_memory(fcinfo, &catalog);
-	check_worker(fcinfo);
-	check_names(fcinfo, &catalog);
-	check_members(fcinfo, &catalog);
-	check_plans(fcinfo, &catalog);
-	check_member_counts(fcinfo, &catalog);
-	check_tenants(fcinfo, &catalog);
+	result_begin_rows(&result, fcinfo);
+	check_memory(&result, &catalog);
+	check_worker(&result);
+	check_names(&result, &catalog);
+	check_members(&result, &catalog);
+	check_plans(&result, &catalog);
+	check_member_counts(&result, &catalog);
+	check_tenants(&result, &catalog);
 	return (Datum) 0;
 }
 
@@ -356,19 +355,20 @@ consumer_problems(PG_FUNCTION_ARGS)
 	Oid			relation;
 	const char *column;
 	ListCell   *cell;
+	ResultRow	result;
 
 	argument_require(fcinfo, 0, "consumer");
 	argument_require(fcinfo, 1, "pool_column");
 	relation = PG_GETARG_OID(0);
 	column = NameStr(*PG_GETARG_NAME(1));
 	require_right(&catalog);
-	init_materialized_result(fcinfo);
+	result_begin_rows(&result, fcinfo);
 	foreach(cell, consumers_list(&catalog))
 	{
 		const PoolConsumer *consumer = lfirst(cell);
 
 		if (consumer->relation == relation && strcmp(consumer->column_name, column) == 0)
-			check_consumer(fcinfo, &catalog, consumer);
+			check_consumer(&result, &catalog, consumer);
 	}
 	return (Datum) 0;
 }

@@ -14,6 +14,7 @@
 #include "base/argument.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/result_row.h"
 #include "base/uuid.h"
 #include "shared/probe_on_demand.h"
 #include "shared/worker_slots.h"
@@ -143,9 +144,7 @@ probe_gateway(PG_FUNCTION_ARGS)
 	HealthSlotRef ref;
 	uint32		request;
 	ProbeDisplay last_probe;
-	Datum		values[3];
-	bool		nulls[3] = {0};
-	ReturnSetInfo *result;
+	ResultRow	row;
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_PROBE);
@@ -161,12 +160,11 @@ probe_gateway(PG_FUNCTION_ARGS)
 	if (!health_evidence_last_probe(ref, &last_probe))
 		refuse_not_probed(&catalog, gateway);
 
-	init_materialized_result(fcinfo);
-	result = (ReturnSetInfo *) fcinfo->resultinfo;
-	values[0] = CStringGetTextDatum(probe_verdict_name(last_probe.verdict));
-	values[1] = CStringGetTextDatum(last_probe.reason);
-	nulls[1] = last_probe.reason[0] == '\0';
-	values[2] = Float4GetDatum(last_probe.milliseconds);
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	result_begin_rows(&row, fcinfo);
+	result_put_text(&row, "verdict", probe_verdict_name(last_probe.verdict));
+	if (last_probe.reason[0] != '\0')
+		result_put_text(&row, "reason", last_probe.reason);
+	result_put(&row, "milliseconds", Float4GetDatum(last_probe.milliseconds));
+	result_add(&row);
 	return (Datum) 0;
 }

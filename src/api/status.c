@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -78,20 +77,20 @@ put_gateway(ResultRow *row, const GatewayRow *gateway)
 	gateway_display(gateway, &display);
 	if (gateway->slot.number != NO_SLOT)
 		load = reservation_load(gateway->slot, clock_monotonic());
-	result_put(row, UUIDPGetDatum(&gateway->id));
-	result_put(row, UUIDPGetDatum(&gateway->org_id));
-	result_put_text(row, gateway->name);
-	result_put_text(row, gateway_status_name(gateway->health.status));
-	result_put_text(row, gateway_state_name(gateway->state));
-	result_put_text(row, gateway->health.reason);
-	result_put_if(row, display.heard, TimestampTzGetDatum(display.heard_at));
-	result_put_if(row, display.expires, TimestampTzGetDatum(display.expires_at));
-	result_put_if(row, display.suspect, TimestampTzGetDatum(display.suspect_until));
-	result_put_if(row, display.probed, TimestampTzGetDatum(display.probed_at));
-	result_put_if(row, display.probed, Float4GetDatum(display.probe_milliseconds));
-	result_put_if(row, load.reported, Int32GetDatum(load.connections));
-	result_put_if(row, gateway->slot.number != NO_SLOT, Int32GetDatum(load.reservations));
-	result_put_if(row, gateway->recorded.known, TimestampTzGetDatum(gateway->recorded.changed_at));
+	result_put(row, "gatewayId", UUIDPGetDatum(&gateway->id));
+	result_put(row, "orgId", UUIDPGetDatum(&gateway->org_id));
+	result_put_text(row, "name", gateway->name);
+	result_put_text(row, "status", gateway_status_name(gateway->health.status));
+	result_put_text(row, "state", gateway_state_name(gateway->state));
+	result_put_text(row, "reason", gateway->health.reason);
+	result_put_if(row, "lastHeartbeatAt", display.heard, TimestampTzGetDatum(display.heard_at));
+	result_put_if(row, "heartbeatExpiresAt", display.expires, TimestampTzGetDatum(display.expires_at));
+	result_put_if(row, "suspectUntil", display.suspect, TimestampTzGetDatum(display.suspect_until));
+	result_put_if(row, "lastProbeAt", display.probed, TimestampTzGetDatum(display.probed_at));
+	result_put_if(row, "lastProbeMs", display.probed, Float4GetDatum(display.probe_milliseconds));
+	result_put_if(row, "activeConnections", load.reported, Int32GetDatum(load.connections));
+	result_put_if(row, "reservations", gateway->slot.number != NO_SLOT, Int32GetDatum(load.reservations));
+	result_put_if(row, "changedAt", gateway->recorded.known, TimestampTzGetDatum(gateway->recorded.changed_at));
 }
 
 /* gateway_status(org_id uuid, gateway_id uuid): one row a gateway, see the view. */
@@ -102,14 +101,13 @@ gateway_status(PG_FUNCTION_ARGS)
 	StoreFilter filter = begin_listing(fcinfo, &catalog);
 	int			count;
 	GatewayRow *gateways = list_gateways(&catalog, filter, &count);
+	ResultRow	row;
 
-	init_materialized_result(fcinfo);
+	result_begin_rows(&row, fcinfo);
 	for (int i = 0; i < count; i++)
 	{
-		ResultRow	row = {0};
-
 		put_gateway(&row, &gateways[i]);
-		result_emit(fcinfo, &row);
+		result_add(&row);
 	}
 	return (Datum) 0;
 }
@@ -117,22 +115,19 @@ gateway_status(PG_FUNCTION_ARGS)
 static void
 put_probe(ResultRow *row, const GatewayRow *gateway, const ProbeDisplay *probe)
 {
-	result_put(row, UUIDPGetDatum(&gateway->id));
-	result_put(row, UUIDPGetDatum(&gateway->org_id));
-	result_put_text(row, gateway->name);
-	result_put_text(row, probe_verdict_name(probe->verdict));
-	result_put_if(row, probe->reason[0] != '\0', CStringGetTextDatum(probe->reason));
-	result_put_if(row, probe->probed, TimestampTzGetDatum(probe->started_at + clock_wall_offset()));
-	result_put_if(row, probe->probed, Float4GetDatum(probe->milliseconds));
-	result_put(row, Int32GetDatum(probe->failures));
-	result_put(row, Int32GetDatum(probe->successes));
-	result_put(row, Int32GetDatum(probe->falls));
-	result_put_text(row, probe_protocol_name(probe->protocol));
-	if (probe->protocol == PROBE_TLS || probe->protocol == PROBE_HTTPS)
-		result_put(row, BoolGetDatum(probe->verify_tls));
-	else
-		result_put_null(row);
-	result_put_if(row, probe->certificate_known, TimestampTzGetDatum(probe->certificate_expires_at));
+	result_put(row, "gatewayId", UUIDPGetDatum(&gateway->id));
+	result_put(row, "orgId", UUIDPGetDatum(&gateway->org_id));
+	result_put_text(row, "name", gateway->name);
+	result_put_text(row, "verdict", probe_verdict_name(probe->verdict));
+	result_put_if(row, "reason", probe->reason[0] != '\0', CStringGetTextDatum(probe->reason));
+	result_put_if(row, "lastProbeAt", probe->probed, TimestampTzGetDatum(probe->started_at + clock_wall_offset()));
+	result_put_if(row, "lastProbeMs", probe->probed, Float4GetDatum(probe->milliseconds));
+	result_put(row, "consecutiveFailures", Int32GetDatum(probe->failures));
+	result_put(row, "consecutiveSuccesses", Int32GetDatum(probe->successes));
+	result_put(row, "falls", Int32GetDatum(probe->falls));
+	result_put_text(row, "protocol", probe_protocol_name(probe->protocol));
+	result_put_if(row, "verifyTls", probe->protocol == PROBE_TLS || probe->protocol == PROBE_HTTPS, BoolGetDatum(probe->verify_tls));
+	result_put_if(row, "certificateExpiresAt", probe->certificate_known, TimestampTzGetDatum(probe->certificate_expires_at));
 }
 
 /* gateway_probe_status(org_id uuid, gateway_id uuid): one row a gateway that is probed, see the view. */
@@ -143,17 +138,17 @@ gateway_probe_status(PG_FUNCTION_ARGS)
 	StoreFilter filter = begin_listing(fcinfo, &catalog);
 	int			count;
 	GatewayRow *gateways = list_gateways(&catalog, filter, &count);
+	ResultRow	row;
 
-	init_materialized_result(fcinfo);
+	result_begin_rows(&row, fcinfo);
 	for (int i = 0; i < count; i++)
 	{
 		ProbeDisplay probe;
-		ResultRow	row = {0};
 
 		if (gateways[i].slot.number == NO_SLOT || !health_evidence_last_probe(gateways[i].slot, &probe))
 			continue;
 		put_probe(&row, &gateways[i], &probe);
-		result_emit(fcinfo, &row);
+		result_add(&row);
 	}
 	return (Datum) 0;
 }
@@ -166,19 +161,19 @@ gateway_pool_members(PG_FUNCTION_ARGS)
 	StoreFilter filter = begin_listing(fcinfo, &catalog);
 	int			count;
 	PoolRow    *pools = store_pools(&catalog, filter, &count);
+	ResultRow	row;
 
-	init_materialized_result(fcinfo);
+	result_begin_rows(&row, fcinfo);
 	for (int i = 0; i < count; i++)
 		for (int j = 0; j < pools[i].member_count; j++)
 		{
 			const MemberRow *member = &pools[i].members[j];
-			ResultRow	row = {0};
 
-			result_put(&row, UUIDPGetDatum(&pools[i].id));
-			result_put(&row, Int32GetDatum(member->weight));
-			result_put(&row, Int16GetDatum(member->priority));
+			result_put(&row, "gatewayPoolId", UUIDPGetDatum(&pools[i].id));
+			result_put(&row, "pickWeight", Int32GetDatum(member->weight));
+			result_put(&row, "pickPriority", Int16GetDatum(member->priority));
 			put_gateway(&row, &member->gateway);
-			result_emit(fcinfo, &row);
+			result_add(&row);
 		}
 	return (Datum) 0;
 }
@@ -211,14 +206,29 @@ picture_of(const PoolRow *pool)
 	return picture;
 }
 
-/* The columns in the middle of what is told of a pool. */
+/* Sets the columns of a pool's own row. */
 static void
-put_members(ResultRow *row, const PoolRow *pool, const PoolPicture *picture, int64 resources)
+put_pool(ResultRow *row, const PoolRow *pool)
 {
-	result_put(row, Int32GetDatum(pool->member_count));
-	result_put(row, Int32GetDatum(picture->eligible));
-	result_put(row, picture->member_ids);
-	result_put(row, Int64GetDatum(resources));
+	result_put(row, "id", UUIDPGetDatum(&pool->id));
+	result_put(row, "orgId", UUIDPGetDatum(&pool->org_id));
+	result_put_text(row, "name", pool->name);
+	result_put(row, "createdAt", TimestampTzGetDatum(pool->created_at));
+	result_put(row, "updatedAt", TimestampTzGetDatum(pool->updated_at));
+}
+
+/* Sets the columns of a pool's members. */
+static void
+put_members(ResultRow *row, const PoolRow *pool, int64 resources)
+{
+	PoolPicture picture = picture_of(pool);
+
+	result_put(row, "memberCount", Int32GetDatum(pool->member_count));
+	result_put(row, "healthyMemberCount", Int32GetDatum(picture.eligible));
+	result_put(row, "memberGatewayIds", picture.member_ids);
+	result_put(row, "connectedResourcesCount", Int64GetDatum(resources));
+	result_put_text(row, "health", picture.health);
+	result_put_text(row, "label", picture.label);
 }
 
 /* gateway_pool_status(org_id uuid, pool_id uuid): one row a pool, see the view. */
@@ -230,22 +240,14 @@ gateway_pool_status(PG_FUNCTION_ARGS)
 	int			count;
 	PoolRow    *pools = store_pools(&catalog, filter, &count);
 	int64	   *resources = resources_count(&catalog, pools, count);
+	ResultRow	row;
 
-	init_materialized_result(fcinfo);
+	result_begin_rows(&row, fcinfo);
 	for (int i = 0; i < count; i++)
 	{
-		PoolPicture picture = picture_of(&pools[i]);
-		ResultRow	row = {0};
-
-		result_put(&row, UUIDPGetDatum(&pools[i].id));
-		result_put(&row, UUIDPGetDatum(&pools[i].org_id));
-		result_put_text(&row, pools[i].name);
-		put_members(&row, &pools[i], &picture, resources[i]);
-		result_put_text(&row, picture.health);
-		result_put_text(&row, picture.label);
-		result_put(&row, TimestampTzGetDatum(pools[i].created_at));
-		result_put(&row, TimestampTzGetDatum(pools[i].updated_at));
-		result_emit(fcinfo, &row);
+		put_pool(&row, &pools[i]);
+		put_members(&row, &pools[i], resources[i]);
+		result_add(&row);
 	}
 	return (Datum) 0;
 }
@@ -270,6 +272,7 @@ list_gateway_pools(PG_FUNCTION_ARGS)
 	PoolRow    *pools;
 	int64	   *resources;
 	const PoolRow **by_name;
+	ResultRow	row;
 
 	filter.orgs = isolation_orgs(&catalog);
 	pools = store_pools(&catalog, filter, &count);
@@ -279,22 +282,12 @@ list_gateway_pools(PG_FUNCTION_ARGS)
 		by_name[i] = &pools[i];
 	qsort(by_name, count, sizeof(PoolRow *), compare_names);
 
-	init_materialized_result(fcinfo);
+	result_begin_rows(&row, fcinfo);
 	for (int i = 0; i < count; i++)
 	{
-		const PoolRow *pool = by_name[i];
-		PoolPicture picture = picture_of(pool);
-		ResultRow	row = {0};
-
-		result_put(&row, UUIDPGetDatum(&pool->id));
-		result_put(&row, UUIDPGetDatum(&pool->org_id));
-		result_put_text(&row, pool->name);
-		result_put(&row, TimestampTzGetDatum(pool->created_at));
-		result_put(&row, TimestampTzGetDatum(pool->updated_at));
-		put_members(&row, pool, &picture, resources[pool - pools]);
-		result_put_text(&row, picture.health);
-		result_put_text(&row, picture.label);
-		result_emit(fcinfo, &row);
+		put_pool(&row, by_name[i]);
+		put_members(&row, by_name[i], resources[by_name[i] - pools]);
+		result_add(&row);
 	}
 	return (Datum) 0;
 }
@@ -352,22 +345,15 @@ get_gateway_pool(PG_FUNCTION_ARGS)
 	const pg_uuid_t *id = management_require_pool(fcinfo, &catalog, org);
 	int			count;
 	PoolRow    *pool = store_pools(&catalog, (StoreFilter) {.org_id = org,.id = id}, &count);
-	TupleDesc	columns;
-	Datum		values[6];
-	bool		nulls[6] = {0};
+	ResultRow	row;
 
-	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	/* Deleted since it was looked for. */
+	/* Deleted since management_require_pool() found it. */
 	if (count == 0)
 		management_refuse_missing(catalog.pools, "gateway pool", id);
-	values[0] = UUIDPGetDatum(&pool->id);
-	values[1] = UUIDPGetDatum(&pool->org_id);
-	values[2] = CStringGetTextDatum(pool->name);
-	values[3] = TimestampTzGetDatum(pool->created_at);
-	values[4] = TimestampTzGetDatum(pool->updated_at);
-	values[5] = members_as_json(pool);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
+	result_begin_one(&row, fcinfo);
+	put_pool(&row, pool);
+	result_put(&row, "gateways", members_as_json(pool));
+	PG_RETURN_DATUM(result_datum(&row));
 }
 
 /* A membership by its gateway: what tells the pools of a gateway. */
@@ -458,6 +444,7 @@ gateway_options(PG_FUNCTION_ARGS)
 	int			membership_count;
 	PoolOfGateway *memberships;
 	Selectable	selectable = {0};
+	ResultRow	row;
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_LIST);
@@ -468,41 +455,38 @@ gateway_options(PG_FUNCTION_ARGS)
 	gateways = list_gateways(&catalog, filter, &gateway_count);
 	memberships = pools_of_gateways(pools, pool_count, &membership_count);
 
-	init_materialized_result(fcinfo);
+	result_begin_rows(&row, fcinfo);
 	for (int i = 0; i < pool_count; i++)
 	{
 		PoolPicture picture = picture_of(&pools[i]);
-		ResultRow	row = {0};
 
 		CHECK_FOR_INTERRUPTS();
 		read_selectable(&catalog, &pools[i].org_id, &selectable);
-		result_put_text(&row, "pool");
-		result_put(&row, UUIDPGetDatum(&pools[i].id));
-		result_put(&row, UUIDPGetDatum(&pools[i].org_id));
-		result_put_text(&row, pools[i].name);
-		result_put_text(&row, picture.health);
-		result_put_text(&row, picture.label);
-		result_put_null(&row);
-		result_put(&row, BoolGetDatum(selectable.pools));
-		result_emit(fcinfo, &row);
+		result_put_text(&row, "kind", "pool");
+		result_put(&row, "id", UUIDPGetDatum(&pools[i].id));
+		result_put(&row, "orgId", UUIDPGetDatum(&pools[i].org_id));
+		result_put_text(&row, "name", pools[i].name);
+		result_put_text(&row, "health", picture.health);
+		result_put_text(&row, "label", picture.label);
+		result_put(&row, "selectable", BoolGetDatum(selectable.pools));
+		result_add(&row);
 	}
 	for (int i = 0; i < gateway_count; i++)
 	{
 		const GatewayRow *gateway = &gateways[i];
 		bool		online = gateway_is_eligible(gateway);
-		ResultRow	row = {0};
 
 		CHECK_FOR_INTERRUPTS();
 		read_selectable(&catalog, &gateway->org_id, &selectable);
-		result_put_text(&row, "gateway");
-		result_put(&row, UUIDPGetDatum(&gateway->id));
-		result_put(&row, UUIDPGetDatum(&gateway->org_id));
-		result_put_text(&row, gateway->name);
-		result_put_text(&row, !online ? "red" : gateway->health.status == GATEWAY_HEALTHY ? "green" : "yellow");
-		result_put_text(&row, online ? "Online" : "Offline");
-		result_put(&row, pool_ids_of(&gateway->id, memberships, membership_count));
-		result_put(&row, BoolGetDatum(selectable.gateways));
-		result_emit(fcinfo, &row);
+		result_put_text(&row, "kind", "gateway");
+		result_put(&row, "id", UUIDPGetDatum(&gateway->id));
+		result_put(&row, "orgId", UUIDPGetDatum(&gateway->org_id));
+		result_put_text(&row, "name", gateway->name);
+		result_put_text(&row, "health", !online ? "red" : gateway->health.status == GATEWAY_HEALTHY ? "green" : "yellow");
+		result_put_text(&row, "label", online ? "Online" : "Offline");
+		result_put(&row, "poolIds", pool_ids_of(&gateway->id, memberships, membership_count));
+		result_put(&row, "selectable", BoolGetDatum(selectable.gateways));
+		result_add(&row);
 	}
 	return (Datum) 0;
 }

@@ -15,14 +15,13 @@
 #include "api/worker_status.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/result_row.h"
 #include "base/settings.h"
 #include "shared/worker_slots.h"
 #include "tables/catalog.h"
 #include "tables/isolation.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_workers);
-
-#define COLUMNS 15
 
 /* A worker that is wanted is expected to run after this. */
 #define EXPECTED_AFTER (5 * USECS_PER_SEC)
@@ -50,7 +49,7 @@ state_name(WorkerState state)
 
 /* A worker's text: of another database, it may be in another encoding. */
 static void
-put_text(Datum *values, bool *nulls, int column, const WorkerInfo *info, const char *text)
+put_worker_text(ResultRow *row, const char *column, const WorkerInfo *info, const char *text)
 {
 	char	   *copy = pstrdup(text);
 
@@ -58,62 +57,48 @@ put_text(Datum *values, bool *nulls, int column, const WorkerInfo *info, const c
 		for (char *c = copy; *c != '\0'; c++)
 			if (IS_HIGHBIT_SET(*c))
 				*c = '?';
-	nulls[column] = *copy == '\0';
-	values[column] = CStringGetTextDatum(copy);
+	if (*copy != '\0')
+		result_put_text(row, column, copy);
 }
 
 static void
-emit_worker(FunctionCallInfo fcinfo, const WorkerInfo *info)
+add_worker(ResultRow *row, const WorkerInfo *info)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	const WorkerRound *round = &info->round;
-	char	   *name = get_database_name(info->database);
-	Datum		values[COLUMNS];
-	bool		nulls[COLUMNS] = {0};
 
-	values[0] = Int32GetDatum(info->pid);
-	nulls[0] = info->pid == 0;
-	values[1] = ObjectIdGetDatum(info->database);
-	values[2] = name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
-	nulls[2] = name == NULL;
-	values[3] = CStringGetTextDatum(state_name(info->state));
-	put_text(values, nulls, 4, info, info->activity);
-	values[5] = TimestampTzGetDatum(round->at + clock_wall_offset());
-	values[6] = Float4GetDatum(round->lag / 1000.0);
-	values[7] = Int32GetDatum(round->queue_length);
-	values[8] = Int64GetDatum(round->queue_dropped);
-	values[9] = Int32GetDatum(round->targets);
-	values[10] = Int32GetDatum(round->running_probes);
-	values[11] = Int32GetDatum(round->waiting_probes);
-	values[12] = Float4GetDatum(round->lateness / 1000.0);
-	values[13] = BoolGetDatum(!round->abstains);
-	for (int i = 5; i <= 13; i++)
-		nulls[i] = round->at == 0;
-	put_text(values, nulls, 14, info, info->problem);
-	if (nulls[14] && !setting_worker)
+	result_put_if(row, "pid", info->pid != 0, Int32GetDatum(info->pid));
+	result_put(row, "databaseId", ObjectIdGetDatum(info->database));
+	result_put_text(row, "database", get_database_name(info->database));
+	result_put_text(row, "state", state_name(info->state));
+	put_worker_text(row, "activity", info, info->activity);
+	if (round->at != 0)
 	{
-		values[14] = CStringGetTextDatum("gateway_pool.worker is off");
-		nulls[14] = false;
+		result_put(row, "lastRoundAt", TimestampTzGetDatum(round->at + clock_wall_offset()));
+		result_put(row, "lagMs", Float4GetDatum(round->lag / 1000.0));
+		result_put(row, "queueLength", Int32GetDatum(round->queue_length));
+		result_put(row, "queueDropped", Int64GetDatum(round->queue_dropped));
+		result_put(row, "targets", Int32GetDatum(round->targets));
+		result_put(row, "runningProbes", Int32GetDatum(round->running_probes));
+		result_put(row, "waitingProbes", Int32GetDatum(round->waiting_probes));
+		result_put(row, "p99LatenessMs", Float4GetDatum(round->lateness / 1000.0));
+		result_put(row, "probes_count", BoolGetDatum(!round->abstains));
 	}
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	if (info->problem[0] == '\0' && !setting_worker)
+		result_put_text(row, "problem", "gateway_pool.worker is off");
+	else
+		put_worker_text(row, "problem", info, info->problem);
+	result_add(row);
 }
 
 static void
-emit_launcher(FunctionCallInfo fcinfo)
+add_launcher(ResultRow *row)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	pid_t		pid = worker_slots_launcher();
-	Datum		values[COLUMNS] = {0};
-	bool		nulls[COLUMNS];
 
-	memset(nulls, true, sizeof(nulls));
-	values[0] = Int32GetDatum(pid);
-	nulls[0] = pid == 0;
-	values[3] = CStringGetTextDatum(pid == 0 ? "wanted" : "running");
-	nulls[3] = false;
-	values[4] = CStringGetTextDatum("launcher");
-	nulls[4] = false;
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	result_put_if(row, "pid", pid != 0, Int32GetDatum(pid));
+	result_put_text(row, "state", pid == 0 ? "wanted" : "running");
+	result_put_text(row, "activity", "launcher");
+	result_add(row);
 }
 
 /*
@@ -130,19 +115,20 @@ gateway_pool_workers(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	WorkerInfo *list;
 	int			count;
+	ResultRow	row;
 
-	init_materialized_result(fcinfo);
+	result_begin_rows(&row, fcinfo);
 	if (!worker_slots_exist())
 		return (Datum) 0;
 	if (!all && catalog_find(&catalog) && isolation_applies(&catalog))
 		return (Datum) 0;
 
 	if (all)
-		emit_launcher(fcinfo);
+		add_launcher(&row);
 	list = worker_slots_list(&count);
 	for (int i = 0; i < count; i++)
 		if (all || list[i].database == MyDatabaseId)
-			emit_worker(fcinfo, &list[i]);
+			add_worker(&row, &list[i]);
 	return (Datum) 0;
 }
 

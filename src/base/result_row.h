@@ -1,27 +1,32 @@
 /*
  * result_row.h
- *		A row on its way into the result of a set-returning function.
+ *		A row of a function's result, filled by names of columns.
  */
 #ifndef GATEWAY_POOL_RESULT_ROW_H
 #define GATEWAY_POOL_RESULT_ROW_H
 
+#include "access/tupdesc.h"
 #include "fmgr.h"
-#include "utils/uuid.h"
+#include "utils/tuplestore.h"
 
 /* The most columns that a function of ours returns. */
 #define RESULT_COLUMNS_MAX 20
 
 typedef struct ResultRow
 {
+	TupleDesc	columns;
+	Tuplestorestate *rows;		/* NULL: the function returns one row */
+	int			next;			/* the column after the last one put */
 	Datum		values[RESULT_COLUMNS_MAX];
 	bool		nulls[RESULT_COLUMNS_MAX];
-	int			count;
 } ResultRow;
 
-extern void result_put(ResultRow *row, Datum value);
-extern void result_put_null(ResultRow *row);
-extern void result_put_text(ResultRow *row, const char *value);
-extern void result_put_if(ResultRow *row, bool known, Datum value);
-extern void result_emit(FunctionCallInfo fcinfo, ResultRow *row);
+extern void result_begin_rows(ResultRow *row, FunctionCallInfo fcinfo);
+extern void result_begin_one(ResultRow *row, FunctionCallInfo fcinfo);
+extern void result_put(ResultRow *row, const char *column, Datum value);
+extern void result_put_text(ResultRow *row, const char *column, const char *value);
+extern void result_put_if(ResultRow *row, const char *column, bool known, Datum value);
+extern void result_add(ResultRow *row);
+extern Datum result_datum(ResultRow *row);
 
 #endif							/* GATEWAY_POOL_RESULT_ROW_H */

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/result_row.h"
 #include "base/uuid.h"
 #include "pick/explain.h"
 #include "pick/pick_candidates.h"
@@ -138,31 +139,30 @@ explain_refusal(const PickArguments *request)
 Datum
 explain_gateway_pick(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	PickArguments request;
 	Explanation explanation;
+	ResultRow	result;
 
 	pick_arguments_read(fcinfo, 1, RIGHT_LIST, &request);
 	explanation = explain(&request);
-	init_materialized_result(fcinfo);
+	result_begin_rows(&result, fcinfo);
 	for (int i = 0; i < explanation.pool->member_count; i++)
 	{
 		const MemberRow *row = &explanation.pool->members[i];
 		const SelectionMember *member = &explanation.members[i];
-		Datum		values[10];
-		bool		nulls[10] = {0};
 
-		values[0] = UUIDPGetDatum(&row->gateway.id);
-		values[1] = CStringGetTextDatum(row->gateway.name);
-		values[2] = CStringGetTextDatum(gateway_status_name(row->gateway.health.status));
-		values[3] = CStringGetTextDatum(row->gateway.health.reason);
-		values[4] = CStringGetTextDatum(gateway_state_name(row->gateway.state));
-		values[5] = Int32GetDatum(row->weight);
-		values[6] = Int16GetDatum(row->priority);
-		values[7] = BoolGetDatum(member->candidacy == CANDIDATE);
-		values[8] = CStringGetTextDatum(candidacy_reason(member, &row->gateway));
-		values[9] = Float8GetDatum(explanation.tickets == 0 ? 0 : (double) member->tickets / explanation.tickets);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		result_put(&result, "gatewayId", UUIDPGetDatum(&row->gateway.id));
+		result_put_text(&result, "name", row->gateway.name);
+		result_put_text(&result, "status", gateway_status_name(row->gateway.health.status));
+		result_put_text(&result, "reason", row->gateway.health.reason);
+		result_put_text(&result, "state", gateway_state_name(row->gateway.state));
+		result_put(&result, "weight", Int32GetDatum(row->weight));
+		result_put(&result, "priority", Int16GetDatum(row->priority));
+		result_put(&result, "candidate", BoolGetDatum(member->candidacy == CANDIDATE));
+		result_put_text(&result, "verdict", candidacy_reason(member, &row->gateway));
+		result_put(&result, "share",
+				   Float8GetDatum(explanation.tickets == 0 ? 0 : (double) member->tickets / explanation.tickets));
+		result_add(&result);
 	}
 	return (Datum) 0;
 }

@@ -9,6 +9,7 @@
 #include "base/argument.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/result_row.h"
 #include "pick/explain.h"
 #include "pick/pick_candidates.h"
 #include "pick/pool_cache.h"
@@ -229,11 +230,11 @@ pick_healthy_gateway(PG_FUNCTION_ARGS)
 Datum
 pick_healthy_gateways(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	PickArguments request;
 	pg_uuid_t  *picked;
 	int			wanted;
 	int			count;
+	ResultRow	row;
 
 	pick_arguments_read(fcinfo, 2, RIGHT_PICK, &request);
 	argument_require(fcinfo, 1, "count");
@@ -243,14 +244,12 @@ pick_healthy_gateways(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("count must be at least 1")));
 
-	init_materialized_result(fcinfo);
+	result_begin_rows(&row, fcinfo);
 	picked = pick(&request, wanted, &count);
 	for (int i = 0; i < count; i++)
 	{
-		Datum		value = UUIDPGetDatum(&picked[i]);
-		bool		is_null = false;
-
-		tuplestore_putvalues(result->setResult, result->setDesc, &value, &is_null);
+		result_put(&row, "", UUIDPGetDatum(&picked[i]));
+		result_add(&row);
 	}
 	return (Datum) 0;
 }

@@ -10,7 +10,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
-#include "base/compat.h"
+#include "base/result_row.h"
 #include "base/uuid.h"
 #include "shared/pick_counters.h"
 #include "tables/access.h"
@@ -38,16 +38,16 @@ is_pool_itself(const pg_uuid_t *gateway)
 Datum
 gateway_pool_stats(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	PoolCatalog catalog;
 	StatsEntry *copy;
 	int			count;
 	PoolRow    *pools;
 	int			pool_count;
+	ResultRow	row;
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_LIST);
-	init_materialized_result(fcinfo);
+	result_begin_rows(&row, fcinfo);
 	if (!pick_counters_exist())
 		return (Datum) 0;
 
@@ -59,21 +59,17 @@ gateway_pool_stats(PG_FUNCTION_ARGS)
 		const StatsKey *key = &copy[i].key;
 		const PoolRow *pool = store_find_pool(pools, pool_count, &key->pool);
 		bool		whole = is_pool_itself(&key->gateway);
-		Datum		values[7];
-		bool		nulls[7] = {0};
 
 		if (pool == NULL || key->database != MyDatabaseId)
 			continue;
-		values[0] = UUIDPGetDatum(&key->pool);
-		values[1] = UUIDPGetDatum(&key->gateway);
-		nulls[1] = whole;
-		values[2] = UUIDPGetDatum(&pool->org_id);
-		values[3] = Int64GetDatum(pg_atomic_read_u64(&copy[i].picks));
-		values[4] = Int64GetDatum(pg_atomic_read_u64(&copy[i].degraded_picks));
-		values[5] = Int64GetDatum(pg_atomic_read_u64(&copy[i].refusals));
-		nulls[5] = !whole;
-		values[6] = TimestampTzGetDatum(copy[i].since);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		result_put(&row, "gatewayPoolId", UUIDPGetDatum(&key->pool));
+		result_put_if(&row, "gatewayId", !whole, UUIDPGetDatum(&key->gateway));
+		result_put(&row, "orgId", UUIDPGetDatum(&pool->org_id));
+		result_put(&row, "picks", Int64GetDatum(pg_atomic_read_u64(&copy[i].picks)));
+		result_put(&row, "degradedPicks", Int64GetDatum(pg_atomic_read_u64(&copy[i].degraded_picks)));
+		result_put_if(&row, "refusals", whole, Int64GetDatum(pg_atomic_read_u64(&copy[i].refusals)));
+		result_put(&row, "since", TimestampTzGetDatum(copy[i].since));
+		result_add(&row);
 	}
 	return (Datum) 0;
 }

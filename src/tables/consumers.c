@@ -19,6 +19,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/result_row.h"
 #include "tables/consumers.h"
 
 PG_FUNCTION_INFO_V1(consumers);
@@ -231,27 +232,35 @@ consumers_registration(const PoolCatalog *catalog, Oid table, const char *column
 	return registration;
 }
 
+static void
+put_name(ResultRow *row, const char *column, const char *name)
+{
+	if (name[0] != '\0')
+		result_put(row, column, DirectFunctionCall1(namein, CStringGetDatum(name)));
+}
+
 /* Adds the row of a marker, if it is a consumer's, to the result of the call. */
 static void
-emit_registration(Oid table, const bytea *arguments, void *context)
+add_registration(Oid table, const bytea *arguments, void *context)
 {
-	ReturnSetInfo *result = context;
+	ResultRow  *row = context;
 	const char *argument = catalog_marker_argument(arguments, NULL);
-	Datum		values[4];
-	bool		nulls[4] = {0};
+	const char *given[3];		/* pool column, gateway column, query */
 
 	if (strcmp(argument, "consumer") != 0)
 		return;
-	values[0] = ObjectIdGetDatum(table);
-	for (int i = 1; i < lengthof(values); i++)
+	for (int i = 0; i < lengthof(given); i++)
 	{
-		argument = catalog_marker_argument(arguments, argument);
+		given[i] = argument = catalog_marker_argument(arguments, argument);
 		if (argument == NULL)
 			return;
-		nulls[i] = argument[0] == '\0';
-		values[i] = i < 3 ? DirectFunctionCall1(namein, CStringGetDatum(argument)) : CStringGetTextDatum(argument);
 	}
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	result_put(row, "consumer", ObjectIdGetDatum(table));
+	put_name(row, "pool_column", given[0]);
+	put_name(row, "gateway_column", given[1]);
+	if (given[2][0] != '\0')
+		result_put_text(row, "org_query", given[2]);
+	result_add(row);
 }
 
 /*
@@ -264,10 +273,11 @@ Datum
 consumers(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
+	ResultRow	row;
 
-	init_materialized_result(fcinfo);
+	result_begin_rows(&row, fcinfo);
 	(void) catalog_find(&catalog);
 	if (OidIsValid(catalog.marker_function))
-		catalog_visit_markers(catalog.marker_function, emit_registration, fcinfo->resultinfo);
+		catalog_visit_markers(catalog.marker_function, add_registration, &row);
 	return (Datum) 0;
 }

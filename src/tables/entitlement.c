@@ -11,6 +11,7 @@
 
 #include "base/argument.h"
 #include "base/compat.h"
+#include "base/result_row.h"
 #include "base/settings.h"
 #include "tables/access.h"
 #include "tables/entitlement.h"
@@ -113,27 +114,22 @@ get_gateway_pool_plan(PG_FUNCTION_ARGS)
 	Entitlement entitlement;
 	const pg_uuid_t *org;
 	int64		pool_count = 0;
-	TupleDesc	columns;
-	Datum		values[5];
-	bool		nulls[5] = {0};
+	ResultRow	row;
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_LIST);
 	org = argument_uuid(fcinfo, 0, "org_id");
-	if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-
 	if (isolation_hides(&catalog, org))
 		org = NULL;
 	entitlement = entitlement_read(&catalog, org);
 	if (org != NULL)
 		pool_count = owner_count(catalog.pools,
 								 psprintf("SELECT count(*) FROM %s WHERE \"orgId\" = $1", catalog_name(catalog.pools)), org);
-	values[0] = BoolGetDatum(entitlement.gateway_pool);
-	values[1] = TimestampTzGetDatum(entitlement.expires_at);
-	nulls[1] = !entitlement.expires;
-	values[2] = Int32GetDatum(entitlement.max_pools);
-	values[3] = Int64GetDatum(pool_count);
-	values[4] = Int32GetDatum(entitlement.max_gateways_per_pool);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(columns), values, nulls)));
+	result_begin_one(&row, fcinfo);
+	result_put(&row, "gatewayPool", BoolGetDatum(entitlement.gateway_pool));
+	result_put_if(&row, "expiresAt", entitlement.expires, TimestampTzGetDatum(entitlement.expires_at));
+	result_put(&row, "maxPools", Int32GetDatum(entitlement.max_pools));
+	result_put(&row, "usedPools", Int64GetDatum(pool_count));
+	result_put(&row, "maxGatewaysPerPool", Int32GetDatum(entitlement.max_gateways_per_pool));
+	PG_RETURN_DATUM(result_datum(&row));
 }
