@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # Throw-away PostgreSQL servers that leave the system's own alone: sourced by
-# test/run, test/chroot and test/demo/run.
+# the scripts of test/.
 #
 # All of it happens in one workspace under /tmp, which belongs to an
 # unprivileged user (postgres when root calls) and goes away at exit.
 #   PG_MAJOR=16   the PostgreSQL to use (default: the newest on the machine)
 #   KEEP=1        leaves the workspace and its servers in place
+# The workspace of test/check stays until `make check-stop`.
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -54,10 +55,10 @@ install_packages() {
 
 # Sees to it that these Debian packages are installed.
 need_packages() {
-	local package missing=() as_root=()
+	local package installed missing=() as_root=()
+	installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2> /dev/null)
 	for package; do
-		dpkg-query -W -f '${Status}\n' "$package" 2> /dev/null | grep -q ' ok installed$' ||
-			missing+=("$package")
+		grep -qx "$package installed" <<< "$installed" || missing+=("$package")
 	done
 	[ ${#missing[@]} -gt 0 ] || return 0
 
@@ -83,50 +84,137 @@ need_postgresql() {
 		"postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "$@"
 }
 
-# Copies the working tree, without what git ignores, into a new directory.
-copy_source() {
-	local list=$1.list file
-	mkdir "$1"
-	if git -C "$top" -c safe.directory='*' ls-files -z --cached --others --exclude-standard \
-		> "$list" 2> /dev/null && [ -s "$list" ]; then
-		while IFS= read -r -d '' file; do
-			[ ! -e "$top/$file" ] || printf '%s\0' "$file"
-		done < "$list" | tar -C "$top" --null -T - -cf - | tar -C "$1" -xf -
-	else
-		cp -a "$top/." "$1"
-	fi
-	rm -f "$list"
+# Prints the files of the working tree that are no products of a build, each followed
+# by a NUL.
+source_files() {
+	local file files
+	mapfile -d '' -t files < <(git -C "$top" -c safe.directory='*' ls-files -z \
+		--cached --others --exclude-standard 2> /dev/null)
+	[ ${#files[@]} -gt 0 ] || mapfile -d '' -t files < <(cd "$top" && find . -type f \
+		! -name '*.o' ! -name '*.d' ! -name '*.bc' ! -name '*.so' ! -name '*_test' \
+		! \( -name '*--*.sql' ! -name '*--*--*.sql' \) -print0)
+	for file in "${files[@]}"; do
+		[ ! -f "$top/$file" ] || printf '%s\0' "$file"
+	done
 }
 
-# Makes the workspace: the source, and a copy of PostgreSQL to install into,
-# which finds its files by the end of their path.
-private_workspace() {
-	local part
-	workspace=$(mktemp -d /tmp/gateway_pool.XXXXXX) || exit
-	trap remove_workspace EXIT
+# Copies the working tree into a directory.  Where that has a copy already, replaces
+# only the files that have changed, which get the present time: make then builds what
+# depends on them, and the library in any case: one source less leaves no newer object.
+# The copy's .copied says when its files had changed.
+copy_source() {
+	local now before=()
+	mapfile -d '' -t now < <(cd "$top" && source_files |
+		xargs -0 -r stat --printf '%n//%.Z %s %a\0' | LC_ALL=C sort -zu)
+	[ ${#now[@]} -gt 0 ] || die 'there are no files to copy'
+	"${become[@]}" mkdir -p "$1" || return
+	[ ! -e "$1/.copied" ] || mapfile -d '' -t before < "$1/.copied"
+	[ "${now[*]}" != "${before[*]}" ] || return 0
+	(
+		cd "$1" || exit
+		files_of_lines -23 | sed -z 's,.*[.]c$,&\x00gateway_pool.so,' | "${become[@]}" xargs -0 -r rm -f --
+		files_of_lines -13 | tar -C "$top" --null --no-recursion -T - -cf - | "${become[@]}" tar -xmf - || exit
+		printf '%s\0' "${now[@]}" | "${become[@]}" tee .copied > /dev/null
+	)
+}
+
+# Prints the files of copy_source's lines: -23 those only in before, -13 only in now.
+files_of_lines() {
+	LC_ALL=C comm -z "$1" <(printf '%s\0' "${before[@]}") <(printf '%s\0' "${now[@]}") | sed -z 's,//.*,,'
+}
+
+# Has the unprivileged user work in the workspace, and signals end the script.
+use_workspace() {
+	pg_bin=$workspace/tree/usr/lib/postgresql/$PG_MAJOR/bin
+	# setpriv runs a command in its own place, and leaves limits as they are.
+	[ "$(id -u)" -ne 0 ] || become=(setpriv --reuid=postgres --regid=postgres --init-groups)
 	trap 'exit 129' HUP
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
-	pg_bin=$workspace/tree/usr/lib/postgresql/$PG_MAJOR/bin
+}
 
+# Gives a directory that root has just made to the unprivileged user.
+give_away() {
+	[ "$(id -u)" -ne 0 ] || chown postgres: "$1"
+}
+
+# Fills the workspace: the source, and a copy of PostgreSQL to install into, which
+# finds its files by the end of their path.
+fill_workspace() {
+	local part
+	"${become[@]}" mkdir -p "$workspace/tree/usr/include" "$workspace/tmp" "$workspace/source" || exit
 	for part in lib share; do
-		mkdir -p "$workspace/tree/usr/$part/postgresql"
-		cp -a "/usr/$part/postgresql/$PG_MAJOR" "$workspace/tree/usr/$part/postgresql" || exit
+		as_user mkdir "$workspace/tree/usr/$part" "$workspace/tree/usr/$part/postgresql" &&
+			as_user cp -a "/usr/$part/postgresql/$PG_MAJOR" "$workspace/tree/usr/$part/postgresql" || exit
 	done
-	mkdir "$workspace/tree/usr/include" "$workspace/tmp"
-	ln -s /usr/include/postgresql "$workspace/tree/usr/include/postgresql"
+	as_user ln -s /usr/include/postgresql "$workspace/tree/usr/include/postgresql"
 	copy_source "$workspace/source" || exit
+}
 
-	if [ "$(id -u)" -eq 0 ]; then
-		# It runs a command in its own place, and leaves limits as they are.
-		become=(setpriv --reuid=postgres --regid=postgres --init-groups)
-		chown -hR postgres: "$workspace"
+# Makes a workspace that goes away at exit.
+private_workspace() {
+	workspace=$(mktemp -d /tmp/gateway_pool.XXXXXX) && give_away "$workspace" || exit
+	trap remove_workspace EXIT
+	use_workspace
+	fill_workspace
+}
+
+# Makes the workspace of this checkout, user and PostgreSQL that stays, or brings it up
+# to date.  It is made anew where PostgreSQL is no longer the one that was copied.
+lasting_workspace() {
+	local versions
+	workspace=$(lasting_workspaces "$PG_MAJOR")
+	if mkdir -m 700 "$workspace" 2> /dev/null; then
+		give_away "$workspace"
+	else
+		is_ours "$workspace" || die "$workspace belongs to another user"
+	fi
+	trap leave_workspace EXIT
+	use_workspace
+	versions=$(dpkg-query -W "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "postgresql-$PG_MAJOR-pgtap")
+	if [ "$(cat "$workspace/versions" 2> /dev/null)" = "$versions" ]; then
+		copy_source "$workspace/source" || exit
+	else
+		end_servers "$workspace"
+		(cd / && "${become[@]}" find "$workspace" -mindepth 1 -delete)
+		fill_workspace
+		as_user tee "$workspace/checkout" <<< "$top" > /dev/null
+		as_user tee "$workspace/versions" <<< "$versions" > /dev/null
 	fi
 }
 
+# Prints the name of that workspace: MAJOR, which may be a pattern.
+lasting_workspaces() {
+	echo "/tmp/gateway_pool-check.$(id -u).$1.$(cksum <<< "$top" | cut -d ' ' -f 1)"
+}
+
+# Returns true if DIRECTORY belongs to the unprivileged user.
+is_ours() {
+	local owner=postgres
+	[ "$(id -u)" -eq 0 ] || owner=$(id -un)
+	[ -d "$1" ] && [ ! -L "$1" ] && [ "$(stat -c %U "$1")" = "$owner" ]
+}
+
+# Ends the servers whose data lies in DIRECTORY.
+end_servers() {
+	local file pid
+	[ ! -d "$1" ] || find "$1" -name postmaster.pid | while read -r file; do
+		pid=$(postmaster_of "${file%/*}") || continue
+		kill -QUIT "$pid" && within 10 has_ended "$pid" || echo "Process $pid does not end" >&2
+	done
+}
+
+# Prints the process of the server whose data lies in DIRECTORY, if it runs: a
+# postmaster works there, which another process of that id does not.
+postmaster_of() {
+	local pid
+	read -r pid 2> /dev/null < "$1/postmaster.pid" && [ "/proc/$pid/cwd" -ef "$1" ] && echo "$pid"
+}
+
+has_ended() { ! kill -0 "$1" 2> /dev/null; }
+
 # Ends what still runs in the workspace and removes it.
 remove_workspace() {
-	local file
 	trap '' HUP INT TERM
 	cd /
 	end_group
@@ -134,10 +222,15 @@ remove_workspace() {
 		echo "Kept: $workspace" >&2
 		return 0
 	fi
-	find "$workspace" -name postmaster.pid | while read -r file; do
-		as_user pg_ctl stop -s -m immediate -D "$(dirname "$file")" < /dev/null 2> /dev/null || :
-	done
+	end_servers "$workspace"
 	rm -rf "$workspace"
+}
+
+# Ends what still runs in the workspace but the server that stays.
+leave_workspace() {
+	trap '' HUP INT TERM
+	end_group
+	end_servers "$workspace/source"
 }
 
 # Runs a command, or a function, in a process group of its own, so that a signal
@@ -187,28 +280,52 @@ as_user() (
 
 # Runs make for the private PostgreSQL.
 make_there() {
-	as_user make -s PG_CONFIG="$pg_bin/pg_config" COPT=-Werror with_llvm=no "$@"
+	as_user make -s PG_CONFIG="$pg_bin/pg_config" COPT="-Werror -MMD -MP" with_llvm=no "$@"
 }
 
 # Builds the extension, without warnings, and installs it into the workspace.
 build_and_install() {
-	make_there clean && make_there -j2 install
+	make_there -j2 install
 }
 
-# Starts a new server, NAME, with the given lines of configuration.  From then
-# on PGHOST and the rest lead there.
-start_server() {
+# Copies into DATA what initdb makes with OPTIONS...  It runs once for equal options,
+# since it takes ten times as long: DATA OPTIONS...
+copy_of_initdb() {
+	local template
+	template=$workspace/initdb.$(cksum <<< "${*:2}" | cut -d ' ' -f 1)
+	[ -d "$template" ] || {
+		as_user initdb -D "$template.new" -A trust --no-sync "${@:2}" > /dev/null &&
+			as_user mv "$template.new" "$template" || return
+	}
+	as_user cp -RPp "$template" "$1"
+}
+
+# Makes a new server, NAME, with the given lines of configuration.
+make_server() {
 	local dir=$workspace/$1
 	as_user mkdir "$dir" &&
-		as_user initdb -D "$dir/data" -U postgres -A trust --no-sync --locale=C.UTF-8 > /dev/null &&
+		copy_of_initdb "$dir/data" -U postgres --locale=C.UTF-8 &&
 		printf '%s\n' "listen_addresses = ''" "unix_socket_directories = '$dir'" 'fsync = off' \
-			"${@:2}" | as_user tee -a "$dir/data/postgresql.conf" > /dev/null || return
-	as_user pg_ctl start -s -w -D "$dir/data" -l "$dir/log" || {
-		cat "$dir/log" >&2
+			"${@:2}" | as_user tee -a "$dir/data/postgresql.conf" > /dev/null
+}
+
+# Starts the server NAME.
+run_server() {
+	as_user pg_ctl start -s -w -D "$workspace/$1/data" -l "$workspace/$1/log" || {
+		cat "$workspace/$1/log" >&2
 		return 1
 	}
-	export PGHOST=$dir PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+}
+
+# Has PGHOST and the rest lead to the server NAME.
+use_server() {
+	export PGHOST=$workspace/$1 PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 	echo "PostgreSQL $PG_MAJOR runs: PGHOST=$PGHOST"
+}
+
+# Makes and starts a server, NAME, with the given lines of configuration, and uses it.
+start_server() {
+	make_server "$@" && run_server "$1" && use_server "$1"
 }
 
 # Stops the server NAME.

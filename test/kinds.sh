@@ -1,0 +1,76 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# The kinds of tests, and how many of them passed: sourced by test/run and test/check
+# after test/server.sh.
+
+# Evidence that ran out is judged as it is when a server has been up for a while.
+settings=('gateway_pool.startup_grace = 0' 'max_prepared_transactions = 10')
+preloaded=("shared_preload_libraries = 'gateway_pool'" "${settings[@]}")
+
+passed=0
+failed=0
+
+# Adds up what prove and pg_regress (to 15; from 16) said: prints passed, failed.
+# Where prove complains about a program all of whose tests passed, the program
+# itself failed.
+count_results() {
+	awk '
+	/^Files=[0-9]+, Tests=/          { sub(/.*Tests=/, ""); good += $1 }
+	/ \(Wstat: .* Failed: [0-9]+\)$/ { n = $NF + 0; good -= n; bad += n ? n : 1 }
+	/^(test| ) .* \.\.\. +ok /       { good++ }
+	/^(test| ) .* \.\.\. +FAILED/    { bad++ }
+	/^ok [0-9]+ /                    { good++ }
+	/^not ok [0-9]+ /                { bad++ }
+	END                              { print good + 0, bad + 0 }' "$1"
+}
+
+# Runs the tests of one kind, if there are files of it: TITLE FILES COMMAND...
+run_kind() {
+	local title=$1 files=$2 log=$workspace/output diffs=$workspace/source/regression.diffs
+	local status good bad
+	shift 2
+	[ "$files" -gt 0 ] || return 0
+	printf '\n== %s\n' "$title"
+	"$@" 2>&1 | as_user tee "$log"
+	status=${PIPESTATUS[0]}
+	read -r good bad <<< "$(count_results "$log")"
+	[ "$bad" -gt 0 ] || [ "$status" -eq 0 ] || bad=1
+	[ "$((good + bad))" -gt 0 ] || bad=1
+	passed=$((passed + good))
+	failed=$((failed + bad))
+	[ "$bad" -eq 0 ] || [ ! -s "$diffs" ] || cat "$diffs"
+	rm -f "$diffs"
+}
+
+# Runs the pgTAP files, each in a database made for it.
+run_pgtap() {
+	as_user tee "$workspace/fresh_database.sql" > /dev/null <<-'END'
+		SET client_min_messages = warning;
+		DROP DATABASE IF EXISTS gateway_pool_pgtap WITH (FORCE);
+		CREATE DATABASE gateway_pool_pgtap TEMPLATE template0;
+		\connect gateway_pool_pgtap
+		CREATE EXTENSION pgtap;
+	END
+	as_user prove --exec "psql -XqAt -v ON_ERROR_STOP=1 -f $workspace/fresh_database.sql -f" "$@"
+}
+
+# Runs the TAP files, which start servers of their own and wait a lot: three at a time.
+run_tap() {
+	local pgxs
+	pgxs=$(dirname "$(as_user pg_config --pgxs)")/..
+	# From 16 on, its default directories are relative to the current one.
+	as_user env TESTDIR="$workspace/source" TESTDATADIR="$workspace/source/tmp_check" \
+		TESTLOGDIR="$workspace/source/tmp_check/log" PGPORT=65432 \
+		PG_REGRESS="$pgxs/test/regress/pg_regress" \
+		prove -j 3 -I "$pgxs/test/perl" -I test/t "$@"
+}
+
+# Prints the sum as the last line; fails if a test failed, or none ran.
+print_sum() {
+	printf '\n%s passed, %s failed\n' "$passed" "$failed"
+	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+# Has the packages that the tests need.
+need_tests() {
+	need_postgresql "postgresql-$PG_MAJOR-pgtap" perl libipc-run-perl nginx openssl
+}
