@@ -36,18 +36,26 @@ include test/tests.mk
 # Called by name, these work before PostgreSQL's build files are on the machine: they
 # install them.
 PG_CONFIG   ?= pg_config
-ifeq ($(filter bench bench-probes check-indent demo indent sanitize test typedefs help,$(MAKECMDGOALS)),)
+ifeq ($(filter bench bench-probes check check-indent check-stop demo indent sanitize test typedefs help,$(MAKECMDGOALS)),)
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS)
 	cat $(SQL_PARTS) > $@
 
-# Debian builds PostgreSQL without dependency tracking.
-$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*/*.h) gateway_pool.control
+# Debian builds PostgreSQL without dependency tracking: only test/server.sh asks for it.
+TRACKED     := $(wildcard $(OBJS:.o=.d))
+-include $(TRACKED)
+$(filter-out $(TRACKED:.d=.o),$(OBJS)) $(OBJS:.o=.bc): $(wildcard src/*/*.h)
+$(OBJS) $(OBJS:.o=.bc): gateway_pool.control
+EXTRA_CLEAN += $(TRACKED)
+else
+# PGXS has a target of this name, too.
+check: ## run the tests named by T="pick 010 ...", without T the quick ones
+	@test/check $(T)
 endif
 
-.PHONY: bench bench-probes check-indent demo indent sanitize test typedefs help
+.PHONY: bench bench-probes check check-indent check-stop demo indent sanitize test typedefs help
 demo: ## show the whole thing on a throw-away server (KEEP=1 leaves it up)
 	test/demo/run
 
@@ -56,6 +64,9 @@ bench: ## measure picks beside their rivals on a throw-away server
 
 bench-probes: ## measure probes beside HAProxy's on a throw-away server
 	test/bench/run-probes
+
+check-stop: ## end the server of make check, and remove what it keeps
+	@test/check --stop
 
 indent: ## format the C files as PostgreSQL's are
 	test/indent
