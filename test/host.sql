@@ -23,17 +23,17 @@ $block$;
 GRANT USAGE ON SCHEMA host_test TO PUBLIC;
 
 -----------------------------------------------------------------------------------------------------------
--- What the migration tool offers to migrations
+-- Functions that the migration tool offers to migrations
 -----------------------------------------------------------------------------------------------------------
 
--- Is there such a table? Asked of information_schema, hence only what the current role may see.
+-- Returns true if a table exists in information_schema, which shows only tables that the current role may see.
 CREATE OR REPLACE FUNCTION host_test.has_table(target name, table_name name) RETURNS boolean
 LANGUAGE sql STABLE AS $function$
     SELECT EXISTS (SELECT FROM information_schema.tables AS t
                    WHERE t.table_schema = $1 AND t.table_name = $2)
 $function$;
 
--- Is there such a column?
+-- Returns true if a column exists, in the same way.
 CREATE OR REPLACE FUNCTION host_test.has_column(target name, table_name name, column_name name)
 RETURNS boolean
 LANGUAGE sql STABLE AS $function$
@@ -41,7 +41,7 @@ LANGUAGE sql STABLE AS $function$
                    WHERE c.table_schema = $1 AND c.table_name = $2 AND c.column_name = $3)
 $function$;
 
--- Makes the trigger that keeps "updatedAt".
+-- Creates the trigger that sets "updatedAt".
 CREATE OR REPLACE FUNCTION host_test.create_on_update_trigger(target name, table_name name) RETURNS void
 LANGUAGE plpgsql AS $function$
 BEGIN
@@ -50,7 +50,7 @@ BEGIN
 END
 $function$;
 
--- Becomes another role until the transaction ends or end_role() is called with what this returns.
+-- Switches to another role until the transaction ends or end_role() is called with the result.
 CREATE OR REPLACE FUNCTION host_test.begin_role(role name) RETURNS text
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -63,7 +63,7 @@ BEGIN
 END
 $function$;
 
--- Becomes the role again that begin_role() left.
+-- Switches back to the role before begin_role().
 CREATE OR REPLACE FUNCTION host_test.end_role(before text) RETURNS void
 LANGUAGE plpgsql AS $function$
 BEGIN
@@ -78,7 +78,7 @@ LANGUAGE sql STABLE AS $function$
     WHERE c.oid = format('%I.gateways_v2', $1)::regclass
 $function$;
 
--- A uuid that depends on nothing but its arguments, for rows that come along with another row.
+-- Returns a uuid derived from its arguments, for rows that are added along with another row.
 CREATE OR REPLACE FUNCTION host_test.derived_id(kind text, id uuid) RETURNS uuid
 LANGUAGE sql IMMUTABLE AS $function$
     SELECT left(encode(sha256(convert_to($1 || ' ' || $2::text, 'UTF8')), 'hex'), 32)::uuid
@@ -111,7 +111,7 @@ BEGIN
 END
 $function$;
 
--- The way back: no time-to-live, an empty "lastHealthCheckStatus".
+-- The down migration: no time-to-live, an empty "lastHealthCheckStatus".
 CREATE OR REPLACE FUNCTION host_test.unmigrate_heartbeat_ttl(target name DEFAULT 'app') RETURNS void
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -128,7 +128,7 @@ BEGIN
 END
 $function$;
 
--- Gateways tell their capabilities, for example {"pkcs11": true}.
+-- Gateways report their capabilities, for example {"pkcs11": true}.
 CREATE OR REPLACE FUNCTION host_test.migrate_capabilities(target name DEFAULT 'app') RETURNS void
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -147,7 +147,7 @@ BEGIN
 END
 $function$;
 
--- The way back: no capabilities.
+-- The down migration: no capabilities.
 CREATE OR REPLACE FUNCTION host_test.unmigrate_capabilities(target name DEFAULT 'app') RETURNS void
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -164,7 +164,7 @@ BEGIN
 END
 $function$;
 
--- Gateways can be reached without a relay. Both columns come in one statement.
+-- Gateways can be reached without a relay. One statement adds both columns.
 CREATE OR REPLACE FUNCTION host_test.migrate_direct_address(target name DEFAULT 'app') RETURNS void
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -184,7 +184,7 @@ BEGIN
 END
 $function$;
 
--- The way back: no direct addresses, one statement a column.
+-- The down migration: no direct addresses, one statement per column.
 CREATE OR REPLACE FUNCTION host_test.unmigrate_direct_address(target name DEFAULT 'app') RETURNS void
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -202,7 +202,7 @@ BEGIN
 END
 $function$;
 
--- The host's own gateway pools. Does only what is not there yet, so it does nothing after ours.
+-- The host's own gateway pools. Creates only what is missing, so it does nothing if the extension is installed.
 CREATE OR REPLACE FUNCTION host_test.migrate_pools(
     target name DEFAULT 'app', name_width int DEFAULT 32, on_delete text DEFAULT 'SET NULL')
 RETURNS void
@@ -263,7 +263,7 @@ BEGIN
 END
 $function$;
 
--- The way back: column, then triggers and tables, memberships first. No CASCADE anywhere.
+-- The down migration: column, then triggers and tables, memberships first. No CASCADE.
 CREATE OR REPLACE FUNCTION host_test.unmigrate_pools(target name DEFAULT 'app') RETURNS void
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -282,7 +282,7 @@ BEGIN
 END
 $function$;
 
--- Gives the name of a pool another width, in the four statements in which the tool alters a column.
+-- Changes the width of a pool's name, in the four statements with which the tool alters a column.
 CREATE OR REPLACE FUNCTION host_test.widen_pool_name(target name, width int) RETURNS void
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -304,13 +304,13 @@ $function$;
 -- The host
 -----------------------------------------------------------------------------------------------------------
 
--- Makes the host's tables in a schema, which is made, too, if there is none.
+-- Creates the host's tables in a schema, and the schema if it does not exist.
 --
--- The stage is how far gateways_v2 has come: -1 knows no heartbeats at all, 0 has heartbeat and
+-- The stage is the version of gateways_v2: -1 has no heartbeats at all, 0 has heartbeat and
 -- "lastHealthCheckStatus", 1 has heartbeat and "heartbeatTTL", 2 has capabilities, "directAddress" and
--- "directHeartbeat" as well. 1 and 2 are reached by migrations, so the table has a dropped column, as it
--- has in real life. With an owner, everything in the schema, but not the schema, belongs to that role.
--- Left out: columns that lead to tables which are not here (keys of projects, templates, root CAs).
+-- "directHeartbeat" as well. Migrations lead to 1 and 2, so the table has a dropped column, as real
+-- ones have. If an owner is given, it owns everything in the schema, but not the schema.
+-- Left out: columns that reference tables which do not exist here (keys of projects, templates, root CAs).
 CREATE OR REPLACE FUNCTION host_test.make_host(
     target name DEFAULT 'app', stage int DEFAULT 2, owner name DEFAULT NULL)
 RETURNS void
@@ -453,7 +453,7 @@ BEGIN
         CASE WHEN stage >= 0 THEN ', "healthAlertedAt" timestamptz' ELSE '' END,
         CASE WHEN stage >= 0 THEN ', "lastHealthCheckStatus" varchar(255)' ELSE '' END);
 
-    -- What was added to the older tables later, in the order in which it was.
+    -- Columns that were added to the older tables later, in the same order.
     EXECUTE format($sql$
         ALTER TABLE %1$I.identity_kubernetes_auths ADD COLUMN "gatewayV2Id" uuid;
         ALTER TABLE %1$I.identity_kubernetes_auths
@@ -495,10 +495,11 @@ BEGIN
 END
 $function$;
 
--- Makes more tables that can refer to a pool, in ways that identity_kubernetes_auths does not:
--- app_connections by a key that restricts, resource_kubernetes_auths by one that is checked at commit,
--- identity_auth_templates by one that sets NULL, dynamic_secrets not yet. The second belongs to a gateway by way of resource_auth_methods. Needs gateway_pools. The host has no
--- foreign key on app_connections."gatewayId", although gateways_v2 is meant; gateway_key adds one.
+-- Creates more tables that can reference a pool, in other ways than identity_kubernetes_auths:
+-- app_connections by a key with RESTRICT, resource_kubernetes_auths by a deferred key,
+-- identity_auth_templates by a key with SET NULL, dynamic_secrets not yet. The second belongs to a gateway
+-- through resource_auth_methods. Needs gateway_pools. The host has no foreign key on
+-- app_connections."gatewayId", although it references gateways_v2; gateway_key adds one.
 CREATE OR REPLACE FUNCTION host_test.make_other_consumers(
     target name DEFAULT 'app', gateway_key boolean DEFAULT false)
 RETURNS void
@@ -579,7 +580,7 @@ BEGIN
     $sql$, target);
     PERFORM host_test.create_on_update_trigger(target, 'resource_kubernetes_auths');
 
-    -- Its organization is two joins away; "gatewayId" is of the retired generation.
+    -- The organization is two joins away; "gatewayId" references the retired gateways.
     EXECUTE format($sql$
         CREATE TABLE %1$I.projects (
             id varchar(36) PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -626,7 +627,7 @@ $function$;
 -- Rows
 -----------------------------------------------------------------------------------------------------------
 
--- Adds an organization; the slug is made of its name.
+-- Adds an organization; the slug is made from its name.
 CREATE OR REPLACE FUNCTION host_test.add_org(target name, name text, id uuid DEFAULT gen_random_uuid())
 RETURNS uuid
 LANGUAGE plpgsql AS $function$
@@ -649,8 +650,8 @@ BEGIN
 END
 $function$;
 
--- Waits until the health of so many gateways has been recorded: the worker does that once, and a deletion under
--- REPEATABLE READ whose cascade meets it is a serialization failure.
+-- Waits until the worker has recorded the health of this many gateways: a deletion under REPEATABLE READ
+-- whose cascade meets the first recording of a gateway fails with a serialization error.
 CREATE OR REPLACE FUNCTION host_test.wait_for_health(target name, gateways int) RETURNS void
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -664,8 +665,8 @@ BEGIN
 END
 $function$;
 
--- Adds a gateway with an identity and a relay of its own. It was heard of heartbeat_age ago (NULL: never
--- yet) and answered well, with the time-to-live of an up-to-date agent where the stage knows one.
+-- Adds a gateway with an identity and a relay of its own. Its last heartbeat is heartbeat_age old (NULL:
+-- none), is a good one, and has the time-to-live of an up-to-date agent if the stage has the column.
 CREATE OR REPLACE FUNCTION host_test.add_gateway(
     target name, org uuid, name text, heartbeat_age interval DEFAULT '0s',
     id uuid DEFAULT gen_random_uuid())
@@ -742,7 +743,7 @@ BEGIN
 END
 $function$;
 
--- Lets a gateway enrol with Kubernetes, its token being reviewed through a pool, or through none.
+-- Lets a gateway enroll with Kubernetes; its token is reviewed through a pool, or through none.
 CREATE OR REPLACE FUNCTION host_test.add_resource_kubernetes_auth(
     target name, gateway uuid, pool uuid DEFAULT NULL, id uuid DEFAULT gen_random_uuid())
 RETURNS uuid

@@ -1,4 +1,4 @@
--- The names, types and properties that others build on.
+-- Names, types and properties that applications depend on.
 \set QUIET 1
 SET client_min_messages = warning;
 \i test/host.sql
@@ -67,7 +67,7 @@ SELECT is(pg_get_function_arguments(f.oid) || ' -> ' || pg_get_function_result(f
   ) e (name, signature)
   LEFT JOIN pg_proc f ON f.proname = e.name AND f.pronamespace = 'app'::regnamespace;
 
--- Everything that reads the latest rows: never folded, never in a parallel
+-- Functions that read the latest rows: never folded, never run in a parallel
 -- worker, never skipped for a NULL.
 SELECT is_empty($$
     SELECT p.oid::regprocedure FROM pg_proc p
@@ -76,33 +76,34 @@ SELECT is_empty($$
      WHERE (p.provolatile <> 'v' OR p.proparallel <> 'u' OR p.proisstrict)
        AND p.proname NOT IN ('is_gateway_pool_name')$$,
     'functions are volatile, parallel unsafe and called on NULL');
--- Of each of these there is one; the test above would pass where there is none.
+-- Each of these exists once; the test above would pass without them.
 SELECT is(string_agg(concat_ws(' ', p.provolatile, p.proparallel, p.proisstrict, p.proretset), ', '),
           CASE f WHEN 'gateway_pool_stats' THEN 'v u f t' ELSE 'v u f f' END, f || ': volatile, parallel unsafe, called on NULL')
   FROM unnest('{record_gateway_heartbeat,report_gateway_failure,report_gateway_load,release_gateway,gateway_pool_stats,
                 reset_gateway_pool_stats}'::text[]) f
   LEFT JOIN pg_proc p ON p.proname = f AND p.pronamespace = 'app'::regnamespace
  GROUP BY f ORDER BY f;
--- What is not C cannot be led elsewhere by the caller's path; what reads a query with that path qualifies all else.
+-- The caller's search path does not affect functions in SQL and PL/pgSQL; register_pool_consumer() parses
+-- org_query with that path and qualifies all other names.
 SELECT is_empty($$
     SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
      WHERE p.pronamespace IN ('app'::regnamespace, 'gateway_pool_internal'::regnamespace) AND l.lanname <> 'c'
        AND p.proname NOT IN ('on_update_timestamp', 'register_pool_consumer')
        AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)$$,
-    'functions fix their search_path');
+    'functions set their search_path');
 SELECT is_empty($$
     SELECT p.oid::regprocedure FROM pg_proc p
      WHERE p.pronamespace IN ('app'::regnamespace, 'gateway_pool_internal'::regnamespace) AND p.prosecdef$$,
-    'no function runs as its definer');
+    'no function is SECURITY DEFINER');
 SELECT is_empty($$
     SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'v'
        AND pg_get_viewdef(c.oid) !~ 'FROM app\.\w+\(\)|FROM \w+\('$$,
-    'every view is a function');
+    'every view reads a function');
 
--- Who may use the internal schema, and who may make something in it; who marks tables.
+-- Privileges on the internal schema and on the marker function.
 SELECT ok(has_schema_privilege('pg_monitor', 'gateway_pool_internal', 'USAGE') AND
-          NOT has_schema_privilege('pg_monitor', 'gateway_pool_internal', 'CREATE'), 'the internal schema is to be used, not written to');
-SELECT ok(NOT has_function_privilege('pg_monitor', 'gateway_pool_internal.table_marker()', 'EXECUTE'), 'only the owner marks tables');
+          NOT has_schema_privilege('pg_monitor', 'gateway_pool_internal', 'CREATE'), 'PUBLIC has USAGE on the internal schema, but not CREATE');
+SELECT ok(NOT has_function_privilege('pg_monitor', 'gateway_pool_internal.table_marker()', 'EXECUTE'), 'PUBLIC cannot mark tables');
 
 -- Views and tables: columns in order, as the API names them.
 SELECT columns_are('app', 'gateway_pool_status', ARRAY['id', 'orgId', 'name', 'memberCount', 'healthyMemberCount',
@@ -132,20 +133,20 @@ SELECT columns_are('app', 'gateway_health_events', ARRAY['id', 'gatewayId', 'org
     'occurredAt']);
 SELECT columns_are('app', 'gateway_health', ARRAY['gatewayId', 'status', 'reason', 'lastHeartbeatAt', 'heartbeatExpiresAt', 'lastProbeAt',
     'lastProbeMs', 'consecutiveFailures', 'consecutiveSuccesses', 'changedAt']);
-SELECT col_is_pk('app', 'gateway_health', 'gatewayId', 'one row of health a gateway');
+SELECT col_is_pk('app', 'gateway_health', 'gatewayId', 'gateway_health has one row per gateway');
 SELECT col_type_is('app', 'gateway_health', c, t, 'gateway_health.' || c)
   FROM (VALUES ('gatewayId'::name, 'uuid'), ('status', 'text'), ('reason', 'text'), ('lastHeartbeatAt', 'timestamp with time zone'),
                ('heartbeatExpiresAt', 'timestamp with time zone'), ('lastProbeAt', 'timestamp with time zone'), ('lastProbeMs', 'real'),
                ('consecutiveFailures', 'integer'), ('consecutiveSuccesses', 'integer'), ('changedAt', 'timestamp with time zone')) e (c, t);
 SELECT host_test.add_gateway('app', host_test.add_org('app', 'acme'), 'g', '0s', '00000000-0000-0000-0000-0000000000a1') \g /dev/null
 SELECT lives_ok(format('INSERT INTO gateway_health ("gatewayId", status) VALUES (%L, %L) ON CONFLICT ("gatewayId") DO UPDATE SET status = excluded.status',
-                       '00000000-0000-0000-0000-0000000000a1', s), 'a gateway may be ' || s)
+                       '00000000-0000-0000-0000-0000000000a1', s), 'a gateway can be ' || s)
   FROM unnest('{healthy,degraded,unhealthy,unknown}'::text[]) s;
 SELECT throws_ok($$UPDATE gateway_health SET status = 'suspect'$$, '23514');
-SELECT col_type_is('app', 'gateway_pools', 'name', 'character varying(32)', 'a name is at most 32 long');
-SELECT col_default_is('app', 'gateway_pool_memberships', 'pickWeight', 1, 'weight is 1');
-SELECT col_default_is('app', 'gateway_pool_memberships', 'pickPriority', 0, 'priority is 0');
-SELECT col_default_is('app', 'gateway_probes', 'required', 'true', 'a probe is required');
+SELECT col_type_is('app', 'gateway_pools', 'name', 'character varying(32)', 'a name has at most 32 characters');
+SELECT col_default_is('app', 'gateway_pool_memberships', 'pickWeight', 1, 'the default weight is 1');
+SELECT col_default_is('app', 'gateway_pool_memberships', 'pickPriority', 0, 'the default priority is 0');
+SELECT col_default_is('app', 'gateway_probes', 'required', 'true', 'a probe is required by default');
 SELECT has_index('app', 'gateway_pool_memberships', 'gateway_pool_ix_memberships_gatewayid', ARRAY['"gatewayId"']);
 SELECT has_index('app', 'identity_kubernetes_auths', 'gateway_pool_ix_identity_kubernetes_auths_gatewaypoolid', ARRAY['"gatewayPoolId"']);
 SELECT is(confdeltype, e.action, e.name)
@@ -156,16 +157,16 @@ SELECT is(confdeltype, e.action, e.name)
                ('identity_kubernetes_auths_gatewaypoolid_foreign', 'n')) e (name, action)
   LEFT JOIN pg_constraint k ON k.conname = e.name AND k.connamespace = 'app'::regnamespace;
 
--- No trigger that a host's migration could trip over: none deferred, none
--- bound to columns, none with a condition; ours fire before the foreign keys'.
+-- No trigger breaks a host's migration: none is deferred, bound to columns or has a condition;
+-- the extension's fire before those of foreign keys.
 SELECT is_empty($$
     SELECT t.tgname FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
      WHERE f.pronamespace = 'gateway_pool_internal'::regnamespace AND NOT t.tgisinternal
        AND (t.tgdeferrable OR t.tgattr <> '' OR t.tgqual IS NOT NULL OR t.tgnewtable IS NOT NULL)$$,
-    'triggers are plain');
+    'triggers are not deferred and have no columns, conditions or transition tables');
 SELECT is_empty($$
     SELECT t.tgname FROM pg_trigger t WHERE t.tgname LIKE 'GatewayPools\_%' AND t.tgname::text COLLATE "C" >= 'RI_'$$,
-    'triggers of ours sort before those of foreign keys');
+    'triggers of gateway pools sort before those of foreign keys');
 -- Only built-in types and functions in the tables.
 SELECT is_empty($$
     SELECT d.objid FROM pg_depend d
@@ -173,20 +174,19 @@ SELECT is_empty($$
       JOIN pg_extension e ON e.oid = m.refobjid AND e.extname = 'gateway_pool'
      WHERE d.classid IN ('pg_attrdef'::regclass, 'pg_constraint'::regclass)
         OR d.classid = 'pg_class'::regclass AND d.objid IN (SELECT c.oid FROM pg_class c WHERE c.relkind IN ('r', 'i'))$$,
-    'no column, default, check or index needs the extension');
+    'no column, default, check or index depends on the extension');
 
-SELECT ok(has_table_privilege('pg_monitor', 'app.' || v, 'SELECT'), v || ' is open to all; the tables decide')
+SELECT ok(has_table_privilege('pg_monitor', 'app.' || v, 'SELECT'), 'PUBLIC may read ' || v)
   FROM unnest('{gateway_status,gateway_pool_members,gateway_pool_status,gateway_options,gateway_pool_stats,
                 gateway_pool_workers}'::text[]) v;
 
--- Settings.
--- Defaults, units and by whom they are set, whatever this server's are.
+-- Settings: defaults, units and contexts, whatever their values on this server.
 SELECT is(concat_ws(' ', s.boot_val, s.unit, s.context), e.setting, e.name)
   FROM (VALUES ('default_entitlement', 'off superuser'), ('max_pools_per_org', '50 superuser'), ('max_gateways_per_pool', '-1 superuser'),
                ('heartbeat_timeout', '3600 s sighup'), ('heartbeat_grace', '30 s sighup'), ('startup_grace', '180 s sighup'),
                ('suspect_ttl', '60 s sighup'), ('actor', ' user'), ('audit_retention', '-1 s sighup'), ('worker', 'on sighup'), ('max_gateways', '16384 postmaster')) e (name, setting)
   LEFT JOIN pg_settings s ON s.name = 'gateway_pool.' || e.name;
-SELECT throws_ok(format('SET gateway_pool.%I = 1', name), '55P02', NULL, name || ' is not for sessions to set')
+SELECT throws_ok(format('SET gateway_pool.%I = 1', name), '55P02', NULL, 'a session cannot set ' || name)
   FROM unnest('{heartbeat_timeout,heartbeat_grace,startup_grace,suspect_ttl,worker,max_gateways}'::text[]) name;
 SELECT * FROM finish();
 ROLLBACK;
