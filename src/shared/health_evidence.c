@@ -329,11 +329,29 @@ read_probe(uint64 word, uint64 damped, int64 now, HealthEvidence *evidence)
 }
 
 /*
- * health_evidence_read reads the evidence that a slot holds, as of a monotonic time.
- * Takes no lock.
+ * Puts together the evidence about a gateway, from both kinds of heartbeats and from
+ * words that are those of its slot, or what a slot would hold.
  */
-SlotReading
-health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence)
+static inline void
+assemble(HeartbeatEvidence row, HeartbeatEvidence reported, uint64 failure, uint64 probe, uint64 damped,
+		 int64 now, HealthEvidence *evidence)
+{
+	*evidence = (HealthEvidence)
+	{
+		.heartbeat = heartbeat_later(row, reported),
+		.suspect = is_suspect(failure, now)
+	};
+	read_probe(probe, damped, now, evidence);
+	if (evidence->heartbeat == HEARTBEAT_EXPIRED)
+		evidence->startup_grace = !is_failure_known(failure) && health_evidence_in_startup_grace(now);
+}
+
+/*
+ * Reads the evidence that a slot holds.  "own" is what this transaction has written
+ * to the row, or NULL: then it takes no lock.
+ */
+static inline SlotReading
+read_slot(HealthSlotRef ref, int64 now, const Heartbeat *own, HealthEvidence *evidence)
 {
 	HealthSlot *slot = health_slot(ref);
 	uint64		table = pg_atomic_read_u64(&slot->table);
@@ -341,50 +359,75 @@ health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence)
 	uint64		failure = pg_atomic_read_u64(&slot->failure);
 	uint64		probe = pg_atomic_read_u64(&slot->probe);
 	uint64		damped = pg_atomic_read_u64(&slot->damped);
+	bool		turned_away;
 
 	if (word_generation(table) != ref.generation || word_generation(reported) != ref.generation ||
 		word_generation(failure) != ref.generation || word_generation(probe) != ref.generation ||
 		word_generation(damped) != ref.generation)
 		return SLOT_GONE;
 
-	*evidence = (HealthEvidence)
+	if (own != NULL)
 	{
-		.heartbeat = heartbeat_later(table_evidence(table, now), reported_evidence(reported, now)),
-		.suspect = is_suspect(failure, now)
-	};
-	read_probe(probe, damped, now, evidence);
-	if (evidence->heartbeat != HEARTBEAT_EXPIRED)
+		SpinLockAcquire(&slot->mutex);
+		turned_away = turns_away(slot, own);
+		if (is_published(slot, own))
+			own = NULL;
+		SpinLockRelease(&slot->mutex);
+	}
+	if (own != NULL)
+	{
+		assemble(heartbeat_evidence(own, GetCurrentTimestamp()),
+				 turned_away ? HEARTBEAT_NEVER : reported_evidence(reported, now),
+				 failure, probe, damped, now, evidence);
 		return SLOT_READ;
-	evidence->startup_grace = !is_failure_known(failure) && health_evidence_in_startup_grace(now);
-	return word_kind(table) == TABLE_HEARD ? SLOT_UNCONFIRMED : SLOT_READ;
+	}
+	assemble(table_evidence(table, now), reported_evidence(reported, now), failure, probe, damped, now, evidence);
+	return evidence->heartbeat == HEARTBEAT_EXPIRED && word_kind(table) == TABLE_HEARD ?
+		SLOT_UNCONFIRMED : SLOT_READ;
+}
+
+/* health_evidence_read reads the evidence that a slot holds, as of a monotonic time.  Takes no lock. */
+SlotReading
+health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence)
+{
+	return read_slot(ref, now, NULL, evidence);
 }
 
 /*
- * health_evidence_read_own reads the same as it will be once this transaction has
- * committed, in which a row of the host's table says "own" and nobody else knows.
+ * health_evidence_read_own reads the evidence as it will be after the commit of this
+ * transaction, in which a row of the host's table says "own".
  */
 SlotReading
 health_evidence_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own, HealthEvidence *evidence)
 {
-	HealthSlot *slot = health_slot(ref);
-	SlotReading reading = health_evidence_read(ref, now, evidence);
-	uint64		reported = pg_atomic_read_u64(&slot->reported);
-	uint64		failure = pg_atomic_read_u64(&slot->failure);
-	bool		same;
-	bool		turned_away;
+	return read_slot(ref, now, own, evidence);
+}
 
-	SpinLockAcquire(&slot->mutex);
-	same = is_published(slot, own);
-	turned_away = turns_away(slot, own);
-	SpinLockRelease(&slot->mutex);
+/*
+ * health_evidence_without_slot puts together the evidence about a gateway that has
+ * no slot.  "row" is the heartbeat of the host's row.  "recorded" adds what
+ * health_evidence_seed would store in a new slot, but not to a row that this
+ * transaction wrote ("own").
+ */
+void
+health_evidence_without_slot(const Heartbeat *row, const RecordedHealth *recorded, bool own,
+							 int64 now, TimestampTz wall_now, HealthEvidence *evidence)
+{
+	HeartbeatEvidence reported = HEARTBEAT_NEVER;
+	uint64		failure = make_word(0, WORD_EMPTY, 0);
+	uint64		probe = make_word(0, PROBE_WORD_NONE, 0);
 
-	if (reading == SLOT_GONE || same)
-		return reading;
-	evidence->heartbeat = heartbeat_later(heartbeat_evidence(own, GetCurrentTimestamp()),
-										  turned_away ? HEARTBEAT_NEVER : reported_evidence(reported, now));
-	evidence->startup_grace = evidence->heartbeat == HEARTBEAT_EXPIRED &&
-		!is_failure_known(failure) && health_evidence_in_startup_grace(now);
-	return SLOT_READ;
+	if (recorded->known && recorded->status == GATEWAY_UNHEALTHY)
+		failure = make_word(0, FAILURE_RECORDED, 0);
+	if (recorded->known && !own && health_state() != NULL)
+	{
+		notice_promotion(now);
+		if (recorded->heartbeat_expires_at > wall_now && health_evidence_was_reported(recorded, row))
+			reported = HEARTBEAT_FRESH;
+		if (recorded->probe_up)
+			probe = make_word(0, PROBE_WORD_UP, pg_atomic_read_u64(&health_state()->grace_from));
+	}
+	assemble(heartbeat_evidence(row, wall_now), reported, failure, probe, make_word(0, WORD_EMPTY, 0), now, evidence);
 }
 
 /*

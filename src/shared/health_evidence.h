@@ -103,6 +103,8 @@ extern bool health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *
 extern SlotReading health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence);
 extern SlotReading health_evidence_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own,
 											HealthEvidence *evidence);
+extern void health_evidence_without_slot(const Heartbeat *row, const RecordedHealth *recorded, bool own,
+										 int64 now, TimestampTz wall_now, HealthEvidence *evidence);
 extern void health_evidence_explain(HealthSlotRef ref, const HealthEvidence *evidence, const GatewayHealth *health,
 									char *explanation);
 extern int64 health_evidence_next_change(HealthSlotRef ref, int64 now);

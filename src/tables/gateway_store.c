@@ -189,20 +189,6 @@ state_of(HeapTuple row)
 	return strcmp(word, "maintenance") == 0 ? GATEWAY_MAINTENANCE : GATEWAY_ACTIVE;
 }
 
-/* Adds what a slot that is made now would be told from before a start: see health_evidence_seed. */
-static void
-add_recorded(const GatewayRow *gateway, const Reading *reading, HealthEvidence *evidence)
-{
-	const RecordedHealth *recorded = &gateway->recorded;
-
-	if (!health_map_exists() || gateway->own || !recorded->known)
-		return;
-	if (recorded->heartbeat_expires_at > reading->wall_now && health_evidence_was_reported(recorded, &gateway->heartbeat))
-		evidence->heartbeat = HEARTBEAT_FRESH;
-	if (recorded->probe_up && health_evidence_in_startup_grace(reading->now))
-		evidence->probe = PROBE_OVERDUE;
-}
-
 /*
  * Judges a gateway by its slot, as picks do; by its row alone where it has no
  * slot, and for the heartbeat where the transaction itself wrote the row.
@@ -210,17 +196,9 @@ add_recorded(const GatewayRow *gateway, const Reading *reading, HealthEvidence *
 static void
 judge(GatewayRow *gateway, const Reading *reading)
 {
-	HeartbeatEvidence row = heartbeat_evidence(&gateway->heartbeat, reading->wall_now);
-	HealthEvidence evidence = {
-		.heartbeat = row,
-		.startup_grace = row == HEARTBEAT_EXPIRED &&
-		!(gateway->recorded.known && gateway->recorded.status == GATEWAY_UNHEALTHY) &&
-		health_evidence_in_startup_grace(reading->now)
-	};
+	HealthEvidence evidence;
 
-	if (gateway->slot.number == NO_SLOT)
-		add_recorded(gateway, reading, &evidence);
-	else
+	if (gateway->slot.number != NO_SLOT)
 	{
 		SlotReading read;
 
@@ -234,6 +212,9 @@ judge(GatewayRow *gateway, const Reading *reading)
 		if (read == SLOT_GONE)
 			gateway->slot.number = NO_SLOT;
 	}
+	if (gateway->slot.number == NO_SLOT)
+		health_evidence_without_slot(&gateway->heartbeat, &gateway->recorded, gateway->own,
+									 reading->now, reading->wall_now, &evidence);
 	gateway->health = health_rule(&evidence);
 
 	/*
