@@ -53,12 +53,12 @@ _PG_init(void)
 }
 
 static HealthSlotRef
-create(pg_uuid_t *gateway, SlotMaking *making)
+create(pg_uuid_t *gateway, SlotCreation *creation)
 {
 	uint64		halves[2] = {pg_prng_uint64(&pg_global_prng_state), pg_prng_uint64(&pg_global_prng_state)};
 
 	memcpy(gateway->data, halves, sizeof(halves));
-	return health_map_create(1, gateway, health_map_deletions(), false, making);
+	return health_map_create(1, gateway, health_map_deletion_count(), false, creation);
 }
 
 /* map_fill(n int) returns int: makes slots, and returns how many could be made. */
@@ -70,10 +70,10 @@ map_fill(PG_FUNCTION_ARGS)
 	for (int i = 0; i < PG_GETARG_INT32(0); i++)
 	{
 		pg_uuid_t	gateway;
-		SlotMaking	making;
+		SlotCreation creation;
 
-		(void) create(&gateway, &making);
-		made += making == SLOT_MADE;
+		(void) create(&gateway, &creation);
+		made += creation == SLOT_CREATED;
 	}
 	PG_RETURN_INT32(made);
 }
@@ -91,17 +91,17 @@ map_churn(PG_FUNCTION_ARGS)
 	while (clock_monotonic() < end)
 	{
 		pg_uuid_t	gateway;
-		SlotMaking	making;
-		HealthSlotRef ref = create(&gateway, &making);
+		SlotCreation creation;
+		HealthSlotRef ref = create(&gateway, &creation);
 		HealthSlotRef found = health_map_find(1, &gateway);
 
 		CHECK_FOR_INTERRUPTS();
-		if (making != (ref.number == NO_SLOT ? SLOT_NOT_FREE : SLOT_MADE) ||
+		if (creation != (ref.number == NO_SLOT ? SLOT_MAP_FULL : SLOT_CREATED) ||
 			found.number != ref.number || found.generation != ref.generation)
 			elog(ERROR, "the slot of a gateway is not found");
 		if (ref.number == NO_SLOT)
 			continue;
-		if (!health_map_is(ref, 1, &gateway))
+		if (!health_map_matches(ref, 1, &gateway))
 			elog(ERROR, "the slot of a gateway is another's");
 		made++;
 		health_map_free(ref);

@@ -88,18 +88,18 @@ static HealthSlotRef
 find_or_make_slot(const Report *report)
 {
 	HealthSlotRef ref = health_map_find(report->catalog.gateways, report->gateway);
-	SlotMaking	making = ref.number == NO_SLOT ? SLOT_REFUSED : SLOT_THERE;
+	SlotCreation creation = ref.number == NO_SLOT ? SLOT_ROW_OUTDATED : SLOT_EXISTED;
 
-	while (making == SLOT_REFUSED)
+	while (creation == SLOT_ROW_OUTDATED)
 	{
 		GatewayRow *row = find_row(report);
 
 		if (row == NULL)
 			store_refuse_gateway(&report->catalog, report->gateway);
-		ref = store_make_slot(&report->catalog, row, &making);
+		ref = store_make_slot(&report->catalog, row, &creation);
 		CHECK_FOR_INTERRUPTS();
 	}
-	if (making == SLOT_NOT_FREE)
+	if (creation == SLOT_MAP_FULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("shared memory of gateway_pool is full"),
@@ -117,7 +117,7 @@ slot_of(const Report *report)
 	if (isolation_hides_gateway(&report->catalog, report->gateway))
 		store_refuse_gateway(&report->catalog, report->gateway);
 	/* No slot in use has generation 0. */
-	if (ref.generation == 0 || !health_map_is(ref, report->catalog.gateways, report->gateway))
+	if (ref.generation == 0 || !health_map_matches(ref, report->catalog.gateways, report->gateway))
 		ref = *report->known = find_or_make_slot(report);
 	return ref;
 }

@@ -97,6 +97,6 @@ reset_gateway_pool_stats(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 		if (copy[i].key.database == MyDatabaseId)
 			copy[own_count++] = copy[i];
-	pick_counters_forget(copy, own_count);
+	pick_counters_remove(copy, own_count);
 	PG_RETURN_VOID();
 }

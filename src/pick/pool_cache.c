@@ -133,13 +133,13 @@ make_slots(const PoolCatalog *catalog, const PoolRow *row)
 	for (int i = 0; i < row->member_count; i++)
 	{
 		const GatewayRow *gateway = &row->members[i].gateway;
-		SlotMaking	making;
+		SlotCreation creation;
 
 		/* A gateway that this transaction made is nobody else's business. */
 		if (gateway->slot.number != NO_SLOT || gateway->own)
 			continue;
-		(void) store_make_slot(catalog, gateway, &making);
-		if (making == SLOT_NOT_FREE)
+		(void) store_make_slot(catalog, gateway, &creation);
+		if (creation == SLOT_MAP_FULL)
 			break;
 		any = true;
 	}

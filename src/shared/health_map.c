@@ -234,12 +234,12 @@ health_map_find(Oid table, const pg_uuid_t *gateway)
 }
 
 /*
- * health_map_is tells whether a reference that was got before is to the slot of
+ * health_map_matches tells whether a reference that was got before is to the slot of
  * this gateway.  Takes no lock: whose a slot is changes only after its words
  * have got another generation.
  */
 bool
-health_map_is(HealthSlotRef ref, Oid table, const pg_uuid_t *gateway)
+health_map_matches(HealthSlotRef ref, Oid table, const pg_uuid_t *gateway)
 {
 	const HealthSlot *slot = health_slot(ref);
 	bool		same = uuid_equal(&slot->gateway, gateway) && slot->relation == table;
@@ -281,9 +281,9 @@ give_free_slot(int32 number)
 	pg_atomic_write_u32(&map->full, 0);
 }
 
-/* health_map_deletions is to be read before the snapshot of rows for which slots will be made. */
+/* health_map_deletion_count is to be read before the snapshot of rows for which slots will be made. */
 uint64
-health_map_deletions(void)
+health_map_deletion_count(void)
 {
 	return map == NULL ? 0 : pg_atomic_read_u64(&map->deletions);
 }
@@ -326,7 +326,7 @@ assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealt
  * for the slot under the lock that is held here: he finds the slot, or is seen.
  */
 HealthSlotRef
-health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, bool recorded_unhealthy, SlotMaking *making)
+health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, bool recorded_unhealthy, SlotCreation *creation)
 {
 	SlotKey		key = key_of(MyDatabaseId, table, gateway);
 	uint32		hash = hash_of(&key);
@@ -335,14 +335,14 @@ health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, bool re
 	LWLockAcquire(partition_lock(hash), LW_EXCLUSIVE);
 	ref = look_up(&key, hash);
 	if (ref.number != NO_SLOT)
-		*making = SLOT_THERE;
+		*creation = SLOT_EXISTED;
 	else if (pg_atomic_read_u64(&map->deletions) != deletions)
-		*making = SLOT_REFUSED;
+		*creation = SLOT_ROW_OUTDATED;
 	else
 	{
 		int32		number = take_free_slot();
 
-		*making = number == NO_SLOT ? SLOT_NOT_FREE : SLOT_MADE;
+		*creation = number == NO_SLOT ? SLOT_MAP_FULL : SLOT_CREATED;
 		if (number != NO_SLOT)
 			ref = assign_slot(number, &key, hash, recorded_unhealthy);
 	}

@@ -17,13 +17,13 @@ typedef struct HealthSlotRef
 #define NO_SLOT (-1)
 
 /* What became of an attempt to make a slot. */
-typedef enum SlotMaking
+typedef enum SlotCreation
 {
-	SLOT_THERE,					/* by now, made by somebody else */
-	SLOT_MADE,
-	SLOT_NOT_FREE,				/* the map is full */
-	SLOT_REFUSED				/* the row may be gone: read it again */
-} SlotMaking;
+	SLOT_EXISTED,				/* another session has made it */
+	SLOT_CREATED,
+	SLOT_MAP_FULL,
+	SLOT_ROW_OUTDATED			/* the row may be gone: read it again */
+} SlotCreation;
 
 /* One slot in a list of all. */
 typedef struct HealthSlotEntry
@@ -39,10 +39,10 @@ extern void health_map_startup(void);
 extern bool health_map_exists(void);
 
 extern HealthSlotRef health_map_find(Oid table, const pg_uuid_t *gateway);
-extern bool health_map_is(HealthSlotRef ref, Oid table, const pg_uuid_t *gateway);
-extern uint64 health_map_deletions(void);
+extern bool health_map_matches(HealthSlotRef ref, Oid table, const pg_uuid_t *gateway);
+extern uint64 health_map_deletion_count(void);
 extern HealthSlotRef health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions,
-									   bool recorded_unhealthy, SlotMaking *making);
+									   bool recorded_unhealthy, SlotCreation *creation);
 extern void health_map_free(HealthSlotRef ref);
 extern void health_map_free_gateway(Oid table, const pg_uuid_t *gateway);
 extern void health_map_free_table(Oid table);

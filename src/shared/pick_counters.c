@@ -300,9 +300,9 @@ pick_counters_copy(int *count)
 	return copy;
 }
 
-/* pick_counters_forget removes entries, given as a copy of them. */
+/* pick_counters_remove removes entries, given as a copy of them. */
 void
-pick_counters_forget(const StatsEntry *gone, int count)
+pick_counters_remove(const StatsEntry *gone, int count)
 {
 	if (count == 0)
 		return;
@@ -320,9 +320,9 @@ pick_counters_exist(void)
 	return entries != NULL;
 }
 
-/* pick_counters_room returns how many entries there can be. */
+/* pick_counters_capacity returns how many entries there can be. */
 int64
-pick_counters_room(void)
+pick_counters_capacity(void)
 {
 	return max_entries();
 }
@@ -341,9 +341,9 @@ pick_counters_begin_sweep(void)
 		pg_atomic_exchange_u32(&state->made, 0) >= part;
 }
 
-/* pick_counters_evicted tells whether lately there was no room left, and entries had to go. */
+/* pick_counters_evicted_lately tells whether lately there was no room left, and entries had to go. */
 bool
-pick_counters_evicted(void)
+pick_counters_evicted_lately(void)
 {
 	uint64		at = entries == NULL ? 0 : pg_atomic_read_u64(&state->evicted_at);
 

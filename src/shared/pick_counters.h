@@ -49,11 +49,11 @@ extern void pick_counters_enqueue(PickCount *count);
 extern void pick_counters_flush(void);
 extern void pick_counters_add(PickCount *count);
 extern StatsEntry *pick_counters_copy(int *count);
-extern void pick_counters_forget(const StatsEntry *gone, int count);
+extern void pick_counters_remove(const StatsEntry *gone, int count);
 extern bool pick_counters_exist(void);
-extern int64 pick_counters_room(void);
+extern int64 pick_counters_capacity(void);
 extern bool pick_counters_begin_sweep(void);
-extern bool pick_counters_evicted(void);
+extern bool pick_counters_evicted_lately(void);
 
 /*
  * pick_counters_touch is to be called before a count is raised that stays where it

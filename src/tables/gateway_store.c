@@ -80,7 +80,7 @@ begin_reading(const PoolCatalog *catalog)
 		.table = catalog->gateways,
 		.columns = host_columns_find(RelationGetDescr(gateways)),
 		.sequence = health_evidence_sequence(),
-		.deletions = health_map_deletions(),
+		.deletions = health_map_deletion_count(),
 		.own = CheckRelationLockedByMe(gateways, AccessExclusiveLock, true),
 		.now = clock_monotonic(),
 		.wall_now = GetCurrentTimestamp()
@@ -527,20 +527,20 @@ sweep_slots(const PoolCatalog *catalog)
  * store_make_slot returns the slot of a gateway that was read, made now if there
  * was none.  Where none is free, it first looks for slots of gateways that are
  * gone, now and then.  NO_SLOT if none is free after that, or if the row may be
- * gone: "making" tells.
+ * gone: see "creation".
  */
 HealthSlotRef
-store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, SlotMaking *making)
+store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, SlotCreation *creation)
 {
 	bool		recorded_unhealthy = gateway->recorded.known && gateway->recorded.status == GATEWAY_UNHEALTHY;
-	HealthSlotRef ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, recorded_unhealthy, making);
+	HealthSlotRef ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, recorded_unhealthy, creation);
 
-	if (*making == SLOT_NOT_FREE && health_map_begin_sweep(clock_monotonic()))
+	if (*creation == SLOT_MAP_FULL && health_map_begin_sweep(clock_monotonic()))
 	{
 		sweep_slots(catalog);
-		ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, recorded_unhealthy, making);
+		ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, recorded_unhealthy, creation);
 	}
-	if (*making == SLOT_MADE)
+	if (*creation == SLOT_CREATED)
 		health_evidence_seed(ref, &gateway->recorded, &gateway->heartbeat);
 	return ref;
 }

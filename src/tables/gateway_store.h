@@ -29,8 +29,8 @@ typedef struct GatewayRow
 	bool		own;			/* written or read so by this transaction
 								 * alone */
 	HealthSlotRef slot;
-	uint64		deletions;		/* health_map_deletions from before the row
-								 * was read */
+	uint64		deletions;		/* health_map_deletion_count from before the
+								 * row was read */
 	Heartbeat	heartbeat;		/* as the row says, in wall time */
 	GatewayHealth health;
 } GatewayRow;
@@ -68,7 +68,7 @@ extern PoolRow *store_pools(const PoolCatalog *catalog, StoreFilter filter, int 
 extern const PoolRow *store_find_pool(const PoolRow *pools, int count, const pg_uuid_t *id);
 extern GatewayRow *store_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count);
 extern Heartbeat store_heartbeat_of(const HostHeartbeat *host);
-extern HealthSlotRef store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, SlotMaking *making);
+extern HealthSlotRef store_make_slot(const PoolCatalog *catalog, const GatewayRow *gateway, SlotCreation *creation);
 pg_noreturn extern void store_refuse_gateway(const PoolCatalog *catalog, const pg_uuid_t *id);
 extern bool gateway_is_eligible(const GatewayRow *gateway);
 extern void gateway_display(const GatewayRow *gateway, HealthDisplay *display);

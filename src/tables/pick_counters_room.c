@@ -73,8 +73,8 @@ pick_counters_make_room(const PoolCatalog *catalog)
 			own[own_count++] = copy[i];
 		else if (!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(copy[i].key.database)))
 			copy[gone++] = copy[i];
-	pick_counters_forget(copy, gone);
-	pick_counters_forget(own, find_gone(catalog, own, own_count));
+	pick_counters_remove(copy, gone);
+	pick_counters_remove(own, find_gone(catalog, own, own_count));
 	pfree(copy);
 	pfree(own);
 }
@@ -90,7 +90,7 @@ pick_counters_crowded(const PoolCatalog *catalog)
 	int			count;
 	int64		wanted;
 
-	if (!pick_counters_evicted())
+	if (!pick_counters_evicted_lately())
 		return false;
 	wanted = owner_count(catalog->pools, psprintf("SELECT count(*) FROM %s", catalog_name(catalog->pools)), NULL) +
 		owner_count(catalog->memberships, psprintf("SELECT count(*) FROM %s", catalog_name(catalog->memberships)), NULL);
@@ -98,5 +98,5 @@ pick_counters_crowded(const PoolCatalog *catalog)
 	for (int i = 0; i < count; i++)
 		wanted += copy[i].key.database != MyDatabaseId;
 	pfree(copy);
-	return wanted > pick_counters_room();
+	return wanted > pick_counters_capacity();
 }

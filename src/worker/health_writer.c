@@ -201,7 +201,7 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 		 * Of a gateway that was deleted, nothing is left for one of the same
 		 * id.
 		 */
-		if (change->of_pool || !health_map_is(change->slot, catalog->gateways, &change->id))
+		if (change->of_pool || !health_map_matches(change->slot, catalog->gateways, &change->id))
 			continue;
 		put(&columns[GATEWAY], UUIDPGetDatum(&change->id));
 		put(&columns[STATUS], CStringGetTextDatum(gateway_status_name(change->new_status)));

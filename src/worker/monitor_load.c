@@ -34,12 +34,12 @@ read_gateways(const PoolCatalog *catalog, int *count, bool *again, StringInfo pr
 		*again = false;
 		for (int j = 0; j < *count; j++)
 		{
-			SlotMaking	making = SLOT_THERE;
+			SlotCreation creation = SLOT_EXISTED;
 
 			if (rows[j].slot.number == NO_SLOT)
-				rows[j].slot = store_make_slot(catalog, &rows[j], &making);
-			*again |= making == SLOT_MADE || making == SLOT_REFUSED;
-			if (making == SLOT_NOT_FREE && problem->len == 0)
+				rows[j].slot = store_make_slot(catalog, &rows[j], &creation);
+			*again |= creation == SLOT_CREATED || creation == SLOT_ROW_OUTDATED;
+			if (creation == SLOT_MAP_FULL && problem->len == 0)
 				appendStringInfoString(problem, "shared memory of gateway_pool is full: some gateways are not watched");
 		}
 	}
