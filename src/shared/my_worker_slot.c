@@ -55,7 +55,7 @@ remember_stall(WorkerSlot *slot)
 				 "%s is not written for now: its triggers took too long, and could not be canceled", current_table);
 	stall->until = clock_monotonic() + Min(FIRST_STALL << Min(stall->count, 10), LAST_STALL);
 	stall->count++;
-	worker_slot_set_text(slot, slot->problem, stall->problem);
+	worker_slot_set_text(slot, slot->info.problem, stall->problem);
 }
 
 /*
@@ -70,13 +70,13 @@ end_worker(int code, Datum arg)
 
 	mine = NULL;
 	worker_table_lock(LW_EXCLUSIVE);
-	if (slot->pid == MyProcPid && slot->generation == my_generation)
+	if (slot->info.pid == MyProcPid && slot->info.generation == my_generation)
 	{
-		slot->pid = 0;
+		slot->info.pid = 0;
 		slot->latch = NULL;
-		if (resigned && slot->wants == resigned_wants)
+		if (resigned && slot->info.wants == resigned_wants)
 			worker_slot_vacate(slot);
-		else if (resigned || slot->state == WORKER_STOPPING)
+		else if (resigned || slot->info.state == WORKER_STOPPING)
 			worker_slot_enter_wanted(slot, 0);
 		else if (ShutdownRequestPending)
 			worker_slot_enter_wanted(slot, clock_monotonic() + TERMINATED_PAUSE);
@@ -90,7 +90,7 @@ end_worker(int code, Datum arg)
 		{
 			worker_slot_enter_wanted_again(slot);
 			if (code != 0)
-				worker_slot_set_text(slot, slot->problem, "the process ended in error: see the server's log");
+				worker_slot_set_text(slot, slot->info.problem, "the process ended in error: see the server's log");
 		}
 		ConditionVariableBroadcast(&worker_table->changed);
 	}
@@ -112,12 +112,12 @@ my_worker_slot_claim(const WorkerTicket *ticket)
 	on_shmem_exit(end_worker, 0);
 
 	worker_table_lock(LW_EXCLUSIVE);
-	if (slot->generation == ticket->generation && slot->pid == 0 &&
-		(slot->state == WORKER_STARTING || slot->state == WORKER_STOPPING))
+	if (slot->info.generation == ticket->generation && slot->info.pid == 0 &&
+		(slot->info.state == WORKER_STARTING || slot->info.state == WORKER_STOPPING))
 	{
-		slot->pid = MyProcPid;
+		slot->info.pid = MyProcPid;
 		slot->latch = &MyProc->procLatch;
-		claimed = slot->state == WORKER_STARTING;
+		claimed = slot->info.state == WORKER_STARTING;
 	}
 	worker_table_unlock();
 	return claimed;
@@ -130,7 +130,7 @@ my_worker_slot_wants(void)
 	uint32		wants;
 
 	worker_table_lock(LW_SHARED);
-	wants = mine->wants;
+	wants = mine->info.wants;
 	worker_table_unlock();
 	return wants;
 }
@@ -140,8 +140,8 @@ void
 my_worker_slot_run(void)
 {
 	worker_table_lock(LW_EXCLUSIVE);
-	Assert(mine->state != WORKER_WANTED && mine->pid == MyProcPid);
-	if (mine->state == WORKER_STARTING)
+	Assert(mine->info.state != WORKER_WANTED && mine->info.pid == MyProcPid);
+	if (mine->info.state == WORKER_STARTING)
 	{
 		worker_slot_enter(mine, WORKER_RUNNING);
 		/* There may be others whose turn it is. */
@@ -223,9 +223,9 @@ void
 my_worker_slot_report_activity(const char *activity, bool busy)
 {
 	/* Nobody else writes it while this process has the slot. */
-	if (strncmp(mine->activity, activity, WORKER_TEXT_SIZE - 1) == 0)
+	if (strncmp(mine->info.activity, activity, WORKER_TEXT_SIZE - 1) == 0)
 		return;
-	worker_slot_set_text(mine, mine->activity, activity);
+	worker_slot_set_text(mine, mine->info.activity, activity);
 	pgstat_report_activity(busy ? STATE_RUNNING : STATE_IDLE, activity);
 }
 
@@ -233,8 +233,8 @@ my_worker_slot_report_activity(const char *activity, bool busy)
 void
 my_worker_slot_report_problem(const char *problem)
 {
-	if (strncmp(mine->problem, problem, WORKER_TEXT_SIZE - 1) != 0)
-		worker_slot_set_text(mine, mine->problem, problem);
+	if (strncmp(mine->info.problem, problem, WORKER_TEXT_SIZE - 1) != 0)
+		worker_slot_set_text(mine, mine->info.problem, problem);
 }
 
 /* my_worker_slot_report_round says how the last round went. */
@@ -242,6 +242,6 @@ void
 my_worker_slot_report_round(const WorkerRound *round)
 {
 	SpinLockAcquire(&mine->mutex);
-	mine->round = *round;
+	mine->info.round = *round;
 	SpinLockRelease(&mine->mutex);
 }

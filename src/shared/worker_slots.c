@@ -60,7 +60,10 @@ worker_slots_startup(void)
 	memset(worker_table, 0, sizeof(WorkerTable));
 	ConditionVariableInit(&worker_table->changed);
 	for (int i = 0; i < WORKER_SLOTS; i++)
+	{
+		worker_table->slots[i].info.number = i;
 		SpinLockInit(&worker_table->slots[i].mutex);
+	}
 }
 
 /* worker_slots_exist tells whether the library was preloaded. */
@@ -83,7 +86,7 @@ static WorkerSlot *
 find(Oid database)
 {
 	for (int i = 0; i < WORKER_SLOTS; i++)
-		if (worker_table->slots[i].state != WORKER_FREE && worker_table->slots[i].database == database)
+		if (worker_table->slots[i].info.state != WORKER_FREE && worker_table->slots[i].info.database == database)
 			return &worker_table->slots[i];
 	return NULL;
 }
@@ -92,8 +95,8 @@ find(Oid database)
 void
 worker_slot_enter(WorkerSlot *slot, WorkerState state)
 {
-	slot->state = state;
-	slot->since = clock_monotonic();
+	slot->info.state = state;
+	slot->info.since = clock_monotonic();
 }
 
 /* worker_slot_set_text sets one of a slot's texts, as much of it as has room. */
@@ -115,9 +118,9 @@ forget_report(WorkerSlot *slot)
 	WorkerRound none = {0};
 
 	SpinLockAcquire(&slot->mutex);
-	slot->round = none;
+	slot->info.round = none;
 	SpinLockRelease(&slot->mutex);
-	worker_slot_set_text(slot, slot->activity, "");
+	worker_slot_set_text(slot, slot->info.activity, "");
 }
 
 /* FREE to HELD: the slot of a database that had none, or NULL if all are in use. */
@@ -128,13 +131,13 @@ take(Oid database)
 	{
 		WorkerSlot *slot = &worker_table->slots[i];
 
-		if (slot->state != WORKER_FREE)
+		if (slot->info.state != WORKER_FREE)
 			continue;
-		slot->database = database;
+		slot->info.database = database;
 		slot->failures = 0;
 		memset(slot->stalls, 0, sizeof(slot->stalls));
 		forget_report(slot);
-		worker_slot_set_text(slot, slot->problem, "");
+		worker_slot_set_text(slot, slot->info.problem, "");
 		worker_slot_enter(slot, WORKER_HELD);
 		return slot;
 	}
@@ -145,8 +148,8 @@ take(Oid database)
 static void
 give_up(WorkerSlot *slot)
 {
-	Assert(slot->state == WORKER_HELD);
-	if (slot->holds > 0)
+	Assert(slot->info.state == WORKER_HELD);
+	if (slot->info.holds > 0)
 		return;
 	worker_slot_enter(slot, WORKER_FREE);
 	worker_table_wake_launcher();
@@ -164,8 +167,8 @@ worker_slot_vacate(WorkerSlot *slot)
 void
 worker_slot_enter_wanted(WorkerSlot *slot, int64 start_at)
 {
-	Assert(slot->pid == 0);
-	slot->start_at = start_at;
+	Assert(slot->info.pid == 0);
+	slot->info.start_at = start_at;
 	forget_report(slot);
 	worker_slot_enter(slot, WORKER_WANTED);
 	worker_table_wake_launcher();
@@ -180,7 +183,7 @@ worker_slot_enter_wanted_again(WorkerSlot *slot)
 {
 	int64		now = clock_monotonic();
 
-	if (slot->state == WORKER_RUNNING && now - slot->since >= RECOVERED_AFTER)
+	if (slot->info.state == WORKER_RUNNING && now - slot->info.since >= RECOVERED_AFTER)
 		slot->failures = 0;
 	worker_slot_enter_wanted(slot, now + Min(FIRST_PAUSE << Min(slot->failures, 10), LAST_PAUSE));
 	slot->failures++;
@@ -190,18 +193,18 @@ worker_slot_enter_wanted_again(WorkerSlot *slot)
 static void
 stop(WorkerSlot *slot)
 {
-	Assert(slot->state == WORKER_STARTING || slot->state == WORKER_RUNNING);
+	Assert(slot->info.state == WORKER_STARTING || slot->info.state == WORKER_RUNNING);
 	worker_slot_enter(slot, WORKER_STOPPING);
 	/* A process takes its pid out of here before it ends: nobody else has it. */
-	if (slot->pid != 0)
-		(void) kill(slot->pid, SIGTERM);
+	if (slot->info.pid != 0)
+		(void) kill(slot->info.pid, SIGTERM);
 }
 
 static bool
 has_worker(const WorkerSlot *slot)
 {
-	return slot->state == WORKER_STARTING || slot->state == WORKER_RUNNING ||
-		slot->state == WORKER_STOPPING;
+	return slot->info.state == WORKER_STARTING || slot->info.state == WORKER_RUNNING ||
+		slot->info.state == WORKER_STOPPING;
 }
 
 /*
@@ -220,12 +223,12 @@ worker_slots_has(Oid database)
 
 	/* Without the lock: should it go at this moment, the next call will see. */
 	slot = &worker_table->slots[last];
-	if (slot->database == database && slot->state >= WORKER_WANTED)
+	if (slot->info.database == database && slot->info.state >= WORKER_WANTED)
 		return true;
 
 	worker_table_lock(LW_SHARED);
 	slot = find(database);
-	has = slot != NULL && slot->state >= WORKER_WANTED;
+	has = slot != NULL && slot->info.state >= WORKER_WANTED;
 	if (has)
 		last = slot - worker_table->slots;
 	worker_table_unlock();
@@ -248,8 +251,8 @@ worker_slots_want(Oid database)
 		slot = take(database);
 	if (slot != NULL)
 	{
-		slot->wants++;
-		if (slot->state == WORKER_HELD)
+		slot->info.wants++;
+		if (slot->info.state == WORKER_HELD)
 			worker_slot_enter_wanted(slot, 0);
 		else if (slot->latch != NULL)
 			SetLatch(slot->latch);
@@ -299,8 +302,8 @@ worker_slots_hold(Oid database)
 		slot = take(database);
 	if (slot != NULL)
 	{
-		slot->holds++;
-		if (slot->state == WORKER_STARTING || slot->state == WORKER_RUNNING)
+		slot->info.holds++;
+		if (slot->info.state == WORKER_STARTING || slot->info.state == WORKER_RUNNING)
 			stop(slot);
 	}
 	worker_table_unlock();
@@ -315,9 +318,9 @@ worker_slots_release(Oid database)
 
 	worker_table_lock(LW_EXCLUSIVE);
 	slot = find(database);
-	Assert(slot != NULL && slot->holds > 0);
-	slot->holds--;
-	if (slot->state == WORKER_HELD)
+	Assert(slot != NULL && slot->info.holds > 0);
+	slot->info.holds--;
+	if (slot->info.state == WORKER_HELD)
 		give_up(slot);
 	worker_table_wake_launcher();
 	worker_table_unlock();
@@ -360,24 +363,11 @@ worker_slots_list(int *count)
 	for (int i = 0; i < WORKER_SLOTS; i++)
 	{
 		WorkerSlot *slot = &worker_table->slots[i];
-		WorkerInfo *info = &list[*count];
 
-		if (slot->state == WORKER_FREE)
+		if (slot->info.state == WORKER_FREE)
 			continue;
-		(*count)++;
-		info->number = i;
-		info->database = slot->database;
-		info->state = slot->state;
-		info->generation = slot->generation;
-		info->pid = slot->pid;
-		info->holds = slot->holds;
-		info->wants = slot->wants;
-		info->since = slot->since;
-		info->start_at = slot->start_at;
 		SpinLockAcquire(&slot->mutex);
-		info->round = slot->round;
-		memcpy(info->activity, slot->activity, WORKER_TEXT_SIZE);
-		memcpy(info->problem, slot->problem, WORKER_TEXT_SIZE);
+		list[(*count)++] = slot->info;
 		SpinLockRelease(&slot->mutex);
 	}
 	worker_table_unlock();
@@ -443,12 +433,12 @@ worker_slots_begin_start(const WorkerInfo *info, WorkerTicket *ticket)
 	bool		begun;
 
 	worker_table_lock(LW_EXCLUSIVE);
-	begun = slot->state == WORKER_WANTED && slot->database == info->database && slot->holds == 0;
+	begun = slot->info.state == WORKER_WANTED && slot->info.database == info->database && slot->info.holds == 0;
 	if (begun)
 	{
 		ticket->number = info->number;
-		ticket->generation = ++slot->generation;
-		ticket->database = slot->database;
+		ticket->generation = ++slot->info.generation;
+		ticket->database = slot->info.database;
 		worker_slot_enter(slot, WORKER_STARTING);
 	}
 	worker_table_unlock();
@@ -462,10 +452,10 @@ worker_slots_postpone(const WorkerTicket *ticket, int64 start_at, const char *pr
 	WorkerSlot *slot = &worker_table->slots[ticket->number];
 
 	worker_table_lock(LW_EXCLUSIVE);
-	Assert(slot->generation == ticket->generation);
-	Assert(slot->state == WORKER_STARTING || slot->state == WORKER_STOPPING);
+	Assert(slot->info.generation == ticket->generation);
+	Assert(slot->info.state == WORKER_STARTING || slot->info.state == WORKER_STOPPING);
 	worker_slot_enter_wanted(slot, start_at);
-	worker_slot_set_text(slot, slot->problem, problem);
+	worker_slot_set_text(slot, slot->info.problem, problem);
 	ConditionVariableBroadcast(&worker_table->changed);
 	worker_table_unlock();
 }
@@ -480,11 +470,11 @@ worker_slots_lose(const WorkerInfo *info)
 	WorkerSlot *slot = &worker_table->slots[info->number];
 
 	worker_table_lock(LW_EXCLUSIVE);
-	if (slot->generation == info->generation && slot->pid == 0 &&
-		(slot->state == WORKER_STARTING || slot->state == WORKER_STOPPING))
+	if (slot->info.generation == info->generation && slot->info.pid == 0 &&
+		(slot->info.state == WORKER_STARTING || slot->info.state == WORKER_STOPPING))
 	{
 		worker_slot_enter_wanted_again(slot);
-		worker_slot_set_text(slot, slot->problem, "the process did not start");
+		worker_slot_set_text(slot, slot->info.problem, "the process did not start");
 		ConditionVariableBroadcast(&worker_table->changed);
 	}
 	worker_table_unlock();
@@ -500,7 +490,7 @@ worker_slots_forget(const WorkerInfo *info)
 	WorkerSlot *slot = &worker_table->slots[info->number];
 
 	worker_table_lock(LW_EXCLUSIVE);
-	if (slot->state == WORKER_WANTED && slot->database == info->database && slot->wants == info->wants)
+	if (slot->info.state == WORKER_WANTED && slot->info.database == info->database && slot->info.wants == info->wants)
 		worker_slot_vacate(slot);
 	worker_table_unlock();
 }
@@ -512,8 +502,8 @@ worker_slots_stop(const WorkerInfo *info)
 	WorkerSlot *slot = &worker_table->slots[info->number];
 
 	worker_table_lock(LW_EXCLUSIVE);
-	if (slot->generation == info->generation &&
-		(slot->state == WORKER_STARTING || slot->state == WORKER_RUNNING))
+	if (slot->info.generation == info->generation &&
+		(slot->info.state == WORKER_STARTING || slot->info.state == WORKER_RUNNING))
 		stop(slot);
 	worker_table_unlock();
 }

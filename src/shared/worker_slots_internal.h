@@ -20,24 +20,14 @@
 
 typedef struct WorkerSlot
 {
-	Oid			database;
-	WorkerState state;
-	uint32		generation;
-	pid_t		pid;
+	WorkerInfo	info;			/* round, activity and problem are protected
+								 * by "mutex" */
+	slock_t		mutex;
 	Latch	   *latch;			/* of the process, in shared memory; NULL if
 								 * none */
-	int			holds;
-	uint32		wants;			/* counts how often it was wanted */
 	int			failures;		/* ends in error in a row */
-	int64		since;
-	int64		start_at;
 	WorkerStall stalls[WORKER_TASKS];	/* by the numbers that workers give
 										 * them */
-
-	slock_t		mutex;			/* protects what follows */
-	WorkerRound round;
-	char		activity[WORKER_TEXT_SIZE];
-	char		problem[WORKER_TEXT_SIZE];
 } WorkerSlot;
 
 typedef struct WorkerTable
