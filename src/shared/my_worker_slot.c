@@ -20,9 +20,8 @@
 #include "shared/my_worker_slot.h"
 #include "shared/worker_slots_internal.h"
 
-/* What has ended a worker is left alone for the first, doubled each time up to the last. */
-#define FIRST_STALL (4 * USECS_PER_SEC)
-#define LAST_STALL (60 * USECS_PER_SEC)
+/* The pause of a task after it first ended a worker. */
+#define STALL_PAUSE (4 * USECS_PER_SEC)
 
 /* The process of a worker that has ended is gone after this. */
 #define PROCESS_END (100 * INT64CONST(1000))
@@ -38,13 +37,13 @@ static uint32 my_generation;
 static bool resigned;
 static uint32 resigned_wants;
 
-/* What it does, or did last, in a transaction, and the table that it writes there, or "". */
+/* The task that was begun last, and the table that it wrote last, or "". */
 static int	current_task;
 static char current_table[NAMEDATALEN];
 
 /* Has the next workers leave alone for a while what has ended this one. */
 static void
-remember_stall(WorkerSlot *slot)
+note_stall(WorkerSlot *slot)
 {
 	WorkerStall *stall = &slot->stalls[current_task];
 
@@ -53,7 +52,7 @@ remember_stall(WorkerSlot *slot)
 	else
 		snprintf(stall->problem, WORKER_TEXT_SIZE,
 				 "%s is not written for now: its triggers took too long, and could not be canceled", current_table);
-	stall->until = clock_monotonic() + Min(FIRST_STALL << Min(stall->count, 10), LAST_STALL);
+	stall->until = clock_monotonic() + worker_pause(STALL_PAUSE, stall->count);
 	stall->count++;
 	worker_slot_set_text(slot, slot->info.problem, stall->problem);
 }
@@ -83,7 +82,7 @@ end_worker(int code, Datum arg)
 		else if (termination_limit_was_reached())
 		{
 			/* All but what has ended it goes on at once. */
-			remember_stall(slot);
+			note_stall(slot);
 			worker_slot_enter_wanted(slot, clock_monotonic() + PROCESS_END);
 		}
 		else
@@ -161,17 +160,13 @@ my_worker_slot_resign(uint32 wants)
 	resigned_wants = wants;
 }
 
-/*
- * my_worker_slot_begin_task begins a transaction's limit: a worker that does not
- * reach my_worker_slot_end_task by then is ended, and the next one knows why.
- */
+/* my_worker_slot_begin_task sets the task that is blamed if a limit of time ends this worker. */
 void
-my_worker_slot_begin_task(int task, int limit_ms)
+my_worker_slot_begin_task(int task)
 {
 	Assert(task < WORKER_TASKS);
 	current_task = task;
 	current_table[0] = '\0';
-	termination_set_limit(limit_ms);
 }
 
 /* my_worker_slot_enter_table says which table is written from now on in a task. */
@@ -183,39 +178,28 @@ my_worker_slot_enter_table(Oid table)
 	strlcpy(current_table, name == NULL ? "" : name, sizeof(current_table));
 }
 
-/* my_worker_slot_table names the table that was written last in the last task, or returns "". */
+/* my_worker_slot_table returns the name of the table that the current task wrote last, or "". */
 const char *
 my_worker_slot_table(void)
 {
 	return current_table;
 }
 
-/* my_worker_slot_end_task: its transaction has ended. */
-void
-my_worker_slot_end_task(void)
-{
-	termination_clear_limit();
-}
-
-/* my_worker_slot_stall returns what is remembered of a task that has ended a worker. */
-WorkerStall
+/*
+ * my_worker_slot_stall returns how a task ended workers, NULL if it has not, or has
+ * succeeded since.  No lock: only this process changes it.
+ */
+const WorkerStall *
 my_worker_slot_stall(int task)
 {
-	WorkerStall stall;
-
-	worker_table_lock(LW_SHARED);
-	stall = mine->stalls[task];
-	worker_table_unlock();
-	return stall;
+	return mine->stalls[task].count == 0 ? NULL : &mine->stalls[task];
 }
 
-/* my_worker_slot_forget_stall: the task has come to its end. */
+/* my_worker_slot_clear_stall: the task has succeeded. */
 void
-my_worker_slot_forget_stall(int task)
+my_worker_slot_clear_stall(int task)
 {
-	worker_table_lock(LW_EXCLUSIVE);
 	mine->stalls[task].count = 0;
-	worker_table_unlock();
 }
 
 /* my_worker_slot_report_activity says what the worker does; "busy" is for pg_stat_activity. */

@@ -32,9 +32,8 @@
 #include "base/compat.h"
 #include "shared/worker_slots_internal.h"
 
-/* A worker that ends in error is started again after the first, doubled each time up to the last. */
-#define FIRST_PAUSE USECS_PER_SEC
-#define LAST_PAUSE (60 * USECS_PER_SEC)
+/* The pause before a worker that first ended in error is started again. */
+#define ERROR_PAUSE USECS_PER_SEC
 
 /* One that has run for so long has nothing to do with errors before. */
 #define RECOVERED_AFTER (60 * USECS_PER_SEC)
@@ -185,8 +184,7 @@ worker_slot_enter_wanted_again(WorkerSlot *slot)
 
 	if (slot->info.state == WORKER_RUNNING && now - slot->info.since >= RECOVERED_AFTER)
 		slot->failures = 0;
-	worker_slot_enter_wanted(slot, now + Min(FIRST_PAUSE << Min(slot->failures, 10), LAST_PAUSE));
-	slot->failures++;
+	worker_slot_enter_wanted(slot, now + worker_pause(ERROR_PAUSE, slot->failures++));
 }
 
 /* STARTING or RUNNING to STOPPING; the process, if there is one already, is told. */

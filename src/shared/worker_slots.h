@@ -75,6 +75,13 @@ typedef struct WorkerTicket
 	Oid			database;
 } WorkerTicket;
 
+/* worker_pause returns the pause after a failure: "first", doubled for each failure before it, at most a minute. */
+static inline int64
+worker_pause(int64 first, int failures_before)
+{
+	return Min(first << Min(failures_before, 10), INT64CONST(60000000));
+}
+
 extern Size worker_slots_size(void);
 extern void worker_slots_startup(void);
 extern bool worker_slots_exist(void);

@@ -1,45 +1,77 @@
 /*
  * monitor.c
- *		The gateways and pools of one database, as its worker knows them.
+ *		The gateways and pools of one database, monitored by its worker.
  *
- * What there is, is read from the tables; how it fares is judged by the slots of
- * shared memory, as picks judge.  A gateway whose status is another than the one
- * that was recorded last is a change to be recorded; a pool that has lost its
- * last eligible member, or has one again, is one to be told.
+ * monitor_run does what is due of: probes; reading the tables again; judging
+ * gateways and pools; reading the rows of gateways whose heartbeats have expired;
+ * recording changes of health; deleting old rows.  Each that may fail is a task of
+ * its own (worker_task.c).  On a standby, which cannot write, only the first two.
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "shared/my_worker_slot.h"
+#include "tables/audit_log.h"
 #include "worker/health_writer.h"
 #include "worker/monitor_internal.h"
+#include "worker/worker_task.h"
+
+#define TURN_PAUSE USECS_PER_SEC
+
+/* The tables are read again when something has changed, but not more often than this. */
+#define READ_PAUSE USECS_PER_SEC
+
+/* And in any case after this: some changes invalidate nothing here. */
+#define READ_INTERVAL (60 * USECS_PER_SEC)
+#define STANDBY_READ_INTERVAL (5 * USECS_PER_SEC)
+
+/* Evidence may change in quick succession: all gateways are judged at most so often. */
+#define JUDGE_PAUSE (20 * INT64CONST(1000))
+
+#define PRUNE_INTERVAL (60 * USECS_PER_SEC)
+
+/* What is left to be recorded at the end has this time. */
+#define FINISH_TIME (700 * INT64CONST(1000))
 
 Monitor		monitor;
 
-/* monitor_start sets up a watch of nothing so far; once a process, or again after an ERROR of it. */
+/* When the tables were read last, 0 if never, and all gateways judged. */
+static int64 read_at;
+static int64 judged_at;
+
+/* Another server has recorded what happened until the last read: this is a standby, or was one. */
+static bool following;
+
+/* What is wrong with what is monitored, as of the last read. */
+static char read_problem[WORKER_TEXT_SIZE];
+
+/*
+ * monitor_start sets up a monitor of no gateways.  Called once a process, or again
+ * if it failed.
+ */
 void
 monitor_start(void)
 {
 	HASHCTL		control = {.keysize = sizeof(pg_uuid_t)};
 	MemoryContext caller;
 
-	/* There is one already if this failed before. */
 	if (monitor.context == NULL)
-		monitor.context = AllocSetContextCreate(TopMemoryContext, "gateway_pool watch", ALLOCSET_DEFAULT_SIZES);
+		monitor.context = AllocSetContextCreate(TopMemoryContext, "gateway_pool monitor", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(monitor.context);
 	control.hcxt = monitor.context;
 	control.entrysize = sizeof(MonitoredGateway);
-	monitor.gateways = hash_create("watched gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	monitor.gateways = hash_create("monitored gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	control.entrysize = sizeof(MonitoredPool);
-	monitor.pools = hash_create("watched pools", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	monitor.is_to_read = true;
+	monitor.pools = hash_create("monitored pools", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	monitor.next_change = PG_INT64_MAX;
 
 	caller = MemoryContextSwitchTo(monitor.context);
 	monitor_probes_start();
 	MemoryContextSwitchTo(caller);
+	worker_task_inherit_stalls();
 }
 
 /* monitor_stop ends all probes. */
@@ -51,232 +83,234 @@ monitor_stop(void)
 	monitor.prober = NULL;
 }
 
-/* monitor_prober gives the prober. */
-Prober *
-monitor_prober(void)
+/* monitor_descriptor returns a descriptor that is readable when monitor_run has something to do. */
+int
+monitor_descriptor(void)
 {
-	return monitor.prober;
+	return prober_descriptor(monitor.prober);
 }
 
-/* monitor_forget has the tables read anew. */
+/* monitor_read_soon has the tables read again: they, or settings, may have changed. */
 void
-monitor_forget(void)
+monitor_read_soon(void)
 {
 	monitor.is_to_read = true;
+	worker_task_resume(TASK_READ);
 }
 
-/* monitor_is_to_read tells whether the tables have to be read anew. */
-bool
-monitor_is_to_read(void)
-{
-	return monitor.is_to_read;
-}
-
-/* monitor_is_to_confirm tells whether rows have to be read before gateways can be judged. */
-bool
-monitor_is_to_confirm(void)
-{
-	return monitor.unconfirmed != NIL;
-}
-
-/* monitor_note_change has all gateways judged soon: somebody says that one fares otherwise. */
+/* monitor_judge_soon has all gateways judged soon: evidence in shared memory may have changed. */
 void
-monitor_note_change(void)
+monitor_judge_soon(void)
 {
 	monitor.is_to_judge = true;
 }
 
-/* monitor_is_to_judge tells whether all are to be judged soon, whatever monitor_next_change says. */
-bool
-monitor_is_to_judge(void)
+/* monitor_problem returns what is wrong, beside the tasks, with what is monitored; "" if nothing is. */
+const char *
+monitor_problem(void)
 {
-	return monitor.is_to_judge;
+	return read_problem[0] != '\0' ? read_problem : prober_problem(monitor.prober);
 }
 
-/* monitor_has_changed tells whether there is something for monitor_judge_changed. */
-bool
-monitor_has_changed(void)
+static void
+publish_round(void)
 {
-	return monitor.changed != NIL;
+	ProberState state;
+	WorkerRound round;
+
+	prober_state(monitor.prober, &state);
+	round = (WorkerRound) {
+		.at = clock_monotonic(),
+		.lag = state.lag,
+		.lateness = state.lateness,
+		.queue_length = health_writer_length(),
+		.queue_dropped = health_writer_dropped(),
+		.targets = state.targets,
+		.running_probes = state.running,
+		.waiting_probes = state.waiting,
+		.abstains = state.abstains,
+		.overloaded = worker_task_problem()[0] == '\0' && read_problem[0] == '\0' &&
+		prober_problem(monitor.prober)[0] != '\0'
+	};
+	my_worker_slot_report_round(&round);
 }
 
-/* monitor_next_change tells when evidence next runs out by itself, as of the last judgement. */
+/*
+ * A caller who has just changed how a gateway is probed, and requests a probe, means
+ * the change: no request is taken before that has been read.
+ */
+static void
+run_probes(bool up_to_date)
+{
+	if (up_to_date && !monitor.is_to_read)
+		monitor_take_requests();
+	prober_run(monitor.prober);
+}
+
+static void
+read_tables(int64 now, bool standby)
+{
+	PoolCatalog catalog;
+	StringInfoData problem;
+
+	read_at = now;
+	monitor.is_to_read = true;
+	if (!worker_task_open_tables(&catalog, false))
+		return;
+	my_worker_slot_report_activity("reading gateways", true);
+	initStringInfo(&problem);
+	monitor_load(&catalog, standby || following, &problem);
+	strlcpy(read_problem, problem.data, sizeof(read_problem));
+	worker_task_commit();
+	following = standby;
+}
+
+/* Reads the rows of gateways whose heartbeats have expired in shared memory, which the rows may renew. */
+static void
+confirm_expiries(void)
+{
+	PoolCatalog catalog;
+
+	if (!worker_task_open_tables(&catalog, false))
+		return;
+	monitor_confirm(&catalog);
+	worker_task_commit();
+	monitor_judge_all();
+}
+
+/* Records some of the queued changes; returns false if the tables could not be opened. */
+static bool
+record_changes(void)
+{
+	PoolCatalog catalog;
+	bool		any;
+
+	if (!worker_task_open_tables(&catalog, true))
+		return false;
+	my_worker_slot_report_activity("recording changes of health", true);
+	any = health_writer_write(&catalog);
+	worker_task_commit();
+	if (any)
+		health_writer_written();
+	return true;
+}
+
+/* Deletes some of the old rows, and the next ones after a pause. */
+static void
+prune(int64 now)
+{
+	PoolCatalog catalog;
+	bool		any;
+
+	if (!worker_task_open_tables(&catalog, true))
+		return;
+	my_worker_slot_enter_table(catalog.events);
+	any = health_writer_prune(&catalog) > 0;
+	my_worker_slot_enter_table(catalog.audit_logs);
+	any |= audit_prune(&catalog) > 0;
+	worker_task_commit();
+	worker_task_pause(now + (any ? TURN_PAUSE : PRUNE_INTERVAL));
+}
+
+static bool
+is_time_to_read(int64 now, bool standby)
+{
+	return read_at == 0 || (following && !standby) ||
+		now >= read_at + (standby ? STANDBY_READ_INTERVAL : READ_INTERVAL) ||
+		(monitor.is_to_read && now >= read_at + READ_PAUSE);
+}
+
+/* Judges what may have changed. */
+static void
+judge(int64 now)
+{
+	if (now >= judged_at + JUDGE_PAUSE &&
+		(monitor.is_to_judge || now >= Min(monitor.next_change, judged_at + TURN_PAUSE)))
+	{
+		judged_at = now;
+		monitor_judge_all();
+	}
+	else if (monitor.changed != NIL)
+		monitor_judge_changed();
+}
+
+/*
+ * monitor_run does what is due.  With "up_to_date", the caller has looked at all
+ * changes so far.
+ */
+void
+monitor_run(bool up_to_date)
+{
+	int64		now = clock_monotonic();
+	bool		standby = RecoveryInProgress();
+
+	if (worker_task_begin(TASK_PROBE, now))
+	{
+		run_probes(up_to_date);
+		worker_task_end();
+		publish_round();
+		now = clock_monotonic();
+	}
+	if (is_time_to_read(now, standby) && worker_task_begin(TASK_READ, now))
+	{
+		read_tables(now, standby);
+		worker_task_end();
+	}
+	if (standby || following)
+	{
+		my_worker_slot_report_activity("standby: probing", false);
+		return;
+	}
+
+	judge(now);
+	if (monitor.unconfirmed != NIL && worker_task_begin(TASK_CONFIRM, now))
+	{
+		confirm_expiries();
+		worker_task_end();
+	}
+	if (health_writer_length() > 0 && worker_task_begin(TASK_RECORD, now))
+	{
+		(void) record_changes();
+		worker_task_end();
+	}
+	if (worker_task_begin(TASK_PRUNE, now))
+	{
+		prune(now);
+		worker_task_end();
+	}
+	my_worker_slot_report_activity("probing", false);
+}
+
+/* monitor_next returns when monitor_run has something to do next, unless its descriptor is readable before. */
 int64
-monitor_next_change(void)
+monitor_next(int64 now)
 {
-	return monitor.next_change;
-}
+	int64		next = now + TURN_PAUSE;
 
-static void
-fill_change(const MonitoredGateway *watched, const HealthEvidence *evidence, const GatewayHealth *health,
-			HealthChange *change)
-{
-	memset(change, 0, sizeof(HealthChange));
-	change->id = watched->id;
-	change->org_id = watched->org_id;
-	change->slot = watched->slot;
-	change->old_status = watched->recorded;
-	change->new_status = health->status;
-	change->occurred_at = GetCurrentTimestamp();
-	strlcpy(change->name, watched->name, sizeof(change->name));
-	health_evidence_explain(watched->slot, evidence, health, change->reason);
-	health_evidence_display(watched->slot, clock_monotonic(), &change->display);
-	(void) health_evidence_last_probe(watched->slot, &change->probe);
+	next = Min(next, Max(prober_next_run(monitor.prober), worker_task_paused_until(TASK_PROBE)));
+	if (following)
+		return next;
+	next = Min(next, Max(monitor.next_change, judged_at + JUDGE_PAUSE));
+	if (monitor.is_to_judge)
+		next = Min(next, judged_at + JUDGE_PAUSE);
+	if (health_writer_length() > 0)
+		next = Min(next, worker_task_paused_until(TASK_RECORD));
+	return next;
 }
 
 /*
- * Until when a gateway is not judged, for want of a probe: of the first verdict,
- * and, where what was found has run out in a stall of our own, of the next probe.
- */
-static int64
-undecided_until(const MonitoredGateway *watched, int64 now)
-{
-	ProbeFinding finding;
-	const ProbeRecord *record = watched->probed ? prober_record(monitor.prober, &watched->id) : NULL;
-	int64		stalled_at = prober_stalled_at(monitor.prober);
-
-	if (record == NULL)
-		return 0;
-	if (record->verdict == PROBE_NONE)
-		return watched->undecided_until;
-	if (stalled_at == 0 || health_evidence_finding(watched->slot, now, &finding))
-		return 0;
-	return stalled_at + watched->probe_period;
-}
-
-static void
-judge(MonitoredGateway *watched, int64 now)
-{
-	HealthEvidence evidence;
-	GatewayHealth health;
-	HealthChange change;
-
-	switch (health_evidence_read(watched->slot, now, &evidence))
-	{
-		case SLOT_GONE:
-			monitor.is_to_read = true;
-			return;
-		case SLOT_UNCONFIRMED:
-			{
-				MemoryContext caller = MemoryContextSwitchTo(monitor.context);
-				pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
-
-				*id = watched->id;
-				monitor.unconfirmed = lappend(monitor.unconfirmed, id);
-				MemoryContextSwitchTo(caller);
-				return;
-			}
-		case SLOT_READ:
-			break;
-	}
-	monitor.next_change = Min(monitor.next_change, health_evidence_next_change(watched->slot, now));
-	health = health_rule(&evidence);
-	watched->eligible = selection_eligible(health.status, watched->state);
-
-	if (undecided_until(watched, now) > now)
-	{
-		monitor.next_change = Min(monitor.next_change, undecided_until(watched, now));
-		return;
-	}
-	if (health.status == watched->recorded || health.assumed)
-		return;
-	fill_change(watched, &evidence, &health, &change);
-	health_writer_add(&change);
-	watched->recorded = health.status;
-}
-
-static void
-judge_pool(MonitoredPool *pool)
-{
-	bool		serves = false;
-
-	for (int i = 0; i < pool->member_count && !serves; i++)
-		serves = monitor.members[pool->first_member + i] != NULL && monitor.members[pool->first_member + i]->eligible;
-	if (serves == pool->served)
-		return;
-	pool->served = serves;
-	health_writer_add(&(HealthChange) {
-		.of_pool = true,
-		.id = pool->id,
-		.org_id = pool->org_id,
-		.old_status = serves ? GATEWAY_UNHEALTHY : GATEWAY_HEALTHY,
-		.new_status = serves ? GATEWAY_HEALTHY : GATEWAY_UNHEALTHY
-	});
-}
-
-static void
-judge_pools(void)
-{
-	HASH_SEQ_STATUS scan;
-	MonitoredPool *pool;
-
-	hash_seq_init(&scan, monitor.pools);
-	while ((pool = hash_seq_search(&scan)) != NULL)
-	{
-		judge_pool(pool);
-		if (!pool->kept)
-			(void) hash_search(monitor.pools, &pool->id, HASH_REMOVE, NULL);
-	}
-}
-
-/* monitor_judge judges all gateways and pools, and queues what has changed. */
-void
-monitor_judge(void)
-{
-	int64		now = clock_monotonic();
-	HASH_SEQ_STATUS scan;
-	MonitoredGateway *watched;
-
-	monitor.is_to_judge = false;
-	list_free(monitor.changed);
-	monitor.changed = NIL;
-	list_free_deep(monitor.unconfirmed);
-	monitor.unconfirmed = NIL;
-	monitor.next_change = PG_INT64_MAX;
-	hash_seq_init(&scan, monitor.gateways);
-	while ((watched = hash_seq_search(&scan)) != NULL)
-		judge(watched, now);
-	judge_pools();
-}
-
-/* monitor_judge_changed does that for the gateways of which a probe has shown something new. */
-void
-monitor_judge_changed(void)
-{
-	int64		now = clock_monotonic();
-	ListCell   *cell;
-
-	foreach(cell, monitor.changed)
-		judge(lfirst(cell), now);
-	list_free(monitor.changed);
-	monitor.changed = NIL;
-	judge_pools();
-}
-
-/*
- * monitor_keep_reports queues, without a change of status, the gateways of which
- * heartbeats were reported to us: for the next start.
+ * monitor_finish records what is left, and the heartbeats that were reported for the
+ * next start of the server, as far as its time allows.
  */
 void
-monitor_keep_reports(void)
+monitor_finish(void)
 {
 	int64		now = clock_monotonic();
-	HASH_SEQ_STATUS scan;
-	MonitoredGateway *watched;
+	int64		end = now + FINISH_TIME;
 
-	hash_seq_init(&scan, monitor.gateways);
-	while ((watched = hash_seq_search(&scan)) != NULL)
-	{
-		HealthEvidence evidence;
-		GatewayHealth health;
-		HealthChange change;
-
-		if (health_evidence_read(watched->slot, now, &evidence) == SLOT_GONE)
-			continue;
-		health = health_rule(&evidence);
-		fill_change(watched, &evidence, &health, &change);
-		change.new_status = change.old_status;
-		if (change.display.reported)
-			health_writer_add(&change);
-	}
+	if (following || read_at == 0 || !worker_task_begin_last(TASK_RECORD, now, end))
+		return;
+	monitor_queue_reported();
+	while (health_writer_length() > 0 && clock_monotonic() < end && record_changes())
+		;
 }

@@ -1,6 +1,6 @@
 /*
  * monitor_internal.h
- *		What the worker knows: for monitor.c, monitor_load.c and monitor_probes.c alone.
+ *		What the worker knows of gateways and pools: for monitor*.c alone.
  */
 #ifndef GATEWAY_POOL_MONITOR_INTERNAL_H
 #define GATEWAY_POOL_MONITOR_INTERNAL_H
@@ -67,7 +67,15 @@ typedef struct Monitor
 
 extern Monitor monitor;
 
+extern void monitor_load(const PoolCatalog *catalog, bool follow, StringInfo problem);
+extern void monitor_confirm(const PoolCatalog *catalog);
+
+extern void monitor_judge_all(void);
+extern void monitor_judge_changed(void);
+extern void monitor_queue_reported(void);
+
 extern void monitor_probes_start(void);
 extern void monitor_probes(const ProbeRow *rows, int count);
+extern void monitor_take_requests(void);
 
 #endif							/* GATEWAY_POOL_MONITOR_INTERNAL_H */

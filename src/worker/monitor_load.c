@@ -144,7 +144,7 @@ monitor_pools(const MembershipRow *rows, int count, bool follow)
 }
 
 /*
- * monitor_read reads from the tables what there is to watch, in the caller's
+ * monitor_load reads from the tables what there is to watch, in the caller's
  * transaction.  With "follow", somebody else records what happens: what he has
  * recorded is believed.  What cannot be watched is told in "problem".
  *
@@ -152,7 +152,7 @@ monitor_pools(const MembershipRow *rows, int count, bool follow)
  * members that are not watched any more.
  */
 void
-monitor_read(const PoolCatalog *catalog, bool follow, StringInfo problem)
+monitor_load(const PoolCatalog *catalog, bool follow, StringInfo problem)
 {
 	bool		again;
 	int			gateway_count;

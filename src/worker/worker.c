@@ -6,9 +6,9 @@
  * tables and triggers, committed.  If not, it ends, and its slot goes.  While it
  * serves, it looks again whenever it is told that one of them has changed.
  *
- * It turns when a probe is due or has got an answer, when evidence runs out, when
+ * It takes a turn when a probe is due or has an answer, when evidence expires, when
  * a backend wakes it, and once a second.  Each turn does what there is to do with
- * probes, and then at most one short transaction of each kind: probes never wait
+ * probes, and then at most one short transaction of each task: probes never wait
  * for a table.  In between it holds no lock and no transaction.
  *
  * An ERROR ends the turn, not the worker: after it, what failed is left alone for
@@ -39,7 +39,7 @@
 #include "tables/catalog.h"
 #include "worker/monitor.h"
 #include "worker/worker.h"
-#include "worker/worker_tasks.h"
+#include "worker/worker_task.h"
 
 PGDLLEXPORT void gateway_pool_worker_main(Datum arg);
 
@@ -128,15 +128,17 @@ look(void)
 		return;
 	}
 	my_worker_slot_run();
-	worker_tasks_begin_service();
+	if (!serving)
+		monitor_start();
 	serving = true;
+	monitor_read_soon();
 	looked.done = true;
 }
 
 static bool
 is_to_look(void)
 {
-	return !looked.done || worker_tasks_lost_tables() ||
+	return !looked.done || worker_task_lost_tables() ||
 		looked.changes != catalog_changes() || looked.wants != my_worker_slot_wants();
 }
 
@@ -167,8 +169,10 @@ is_to_log(const char *message, int64 now)
 static void
 report_problem(int64 now)
 {
-	const char *problem = worker_tasks_problem();
+	const char *problem = worker_task_problem();
 
+	if (problem[0] == '\0' && serving)
+		problem = monitor_problem();
 	if (problem[0] != '\0' && is_to_log(problem, now))
 		ereport(LOG,
 				(errmsg("gateway_pool: %s", problem)));
@@ -178,22 +182,15 @@ report_problem(int64 now)
 static void
 turn(void)
 {
-	int64		now;
-
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
-		if (serving)
-			monitor_forget();
+		monitor_read_soon();
 	}
 	AcceptInvalidationMessages();
-	if (serving)
-		worker_tasks_probe(!is_to_look(), clock_monotonic());
-
-	now = clock_monotonic();
-	if (is_to_look() && worker_task_begin(LOOK, now))
+	if (is_to_look() && worker_task_begin(TASK_LOOK, clock_monotonic()))
 	{
 		look();
 		worker_task_end();
@@ -201,9 +198,8 @@ turn(void)
 	if (leaving)
 		return;
 	if (serving)
-		worker_tasks_serve(now);
-	report_problem(now);
-	my_worker_slot_report_activity(worker_tasks_follow() ? "standby: probing" : "probing", false);
+		monitor_run(!is_to_look());
+	report_problem(clock_monotonic());
 }
 
 /* Cleans up after an ERROR, as autovacuum does, and says what it was. */
@@ -243,7 +239,7 @@ await(void)
 	WaitEvent	occurred[3];
 	int			count;
 	int64		now = clock_monotonic();
-	int64		wait = (serving ? worker_tasks_next(now) : now + USECS_PER_SEC) - now;
+	int64		wait = (serving ? monitor_next(now) : now + USECS_PER_SEC) - now;
 
 	if (events == NULL)
 	{
@@ -253,7 +249,7 @@ await(void)
 	}
 	if (!has_prober && serving)
 	{
-		AddWaitEventToSet(events, WL_SOCKET_READABLE, prober_descriptor(monitor_prober()), NULL, NULL);
+		AddWaitEventToSet(events, WL_SOCKET_READABLE, monitor_descriptor(), NULL, NULL);
 		has_prober = true;
 	}
 	count = WaitEventSetWait(events, wait <= 0 ? 0 : (wait + 999) / 1000, occurred, lengthof(occurred), PG_WAIT_EXTENSION);
@@ -261,7 +257,7 @@ await(void)
 		if (occurred[i].events & WL_LATCH_SET)
 		{
 			ResetLatch(MyLatch);
-			monitor_note_change();
+			monitor_judge_soon();
 		}
 }
 
@@ -275,7 +271,7 @@ leave(MemoryContext context)
 	PG_TRY();
 	{
 		if (!leaving)
-			worker_tasks_finish();
+			monitor_finish();
 	}
 	PG_CATCH();
 	{
