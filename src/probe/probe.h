@@ -38,6 +38,8 @@ typedef struct ProbeResult
 	char		reason[PROBE_REASON_SIZE];	/* in ASCII, of our own words; ""
 											 * if it succeeded */
 	int64		certificate_expires_at; /* seconds since 1970; 0 unknown */
+	int64		started_at;		/* these two are set by the prober */
+	int64		duration;		/* microseconds */
 } ProbeResult;
 
 /* Tells why an address must not be connected to, or NULL. */

@@ -25,8 +25,8 @@
 /* A start that is later than half its interval, and than this, is left out; not two in a row. */
 #define LATE_START (200 * INT64CONST(1000))
 
-/* What was found of those that are down is held for so long at a time while they wait for a place. */
-#define HOLD (2 * USECS_PER_SEC)
+/* The findings of gateways that are down are extended by this at a time while they wait for a place. */
+#define EXTENSION (2 * USECS_PER_SEC)
 
 /* How long timeouts are no evidence after a stall, for people to read. */
 #define ABSTENTION USECS_PER_SEC
@@ -236,19 +236,24 @@ serve_events(Prober *prober)
  * it has not been probed for so long must not make it look alive meanwhile.
  */
 static void
-hold(Prober *prober, Target *target, int64 now)
+extend_finding(Prober *prober, Target *target, int64 now)
 {
-	if (target->record.verdict == PROBE_DOWN)
-		prober->user.hold(&target->gateway, now + HOLD + target->plan.timeout);
+	int64		until = now + EXTENSION + target->plan.timeout;
+
+	if (target->finding.verdict != PROBE_DOWN || target->finding.counts_until <= now ||
+		target->finding.counts_until >= until)
+		return;
+	target->finding.counts_until = until;
+	prober->user.extend(&target->plan, &target->finding);
 }
 
 static void
-hold_waiting(Prober *prober, dlist_head *waiting, int64 now)
+extend_waiting(Prober *prober, dlist_head *waiting, int64 now)
 {
 	dlist_iter	iter;
 
 	dlist_foreach(iter, waiting)
-		hold(prober, dlist_container(Target, list_node, iter.cur), now);
+		extend_finding(prober, dlist_container(Target, list_node, iter.cur), now);
 }
 
 static void
@@ -259,7 +264,7 @@ start_or_wait(Prober *prober, Target *target, int64 now)
 	target->place = TARGET_WAITING;
 	prober->waiting_count++;
 	dlist_push_tail(target->dark ? &prober->waiting_dark : &prober->waiting, &target->list_node);
-	hold(prober, target, now);
+	extend_finding(prober, target, now);
 }
 
 /* Finds the address of a target, and goes on from there. */
@@ -409,11 +414,11 @@ prober_run(Prober *prober)
 	start_resolved(prober, now);
 	start_waiting(prober, &prober->waiting, now);
 	start_waiting(prober, &prober->waiting_dark, now);
-	if (now - prober->held_at >= HOLD / 2)
+	if (now - prober->extended_at >= EXTENSION / 2)
 	{
-		prober->held_at = now;
-		hold_waiting(prober, &prober->waiting, now);
-		hold_waiting(prober, &prober->waiting_dark, now);
+		prober->extended_at = now;
+		extend_waiting(prober, &prober->waiting, now);
+		extend_waiting(prober, &prober->waiting_dark, now);
 	}
 	start_due(prober, now);
 	serve_timer(prober);

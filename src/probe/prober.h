@@ -19,23 +19,10 @@ typedef struct ProbePlan
 	ProbeSpec	spec;
 	ProbePace	pace;
 	int64		timeout;		/* of a whole probe, at most the interval */
+	bool		required;		/* for the user, not for the prober */
 } ProbePlan;
 
-/* What a probe has shown. */
-typedef struct ProbeNews
-{
-	pg_uuid_t	gateway;
-	const ProbePlan *plan;
-	const ProbeRecord *record;
-	const ProbeResult *result;
-	bool		changed;		/* the verdict is another one by this */
-	int64		interval;		/* that the gateway is probed at by now, at
-								 * least the plan's */
-	int64		started_at;
-	int64		duration;		/* microseconds */
-} ProbeNews;
-
-/* What the prober needs of whoever uses it. */
+/* Functions of the prober's user that it calls. */
 typedef struct ProberUser
 {
 	ProbeRefusal refusal;
@@ -43,17 +30,19 @@ typedef struct ProberUser
 	void		(*release_descriptor) (void);
 
 	/*
-	 * Gives the record of a gateway that is new to the prober; all zero if
-	 * there is none.
+	 * Returns what an earlier prober found of a gateway; all zero if it found
+	 * nothing, or that does not count any more.
 	 */
-	ProbeRecord (*recall) (const pg_uuid_t *gateway);
-	void		(*tell) (const ProbeNews *news);
+	ProbeFinding (*recall) (const pg_uuid_t *gateway);
 
 	/*
-	 * A gateway that is down has to wait for a place: what was found counts
-	 * until then.
+	 * A probe has ended, after which the finding is as given; "changed" if
+	 * its verdict is another one by this probe.
 	 */
-	void		(*hold) (const pg_uuid_t *gateway, int64 until);
+	void		(*publish) (const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *result, bool changed);
+
+	/* The finding counts for longer, because the next probe has to wait. */
+	void		(*extend) (const ProbePlan *plan, const ProbeFinding *finding);
 } ProberUser;
 
 /* How it goes, for people. */
@@ -76,7 +65,7 @@ extern void prober_destroy(Prober *prober);
 extern void prober_set_concurrency(Prober *prober, int concurrency);
 extern void prober_set_plans(Prober *prober, const ProbePlan *plans, int count, int64 now);
 extern bool prober_probe_now(Prober *prober, const pg_uuid_t *gateway, int64 now);
-extern const ProbeRecord *prober_record(Prober *prober, const pg_uuid_t *gateway);
+extern const ProbeFinding *prober_finding(Prober *prober, const pg_uuid_t *gateway);
 extern int	prober_descriptor(const Prober *prober);
 extern int64 prober_next_run(Prober *prober);
 extern void prober_run(Prober *prober);

@@ -37,7 +37,7 @@ typedef struct Target
 	ProbePlan	plan;			/* its texts are ours, its PEM is that of
 								 * "trust" */
 	Trust	   *trust;
-	ProbeRecord record;
+	ProbeFinding finding;
 	TargetPlace place;
 	bool		kept;			/* the new plans have it too */
 	bool		asked;			/* somebody waits: no start is too late */
@@ -126,7 +126,8 @@ struct Prober
 	int64		stalled;		/* all stalls together */
 	int64		stalled_at;
 	int64		swept_at;		/* when the resolver last forgot unused names */
-	int64		held_at;		/* when all that wait were held last */
+	int64		extended_at;	/* when the findings of all that wait were
+								 * last extended */
 	uint64		resolved;		/* the resolver's generation when it was last
 								 * asked */
 	Lateness	lateness[2];	/* the current span and the one before */

@@ -9,6 +9,9 @@
 
 #include "probe/prober_internal.h"
 
+/* A finding counts for so many intervals. */
+#define COUNTED_INTERVALS 3
+
 /* target_compare_due orders the schedule: the earliest is the first. */
 int
 target_compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg)
@@ -50,27 +53,22 @@ target_unschedule(Prober *prober, Target *target)
 	target->place = TARGET_NOWHERE;
 }
 
-/* target_finish judges by a probe that has ended, tells, and plans the next. */
+/* target_finish judges by a probe that has ended, publishes the finding, and plans the next. */
 void
 target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started_at, int64 now)
 {
 	ProbePace	pace = load_pace(prober, target);
-	ProbeNews	news = {
-		.gateway = target->gateway,
-		.plan = &target->plan,
-		.record = &target->record,
-		.result = result,
-		.interval = pace.interval,
-		.started_at = started_at,
-		.duration = now - started_at
-	};
+	bool		changed = probe_finding_add(&target->finding, &pace, result->outcome, now);
 
-	news.changed = probe_record_add(&target->record, &pace, result->outcome, now);
-	target->dark = target->record.verdict == PROBE_DOWN && result->hung;
+	result->started_at = started_at;
+	result->duration = now - started_at;
+	if (result->outcome != PROBE_INCONCLUSIVE)
+		target->finding.counts_until = started_at + COUNTED_INTERVALS * pace.interval;
+	target->dark = target->finding.verdict == PROBE_DOWN && result->hung;
 	target->asked = false;
 	target_schedule(prober, target,
-					probe_next_start(&target->record, &pace, load_interval(prober, target->phase), started_at, now));
-	prober->user.tell(&news);
+					probe_next_start(&target->finding, &pace, load_interval(prober, target->phase), started_at, now));
+	prober->user.publish(&target->plan, &target->finding, result, changed);
 }
 
 static bool
@@ -131,7 +129,7 @@ set_plan(Prober *prober, const ProbePlan *plan)
 	if (!found)
 	{
 		memset((char *) target + sizeof(pg_uuid_t), 0, sizeof(Target) - sizeof(pg_uuid_t));
-		target->record = prober->user.recall(&plan->gateway);
+		target->finding = prober->user.recall(&plan->gateway);
 		set_spec(prober, target, &plan->spec);
 		target->plan.gateway = plan->gateway;
 	}
@@ -141,13 +139,14 @@ set_plan(Prober *prober, const ProbePlan *plan)
 		target_unschedule(prober, target);
 		free_spec(prober, target);
 		set_spec(prober, target, &plan->spec);
-		target->record = (ProbeRecord) {0};
+		target->finding = (ProbeFinding) {0};
 		target->dark = false;
 	}
 	else if (target->plan.pace.interval != plan->pace.interval && target->place == TARGET_SCHEDULED)
 		target_unschedule(prober, target);
 	target->plan.pace = plan->pace;
 	target->plan.timeout = plan->timeout;
+	target->plan.required = plan->required;
 	target->kept = true;
 }
 
@@ -277,11 +276,11 @@ prober_probe_now(Prober *prober, const pg_uuid_t *gateway, int64 now)
 	return true;
 }
 
-/* prober_record returns what the probes of a gateway have shown; NULL if it is no target. */
-const ProbeRecord *
-prober_record(Prober *prober, const pg_uuid_t *gateway)
+/* prober_finding returns what the probes of a gateway have shown; NULL if it is no target. */
+const ProbeFinding *
+prober_finding(Prober *prober, const pg_uuid_t *gateway)
 {
 	Target	   *target = hash_search(prober->targets, gateway, HASH_FIND, NULL);
 
-	return target == NULL ? NULL : &target->record;
+	return target == NULL ? NULL : &target->finding;
 }

@@ -18,75 +18,75 @@
 #define FORGIVENESS		(300 * USECS_PER_SEC)
 
 static void
-forgive(ProbeRecord *record, int64 now)
+forgive(ProbeFinding *finding, int64 now)
 {
-	while (record->falls > 0 && now - record->forgiven_at >= FORGIVENESS)
+	while (finding->falls > 0 && now - finding->forgiven_at >= FORGIVENESS)
 	{
-		record->falls--;
-		record->forgiven_at += FORGIVENESS;
+		finding->falls--;
+		finding->forgiven_at += FORGIVENESS;
 	}
-	if (record->damped_until <= now)
-		record->damped_until = 0;
+	if (finding->damped_until <= now)
+		finding->damped_until = 0;
 }
 
 static void
-go_up(ProbeRecord *record, int64 now)
+go_up(ProbeFinding *finding, int64 now)
 {
-	bool		returns = record->verdict == PROBE_DOWN;
+	bool		returns = finding->verdict == PROBE_DOWN;
 
-	record->verdict = PROBE_UP;
-	record->forgiven_at = now;
-	if (returns && record->falls > 1)
-		record->damped_until = now + Min(record->falls * DAMPING_EACH, DAMPING_MAX);
+	finding->verdict = PROBE_UP;
+	finding->forgiven_at = now;
+	if (returns && finding->falls > 1)
+		finding->damped_until = now + Min(finding->falls * DAMPING_EACH, DAMPING_MAX);
 }
 
 static void
-go_down(ProbeRecord *record)
+go_down(ProbeFinding *finding)
 {
-	if (record->verdict == PROBE_UP)
-		record->falls++;
-	record->verdict = PROBE_DOWN;
+	if (finding->verdict == PROBE_UP)
+		finding->falls++;
+	finding->verdict = PROBE_DOWN;
 }
 
 /*
- * probe_record_add judges by one more outcome, and tells whether the verdict has
+ * probe_finding_add judges by one more outcome, and tells whether the verdict has
  * changed.  "rise" successes in a row lead up and "fall" failures down; what is
  * inconclusive changes nothing.  Of a gateway that has no verdict yet, the first
  * success is enough, as Envoy has it: there was no failure to make up for.
  */
 bool
-probe_record_add(ProbeRecord *record, const ProbePace *pace, ProbeOutcome outcome, int64 now)
+probe_finding_add(ProbeFinding *finding, const ProbePace *pace, ProbeOutcome outcome, int64 now)
 {
-	ProbeEvidence before = record->verdict;
+	ProbeEvidence before = finding->verdict;
 
 	switch (outcome)
 	{
 		case PROBE_INCONCLUSIVE:
 			return false;
 		case PROBE_SUCCEEDED:
-			record->failures = 0;
-			record->successes = Min(record->successes, PG_INT32_MAX - 1) + 1;
+			finding->failures = 0;
+			finding->successes = Min(finding->successes, PG_INT32_MAX - 1) + 1;
 			break;
 		case PROBE_FAILED:
-			record->successes = 0;
-			record->failures = Min(record->failures, PG_INT32_MAX - 1) + 1;
+			finding->successes = 0;
+			finding->failures = Min(finding->failures, PG_INT32_MAX - 1) + 1;
 			break;
 	}
-	if (record->verdict == PROBE_UP)
-		forgive(record, now);
-	if (record->verdict != PROBE_UP &&
-		(record->successes >= pace->rise || (record->verdict == PROBE_NONE && record->successes > 0)))
-		go_up(record, now);
-	else if (record->verdict != PROBE_DOWN && record->failures >= pace->fall)
-		go_down(record);
-	return record->verdict != before;
+	if (finding->verdict == PROBE_UP)
+		forgive(finding, now);
+	if (finding->verdict != PROBE_UP &&
+		(finding->successes >= pace->rise || (finding->verdict == PROBE_NONE && finding->successes > 0)))
+		go_up(finding, now);
+	else if (finding->verdict != PROBE_DOWN && finding->failures >= pace->fall)
+		go_down(finding);
+	return finding->verdict != before;
 }
 
-/* probe_record_in_doubt tells whether failures have begun that may lead down. */
+/* probe_finding_in_doubt tells whether failures have begun that may lead down. */
 bool
-probe_record_in_doubt(const ProbeRecord *record)
+probe_finding_in_doubt(const ProbeFinding *finding)
 {
-	return record->verdict != PROBE_DOWN && record->failures > 0;
+	return finding->verdict != PROBE_DOWN && finding->failures > 0;
 }
 
 /*
@@ -119,11 +119,11 @@ probe_grid_time(int64 interval, int64 phase, int64 from)
  * spread as that was.  Times that were missed are left out.
  */
 int64
-probe_next_start(const ProbeRecord *record, const ProbePace *pace, int64 phase, int64 started_at, int64 now)
+probe_next_start(const ProbeFinding *finding, const ProbePace *pace, int64 phase, int64 started_at, int64 now)
 {
 	int64		next = probe_grid_time(pace->interval, phase, started_at + pace->interval / 2);
 
-	if (probe_record_in_doubt(record) && pace->retry_interval < pace->interval)
+	if (probe_finding_in_doubt(finding) && pace->retry_interval < pace->interval)
 		return Max(started_at + pace->retry_interval, now);
 
 	/*

@@ -27,21 +27,23 @@ typedef struct ProbePace
 } ProbePace;
 
 /* What the probes of a gateway have shown so far; all zero at first. */
-typedef struct ProbeRecord
+typedef struct ProbeFinding
 {
 	ProbeEvidence verdict;		/* PROBE_NONE, PROBE_UP or PROBE_DOWN */
+	int64		counts_until;	/* the verdict is evidence until then; set by
+								 * the caller */
 	int			successes;		/* in a row */
 	int			failures;		/* in a row */
 	int			falls;			/* from up to down, not forgiven yet */
 	int64		forgiven_at;	/* from when on the next fall is forgiven */
 	int64		damped_until;	/* 0 if it is not falling again and again */
-} ProbeRecord;
+} ProbeFinding;
 
-extern bool probe_record_add(ProbeRecord *record, const ProbePace *pace, ProbeOutcome outcome, int64 now);
-extern bool probe_record_in_doubt(const ProbeRecord *record);
+extern bool probe_finding_add(ProbeFinding *finding, const ProbePace *pace, ProbeOutcome outcome, int64 now);
+extern bool probe_finding_in_doubt(const ProbeFinding *finding);
 extern int64 probe_phase(int64 interval, int rank, int count);
 extern int64 probe_grid_time(int64 interval, int64 phase, int64 from);
-extern int64 probe_next_start(const ProbeRecord *record, const ProbePace *pace, int64 phase,
+extern int64 probe_next_start(const ProbeFinding *finding, const ProbePace *pace, int64 phase,
 							  int64 started_at, int64 now);
 
 #endif							/* GATEWAY_POOL_PROBE_RULE_H */

@@ -472,12 +472,12 @@ health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const He
 
 /* health_evidence_store_probe stores what probes have found.  Called by the one worker. */
 void
-health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding)
+health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding, bool required)
 {
 	HealthSlot *slot = health_slot(ref);
-	int			kind = (finding->evidence == PROBE_NONE ? PROBE_WORD_NONE :
-						finding->evidence == PROBE_UP ? PROBE_WORD_UP :
-						finding->required ? PROBE_WORD_REQUIRED : PROBE_WORD_DOWN);
+	int			kind = (finding->verdict == PROBE_NONE ? PROBE_WORD_NONE :
+						finding->verdict == PROBE_UP ? PROBE_WORD_UP :
+						required ? PROBE_WORD_REQUIRED : PROBE_WORD_DOWN);
 
 	/* Damped before it is up: nobody sees it healthy in between. */
 	(void) replace_word(&slot->damped, ref.generation, finding->damped_until == 0 ? WORD_EMPTY : WORD_KNOWN,
@@ -494,8 +494,7 @@ health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding)
 	uint64		damped = pg_atomic_read_u64(&slot->damped);
 
 	*finding = (ProbeFinding) {
-		.evidence = word_kind(probe) == PROBE_WORD_UP ? PROBE_UP : PROBE_DOWN,
-		.required = word_kind(probe) == PROBE_WORD_REQUIRED,
+		.verdict = word_kind(probe) == PROBE_WORD_UP ? PROBE_UP : PROBE_DOWN,
 		.counts_until = word_time(probe),
 		.damped_until = word_kind(damped) == WORD_EMPTY ? 0 : word_time(damped)
 	};

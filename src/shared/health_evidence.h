@@ -10,6 +10,7 @@
 
 #include "rules/health_rule.h"
 #include "rules/probe_address.h"
+#include "rules/probe_rule.h"
 #include "shared/health_map.h"
 
 /* Bytes that are kept of the reason of a failure, with the terminator. */
@@ -46,15 +47,6 @@ typedef struct ProbeDisplay
 	char		reason[HEALTH_REASON_SIZE]; /* why it failed, or is no
 											 * evidence; "" if it succeeded */
 } ProbeDisplay;
-
-/* What probes have found, as far as it is evidence. */
-typedef struct ProbeFinding
-{
-	ProbeEvidence evidence;		/* not PROBE_OVERDUE */
-	bool		required;
-	int64		counts_until;	/* monotonic */
-	int64		damped_until;	/* monotonic, 0 for never */
-} ProbeFinding;
 
 /* What gateway_health said of a gateway when it was read. */
 typedef struct RecordedHealth
@@ -95,7 +87,7 @@ extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const c
 
 extern bool health_evidence_was_reported(const RecordedHealth *recorded, const Heartbeat *heartbeat);
 extern void health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const Heartbeat *heartbeat);
-extern void health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding);
+extern void health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding, bool required);
 extern void health_evidence_show_probe(HealthSlotRef ref, const ProbeDisplay *last_probe);
 extern bool health_evidence_last_probe(HealthSlotRef ref, ProbeDisplay *last_probe);
 extern bool health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding);

@@ -25,7 +25,6 @@ typedef struct MonitoredGateway
 	bool		kept;			/* was found when the tables were read last */
 	bool		eligible;
 	bool		probed;
-	bool		probe_required;
 	bool		asked;			/* somebody waits for the next end of a probe */
 	uint32		request;		/* the last request that it answers; valid if
 								 * asked */
@@ -75,7 +74,7 @@ extern void monitor_judge_changed(void);
 extern void monitor_queue_reported(void);
 
 extern void monitor_probes_start(void);
-extern void monitor_probes(const ProbeRow *rows, int count);
+extern void monitor_probes(ProbePlan *plans, int count);
 extern void monitor_take_requests(void);
 
 #endif							/* GATEWAY_POOL_MONITOR_INTERNAL_H */

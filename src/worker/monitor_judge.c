@@ -39,15 +39,15 @@ fill_change(const MonitoredGateway *watched, const HealthEvidence *evidence, con
 static int64
 undecided_until(const MonitoredGateway *watched, int64 now)
 {
-	ProbeFinding finding;
-	const ProbeRecord *record = watched->probed ? prober_record(monitor.prober, &watched->id) : NULL;
+	ProbeFinding counted;
+	const ProbeFinding *found = watched->probed ? prober_finding(monitor.prober, &watched->id) : NULL;
 	int64		stalled_at = prober_stalled_at(monitor.prober);
 
-	if (record == NULL)
+	if (found == NULL)
 		return 0;
-	if (record->verdict == PROBE_NONE)
+	if (found->verdict == PROBE_NONE)
 		return watched->undecided_until;
-	if (stalled_at == 0 || health_evidence_finding(watched->slot, now, &finding))
+	if (stalled_at == 0 || health_evidence_finding(watched->slot, now, &counted))
 		return 0;
 	return stalled_at + watched->probe_period;
 }

@@ -157,17 +157,17 @@ monitor_load(const PoolCatalog *catalog, bool follow, StringInfo problem)
 	bool		again;
 	int			gateway_count;
 	int			membership_count;
-	int			probe_count;
+	int			plan_count;
 	GatewayRow *gateway_rows = read_gateways(catalog, &gateway_count, &again, problem);
 	MembershipRow *membership_rows = worker_queries_memberships(catalog, &membership_count);
-	ProbeRow   *probe_rows = worker_queries_probes(catalog, &probe_count, problem);
+	ProbePlan  *plans = worker_queries_probes(catalog, &plan_count, problem);
 
 	/* What they point to may go, and all are judged after this. */
 	list_free(monitor.changed);
 	monitor.changed = NIL;
 	monitor_gateways(gateway_rows, gateway_count, follow);
 	monitor_pools(membership_rows, membership_count, follow);
-	monitor_probes(probe_rows, probe_count);
+	monitor_probes(plans, plan_count);
 	monitor.is_to_read = again;
 	monitor.is_to_judge = true;
 }

@@ -14,61 +14,44 @@
 #include "shared/probe_on_demand.h"
 #include "worker/monitor_internal.h"
 
-/* What probes found counts for so many intervals. */
-#define COUNTED_INTERVALS 3
-
-static ProbeRecord
+static ProbeFinding
 recall(const pg_uuid_t *gateway)
 {
 	MonitoredGateway *watched = hash_search(monitor.gateways, gateway, HASH_FIND, NULL);
-	ProbeRecord record = {0};
 	ProbeFinding finding;
 
 	if (watched != NULL && health_evidence_finding(watched->slot, clock_monotonic(), &finding))
-	{
-		record.verdict = finding.evidence;
-		record.damped_until = finding.damped_until;
-	}
-	return record;
+		return finding;
+	return (ProbeFinding) {0};
 }
 
-/* Tells shared memory what a probe has shown. */
+/* Publishes in shared memory what a probe has shown, and answers the request for it. */
 static void
-tell(const ProbeNews *news)
+publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *result, bool changed)
 {
-	MonitoredGateway *watched = hash_search(monitor.gateways, &news->gateway, HASH_FIND, NULL);
-	const ProbeRecord *record = news->record;
+	MonitoredGateway *watched = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
 	ProbeDisplay display = {
 		.configured = true,
 		.probed = true,
-		.verify_tls = news->plan->spec.verify_tls,
-		.protocol = news->plan->spec.protocol,
-		.verdict = record->verdict,
-		.milliseconds = news->duration / 1000.0,
-		.failures = record->failures,
-		.successes = record->successes,
-		.falls = record->falls,
-		.started_at = news->started_at,
-		.certificate_known = news->result->certificate_expires_at > 0,
-		.certificate_expires_at = time_t_to_timestamptz(news->result->certificate_expires_at)
+		.verify_tls = plan->spec.verify_tls,
+		.protocol = plan->spec.protocol,
+		.verdict = finding->verdict,
+		.milliseconds = result->duration / 1000.0,
+		.failures = finding->failures,
+		.successes = finding->successes,
+		.falls = finding->falls,
+		.started_at = result->started_at,
+		.certificate_known = result->certificate_expires_at > 0,
+		.certificate_expires_at = time_t_to_timestamptz(result->certificate_expires_at)
 	};
 
 	if (watched == NULL)
 		return;
-	strlcpy(display.reason, news->result->reason, sizeof(display.reason));
+	strlcpy(display.reason, result->reason, sizeof(display.reason));
 	health_evidence_show_probe(watched->slot, &display);
-	if (record->verdict != PROBE_NONE && news->result->outcome != PROBE_INCONCLUSIVE)
-	{
-		ProbeFinding finding = {
-			.evidence = record->verdict,
-			.required = watched->probe_required,
-			.counts_until = news->started_at + COUNTED_INTERVALS * news->interval,
-			.damped_until = record->damped_until
-		};
-
-		health_evidence_store_probe(watched->slot, &finding);
-	}
-	if (news->changed)
+	if (finding->verdict != PROBE_NONE && result->outcome != PROBE_INCONCLUSIVE)
+		health_evidence_store_probe(watched->slot, finding, plan->required);
+	if (changed)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(monitor.context);
 
@@ -80,18 +63,13 @@ tell(const ProbeNews *news)
 	watched->asked = false;
 }
 
-/* Has what probes found count for longer, if it does now. */
 static void
-hold(const pg_uuid_t *gateway, int64 until)
+extend(const ProbePlan *plan, const ProbeFinding *finding)
 {
-	MonitoredGateway *watched = hash_search(monitor.gateways, gateway, HASH_FIND, NULL);
-	ProbeFinding finding;
+	MonitoredGateway *watched = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
 
-	if (watched == NULL || !health_evidence_finding(watched->slot, clock_monotonic(), &finding) ||
-		finding.counts_until >= until)
-		return;
-	finding.counts_until = until;
-	health_evidence_store_probe(watched->slot, &finding);
+	if (watched != NULL)
+		health_evidence_store_probe(watched->slot, finding, plan->required);
 }
 
 /* monitor_probes_start makes the prober, in the current memory context. */
@@ -103,18 +81,17 @@ monitor_probes_start(void)
 		.acquire_descriptor = AcquireExternalFD,
 		.release_descriptor = ReleaseExternalFD,
 		.recall = recall,
-		.tell = tell,
-		.hold = hold
+		.publish = publish,
+		.extend = extend
 	};
 
 	monitor.prober = prober_create(&user);
 }
 
-/* monitor_probes takes over how gateways are to be probed. */
+/* monitor_probes has gateways probed by new plans; those of other gateways are taken out of the array. */
 void
-monitor_probes(const ProbeRow *rows, int count)
+monitor_probes(ProbePlan *plans, int count)
 {
-	ProbePlan  *plans = palloc_extended(sizeof(ProbePlan) * Max(count, 1), MCXT_ALLOC_HUGE);
 	int			plan_count = 0;
 	int64		now = clock_monotonic();
 	HASH_SEQ_STATUS scan;
@@ -125,14 +102,13 @@ monitor_probes(const ProbeRow *rows, int count)
 		watched->kept = false;
 	for (int i = 0; i < count; i++)
 	{
-		const ProbePlan *plan = &rows[i].plan;
+		const ProbePlan *plan = &plans[i];
 
 		watched = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
 		if (watched == NULL)
 			continue;
 		plans[plan_count++] = *plan;
 		watched->kept = true;
-		watched->probe_required = rows[i].required;
 		watched->probe_period = plan->pace.interval + 2 * plan->timeout;
 		if (!watched->probed)
 		{
@@ -160,7 +136,7 @@ monitor_probes(const ProbeRow *rows, int count)
 		if (watched->kept || !health_evidence_last_probe(watched->slot, &display))
 			continue;
 		watched->probed = false;
-		health_evidence_store_probe(watched->slot, &(ProbeFinding) {.evidence = PROBE_NONE});
+		health_evidence_store_probe(watched->slot, &(ProbeFinding) {.verdict = PROBE_NONE}, false);
 		health_evidence_show_probe(watched->slot, &(ProbeDisplay) {0});
 		monitor.is_to_answer = true;
 	}

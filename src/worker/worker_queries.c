@@ -90,13 +90,12 @@ read_expected_status(const char *text, ProbeSpec *spec)
 
 /* Reads a row, or tells what is wrong with it. */
 static const char *
-read_probe(HeapTuple row, ProbeRow *probe)
+read_probe(HeapTuple row, ProbePlan *plan)
 {
-	ProbePlan  *plan = &probe->plan;
 	const char *protocol = text_of(row, PROBE_PROTOCOL);
 	const char *address = text_of(row, PROBE_ADDRESS);
 
-	memset(probe, 0, sizeof(ProbeRow));
+	memset(plan, 0, sizeof(ProbePlan));
 	plan->gateway = owner_uuid(row, SPI_tuptable->tupdesc, PROBE_GATEWAY);
 	if (address == NULL)
 		return "The address is missing.";
@@ -117,7 +116,7 @@ read_probe(HeapTuple row, ProbeRow *probe)
 	plan->pace.fall = Max(number_of(row, PROBE_FALL, setting_probe_fall), 1);
 	plan->timeout = Min(Max(number_of(row, PROBE_TIMEOUT, setting_probe_timeout), 1) * INT64CONST(1000),
 						plan->pace.interval);
-	probe->required = protocol != NULL && flag_of(row, PROBE_IS_REQUIRED);
+	plan->required = protocol != NULL && flag_of(row, PROBE_IS_REQUIRED);
 	return probe_address_parse(address, &plan->spec.target);
 }
 
@@ -127,7 +126,7 @@ read_probe(HeapTuple row, ProbeRow *probe)
  * of them is named in "problem".  Returns an array of *count in the current
  * memory context.
  */
-ProbeRow *
+ProbePlan *
 worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem)
 {
 	MemoryContext context = CurrentMemoryContext;
@@ -136,7 +135,7 @@ worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem
 						  host_columns_direct_address(host_columns_find(RelationGetDescr(gateways))) : "NULL");
 	OwnerScope	scope;
 	uint64		rows;
-	ProbeRow   *probes;
+	ProbePlan  *plans;
 
 	relation_close(gateways, NoLock);
 	owner_begin(&scope, catalog->probes);
@@ -152,20 +151,20 @@ worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem
 								direct, catalog_name(catalog->gateways), catalog_name(catalog->probes), direct),
 					   NULL);
 	MemoryContextSwitchTo(context);
-	probes = palloc_extended(Max(rows, 1) * sizeof(ProbeRow), MCXT_ALLOC_HUGE);
+	plans = palloc_extended(Max(rows, 1) * sizeof(ProbePlan), MCXT_ALLOC_HUGE);
 	*count = 0;
 	for (uint64 i = 0; i < rows; i++)
 	{
-		const char *wrong = read_probe(SPI_tuptable->vals[i], &probes[*count]);
+		const char *wrong = read_probe(SPI_tuptable->vals[i], &plans[*count]);
 
 		if (wrong == NULL)
 			(*count)++;
 		else if (problem->len == 0)
 			appendStringInfo(problem, "gateway %s cannot be probed: %s",
-							 uuid_text(&probes[*count].plan.gateway), wrong);
+							 uuid_text(&plans[*count].gateway), wrong);
 	}
 	owner_end(&scope);
-	return probes;
+	return plans;
 }
 
 /*

@@ -18,15 +18,8 @@ typedef struct MembershipRow
 	pg_uuid_t	gateway;
 } MembershipRow;
 
-/* A plan, and what else is said of the probe. */
-typedef struct ProbeRow
-{
-	ProbePlan	plan;
-	bool		required;
-} ProbeRow;
-
 extern bool worker_queries_lock(const PoolCatalog *catalog, bool to_write);
-extern ProbeRow *worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem);
+extern ProbePlan *worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem);
 extern MembershipRow *worker_queries_memberships(const PoolCatalog *catalog, int *count);
 
 #endif							/* GATEWAY_POOL_WORKER_QUERIES_H */

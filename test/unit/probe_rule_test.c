@@ -18,11 +18,11 @@ static const ProbePace pace = {.interval = SECOND, .retry_interval = SECOND / 5,
 
 /* Adds outcomes, one a second: + success, - failure, . inconclusive. */
 static int64
-add(ProbeRecord *record, const char *outcomes, int64 now)
+add(ProbeFinding *finding, const char *outcomes, int64 now)
 {
 	for (; *outcomes != '\0'; outcomes++, now += SECOND)
-		(void) probe_record_add(record, &pace, *outcomes == '+' ? PROBE_SUCCEEDED :
-								*outcomes == '-' ? PROBE_FAILED : PROBE_INCONCLUSIVE, now);
+		(void) probe_finding_add(finding, &pace, *outcomes == '+' ? PROBE_SUCCEEDED :
+								 *outcomes == '-' ? PROBE_FAILED : PROBE_INCONCLUSIVE, now);
 	return now;
 }
 
@@ -46,10 +46,10 @@ test_verdicts(void)
 
 	for (int i = 0; i < lengthof(cases); i++)
 	{
-		ProbeRecord record = {0};
+		ProbeFinding finding = {0};
 
-		add(&record, cases[i].outcomes, START);
-		ok(record.verdict == cases[i].verdict && probe_record_in_doubt(&record) == cases[i].in_doubt,
+		add(&finding, cases[i].outcomes, START);
+		ok(finding.verdict == cases[i].verdict && probe_finding_in_doubt(&finding) == cases[i].in_doubt,
 		   "\"%s\" leads to verdict %d%s", cases[i].outcomes, cases[i].verdict, cases[i].in_doubt ? ", in doubt" : "");
 	}
 }
@@ -94,19 +94,19 @@ test_model(void)
 	for (int round = 0; round < 2000; round++)
 	{
 		ProbePace	by = {SECOND, SECOND, 1 + random() % 4, 1 + random() % 4};
-		ProbeRecord record = {0};
+		ProbeFinding finding = {0};
 		char		history[60];
 
 		for (int i = 0; i < lengthof(history); i++)
 		{
 			history[i] = "+-."[random() % 3];
-			(void) probe_record_add(&record, &by, history[i] == '+' ? PROBE_SUCCEEDED :
-									history[i] == '-' ? PROBE_FAILED : PROBE_INCONCLUSIVE, START + i * SECOND);
-			wrong += record.verdict != model(history, i + 1, &by);
+			(void) probe_finding_add(&finding, &by, history[i] == '+' ? PROBE_SUCCEEDED :
+									 history[i] == '-' ? PROBE_FAILED : PROBE_INCONCLUSIVE, START + i * SECOND);
+			wrong += finding.verdict != model(history, i + 1, &by);
 		}
 		for (int i = 0; i < by.rise; i++)
-			(void) probe_record_add(&record, &by, PROBE_SUCCEEDED, START + (60 + i) * SECOND);
-		stuck += record.verdict != PROBE_UP;
+			(void) probe_finding_add(&finding, &by, PROBE_SUCCEEDED, START + (60 + i) * SECOND);
+		stuck += finding.verdict != PROBE_UP;
 	}
 	ok(wrong == 0, "120,000 random outcomes lead where the definition leads: %d do not", wrong);
 	ok(stuck == 0, "from any state \"rise\" successes lead up: %d do not", stuck);
@@ -115,30 +115,30 @@ test_model(void)
 static void
 test_damping(void)
 {
-	ProbeRecord record = {0};
-	int64		now = add(&record, "++---++", START);
+	ProbeFinding finding = {0};
+	int64		now = add(&finding, "++---++", START);
 
-	ok(record.falls == 1 && record.damped_until == 0, "who fell once comes back as he was");
-	now = add(&record, "---++", now);
-	ok(record.falls == 2 && record.damped_until == now - SECOND + 60 * SECOND, "who falls twice is damped for 60 s");
+	ok(finding.falls == 1 && finding.damped_until == 0, "who fell once comes back as he was");
+	now = add(&finding, "---++", now);
+	ok(finding.falls == 2 && finding.damped_until == now - SECOND + 60 * SECOND, "who falls twice is damped for 60 s");
 	for (int i = 0; i < 20; i++)
-		now = add(&record, "---++", now);
-	ok(record.damped_until == now - SECOND + 300 * SECOND, "never for longer than 300 s");
+		now = add(&finding, "---++", now);
+	ok(finding.damped_until == now - SECOND + 300 * SECOND, "never for longer than 300 s");
 	now += 298 * SECOND;
-	add(&record, "+", now);
-	ok(record.damped_until == now + SECOND && record.falls == 22, "it lasts until then");
-	add(&record, "+", now + SECOND);
-	ok(record.damped_until == 0, "and then ends by itself");
-	ok(record.falls == 21, "a fall is forgiven after 300 s up: %d left", record.falls);
+	add(&finding, "+", now);
+	ok(finding.damped_until == now + SECOND && finding.falls == 22, "it lasts until then");
+	add(&finding, "+", now + SECOND);
+	ok(finding.damped_until == 0, "and then ends by itself");
+	ok(finding.falls == 21, "a fall is forgiven after 300 s up: %d left", finding.falls);
 	now += 300 * SECOND * 25;
-	add(&record, "+", now);
-	ok(record.falls == 0, "and all of them in time");
-	now = add(&record, "---++", now + SECOND);
-	ok(record.damped_until == 0, "then it is as if nothing had been");
+	add(&finding, "+", now);
+	ok(finding.falls == 0, "and all of them in time");
+	now = add(&finding, "---++", now + SECOND);
+	ok(finding.damped_until == 0, "then it is as if nothing had been");
 
-	record = (ProbeRecord) {0};
-	add(&record, "---++---", START);
-	ok(record.falls == 1, "to be down at first is no fall");
+	finding = (ProbeFinding) {0};
+	add(&finding, "---++---", START);
+	ok(finding.falls == 1, "to be down at first is no fall");
 }
 
 static void
@@ -154,8 +154,8 @@ test_grid(void)
 static void
 test_next_start(void)
 {
-	ProbeRecord calm = {0};
-	ProbeRecord doubt = {0};
+	ProbeFinding calm = {0};
+	ProbeFinding doubt = {0};
 	int64		phase = SECOND * 3 / 10;
 	int64		due = START + phase;
 	ProbePace	slow = pace;
@@ -186,7 +186,7 @@ test_spread(void)
 	{
 	COUNT = 1000, TICKS = 1200};
 	static int64 due[COUNT];
-	static ProbeRecord records[COUNT];
+	static ProbeFinding findings[COUNT];
 	static int	starts[TICKS + 10];
 	int			most[3] = {0};
 
@@ -206,11 +206,11 @@ test_spread(void)
 
 				if (!late)
 				{
-					(void) probe_record_add(&records[i], &pace, tick < 800 ? PROBE_SUCCEEDED : PROBE_FAILED, now);
+					(void) probe_finding_add(&findings[i], &pace, tick < 800 ? PROBE_SUCCEEDED : PROBE_FAILED, now);
 					starts[tick]++;
 				}
 				due[i] = late ? probe_grid_time(SECOND, probe_phase(SECOND, i, COUNT), now) :
-					probe_next_start(&records[i], &pace, probe_phase(SECOND, i, COUNT), now, now);
+					probe_next_start(&findings[i], &pace, probe_phase(SECOND, i, COUNT), now, now);
 			}
 	}
 	for (int tick = 0; tick + 10 <= TICKS; tick++)
