@@ -53,7 +53,7 @@ undecided_until(const MonitoredGateway *watched, int64 now)
 }
 
 static void
-judge(MonitoredGateway *watched, int64 now)
+judge_gateway(MonitoredGateway *watched, int64 now)
 {
 	HealthEvidence evidence;
 	GatewayHealth health;
@@ -143,7 +143,7 @@ monitor_judge_all(void)
 	monitor.next_change = PG_INT64_MAX;
 	hash_seq_init(&scan, monitor.gateways);
 	while ((watched = hash_seq_search(&scan)) != NULL)
-		judge(watched, now);
+		judge_gateway(watched, now);
 	judge_pools();
 }
 
@@ -155,7 +155,7 @@ monitor_judge_changed(void)
 	ListCell   *cell;
 
 	foreach(cell, monitor.changed)
-		judge(lfirst(cell), now);
+		judge_gateway(lfirst(cell), now);
 	list_free(monitor.changed);
 	monitor.changed = NIL;
 	judge_pools();
