@@ -15,6 +15,7 @@
 #include "base/settings.h"
 #include "base/uuid.h"
 #include "shared/health_map.h"
+#include "shared/worker_slots.h"
 #include "tables/access.h"
 #include "tables/catalog.h"
 #include "tables/consumers.h"
@@ -297,6 +298,7 @@ require_right(PoolCatalog *catalog)
 {
 	catalog_open(catalog);
 	access_require(catalog, RIGHT_LIST);
+	worker_slots_want_here();
 	if (isolation_applies(catalog))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

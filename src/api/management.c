@@ -18,6 +18,7 @@
 #include "base/argument.h"
 #include "base/compat.h"
 #include "base/uuid.h"
+#include "shared/worker_slots.h"
 #include "tables/access.h"
 #include "tables/catalog.h"
 #include "tables/consumers.h"
@@ -102,6 +103,7 @@ begin_in_org(FunctionCallInfo fcinfo, PoolCatalog *catalog, AccessRight right)
 {
 	catalog_open(catalog);
 	access_require(catalog, right);
+	worker_slots_want_here();
 	return argument_uuid(fcinfo, 0, "org_id");
 }
 

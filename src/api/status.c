@@ -25,6 +25,7 @@
 #include "base/result_row.h"
 #include "base/uuid.h"
 #include "shared/reservation.h"
+#include "shared/worker_slots.h"
 #include "tables/access.h"
 #include "tables/catalog.h"
 #include "tables/entitlement.h"
@@ -49,6 +50,7 @@ begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 
 	catalog_open(catalog);
 	access_require(catalog, RIGHT_LIST);
+	worker_slots_want_here();
 	if (!PG_ARGISNULL(0))
 		filter.org_id = PG_GETARG_UUID_P(0);
 	if (!PG_ARGISNULL(1))

@@ -13,6 +13,7 @@
 #include "base/uuid.h"
 #include "pick/explain.h"
 #include "pick/pick_candidates.h"
+#include "shared/worker_slots.h"
 #include "tables/access.h"
 #include "tables/isolation.h"
 
@@ -66,6 +67,7 @@ explain(const PickArguments *request)
 	KnownPool  *known;
 	PickCandidates *field;
 
+	worker_slots_want_here();
 	if (isolation_hides_pool(&request->catalog, request->pool_id))
 		pick_arguments_refuse_pool(request);
 	explanation.pool = store_pools(&request->catalog, (StoreFilter) {

@@ -29,6 +29,7 @@
 #include "base/uuid.h"
 #include "pick/pool_cache.h"
 #include "shared/commit_queue.h"
+#include "shared/worker_slots.h"
 #include "tables/access.h"
 #include "tables/capabilities.h"
 #include "tables/isolation.h"
@@ -330,7 +331,10 @@ KnownPool *
 pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now)
 {
 	if (!is_valid(catalog))
+	{
 		start_anew(catalog->version);
+		worker_slots_want_here();
+	}
 
 	/*
 	 * What is kept is what roles see to whom no policy of the owner's

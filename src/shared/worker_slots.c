@@ -38,6 +38,9 @@
 /* One that has run for so long has nothing to do with errors before. */
 #define RECOVERED_AFTER (60 * USECS_PER_SEC)
 
+/* A process asks for a worker for its database again after this: the launcher may refuse one. */
+#define ASK_PAUSE (10 * USECS_PER_SEC)
+
 WorkerTable *worker_table;
 
 /* worker_slots_size returns what the table takes of shared memory. */
@@ -282,6 +285,23 @@ worker_slots_want_scan(void)
 	worker_table->scan_wanted = true;
 	worker_table_wake_launcher();
 	worker_table_unlock();
+}
+
+/*
+ * worker_slots_want_here has a worker started for this database if it has none and
+ * gets none, for callers that have found its tables: these may have come with a dump
+ * or to a standby, which no commit on this server announced.
+ */
+void
+worker_slots_want_here(void)
+{
+	static int64 ask_at;
+
+	if (worker_slots_has(MyDatabaseId) || clock_monotonic() < ask_at)
+		return;
+	ask_at = clock_monotonic() + ASK_PAUSE;
+	if (!worker_slots_want(MyDatabaseId))
+		worker_slots_want_scan();
 }
 
 /*

@@ -33,7 +33,6 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
-#include "shared/worker_slots.h"
 #include "tables/catalog.h"
 #include "tables/policies.h"
 
@@ -341,9 +340,6 @@ look_up(PoolCatalog *catalog)
  * catalog_find finds the tables.  Returns false if they are not all there; what is
  * missing is InvalidOid then.  All that others have committed by now is seen.  What
  * was found is kept until one of the relations changes in any way.
- *
- * A worker that was never asked for, since the tables came with a dump or to a
- * standby, is asked for here.
  */
 bool
 catalog_find(PoolCatalog *catalog)
@@ -362,8 +358,6 @@ catalog_find(PoolCatalog *catalog)
 	found.catalog = *catalog;
 	/* After a change meanwhile, this serves but once. */
 	found.valid = forgotten == before;
-	if (!worker_slots_has(MyDatabaseId) && !worker_slots_want(MyDatabaseId))
-		worker_slots_want_scan();
 	return true;
 }
 

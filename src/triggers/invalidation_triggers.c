@@ -14,6 +14,7 @@
 #include "base/invalidation.h"
 #include "base/trigger_call.h"
 #include "shared/commit_queue.h"
+#include "shared/worker_slots.h"
 #include "tables/audit_log.h"
 #include "tables/catalog.h"
 #include "tables/gateway_store.h"
@@ -40,6 +41,7 @@ pools_invalidate(PG_FUNCTION_ARGS)
 	/* The host may be taking its tables, and with them the feature, back. */
 	if (!catalog_find(&catalog))
 		return PointerGetDatum(NULL);
+	worker_slots_want_here();
 	if (table != catalog.memberships && table != catalog.states && table != catalog.probes &&
 		table != catalog.tenants)
 		trigger_require_table(call, catalog.pools);
@@ -143,6 +145,7 @@ gateways_invalidate(PG_FUNCTION_ARGS)
 
 	if (!catalog_find(&catalog))
 		return PointerGetDatum(NULL);
+	worker_slots_want_here();
 	trigger_require_table(call, catalog.gateways);
 	if (TRIGGER_FIRED_BY_INSERT(call->tg_event))
 		publish_insert(call, &catalog);
