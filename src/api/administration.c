@@ -15,7 +15,7 @@
 #include "base/argument.h"
 #include "base/clean_text.h"
 #include "tables/access.h"
-#include "tables/gateway_store.h"
+#include "tables/gateway_rows.h"
 #include "tables/isolation.h"
 #include "tables/same_org.h"
 
@@ -67,7 +67,7 @@ require_gateway(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "gateway_id");
 
 	if (isolation_hides_gateway(catalog, id) || same_org_lock(catalog->gateways, id) == NULL)
-		store_refuse_gateway(catalog, id);
+		gateway_rows_refuse_missing(catalog, id);
 	return id;
 }
 

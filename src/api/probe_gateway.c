@@ -20,7 +20,7 @@
 #include "shared/worker_slots.h"
 #include "tables/access.h"
 #include "tables/catalog.h"
-#include "tables/gateway_store.h"
+#include "tables/gateway_rows.h"
 #include "tables/isolation.h"
 #include "tables/owner.h"
 
@@ -71,9 +71,9 @@ refuse_not_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
 	int			count;
 
-	(void) store_gateways(catalog, (StoreFilter) {.id = gateway}, &count);
+	(void) gateway_rows_read(catalog, (RowFilter) {.id = gateway}, &count);
 	if (count == 0)
-		store_refuse_gateway(catalog, gateway);
+		gateway_rows_refuse_missing(catalog, gateway);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("gateway %s is not probed", uuid_text(gateway)),
@@ -112,7 +112,7 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
 	HealthSlotRef ref;
 
 	if (isolation_hides_gateway(catalog, gateway))
-		store_refuse_gateway(catalog, gateway);
+		gateway_rows_refuse_missing(catalog, gateway);
 	require_committed(catalog, gateway);
 	while (!find_probed(catalog, gateway, &ref))
 	{

@@ -22,7 +22,8 @@
 #include "shared/worker_slots.h"
 #include "tables/access.h"
 #include "tables/catalog.h"
-#include "tables/gateway_store.h"
+#include "tables/gateway_rows.h"
+#include "tables/gateway_slots.h"
 #include "tables/isolation.h"
 
 PG_FUNCTION_INFO_V1(record_gateway_heartbeat);
@@ -79,7 +80,7 @@ static GatewayRow *
 find_row(const Report *report)
 {
 	int			count;
-	GatewayRow *row = store_gateways(&report->catalog, (StoreFilter) {.id = report->gateway}, &count);
+	GatewayRow *row = gateway_rows_read(&report->catalog, (RowFilter) {.id = report->gateway}, &count);
 
 	return count > 0 ? row : NULL;
 }
@@ -96,8 +97,8 @@ find_or_make_slot(const Report *report)
 		GatewayRow *row = find_row(report);
 
 		if (row == NULL)
-			store_refuse_gateway(&report->catalog, report->gateway);
-		ref = store_make_slot(&report->catalog, row, &creation);
+			gateway_rows_refuse_missing(&report->catalog, report->gateway);
+		ref = gateway_slots_make(&report->catalog, row, &creation);
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (creation == SLOT_MAP_FULL)
@@ -116,7 +117,7 @@ slot_of(const Report *report)
 	HealthSlotRef ref = *report->known;
 
 	if (isolation_hides_gateway(&report->catalog, report->gateway))
-		store_refuse_gateway(&report->catalog, report->gateway);
+		gateway_rows_refuse_missing(&report->catalog, report->gateway);
 	/* No slot in use has generation 0. */
 	if (ref.generation == 0 || !health_map_matches(ref, report->catalog.gateways, report->gateway))
 		ref = *report->known = find_or_make_slot(report);
@@ -157,7 +158,7 @@ record_gateway_heartbeat(PG_FUNCTION_ARGS)
 			PG_RETURN_VOID();
 		}
 	}
-	store_refuse_gateway(&report.catalog, report.gateway);
+	gateway_rows_refuse_missing(&report.catalog, report.gateway);
 }
 
 /* Printable and short; "" for NULL. */
@@ -203,7 +204,7 @@ report_gateway_failure(PG_FUNCTION_ARGS)
 			PG_RETURN_VOID();
 		}
 	}
-	store_refuse_gateway(&report.catalog, report.gateway);
+	gateway_rows_refuse_missing(&report.catalog, report.gateway);
 }
 
 /*
@@ -228,7 +229,7 @@ report_gateway_load(PG_FUNCTION_ARGS)
 	for (int i = 0; i < ATTEMPTS_MAX; i++)
 		if (reservation_report_load(slot_of(&report), connections, report.now))
 			PG_RETURN_VOID();
-	store_refuse_gateway(&report.catalog, report.gateway);
+	gateway_rows_refuse_missing(&report.catalog, report.gateway);
 }
 
 /*

@@ -29,8 +29,9 @@
 #include "tables/access.h"
 #include "tables/catalog.h"
 #include "tables/entitlement.h"
-#include "tables/gateway_store.h"
+#include "tables/gateway_rows.h"
 #include "tables/isolation.h"
+#include "tables/pool_rows.h"
 #include "tables/resources.h"
 #include "tables/visible_rows.h"
 
@@ -43,10 +44,10 @@ PG_FUNCTION_INFO_V1(list_gateway_pools);
 PG_FUNCTION_INFO_V1(get_gateway_pool);
 
 /* Opens the catalog and reads the arguments (org_id, id); of what is hidden from the caller nothing is listed. */
-static StoreFilter
+static RowFilter
 begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 {
-	StoreFilter filter = {0};
+	RowFilter	filter = {0};
 
 	catalog_open(catalog);
 	access_require(catalog, RIGHT_LIST);
@@ -61,9 +62,9 @@ begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 
 /* The gateways that the caller may see. */
 static GatewayRow *
-list_gateways(const PoolCatalog *catalog, StoreFilter filter, int *count)
+list_gateways(const PoolCatalog *catalog, RowFilter filter, int *count)
 {
-	GatewayRow *gateways = store_gateways(catalog, filter, count);
+	GatewayRow *gateways = gateway_rows_read(catalog, filter, count);
 
 	*count = visible_gateways(catalog, gateways, *count);
 	return gateways;
@@ -76,7 +77,7 @@ put_gateway(ResultRow *row, const GatewayRow *gateway)
 	HealthDisplay display;
 	GatewayLoad load = {0};
 
-	gateway_display(gateway, &display);
+	gateway_rows_display(gateway, &display);
 	if (gateway->slot.number != NO_SLOT)
 		load = reservation_load(gateway->slot, clock_monotonic());
 	result_put(row, "gatewayId", UUIDPGetDatum(&gateway->id));
@@ -100,7 +101,7 @@ Datum
 gateway_status(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	StoreFilter filter = begin_listing(fcinfo, &catalog);
+	RowFilter	filter = begin_listing(fcinfo, &catalog);
 	int			count;
 	GatewayRow *gateways = list_gateways(&catalog, filter, &count);
 	ResultRow	row;
@@ -137,7 +138,7 @@ Datum
 gateway_probe_status(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	StoreFilter filter = begin_listing(fcinfo, &catalog);
+	RowFilter	filter = begin_listing(fcinfo, &catalog);
 	int			count;
 	GatewayRow *gateways = list_gateways(&catalog, filter, &count);
 	ResultRow	row;
@@ -160,9 +161,9 @@ Datum
 gateway_pool_members(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	StoreFilter filter = begin_listing(fcinfo, &catalog);
+	RowFilter	filter = begin_listing(fcinfo, &catalog);
 	int			count;
-	PoolRow    *pools = store_pools(&catalog, filter, &count);
+	PoolRow    *pools = pool_rows_read(&catalog, filter, &count);
 	ResultRow	row;
 
 	result_begin_rows(&row, fcinfo);
@@ -198,7 +199,7 @@ picture_of(const PoolRow *pool)
 	for (int i = 0; i < pool->member_count; i++)
 	{
 		ids[i] = UUIDPGetDatum(&pool->members[i].gateway.id);
-		picture.eligible += gateway_is_eligible(&pool->members[i].gateway);
+		picture.eligible += gateway_rows_is_eligible(&pool->members[i].gateway);
 	}
 	picture.member_ids = PointerGetDatum(construct_array(ids, pool->member_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 	picture.health = pool->member_count == 0 ? "empty" : picture.eligible == 0 ? "red" :
@@ -238,9 +239,9 @@ Datum
 gateway_pool_status(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	StoreFilter filter = begin_listing(fcinfo, &catalog);
+	RowFilter	filter = begin_listing(fcinfo, &catalog);
 	int			count;
-	PoolRow    *pools = store_pools(&catalog, filter, &count);
+	PoolRow    *pools = pool_rows_read(&catalog, filter, &count);
 	int64	   *resources = resources_count(&catalog, pools, count);
 	ResultRow	row;
 
@@ -269,7 +270,7 @@ Datum
 list_gateway_pools(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	StoreFilter filter = {.org_id = management_begin(fcinfo, &catalog, RIGHT_LIST)};
+	RowFilter	filter = {.org_id = management_begin(fcinfo, &catalog, RIGHT_LIST)};
 	int			count;
 	PoolRow    *pools;
 	int64	   *resources;
@@ -277,7 +278,7 @@ list_gateway_pools(PG_FUNCTION_ARGS)
 	ResultRow	row;
 
 	filter.orgs = isolation_orgs(&catalog);
-	pools = store_pools(&catalog, filter, &count);
+	pools = pool_rows_read(&catalog, filter, &count);
 	resources = resources_count(&catalog, pools, count);
 	by_name = palloc(sizeof(PoolRow *) * Max(count, 1));
 	for (int i = 0; i < count; i++)
@@ -314,7 +315,7 @@ members_as_json(PoolRow *pool)
 		const GatewayRow *gateway = &pool->members[i].gateway;
 		HealthDisplay display;
 
-		gateway_display(gateway, &display);
+		gateway_rows_display(gateway, &display);
 		appendStringInfo(&json, "%s{\"id\": \"%s\", \"name\": ", i > 0 ? ", " : "", uuid_text(&gateway->id));
 		escape_json(&json, gateway->name);
 		appendStringInfoString(&json, ", \"heartbeat\": ");
@@ -346,7 +347,7 @@ get_gateway_pool(PG_FUNCTION_ARGS)
 	const pg_uuid_t *org = management_begin(fcinfo, &catalog, RIGHT_LIST);
 	const pg_uuid_t *id = management_require_pool(fcinfo, &catalog, org);
 	int			count;
-	PoolRow    *pool = store_pools(&catalog, (StoreFilter) {.org_id = org,.id = id}, &count);
+	PoolRow    *pool = pool_rows_read(&catalog, (RowFilter) {.org_id = org,.id = id}, &count);
 	ResultRow	row;
 
 	/* Deleted since management_require_pool() found it. */
@@ -438,7 +439,7 @@ Datum
 gateway_options(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	StoreFilter filter = {0};
+	RowFilter	filter = {0};
 	int			pool_count;
 	PoolRow    *pools;
 	int			gateway_count;
@@ -453,7 +454,7 @@ gateway_options(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(0))
 		filter.org_id = PG_GETARG_UUID_P(0);
 	filter.orgs = isolation_orgs(&catalog);
-	pools = store_pools(&catalog, filter, &pool_count);
+	pools = pool_rows_read(&catalog, filter, &pool_count);
 	gateways = list_gateways(&catalog, filter, &gateway_count);
 	memberships = pools_of_gateways(pools, pool_count, &membership_count);
 
@@ -476,7 +477,7 @@ gateway_options(PG_FUNCTION_ARGS)
 	for (int i = 0; i < gateway_count; i++)
 	{
 		const GatewayRow *gateway = &gateways[i];
-		bool		online = gateway_is_eligible(gateway);
+		bool		online = gateway_rows_is_eligible(gateway);
 
 		CHECK_FOR_INTERRUPTS();
 		read_selectable(&catalog, &gateway->org_id, &selectable);

@@ -70,7 +70,7 @@ explain(const PickArguments *request)
 	worker_slots_want_here();
 	if (isolation_hides_pool(&request->catalog, request->pool_id))
 		pick_arguments_refuse_pool(request);
-	explanation.pool = store_pools(&request->catalog, (StoreFilter) {
+	explanation.pool = pool_rows_read(&request->catalog, (RowFilter) {
 		.id = request->pool_id, .capabilities = request->capabilities != NULL
 	}, &count);
 	if (count == 0)

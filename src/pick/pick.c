@@ -14,7 +14,7 @@
 #include "pick/pick_candidates.h"
 #include "pick/pool_cache.h"
 #include "tables/access.h"
-#include "tables/gateway_store.h"
+#include "tables/gateway_rows.h"
 
 PG_FUNCTION_INFO_V1(pick_healthy_gateway);
 PG_FUNCTION_INFO_V1(pick_healthy_gateways);
@@ -95,7 +95,7 @@ settle(const PickArguments *request, const KnownPool *pool, int64 now)
 		pg_uuid_t	id = expired->gateway;
 		int			count;
 
-		(void) store_gateways(&request->catalog, (StoreFilter) {.id = &id}, &count);
+		(void) gateway_rows_read(&request->catalog, (RowFilter) {.id = &id}, &count);
 	}
 }
 

@@ -14,8 +14,8 @@
 #include "base/uuid.h"
 #include "shared/pick_counters.h"
 #include "tables/access.h"
-#include "tables/gateway_store.h"
 #include "tables/isolation.h"
+#include "tables/pool_rows.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_stats);
 PG_FUNCTION_INFO_V1(reset_gateway_pool_stats);
@@ -53,11 +53,11 @@ gateway_pool_stats(PG_FUNCTION_ARGS)
 
 	pick_counters_flush();
 	copy = pick_counters_copy(&count);
-	pools = store_pools(&catalog, (StoreFilter) {.orgs = isolation_orgs(&catalog)}, &pool_count);
+	pools = pool_rows_read(&catalog, (RowFilter) {.orgs = isolation_orgs(&catalog)}, &pool_count);
 	for (int i = 0; i < count; i++)
 	{
 		const StatsKey *key = &copy[i].key;
-		const PoolRow *pool = store_find_pool(pools, pool_count, &key->pool);
+		const PoolRow *pool = pool_rows_find(pools, pool_count, &key->pool);
 		bool		whole = is_pool_itself(&key->gateway);
 
 		if (pool == NULL || key->database != MyDatabaseId)

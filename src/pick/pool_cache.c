@@ -32,6 +32,7 @@
 #include "shared/worker_slots.h"
 #include "tables/access.h"
 #include "tables/capabilities.h"
+#include "tables/gateway_slots.h"
 #include "tables/isolation.h"
 #include "tables/pick_counters_room.h"
 #include "tables/visible_rows.h"
@@ -139,7 +140,7 @@ make_slots(const PoolCatalog *catalog, const PoolRow *row)
 		/* A gateway that this transaction made is nobody else's business. */
 		if (gateway->slot.number != NO_SLOT || gateway->own)
 			continue;
-		(void) store_make_slot(catalog, gateway, &creation);
+		(void) gateway_slots_make(catalog, gateway, &creation);
 		if (creation == SLOT_MAP_FULL)
 			break;
 		any = true;
@@ -154,7 +155,7 @@ read_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilitie
 	for (;;)
 	{
 		int			count;
-		PoolRow    *row = store_pools(catalog, (StoreFilter) {.id = id, .capabilities = with_capabilities}, &count);
+		PoolRow    *row = pool_rows_read(catalog, (RowFilter) {.id = id, .capabilities = with_capabilities}, &count);
 
 		if (count == 0)
 			return NULL;

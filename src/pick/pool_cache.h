@@ -9,7 +9,7 @@
 #include "rules/selection.h"
 #include "shared/pick_counters.h"
 #include "tables/catalog.h"
-#include "tables/gateway_store.h"
+#include "tables/pool_rows.h"
 
 typedef struct KnownMember
 {

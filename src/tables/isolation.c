@@ -235,7 +235,7 @@ isolation_orgs(const PoolCatalog *catalog)
 
 /* Whether the current role is a tenant of the organization of a pool or a gateway, which may not exist. */
 static bool
-is_tenant_of(const PoolCatalog *catalog, Oid relation, KeptPlan * kept, const pg_uuid_t *id)
+is_tenant_of(const PoolCatalog *catalog, Oid relation, KeptPlan *kept, const pg_uuid_t *id)
 {
 	Datum		value = UUIDPGetDatum(id);
 	OwnerScope	scope;

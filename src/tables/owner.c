@@ -124,7 +124,7 @@ free_plan(void *plan)
  * leaves the plan kept before.
  */
 SPIPlanPtr
-owner_prepare_kept(KeptPlan * kept, const char *sql, int argument_count, Oid *types)
+owner_prepare_kept(KeptPlan *kept, const char *sql, int argument_count, Oid *types)
 {
 	SPIPlanPtr	plan;
 	char	   *copy;

@@ -25,13 +25,13 @@ typedef struct KeptPlan
 {
 	SPIPlanPtr	plan;
 	char	   *sql;
-}			KeptPlan;
+} KeptPlan;
 
 extern void owner_begin(OwnerScope *scope, Oid relation);
 extern void owner_begin_change(OwnerScope *scope, Oid relation);
 extern void owner_begin_as_caller(OwnerScope *scope, Oid relation);
 extern SPIPlanPtr owner_prepare(const char *sql, int argument_count, Oid *types);
-extern SPIPlanPtr owner_prepare_kept(KeptPlan * kept, const char *sql, int argument_count, Oid *types);
+extern SPIPlanPtr owner_prepare_kept(KeptPlan *kept, const char *sql, int argument_count, Oid *types);
 extern uint64 owner_execute(SPIPlanPtr plan, Datum *values);
 extern uint64 owner_write(SPIPlanPtr plan, Datum *values);
 extern uint64 owner_change(SPIPlanPtr plan, Datum *values, const char *nulls);

@@ -60,7 +60,7 @@ count_row_of_pool(HeapTuple row, TupleDesc columns, void *context)
 	const Counting *counting = context;
 	bool		is_null;
 	pg_uuid_t  *id = DatumGetUUIDP(heap_getattr(row, table_scan_column(columns, counting->column), columns, &is_null));
-	const PoolRow *pool = store_find_pool(counting->pools, counting->pool_count, id);
+	const PoolRow *pool = pool_rows_find(counting->pools, counting->pool_count, id);
 
 	if (pool != NULL)
 		counting->counts[pool - counting->pools]++;

@@ -6,7 +6,7 @@
 #define GATEWAY_POOL_RESOURCES_H
 
 #include "tables/consumers.h"
-#include "tables/gateway_store.h"
+#include "tables/pool_rows.h"
 
 extern int64 *resources_count(const PoolCatalog *catalog, const PoolRow *pools, int pool_count);
 extern void resources_warn_of_lock(const PoolConsumer *consumer);

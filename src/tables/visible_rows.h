@@ -5,7 +5,7 @@
 #ifndef GATEWAY_POOL_VISIBLE_ROWS_H
 #define GATEWAY_POOL_VISIBLE_ROWS_H
 
-#include "tables/gateway_store.h"
+#include "tables/pool_rows.h"
 
 extern bool visible_rows_differ(const PoolCatalog *catalog);
 extern int	visible_pools(const PoolCatalog *catalog, PoolRow *pools, int count);

@@ -22,9 +22,10 @@
 #include "tables/catalog.h"
 #include "tables/consumers.h"
 #include "tables/entitlement.h"
-#include "tables/gateway_store.h"
+#include "tables/gateway_rows.h"
 #include "tables/isolation.h"
 #include "tables/org_query.h"
+#include "tables/pool_rows.h"
 #include "tables/same_org.h"
 
 PG_FUNCTION_INFO_V1(consumer_route);
@@ -271,12 +272,12 @@ static void
 warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
 {
 	int			count;
-	PoolRow    *pool = store_pools(catalog, (StoreFilter) {.id = pool_id}, &count);
+	PoolRow    *pool = pool_rows_read(catalog, (RowFilter) {.id = pool_id}, &count);
 
 	if (count == 0)
 		return;
 	for (int i = 0; i < pool->member_count; i++)
-		if (gateway_is_eligible(&pool->members[i].gateway))
+		if (gateway_rows_is_eligible(&pool->members[i].gateway))
 			return;
 	/* Not its name, which the role may have no right to read. */
 	ereport(WARNING,

@@ -17,7 +17,7 @@
 #include "shared/worker_slots.h"
 #include "tables/audit_log.h"
 #include "tables/catalog.h"
-#include "tables/gateway_store.h"
+#include "tables/gateway_rows.h"
 #include "tables/host_columns.h"
 
 PG_FUNCTION_INFO_V1(pools_invalidate);
@@ -100,7 +100,7 @@ publish_update(TriggerData *call, const PoolCatalog *catalog)
 		return;
 	if (host_columns_read_tuple(call->tg_newtuple, RelationGetDescr(call->tg_relation), &host))
 	{
-		Heartbeat	heartbeat = store_heartbeat_of(&host);
+		Heartbeat	heartbeat = gateway_rows_heartbeat(&host);
 
 		commit_queue_heartbeat(relations_of(catalog), id, &heartbeat);
 	}

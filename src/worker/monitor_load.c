@@ -11,7 +11,8 @@
 
 #include "base/clean_text.h"
 #include "shared/probe_on_demand.h"
-#include "tables/gateway_store.h"
+#include "tables/gateway_rows.h"
+#include "tables/gateway_slots.h"
 #include "worker/monitor_internal.h"
 
 /* Reads in a row for slots to be made. */
@@ -30,14 +31,14 @@ read_gateways(const PoolCatalog *catalog, int *count, bool *again, StringInfo pr
 	*again = true;
 	for (int i = 0; *again && i < READS_MAX; i++)
 	{
-		rows = store_gateways(catalog, (StoreFilter) {0}, count);
+		rows = gateway_rows_read(catalog, (RowFilter) {0}, count);
 		*again = false;
 		for (int j = 0; j < *count; j++)
 		{
 			SlotCreation creation = SLOT_EXISTED;
 
 			if (rows[j].slot.number == NO_SLOT)
-				rows[j].slot = store_make_slot(catalog, &rows[j], &creation);
+				rows[j].slot = gateway_slots_make(catalog, &rows[j], &creation);
 			*again |= creation == SLOT_CREATED || creation == SLOT_ROW_OUTDATED;
 			if (creation == SLOT_MAP_FULL && problem->len == 0)
 				appendStringInfoString(problem, "shared memory of gateway_pool is full: some gateways are not watched");
@@ -186,7 +187,7 @@ monitor_confirm(const PoolCatalog *catalog)
 
 	foreach(cell, monitor.unconfirmed)
 		ids[id_count++] = UUIDPGetDatum(lfirst(cell));
-	(void) store_gateways(catalog, (StoreFilter) {
+	(void) gateway_rows_read(catalog, (RowFilter) {
 		.ids = construct_array(ids, id_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)
 	}, &count);
 	list_free_deep(monitor.unconfirmed);

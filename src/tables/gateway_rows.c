@@ -1,0 +1,328 @@
+/*
+ * gateway_rows.c
+ *		Gateways, read from the tables and judged.
+ *
+ * Reading a gateway publishes what its row says in shared memory, so that the
+ * reader, and all later picks, judge by the same evidence.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "base/settings.h"
+#include "base/uuid.h"
+#include "tables/capabilities.h"
+#include "tables/gateway_rows_internal.h"
+#include "tables/owner.h"
+
+Reading
+gateway_rows_begin(const PoolCatalog *catalog)
+{
+	Relation	gateways = catalog_open_table(catalog->gateways, AccessShareLock);
+	Reading		reading = {
+		.table = catalog->gateways,
+		.columns = host_columns_find(RelationGetDescr(gateways)),
+		.sequence = health_evidence_sequence(),
+		.deletions = health_map_deletion_count(),
+		.own = CheckRelationLockedByMe(gateways, AccessExclusiveLock, true),
+		.now = clock_monotonic(),
+		.wall_now = GetCurrentTimestamp()
+	};
+
+	/* The lock is kept: the columns must be the same when the text is parsed. */
+	relation_close(gateways, NoLock);
+	if (RecoveryInProgress())
+		health_evidence_note_standby();
+	return reading;
+}
+
+/*
+ * The list of columns of a gateway "g", its state "s" and recorded health "h",
+ * in the order of the enum above.  Rows without an id or an organization are left
+ * out by the conditions below: the tables' owner decides what may be null there.
+ */
+void
+gateway_rows_append_columns(StringInfo sql, HostColumns columns, RowFilter filter)
+{
+	appendStringInfoString(sql,
+						   "SELECT g.id::uuid, g.\"orgId\"::uuid, coalesce(g.name::text, ''), s.state::text"
+						   ", g.xmin, h.status::text, h.\"changedAt\"::timestamptz"
+						   ", h.\"lastHeartbeatAt\"::timestamptz, h.\"heartbeatExpiresAt\"::timestamptz"
+						   ", coalesce(h.\"consecutiveSuccesses\" > 0 AND h.status::text IN ('healthy', 'degraded'), false)");
+	host_columns_append(sql, columns, filter.capabilities);
+}
+
+void
+gateway_rows_append_filter(StringInfo sql, const char *table, RowFilter filter)
+{
+	int			argument = 0;
+
+	appendStringInfo(sql, " WHERE %s.id IS NOT NULL AND %s.\"orgId\" IS NOT NULL", table, table);
+	if (filter.org_id)
+		appendStringInfo(sql, " AND %s.\"orgId\" = $%d", table, ++argument);
+	if (filter.id)
+		appendStringInfo(sql, " AND %s.id = $%d", table, ++argument);
+	if (filter.orgs)
+		appendStringInfo(sql, " AND %s.\"orgId\" = ANY ($%d)", table, ++argument);
+	if (filter.ids)
+		appendStringInfo(sql, " AND %s.id = ANY ($%d)", table, ++argument);
+}
+
+uint64
+gateway_rows_execute(SPIPlanPtr plan, RowFilter filter)
+{
+	Datum		values[4];
+	int			count = 0;
+
+	if (filter.org_id)
+		values[count++] = UUIDPGetDatum(filter.org_id);
+	if (filter.id)
+		values[count++] = UUIDPGetDatum(filter.id);
+	if (filter.orgs)
+		values[count++] = PointerGetDatum(filter.orgs);
+	if (filter.ids)
+		values[count++] = PointerGetDatum(filter.ids);
+	return owner_execute(plan, values);
+}
+
+SPIPlanPtr
+gateway_rows_prepare(const char *sql, RowFilter filter)
+{
+	Oid			types[4];
+	int			count = 0;
+
+	if (filter.org_id)
+		types[count++] = UUIDOID;
+	if (filter.id)
+		types[count++] = UUIDOID;
+	if (filter.orgs)
+		types[count++] = UUIDARRAYOID;
+	if (filter.ids)
+		types[count++] = UUIDARRAYOID;
+	return owner_prepare(sql, count, types);
+}
+
+static char *
+gateways_sql(const PoolCatalog *catalog, HostColumns columns, RowFilter filter)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	gateway_rows_append_columns(&sql, columns, filter);
+	appendStringInfo(&sql, " FROM %s g LEFT JOIN %s s ON s.\"gatewayId\" = g.id"
+					 " LEFT JOIN %s h ON h.\"gatewayId\" = g.id",
+					 catalog_name(catalog->gateways), catalog_name(catalog->states),
+					 catalog_name(catalog->health));
+	gateway_rows_append_filter(&sql, "g", filter);
+	appendStringInfoString(&sql, " ORDER BY g.name, g.id");
+	return sql.data;
+}
+
+/* One column of a row of the result, null as zero. */
+Datum
+gateway_rows_column(HeapTuple row, int column, bool *is_null)
+{
+	bool		ignored;
+
+	return SPI_getbinval(row, SPI_tuptable->tupdesc, column, is_null ? is_null : &ignored);
+}
+
+static GatewayState
+state_of(HeapTuple row)
+{
+	bool		is_null;
+	Datum		value = gateway_rows_column(row, GATEWAY_STATE, &is_null);
+	char	   *word = is_null ? "active" : TextDatumGetCString(value);
+
+	if (strcmp(word, "draining") == 0)
+		return GATEWAY_DRAINING;
+	return strcmp(word, "maintenance") == 0 ? GATEWAY_MAINTENANCE : GATEWAY_ACTIVE;
+}
+
+/*
+ * Judges a gateway by its slot, as picks do; by its row alone where it has no
+ * slot, and for the heartbeat where the transaction itself wrote the row.
+ */
+static void
+judge(GatewayRow *gateway, const Reading *reading)
+{
+	HealthEvidence evidence;
+
+	if (gateway->slot.number != NO_SLOT)
+	{
+		SlotReading read;
+
+		if (gateway->own)
+			read = health_evidence_read_own(gateway->slot, reading->now, &gateway->heartbeat, &evidence);
+		else
+		{
+			health_evidence_publish(gateway->slot, &gateway->heartbeat, reading->sequence);
+			read = health_evidence_read(gateway->slot, reading->now, &evidence);
+		}
+		if (read == SLOT_GONE)
+			gateway->slot.number = NO_SLOT;
+	}
+	if (gateway->slot.number == NO_SLOT)
+		health_evidence_without_slot(&gateway->heartbeat, &gateway->recorded, gateway->own,
+									 reading->now, reading->wall_now, &evidence);
+	gateway->health = health_rule(&evidence);
+
+	/*
+	 * Of the healthy ones there is nothing to explain, and picks read many of
+	 * them.
+	 */
+	if (gateway->slot.number != NO_SLOT && gateway->health.status != GATEWAY_HEALTHY)
+	{
+		char	   *reason = palloc(HEALTH_EXPLANATION_SIZE);
+
+		health_evidence_explain(gateway->slot, &evidence, &gateway->health, reason);
+		gateway->health.reason = reason;
+	}
+}
+
+static RecordedHealth
+recorded_of(HeapTuple row)
+{
+	bool		no_row;
+	bool		unheard;
+	bool		no_expiry;
+	Datum		status = gateway_rows_column(row, GATEWAY_RECORDED_STATUS, &no_row);
+	Datum		heard_at = gateway_rows_column(row, GATEWAY_RECORDED_HEARD_AT, &unheard);
+	Datum		expires_at = gateway_rows_column(row, GATEWAY_RECORDED_EXPIRES_AT, &no_expiry);
+	RecordedHealth recorded = {0};
+
+	if (no_row)
+		return recorded;
+	recorded.known = true;
+	recorded.status = gateway_status_of(TextDatumGetCString(status));
+	recorded.changed_at = DatumGetTimestampTz(gateway_rows_column(row, GATEWAY_RECORDED_CHANGED_AT, NULL));
+	recorded.heard = !unheard && !no_expiry;
+	if (recorded.heard)
+	{
+		recorded.heard_at = DatumGetTimestampTz(heard_at);
+		recorded.heartbeat_expires_at = DatumGetTimestampTz(expires_at);
+	}
+	recorded.probe_up = DatumGetBool(gateway_rows_column(row, GATEWAY_RECORDED_PROBE_UP, NULL));
+	return recorded;
+}
+
+/* Reads a gateway; "added" grows by the size of capabilities that none before has. */
+GatewayRow
+gateway_rows_take(HeapTuple row, const Reading *reading, Size *added)
+{
+	GatewayRow	gateway = {0};
+	Datum		values[HOST_COLUMN_COUNT];
+	bool		nulls[HOST_COLUMN_COUNT];
+	HostHeartbeat host;
+
+	gateway.id = owner_uuid(row, SPI_tuptable->tupdesc, GATEWAY_ID);
+	gateway.org_id = owner_uuid(row, SPI_tuptable->tupdesc, GATEWAY_ORG_ID);
+	gateway.name = TextDatumGetCString(gateway_rows_column(row, GATEWAY_NAME, NULL));
+	gateway.state = state_of(row);
+	gateway.own = reading->own ||
+		TransactionIdIsCurrentTransactionId(DatumGetTransactionId(gateway_rows_column(row, GATEWAY_XMIN, NULL)));
+	gateway.recorded = recorded_of(row);
+
+	for (int i = 0; i < HOST_COLUMN_COUNT; i++)
+		values[i] = gateway_rows_column(row, GATEWAY_HOST_COLUMNS + i, &nulls[i]);
+	if (!nulls[HOST_CAPABILITIES])
+	{
+		gateway.capabilities = capabilities_read(reading->capabilities, values[HOST_CAPABILITIES],
+												 SPI_gettypeid(SPI_tuptable->tupdesc, GATEWAY_HOST_COLUMNS + HOST_CAPABILITIES),
+												 added);
+		gateway.capabilities_invalid = gateway.capabilities == NULL;
+	}
+	host = host_columns_read(reading->columns, values, nulls);
+	gateway.heartbeat = gateway_rows_heartbeat(&host);
+
+	gateway.slot = health_map_find(reading->table, &gateway.id);
+	gateway.deletions = reading->deletions;
+	judge(&gateway, reading);
+	return gateway;
+}
+
+/* gateway_rows_heartbeat applies the settings to what the host's row says. */
+Heartbeat
+gateway_rows_heartbeat(const HostHeartbeat *host)
+{
+	return heartbeat_of_host(host, setting_heartbeat_timeout * USECS_PER_SEC,
+							 setting_heartbeat_grace * USECS_PER_SEC);
+}
+
+/*
+ * gateway_rows_read reads gateways, ordered by name and without their capabilities,
+ * and judges each as of now.  Returns an array of *count in the
+ * current memory context.
+ */
+GatewayRow *
+gateway_rows_read(const PoolCatalog *catalog, RowFilter filter, int *count)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Reading		reading = gateway_rows_begin(catalog);
+	OwnerScope	scope;
+	uint64		rows;
+	GatewayRow *gateways;
+
+	Assert(!filter.capabilities);
+	owner_begin(&scope, catalog->gateways);
+	rows = gateway_rows_execute(gateway_rows_prepare(gateways_sql(catalog, reading.columns, filter), filter), filter);
+
+	MemoryContextSwitchTo(context);
+	gateways = palloc_extended(Max(rows, 1) * sizeof(GatewayRow), MCXT_ALLOC_HUGE);
+	*count = rows;
+	for (uint64 i = 0; i < rows; i++)
+		gateways[i] = gateway_rows_take(SPI_tuptable->vals[i], &reading, NULL);
+	owner_end(&scope);
+	return gateways;
+}
+
+/* gateway_rows_refuse_missing raises P0002 for a gateway that is not there, or hidden from the caller. */
+void
+gateway_rows_refuse_missing(const PoolCatalog *catalog, const pg_uuid_t *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("gateway %s does not exist", uuid_text(id)),
+			 catalog_error_constraint(catalog->gateways, "gateway_pools_not_found")));
+}
+
+/* gateway_rows_is_eligible tells whether a pick may fall on the gateway at all. */
+bool
+gateway_rows_is_eligible(const GatewayRow *gateway)
+{
+	return selection_eligible(gateway->health.status, gateway->state);
+}
+
+/*
+ * gateway_rows_display tells what is known of a gateway, for people: by its slot, as
+ * it is judged; by its row where that is what it is judged by.
+ */
+void
+gateway_rows_display(const GatewayRow *gateway, HealthDisplay *display)
+{
+	const Heartbeat *heartbeat = &gateway->heartbeat;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (gateway->slot.number != NO_SLOT)
+		health_evidence_display(gateway->slot, clock_monotonic(), display);
+	else
+		memset(display, 0, sizeof(HealthDisplay));
+
+	if (gateway->slot.number == NO_SLOT || gateway->own)
+	{
+		display->heard = heartbeat->heard;
+		display->heard_at = Min(heartbeat->heard_at, now);
+		display->expires = heartbeat->heard && !heartbeat->failed;
+		display->expires_at = heartbeat_expires_at(heartbeat, now);
+	}
+}

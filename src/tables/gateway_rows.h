@@ -1,0 +1,54 @@
+/*
+ * gateway_rows.h
+ *		Gateways, read from the tables and judged.
+ */
+#ifndef GATEWAY_POOL_GATEWAY_ROWS_H
+#define GATEWAY_POOL_GATEWAY_ROWS_H
+
+#include "datatype/timestamp.h"
+#include "utils/array.h"
+#include "utils/jsonb.h"
+
+#include "base/compat.h"
+#include "rules/selection.h"
+#include "shared/health_evidence.h"
+#include "tables/catalog.h"
+#include "tables/host_columns.h"
+
+typedef struct GatewayRow
+{
+	pg_uuid_t	id;
+	pg_uuid_t	org_id;
+	char	   *name;
+	Jsonb	   *capabilities;	/* or NULL; one copy for all rows that were
+								 * read at once */
+	bool		capabilities_invalid;	/* there are some, and they are no
+										 * jsonb */
+	GatewayState state;
+	RecordedHealth recorded;	/* what gateway_health says */
+	bool		own;			/* written or read so by this transaction
+								 * alone */
+	HealthSlotRef slot;
+	uint64		deletions;		/* health_map_deletion_count from before the
+								 * row was read */
+	Heartbeat	heartbeat;		/* as the row says, in wall time */
+	GatewayHealth health;
+} GatewayRow;
+
+/* By which pools or gateways are chosen, all NULL is all, and what of them is read. */
+typedef struct RowFilter
+{
+	const pg_uuid_t *org_id;
+	const pg_uuid_t *id;
+	ArrayType  *orgs;			/* of which it is one */
+	ArrayType  *ids;			/* of gateways alone */
+	bool		capabilities;	/* are to be read, too */
+} RowFilter;
+
+extern GatewayRow *gateway_rows_read(const PoolCatalog *catalog, RowFilter filter, int *count);
+extern Heartbeat gateway_rows_heartbeat(const HostHeartbeat *host);
+pg_noreturn extern void gateway_rows_refuse_missing(const PoolCatalog *catalog, const pg_uuid_t *id);
+extern bool gateway_rows_is_eligible(const GatewayRow *gateway);
+extern void gateway_rows_display(const GatewayRow *gateway, HealthDisplay *display);
+
+#endif							/* GATEWAY_POOL_GATEWAY_ROWS_H */

@@ -1,0 +1,61 @@
+/*
+ * gateway_rows_internal.h
+ *		How the rows of a query that reads gateways are read, for gateway_rows.c and pool_rows.c.
+ */
+#ifndef GATEWAY_POOL_GATEWAY_ROWS_INTERNAL_H
+#define GATEWAY_POOL_GATEWAY_ROWS_INTERNAL_H
+
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+
+#include "tables/capabilities.h"
+#include "tables/gateway_rows.h"
+#include "tables/host_columns.h"
+
+/* Places in the list of columns that every query of a gateway has. */
+enum
+{
+	GATEWAY_ID = 1,
+	GATEWAY_ORG_ID,
+	GATEWAY_NAME,
+	GATEWAY_STATE,
+	GATEWAY_XMIN,
+	GATEWAY_RECORDED_STATUS,
+	GATEWAY_RECORDED_CHANGED_AT,
+	GATEWAY_RECORDED_HEARD_AT,
+	GATEWAY_RECORDED_EXPIRES_AT,
+	GATEWAY_RECORDED_PROBE_UP,
+	GATEWAY_HOST_COLUMNS,		/* HOST_COLUMN_COUNT of them */
+
+	POOL_ID = GATEWAY_HOST_COLUMNS + HOST_COLUMN_COUNT,
+	POOL_ORG_ID,
+	POOL_NAME,
+	POOL_CREATED_AT,
+	POOL_UPDATED_AT,
+	MEMBER_WEIGHT,
+	MEMBER_PRIORITY
+};
+
+/* What the rows of one query have in common. */
+typedef struct Reading
+{
+	Oid			table;
+	HostColumns columns;
+	uint64		sequence;		/* of publications, from before the query */
+	uint64		deletions;		/* of rows, likewise */
+	bool		own;			/* by columns that this transaction may have
+								 * altered */
+	CapabilitySet *capabilities;	/* read so far */
+	int64		now;			/* monotonic */
+	TimestampTz wall_now;
+} Reading;
+
+extern Reading gateway_rows_begin(const PoolCatalog *catalog);
+extern void gateway_rows_append_columns(StringInfo sql, HostColumns columns, RowFilter filter);
+extern void gateway_rows_append_filter(StringInfo sql, const char *table, RowFilter filter);
+extern SPIPlanPtr gateway_rows_prepare(const char *sql, RowFilter filter);
+extern uint64 gateway_rows_execute(SPIPlanPtr plan, RowFilter filter);
+extern Datum gateway_rows_column(HeapTuple row, int column, bool *is_null);
+extern GatewayRow gateway_rows_take(HeapTuple row, const Reading *reading, Size *added);
+
+#endif							/* GATEWAY_POOL_GATEWAY_ROWS_INTERNAL_H */

@@ -1,0 +1,74 @@
+/*
+ * gateway_slots.c
+ *		Makes slots of the health map for gateways, and frees those of gateways that are gone.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/hsearch.h"
+#include "utils/syscache.h"
+
+#include "base/clock.h"
+#include "tables/gateway_slots.h"
+#include "tables/owner.h"
+
+/* Frees the slots of gateways and databases that are gone without our being told. */
+static void
+sweep_slots(const PoolCatalog *catalog)
+{
+	int			slot_count;
+	HealthSlotEntry *slots = health_map_list(&slot_count);
+	HASHCTL		control = {
+		.keysize = sizeof(pg_uuid_t),
+		.entrysize = sizeof(pg_uuid_t),
+		.hcxt = CurrentMemoryContext
+	};
+	HTAB	   *ids = hash_create("gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	OwnerScope	scope;
+	uint64		rows;
+
+	/*
+	 * Listed before the rows are read: a slot made later has a row not read
+	 * yet.
+	 */
+	owner_begin(&scope, catalog->gateways);
+	rows = owner_query(psprintf("SELECT g.id::uuid FROM %s g WHERE g.id IS NOT NULL", catalog_name(catalog->gateways)), NULL);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		pg_uuid_t	id = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+
+		(void) hash_search(ids, &id, HASH_ENTER, NULL);
+	}
+	owner_end(&scope);
+
+	for (int i = 0; i < slot_count; i++)
+		if (slots[i].database == MyDatabaseId ?
+			slots[i].table != catalog->gateways ||
+			hash_search(ids, &slots[i].gateway, HASH_FIND, NULL) == NULL :
+			!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(slots[i].database)))
+			health_map_free(slots[i].ref);
+	hash_destroy(ids);
+	pfree(slots);
+}
+
+/*
+ * gateway_slots_make returns the slot of a gateway that was read, made now if there
+ * was none.  Where none is free, it first looks for slots of gateways that are
+ * gone, now and then.  NO_SLOT if none is free after that, or if the row may be
+ * gone: see "creation".
+ */
+HealthSlotRef
+gateway_slots_make(const PoolCatalog *catalog, const GatewayRow *gateway, SlotCreation *creation)
+{
+	bool		recorded_unhealthy = gateway->recorded.known && gateway->recorded.status == GATEWAY_UNHEALTHY;
+	HealthSlotRef ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, recorded_unhealthy, creation);
+
+	if (*creation == SLOT_MAP_FULL && health_map_begin_sweep(clock_monotonic()))
+	{
+		sweep_slots(catalog);
+		ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, recorded_unhealthy, creation);
+	}
+	if (*creation == SLOT_CREATED)
+		health_evidence_seed(ref, &gateway->recorded, &gateway->heartbeat);
+	return ref;
+}

@@ -1,0 +1,12 @@
+/*
+ * gateway_slots.h
+ *		Makes slots of the health map for gateways, and frees those of gateways that are gone.
+ */
+#ifndef GATEWAY_POOL_GATEWAY_SLOTS_H
+#define GATEWAY_POOL_GATEWAY_SLOTS_H
+
+#include "tables/gateway_rows.h"
+
+extern HealthSlotRef gateway_slots_make(const PoolCatalog *catalog, const GatewayRow *gateway, SlotCreation *creation);
+
+#endif							/* GATEWAY_POOL_GATEWAY_SLOTS_H */
