@@ -30,6 +30,7 @@ unit: $(UNIT_TESTS) ## build and run the tests that need no server
 
 # NAME_test.c tests NAME.c, alone but for these.
 vpath %.c $(wildcard src/*/)
+test/unit/health_rule_test: src/rules/heartbeat.c
 test/unit/network_list_test: src/rules/probe_address.c
 test/unit/resolver_test: src/probe/resolver_hosts.c
 test/unit/resolver_test: UNIT_LIBS = -lcares

@@ -6,85 +6,6 @@
 
 #include "rules/health_rule.h"
 
-/* The later heartbeat of the paths that are configured. */
-static void
-take_path(Heartbeat *heartbeat, const HeartbeatPath *path)
-{
-	if (!path->configured || !path->heard)
-		return;
-	if (!heartbeat->heard || path->heard_at > heartbeat->heard_at)
-		heartbeat->heard_at = path->heard_at;
-	heartbeat->heard = true;
-}
-
-/*
- * heartbeat_of_host finds the heartbeat that counts and for how long.
- *
- * Without times-to-live a heartbeat counts for "timeout"; with them for its
- * own time and "grace", 0 meaning that the host has seen the gateway fail.  A
- * gateway with a time-to-live column but no value in it was never heard of.
- */
-Heartbeat
-heartbeat_of_host(const HostHeartbeat *host, int64 timeout, int64 grace)
-{
-	Heartbeat	heartbeat = {0};
-
-	if (host->has_ttl && !host->ttl_known)
-		return heartbeat;
-
-	take_path(&heartbeat, &host->relay);
-	take_path(&heartbeat, &host->direct);
-
-	heartbeat.failed = host->has_ttl ? host->ttl <= 0 : host->failed;
-	if (heartbeat.heard && !heartbeat.failed)
-		heartbeat.lifetime = host->has_ttl ? host->ttl + grace : timeout;
-	return heartbeat;
-}
-
-/* heartbeat_equal tells whether two say the same. */
-bool
-heartbeat_equal(const Heartbeat *a, const Heartbeat *b)
-{
-	return a->heard == b->heard && a->failed == b->failed &&
-		a->heard_at == b->heard_at && a->lifetime == b->lifetime;
-}
-
-/*
- * heartbeat_expires_at tells when a heartbeat runs out.  One in the future, of
- * a clock that runs ahead, counts as of now.
- */
-int64
-heartbeat_expires_at(const Heartbeat *heartbeat, int64 now)
-{
-	return Min(heartbeat->heard_at, now) + heartbeat->lifetime;
-}
-
-/* heartbeat_evidence judges a heartbeat at a moment. */
-HeartbeatEvidence
-heartbeat_evidence(const Heartbeat *heartbeat, int64 now)
-{
-	if (heartbeat->failed)
-		return HEARTBEAT_FAILED;
-	if (!heartbeat->heard)
-		return HEARTBEAT_NEVER;
-	return heartbeat_expires_at(heartbeat, now) > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
-}
-
-/*
- * heartbeat_later puts together what the host's row says and what was reported
- * to us directly.  A report that still counts came after the row's failure,
- * which would have ended it.
- */
-HeartbeatEvidence
-heartbeat_later(HeartbeatEvidence table, HeartbeatEvidence reported)
-{
-	if (table == HEARTBEAT_FRESH || reported == HEARTBEAT_FRESH)
-		return HEARTBEAT_FRESH;
-	if (table == HEARTBEAT_FAILED)
-		return HEARTBEAT_FAILED;
-	return table == HEARTBEAT_NEVER ? reported : table;
-}
-
 static GatewayHealth
 judged(GatewayStatus status, const char *reason)
 {
@@ -98,15 +19,14 @@ assumed(GatewayStatus status, const char *reason)
 }
 
 /*
- * health_rule is the one definition of a gateway's status.
+ * health_rule returns the status of a gateway.  It is the only definition of it.
  *
- * A required probe that is down overrules everything.  Otherwise any path that
- * is up keeps the gateway usable: healthy, or degraded while a caller suspects
- * it, a probe contradicts the heartbeat, or it falls again and again.  Without a
- * path up, one that is down makes it unhealthy; no evidence at all leaves it
- * unknown.  Shortly after a start, a heartbeat that has run out is not held
- * against the gateway, nor is a probe that is overdue: there may have been nobody
- * to hear the next one, or to make it.
+ * A required probe that is down overrules everything.  Otherwise one path that is up,
+ * heartbeat or probe, keeps the gateway usable: healthy, or degraded while it is
+ * suspect or damped, or a probe contradicts the heartbeat.  Without a path that is
+ * up, a path that is down makes it unhealthy; without evidence it is unknown.  Shortly
+ * after a start, an expired heartbeat and an overdue probe make it degraded only: the
+ * server may have missed the next heartbeat, or made no probe.
  */
 GatewayHealth
 health_rule(const HealthEvidence *evidence)
@@ -148,11 +68,11 @@ health_rule(const HealthEvidence *evidence)
 	return judged(GATEWAY_UNKNOWN, "no evidence");
 }
 
-/* probe_verdict_name gives the word for what probes show. */
+/* probe_evidence_name returns the word for what probes are evidence of. */
 const char *
-probe_verdict_name(ProbeEvidence verdict)
+probe_evidence_name(ProbeEvidence evidence)
 {
-	switch (verdict)
+	switch (evidence)
 	{
 		case PROBE_UP:
 			return "up";
@@ -166,7 +86,7 @@ probe_verdict_name(ProbeEvidence verdict)
 	return "none";
 }
 
-/* gateway_status_name gives the word for a status. */
+/* gateway_status_name returns the word for a status. */
 const char *
 gateway_status_name(GatewayStatus status)
 {
@@ -184,9 +104,9 @@ gateway_status_name(GatewayStatus status)
 	return NULL;				/* keeps the compiler quiet */
 }
 
-/* gateway_status_of is the inverse; of any other word, unknown. */
+/* gateway_status_parse returns the status for a word; unknown for any other word. */
 GatewayStatus
-gateway_status_of(const char *name)
+gateway_status_parse(const char *name)
 {
 	for (GatewayStatus status = GATEWAY_HEALTHY; status < GATEWAY_UNKNOWN; status++)
 		if (strcmp(name, gateway_status_name(status)) == 0)

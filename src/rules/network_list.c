@@ -2,9 +2,9 @@
  * network_list.c
  *		The networks that probes may and may not connect to.
  *
- * Whoever may write a probe's address has the server connect to it, and sees
- * what came of it.  So an address is judged each time before it is connected to,
- * whatever spelling or name it came from.
+ * A role that can write a probe's address makes the server connect to it, and sees
+ * the result.  So each address is checked before each connection, whatever spelling
+ * or name it came from.
  */
 #include "postgres.h"
 
@@ -17,15 +17,15 @@
 #define SAME_HOST "samehost"
 
 /*
- * IPv6 networks whose addresses stand for an IPv4 address, which some router
- * sends the traffic on to, and where in them that is.
+ * IPv6 networks whose addresses contain an IPv4 address, to which a router forwards
+ * the traffic.  "bytes" are its positions.
  */
 typedef struct EmbeddingNetwork
 {
 	Network		network;
 	unsigned char bytes[4];
 	bool		inverted;
-	bool		certain;		/* there is no other way to read it */
+	bool		certain;		/* no other positions are possible */
 } EmbeddingNetwork;
 
 static const EmbeddingNetwork embedding_networks[] =
@@ -55,9 +55,9 @@ static const Network ipv6_compatible = {AF_INET6, 96, {0}};
 static const Network ipv6_mapped = {AF_INET6, 96, {[10] = 0xff, [11] = 0xff}};
 static const Network ipv6_multicast = {AF_INET6, 8, {0xff}};
 
-/* Are the first "bits" bits of both the same? */
+/* Returns true if the first "bits" bits of both are equal. */
 static bool
-same_bits(const unsigned char *a, const unsigned char *b, int bits)
+have_equal_bits(const unsigned char *a, const unsigned char *b, int bits)
 {
 	int			rest = bits % 8;
 
@@ -69,7 +69,7 @@ same_bits(const unsigned char *a, const unsigned char *b, int bits)
 static bool
 contains(const Network *network, sa_family_t family, const unsigned char *address)
 {
-	return network->family == family && same_bits(network->address, address, network->bits);
+	return network->family == family && have_equal_bits(network->address, address, network->bits);
 }
 
 static bool
@@ -81,7 +81,7 @@ list_contains(const NetworkList *list, const NetworkList *own, sa_family_t famil
 	return list->same_host && own != NULL && list_contains(own, NULL, family, address);
 }
 
-/* Decimal, at most "limit", no sign, no leading zero; -1 if it is none. */
+/* Reads a decimal number, at most "limit", without sign and leading zeros; -1 for anything else. */
 static int
 parse_bits(const char *text, int limit)
 {
@@ -133,13 +133,13 @@ parse_network(const char *text, size_t length, Network *network)
 		if (network->address[bit / 8] & (0x80 >> bit % 8))
 			return "A network has bits set to the right of its prefix.";
 
-	/* It would never match: such addresses are refused before. */
+	/* It would never match: network_refusal refuses such addresses first. */
 	if (bits >= ipv6_mapped.bits && contains(&ipv6_mapped, network->family, network->address))
 		return "An IPv4 network is not written as an IPv6 network.";
 	return NULL;
 }
 
-/* network_list_size returns how much memory network_list_parse needs at most. */
+/* network_list_size returns the most bytes that network_list_parse fills. */
 size_t
 network_list_size(const char *text)
 {
@@ -155,7 +155,7 @@ network_list_size(const char *text)
  * The word samehost stands for the addresses of this machine, as in pg_hba.conf.
  *
  * Returns NULL and fills "list", which has network_list_size bytes, or returns
- * what is wrong, as a sentence.  Text of nothing but space is an empty list.
+ * what is wrong, as a sentence.  Blank text is an empty list.
  */
 const char *
 network_list_parse(const char *text, NetworkList *list)
@@ -219,12 +219,12 @@ ipv6_never(const unsigned char *address)
 }
 
 /*
- * Does an IPv6 address stand for an IPv4 address that is denied?  Where it is not
- * certain which one, only a denied network counts: the wrong readings of a good
- * address would be unspecified or multicast too often.
+ * Returns true if an IPv6 address contains a denied IPv4 address.  Where the positions
+ * are not certain, only the denied networks count: read at wrong positions, a good
+ * address is too often unspecified or multicast.
  */
 static bool
-embeds_denied(const NetworkList *denied, const NetworkList *own, const unsigned char *address)
+contains_denied(const NetworkList *denied, const NetworkList *own, const unsigned char *address)
 {
 	for (int i = 0; i < lengthof(embedding_networks); i++)
 	{
@@ -246,13 +246,14 @@ embeds_denied(const NetworkList *denied, const NetworkList *own, const unsigned 
 }
 
 /*
- * network_refusal tells why an address must not be connected to, NULL if it may.
+ * network_refusal returns why probes must not connect to an address, or NULL if they
+ * may.
  *
- * Some addresses are refused whatever the lists say: unspecified and multicast
- * addresses, IPv4 addresses written as IPv6, and addresses that are valid on one
- * interface only.  Then "denied" wins over "allowed", which allows everything if it
- * is empty.  The addresses of this machine are "own", or NULL if they could not be
- * listed: then nothing is allowed while they are denied.
+ * Some addresses are refused whatever the lists contain: unspecified and multicast
+ * addresses, IPv4-mapped IPv6 addresses, and addresses that are valid on one interface
+ * only.  Otherwise "denied" wins over "allowed", which allows everything if it is
+ * empty.  "own" are the addresses of this machine; NULL if they could not be listed:
+ * then every address is refused if "denied" contains them.
  */
 const char *
 network_refusal(const NetworkList *denied, const NetworkList *allowed, const NetworkList *own,
@@ -283,7 +284,7 @@ network_refusal(const NetworkList *denied, const NetworkList *allowed, const Net
 		return "addresses of this machine not known";
 	if (list_contains(denied, own, address->sa_family, bytes))
 		return "in a denied network";
-	if (address->sa_family == AF_INET6 && embeds_denied(denied, own, bytes))
+	if (address->sa_family == AF_INET6 && contains_denied(denied, own, bytes))
 		return "stands for an IPv4 address in a denied network";
 	if ((allowed->count > 0 || allowed->same_host) && !list_contains(allowed, own, address->sa_family, bytes))
 		return "in no allowed network";

@@ -12,15 +12,15 @@
 typedef struct Network
 {
 	sa_family_t family;
-	unsigned char bits;			/* that all its addresses have in common */
-	unsigned char address[16];	/* the first 4 bytes of IPv4 */
+	unsigned char bits;			/* length of the prefix */
+	unsigned char address[16];	/* IPv4 uses the first 4 bytes */
 } Network;
 
-/* Without pointers, so that a setting can keep it in one piece of memory. */
+/* It has no pointers: a setting keeps it in one piece of memory. */
 typedef struct NetworkList
 {
 	int			count;
-	bool		same_host;		/* and the addresses of this machine */
+	bool		same_host;		/* contains the addresses of this machine */
 	Network		networks[FLEXIBLE_ARRAY_MEMBER];
 } NetworkList;
 

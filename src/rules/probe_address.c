@@ -9,10 +9,10 @@
 
 #include "rules/probe_address.h"
 
-/* Longest part of a host name between two dots (RFC 1035, 2.3.4). */
+/* Length of the longest label of a host name (RFC 1035, 2.3.4). */
 #define LABEL_MAX 63
 
-/* probe_protocol_name gives the word for a protocol. */
+/* probe_protocol_name returns the word for a protocol. */
 const char *
 probe_protocol_name(ProbeProtocol protocol)
 {
@@ -23,7 +23,7 @@ probe_protocol_name(ProbeProtocol protocol)
 	return names[protocol];
 }
 
-/* probe_protocol_parse is the inverse; false for any other word. */
+/* probe_protocol_parse finds the protocol for a word, and returns false for any other word. */
 bool
 probe_protocol_parse(const char *name, ProbeProtocol *protocol)
 {
@@ -45,7 +45,7 @@ is_name_char(char c)
 	return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* Decimal, 1 to 65535, no sign, no leading zero; 0 if it is no port. */
+/* Reads a decimal number from 1 to 65535, without sign and leading zeros; 0 for anything else. */
 static int
 parse_port(const char *text)
 {
@@ -65,10 +65,9 @@ parse_port(const char *text)
 }
 
 /*
- * A host name: letters, digits and inner hyphens (RFC 1123, 2.1), with the
- * underscore that names in private networks do have.  A name whose last label
- * begins with a digit is none: resolvers read 0x7f.1, 017700000001 and
- * 2130706433 as addresses, and no top-level domain looks like that.
+ * A host name has letters, digits and inner hyphens (RFC 1123, 2.1), and underscores,
+ * which occur in private networks.  Its last label does not begin with a digit:
+ * resolvers read 0x7f.1, 017700000001 and 2130706433 as addresses.
  */
 static bool
 is_host_name(const char *host)
@@ -94,8 +93,8 @@ is_host_name(const char *host)
 /*
  * probe_address_parse reads host:port, 192.0.2.1:port or [2001:db8::1]:port.
  *
- * Returns NULL and fills "target", or returns what is wrong, as a sentence
- * that does not repeat the input: it ends in logs and on terminals.
+ * Returns NULL and fills "target", or returns what is wrong, as a sentence that does
+ * not repeat the input: messages go to logs and terminals.
  */
 const char *
 probe_address_parse(const char *address, ProbeAddress *target)
@@ -147,8 +146,8 @@ probe_address_parse(const char *address, ProbeAddress *target)
 }
 
 /*
- * probe_address_to_socket gives address and port of a target whose host is numeric;
- * false if it is a name.
+ * probe_address_to_socket fills "address" from a target whose host is numeric; it
+ * returns false if the host is a name.
  */
 bool
 probe_address_to_socket(const ProbeAddress *target, struct sockaddr_storage *address)

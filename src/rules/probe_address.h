@@ -9,10 +9,9 @@
 
 #include <sys/socket.h>
 
-/* Longest host name, in the form with dots (RFC 1035, 2.3.4). */
+/* Length of the longest host name, with dots (RFC 1035, 2.3.4). */
 #define PROBE_HOST_MAX 253
 
-/* How it is spoken to there. */
 typedef enum ProbeProtocol
 {
 	PROBE_TCP,
@@ -24,7 +23,7 @@ typedef enum ProbeProtocol
 typedef struct ProbeAddress
 {
 	char		host[PROBE_HOST_MAX + 1];	/* without brackets */
-	bool		numeric;		/* an IPv4 or IPv6 address, no name */
+	bool		numeric;		/* the host is an IP address, not a name */
 	int			port;
 } ProbeAddress;
 

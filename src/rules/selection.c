@@ -8,7 +8,7 @@
 
 #include "rules/selection.h"
 
-/* gateway_state_name gives the word for a state. */
+/* gateway_state_name returns the word for a state. */
 const char *
 gateway_state_name(GatewayState state)
 {
@@ -24,7 +24,7 @@ gateway_state_name(GatewayState state)
 	return NULL;				/* keeps the compiler quiet */
 }
 
-/* selection_eligible tells whether a pick may fall on such a gateway at all. */
+/* selection_eligible returns true if a gateway is eligible. */
 bool
 selection_eligible(GatewayStatus status, GatewayState state)
 {
@@ -32,7 +32,7 @@ selection_eligible(GatewayStatus status, GatewayState state)
 		(status == GATEWAY_HEALTHY || status == GATEWAY_DEGRADED);
 }
 
-/* What rules a member out whatever the others are. */
+/* The reason why a member is not a candidate, whatever the others are. */
 static Candidacy
 own_candidacy(const SelectionMember *member)
 {
@@ -48,14 +48,13 @@ own_candidacy(const SelectionMember *member)
 }
 
 /*
- * selection_filter decides who takes part in the draw and returns the number
- * of tickets, 0 if there is no candidate.
+ * selection_filter sets who is a candidate and returns the number of tickets, 0 if
+ * there is no candidate.
  *
- * Everything is filtered before the draw, so that the shares of those who are
- * left are exactly their weights.  A degraded member takes part only when no
- * healthy one can, whatever their priorities: refusing then would be a sure
- * outage.  For the same reason members that weigh nothing share equally when
- * nobody in their tier weighs more.
+ * Filtering comes before the draw, so that the shares of the candidates are exactly
+ * their weights.  A degraded member is a candidate only if no healthy one is, whatever
+ * their priorities: to pick none would be a certain outage.  For the same reason,
+ * members of weight 0 share equally if no other in their tier has more.
  */
 uint64
 selection_filter(SelectionMember *members, int count)
@@ -124,10 +123,9 @@ sum_tickets(const SelectionMember *members, int count)
 }
 
 /*
- * selection_least_loaded leaves, of the candidates, those with the least load
- * for their weight, counting the connection that is to come, and returns the
- * number of tickets: one each.  Unless the load of all candidates is known,
- * nothing can be compared, and nothing changes.
+ * selection_least_loaded keeps the candidates with the least load for their weight,
+ * where load includes the connection of this pick.  Returns the number of tickets: one
+ * each.  Changes nothing unless the loads of all candidates are known.
  */
 uint64
 selection_least_loaded(SelectionMember *members, int count)
@@ -163,7 +161,7 @@ selection_least_loaded(SelectionMember *members, int count)
 	return sum_tickets(members, count);
 }
 
-/* The finalizer of MurmurHash3, which lets each bit of its argument decide each of its result. */
+/* The finalizer of MurmurHash3: each bit of the argument affects each bit of the result. */
 static uint64
 mix(uint64 value)
 {
@@ -175,7 +173,7 @@ mix(uint64 value)
 	return value;
 }
 
-/* selection_key_hash hashes the bytes of a key, by FNV-1a: the same for ever, on any machine. */
+/* selection_key_hash hashes the bytes of a key by FNV-1a: the result is the same on any machine. */
 uint64
 selection_key_hash(const char *key, size_t length)
 {
@@ -198,9 +196,9 @@ selection_hash(uint64 key_hash, const unsigned char *id)
 }
 
 /*
- * selection_sticky leaves one candidate, by rendezvous hashing with weights:
- * the shortest of exponential waits, each at the rate of its weight.  A member
- * that comes or goes takes or gives keys of its own alone.
+ * selection_sticky keeps one candidate, by weighted rendezvous hashing: the shortest
+ * of exponential waits whose rates are the weights.  A member that is added or removed
+ * moves only the keys that it gets or had.
  */
 uint64
 selection_sticky(SelectionMember *members, int count)
@@ -214,7 +212,7 @@ selection_sticky(SelectionMember *members, int count)
 
 		if (members[i].candidacy != CANDIDATE)
 			continue;
-		/* 53 bits, which is what a double holds, between 0 and 1 and neither. */
+		/* 53 bits, as many as a double has, strictly between 0 and 1. */
 		wait = -log(((members[i].hash >> 11) + 0.5) / UINT64CONST(9007199254740992)) / members[i].tickets;
 		if (winner < 0 || wait < shortest)
 		{
@@ -235,8 +233,8 @@ selection_sticky(SelectionMember *members, int count)
 }
 
 /*
- * selection_draw returns the index of the member that holds "ticket", a number
- * below what selection_filter returned.
+ * selection_draw returns the index of the member that has "ticket", a number below
+ * the total that selection_filter or the strategy returned.
  */
 int
 selection_draw(const SelectionMember *members, int count, uint64 ticket)
@@ -254,19 +252,17 @@ selection_draw(const SelectionMember *members, int count, uint64 ticket)
 }
 
 /*
- * draw_table_build makes the table of those who would be candidates if all were
- * healthy: the active members of the lowest tier that has any, by weight, or
- * equally if none of them weighs anything.  "table" has room for "count"
- * columns.
+ * draw_table_build builds the table of the members that would be candidates if all
+ * were healthy: the active ones of the lowest tier that has any, by weight, or equally
+ * if all weights are 0.  "table" has room for "count" columns.
  *
- * A member drawn from it that is found healthy and otherwise fit is picked as
- * fairly as by selection_filter and selection_draw: drawing again whenever one
- * is not fit leaves the shares of the others in proportion.
+ * Drawing from it until a member is healthy and otherwise fit gives the same shares as
+ * selection_filter and selection_draw: to draw again keeps the others in proportion.
  *
- * This is the alias method, in integers, hence exact: a member of weight w has
- * w * count parts, a column has room for as many parts as there is weight.
- * Columns that a member's own parts do not fill are topped up by one that has
- * more than a column of them.
+ * This is the alias method, in integers and therefore exact: a member of weight w has
+ * w * count parts, and a column holds as many parts as the sum of weights.  A column
+ * that its member's parts do not fill is filled with parts of a member that has more
+ * than one column of them.
  */
 void
 draw_table_build(DrawTable *table, const SelectionMember *members, int count)
@@ -300,7 +296,7 @@ draw_table_build(DrawTable *table, const SelectionMember *members, int count)
 	if (weights == 0)
 		weights = table->count;
 
-	/* All alike: columns of height 1. */
+	/* Equal weights: columns of height 1. */
 	small = 0;
 	while (small < table->count && table->columns[small].limit == table->columns[0].limit)
 		small++;
@@ -313,8 +309,9 @@ draw_table_build(DrawTable *table, const SelectionMember *members, int count)
 
 	/*
 	 * "large" runs over the columns with too much, "small" over those with
-	 * too little.  One that has given until it has too little itself is
-	 * filled next if "small" has passed it by, else when "small" gets there.
+	 * too little.  A column that gave away so much that it has too little
+	 * itself is filled next if "small" is past it, else when "small" gets
+	 * there.
 	 */
 	small = large = 0;
 	for (;;)

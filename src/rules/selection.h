@@ -2,11 +2,11 @@
  * selection.h
  *		From the members of a pool to the one that is picked.
  *
- * Pure, as health_rule.h: the caller brings the facts and the random number.
+ * Pure, as health_rule.h: the caller supplies the facts and the random numbers.
  *
- * selection_filter leaves candidates with their tickets; a strategy narrows them
- * further; selection_draw draws one.  Where most members can be picked, as they
- * usually can, drawing from a DrawTable until one can is the same, and faster.
+ * selection_filter finds the candidates and their tickets, a strategy reduces them,
+ * selection_draw draws one.  Where most members are candidates, drawing from a
+ * DrawTable until a candidate comes gives the same shares, and is faster.
  */
 #ifndef GATEWAY_POOL_SELECTION_H
 #define GATEWAY_POOL_SELECTION_H
@@ -21,19 +21,19 @@ typedef enum GatewayState
 	GATEWAY_MAINTENANCE
 } GatewayState;
 
-/* Candidate, or the one reason why not; the first that applies, in this order. */
+/* Candidate, or the first reason in this order why it is not one. */
 typedef enum Candidacy
 {
 	CANDIDATE,
 	REFUSED_EXCLUDED,			/* by the caller */
 	REFUSED_STATE,				/* draining or maintenance */
 	REFUSED_STATUS,				/* unhealthy or unknown */
-	REFUSED_CAPABILITIES,		/* lacks one that is asked for */
-	REFUSED_DEGRADED,			/* a healthy candidate is left */
-	REFUSED_PRIORITY,			/* a candidate of a lower number is left */
-	REFUSED_WEIGHT,				/* 0, and another candidate weighs more */
+	REFUSED_CAPABILITIES,		/* lacks a requested one */
+	REFUSED_DEGRADED,			/* there is a healthy candidate */
+	REFUSED_PRIORITY,			/* there is a candidate with a lower number */
+	REFUSED_WEIGHT,				/* 0, and another candidate has more */
 	REFUSED_LOAD,				/* another candidate has less load */
-	REFUSED_STICKY				/* the key leads to another candidate */
+	REFUSED_STICKY				/* the key selects another candidate */
 } Candidacy;
 
 typedef struct SelectionMember
@@ -45,17 +45,17 @@ typedef struct SelectionMember
 	bool		excluded;
 	bool		capable;
 	bool		load_known;		/* for selection_least_loaded */
-	uint32		load;			/* connections, those to come included */
+	uint32		load;			/* connections and reservations */
 	uint64		hash;			/* for selection_sticky: selection_hash */
 
-	/* set by selection_filter, and narrowed by what follows it */
+	/* set by selection_filter, then changed by the strategy */
 	Candidacy	candidacy;
 	uint32		tickets;		/* share of the draw, 0 unless a candidate */
 } SelectionMember;
 
 /*
- * From which a member is drawn in constant time: each column, all of one
- * height, is a member's up to "limit" and another's above.
+ * A member is drawn from it in constant time.  All columns have the same height; one
+ * belongs to "member" below "limit" and to "other" above.
  */
 typedef struct DrawColumn
 {
@@ -81,14 +81,14 @@ extern uint64 selection_hash(uint64 key_hash, const unsigned char *id);
 extern int	selection_draw(const SelectionMember *members, int count, uint64 ticket);
 extern void draw_table_build(DrawTable *table, const SelectionMember *members, int count);
 
-/* draw_table_size is what there is to draw a number below, for draw_table_draw. */
+/* draw_table_size returns the limit of the random number for draw_table_draw. */
 static inline uint64
 draw_table_size(const DrawTable *table)
 {
 	return table->count * table->height;
 }
 
-/* draw_table_draw returns the member that a number leads to. */
+/* draw_table_draw returns the member for a random number below draw_table_size. */
 static inline int
 draw_table_draw(const DrawTable *table, uint64 number)
 {

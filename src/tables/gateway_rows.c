@@ -204,7 +204,7 @@ recorded_of(HeapTuple row)
 	if (no_row)
 		return recorded;
 	recorded.known = true;
-	recorded.status = gateway_status_of(TextDatumGetCString(status));
+	recorded.status = gateway_status_parse(TextDatumGetCString(status));
 	recorded.changed_at = DatumGetTimestampTz(gateway_rows_column(row, GATEWAY_RECORDED_CHANGED_AT, NULL));
 	recorded.heard = !unheard && !no_expiry;
 	if (recorded.heard)

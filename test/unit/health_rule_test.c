@@ -244,10 +244,10 @@ test_reasons(void)
 	   strcmp(gateway_status_name(GATEWAY_UNHEALTHY), "unhealthy") == 0 &&
 	   strcmp(gateway_status_name(GATEWAY_UNKNOWN), "unknown") == 0, "the words for statuses");
 	for (GatewayStatus status = GATEWAY_HEALTHY; status <= GATEWAY_UNKNOWN; status++)
-		ok(gateway_status_of(gateway_status_name(status)) == status, "and back");
-	ok(gateway_status_of("nonsense") == GATEWAY_UNKNOWN, "any other word is unknown");
-	ok(strcmp(probe_verdict_name(PROBE_UP), "up") == 0 && strcmp(probe_verdict_name(PROBE_DOWN), "down") == 0 &&
-	   strcmp(probe_verdict_name(PROBE_NONE), "none") == 0 && strcmp(probe_verdict_name(PROBE_OVERDUE), "overdue") == 0,
+		ok(gateway_status_parse(gateway_status_name(status)) == status, "and back");
+	ok(gateway_status_parse("nonsense") == GATEWAY_UNKNOWN, "any other word is unknown");
+	ok(strcmp(probe_evidence_name(PROBE_UP), "up") == 0 && strcmp(probe_evidence_name(PROBE_DOWN), "down") == 0 &&
+	   strcmp(probe_evidence_name(PROBE_NONE), "none") == 0 && strcmp(probe_evidence_name(PROBE_OVERDUE), "overdue") == 0,
 	   "the words for verdicts");
 }
 
