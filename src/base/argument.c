@@ -8,7 +8,7 @@
 
 #include "base/argument.h"
 
-/* argument_require raises 22023 for NULL. */
+/* argument_require raises 22023 if an argument is null. */
 void
 argument_require(FunctionCallInfo fcinfo, int argument, const char *name)
 {
@@ -18,7 +18,7 @@ argument_require(FunctionCallInfo fcinfo, int argument, const char *name)
 				 errmsg("%s must not be null", name)));
 }
 
-/* argument_uuid returns an id, and raises 22023 for NULL. */
+/* argument_uuid returns an argument of type uuid, and raises 22023 if it is null. */
 pg_uuid_t *
 argument_uuid(FunctionCallInfo fcinfo, int argument, const char *name)
 {
@@ -27,9 +27,8 @@ argument_uuid(FunctionCallInfo fcinfo, int argument, const char *name)
 }
 
 /*
- * argument_duration reads an interval that is not null, in microseconds, months
- * being 30 days, and raises 22023 if it is not positive; "longest" is what longer
- * ones are taken for.
+ * argument_duration returns an interval that is not null in microseconds, at most
+ * "longest".  A month is 30 days.  Raises 22023 if it is not positive.
  */
 int64
 argument_duration(FunctionCallInfo fcinfo, int argument, const char *name, int64 longest)

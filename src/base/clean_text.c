@@ -1,9 +1,9 @@
 /*
  * clean_text.c
- *		Texts of less trusted roles, made fit to be shown and recorded.
+ *		Texts of less trusted roles, made safe to show and record.
  *
- * A control character can move the cursor of a terminal or hide what follows it;
- * a text without end fills a log.
+ * A control character can move a terminal's cursor or hide the text after it.  A long
+ * text fills a log.
  */
 #include "postgres.h"
 
@@ -11,7 +11,7 @@
 
 #include "base/clean_text.h"
 
-/* clean_text_in_place writes blanks in place of control characters: C0, DEL, and in UTF-8 C1. */
+/* clean_text_in_place replaces control characters by blanks: C0, DEL, and in UTF-8 C1. */
 void
 clean_text_in_place(char *text)
 {
@@ -21,15 +21,15 @@ clean_text_in_place(char *text)
 	{
 		if (*c < ' ' || *c == 0x7f)
 			*c = ' ';
-		/* U+0080 to U+009F, which some terminals obey as well. */
+		/* U+0080 to U+009F are control characters for some terminals. */
 		else if (is_utf8 && c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
 			c[0] = c[1] = ' ';
 	}
 }
 
 /*
- * clean_text returns a copy of a text in the database's encoding, or NULL for NULL:
- * its first characters at most, without control characters.
+ * clean_text returns a copy of a text in the database's encoding, cut to "max_characters",
+ * with blanks in place of control characters; NULL for NULL.
  */
 char *
 clean_text(const char *text, int max_characters)

@@ -1,14 +1,14 @@
 /*
  * clean_text.h
- *		Texts of less trusted roles, made fit to be shown and recorded.
+ *		Texts of less trusted roles, made safe to show and record.
  */
 #ifndef GATEWAY_POOL_CLEAN_TEXT_H
 #define GATEWAY_POOL_CLEAN_TEXT_H
 
-/* The most characters of a name that are recorded or listed. */
+/* Characters of a name that are recorded or listed at most. */
 #define CLEAN_NAME_MAX 256
 
-/* The most characters of a reason that an administrator gives. */
+/* Characters of an administrator's reason at most. */
 #define CLEAN_REASON_MAX 1000
 
 extern void clean_text_in_place(char *text);

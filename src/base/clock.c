@@ -1,19 +1,16 @@
 /*
  * clock.c
- *		The monotonic clock, by which all evidence in shared memory is judged.
+ *		The monotonic clock, on which all times in shared memory are.
  */
 #include "postgres.h"
 
 #include "base/clock.h"
 #include "utils/timestamp.h"
 
-/* Readings further apart than this were interrupted by something. */
+/* Two readings further apart than this, in microseconds, were interrupted. */
 #define CLOSE_READINGS INT64CONST(5)
 
-/*
- * clock_wall_offset returns what is to be added to a monotonic time to get the
- * wall time that the system's clock gives it at the moment.
- */
+/* clock_wall_offset returns the current difference of wall time and monotonic time. */
 int64
 clock_wall_offset(void)
 {

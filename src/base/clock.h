@@ -1,9 +1,9 @@
 /*
  * clock.h
- *		The monotonic clock, by which all evidence in shared memory is judged.
+ *		The monotonic clock, on which all times in shared memory are.
  *
- * Times are microseconds.  A monotonic time means something until the machine
- * restarts; wall time is the server's TimestampTz.
+ * Times are microseconds.  A monotonic time is valid until the machine restarts; wall
+ * time is the server's TimestampTz.
  */
 #ifndef GATEWAY_POOL_CLOCK_H
 #define GATEWAY_POOL_CLOCK_H
@@ -13,13 +13,12 @@
 #include "datatype/timestamp.h"
 
 /*
- * When the machine started, 20 years: what happened long before that, such as a
- * heartbeat of yesterday, has a time that is not negative, too, and 0 is longer
- * ago than anything that matters.
+ * The monotonic time of the machine's start: 20 years.  So times before the start, such
+ * as yesterday's heartbeat, are not negative, and 0 is before all times that matter.
  */
 #define CLOCK_MACHINE_START (INT64CONST(20) * 365 * USECS_PER_DAY)
 
-/* clock_monotonic reads CLOCK_MONOTONIC, and adds CLOCK_MACHINE_START. */
+/* clock_monotonic returns CLOCK_MONOTONIC plus CLOCK_MACHINE_START. */
 static inline int64
 clock_monotonic(void)
 {

@@ -1,6 +1,6 @@
 /*
  * compat.h
- *		Every difference between the PostgreSQL versions that we build on.
+ *		Differences between the PostgreSQL versions that this library builds on.
  */
 #ifndef GATEWAY_POOL_COMPAT_H
 #define GATEWAY_POOL_COMPAT_H
@@ -35,7 +35,7 @@
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
-/* The module's name and version are in the magic block from 18 on. */
+/* From 18 on, the magic block contains the module's name and version. */
 #ifdef PG_MODULE_MAGIC_EXT
 #define GATEWAY_POOL_MODULE_MAGIC \
 	PG_MODULE_MAGIC_EXT(.name = "gateway_pool", .version = GATEWAY_POOL_VERSION)
@@ -43,7 +43,7 @@
 #define GATEWAY_POOL_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
-/* Refuses unknown settings of our prefix from 15 on, warns about them before. */
+/* Refuses unknown settings with our prefix; before 15, warns about them. */
 static inline void
 reserve_setting_prefix(const char *prefix)
 {
@@ -55,9 +55,9 @@ reserve_setting_prefix(const char *prefix)
 }
 
 /*
- * Unbiased random number in [0, bound), bound > 0.  Every backend seeds
- * pg_global_prng_state from a strong source when it starts; 14 has no such
- * generator, hence the strong source itself, with rejection.
+ * Returns an unbiased random number in [0, bound), bound > 0.  Every backend seeds
+ * pg_global_prng_state from a strong source when it starts.  14 has no such generator:
+ * there the strong source is used directly, with rejection.
  */
 static inline uint64
 random_below(uint64 bound)
@@ -80,7 +80,7 @@ random_below(uint64 bound)
 #endif
 }
 
-/* Memory that belongs to a setting: what it means, as its check hook found it. */
+/* Allocates memory that belongs to a setting: its value as the check hook parsed it. */
 static inline void *
 setting_malloc(size_t size)
 {
@@ -101,7 +101,7 @@ setting_free(void *memory)
 #endif
 }
 
-/* Has "request" ask for shared memory: in a chain of hooks from 15 on, at once before. */
+/* Lets "request" request shared memory: from 15 on in a chain of hooks, before at once. */
 #if PG_VERSION_NUM >= 150000
 #define CHAIN_SHMEM_REQUEST(previous, request) \
 	((previous) = shmem_request_hook, shmem_request_hook = (request))
@@ -111,7 +111,7 @@ typedef void (*shmem_request_hook_type) (void);
 	((previous) = NULL, (request) ())
 #endif
 
-/* A set of events that lives as long as the process. */
+/* Creates a set of wait events that lives as long as the process. */
 static inline WaitEventSet *
 create_wait_event_set(int events)
 {
@@ -122,12 +122,12 @@ create_wait_event_set(int events)
 #endif
 }
 
-/* What a database is marked with whose DROP did not come to its end; minor versions have it or not. */
+/* Marks a database whose DROP was interrupted; only some minor versions define it. */
 #ifndef DATCONNLIMIT_INVALID_DB
 #define DATCONNLIMIT_INVALID_DB (-2)
 #endif
 
-/* Whether a role has the rights of a database's owner. */
+/* Returns true if a role has the rights of a database's owner. */
 static inline bool
 owns_database(Oid database, Oid role)
 {
@@ -138,7 +138,7 @@ owns_database(Oid database, Oid role)
 #endif
 }
 
-/* Analyzes a statement whose parameters have these types. */
+/* Analyzes a statement with parameters of these types. */
 static inline Query *
 analyze_with_types(RawStmt *statement, const char *sql, const Oid *types, int count)
 {
@@ -150,8 +150,8 @@ analyze_with_types(RawStmt *statement, const char *sql, const Oid *types, int co
 }
 
 /*
- * The text of a query, its names qualified where the search path does not find
- * them.  14 does not tell it: what was written there has to be qualified.
+ * Returns the text of a query, with names qualified that the search path does not
+ * find.  14 cannot do that: it returns "sql", which has to be qualified there.
  */
 static inline char *
 deparse_query(Query *query, const char *sql)
@@ -163,7 +163,7 @@ deparse_query(Query *query, const char *sql)
 #endif
 }
 
-/* Sets up a materialized result, of the row type or scalar type that is expected. */
+/* Sets up a materialized result of the expected row type or scalar type. */
 static inline void
 init_materialized_result(FunctionCallInfo fcinfo)
 {

@@ -41,8 +41,8 @@ databases_changed(Datum arg, int cache_id, uint32 hash_value)
 }
 
 /*
- * invalidation_init has the subscribers called, in their order; called once a process,
- * with an array that stays.
+ * invalidation_init registers the subscribers, which are called in this order.  It is
+ * called once in each process, with a static array.
  */
 void
 invalidation_init(const InvalidationSubscriber *const *in_order, int count)

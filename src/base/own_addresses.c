@@ -12,13 +12,13 @@
 #include "base/clock.h"
 #include "base/own_addresses.h"
 
-/* Interfaces come and go; to list them takes as long as some probes. */
+/* Interfaces change, but listing them takes as long as some probes. */
 #define LIFETIME (5 * USECS_PER_SEC)
 
 typedef struct Listing
 {
 	NetworkList *list;
-	int			room;			/* for so many */
+	int			room;			/* addresses that "list" has memory for */
 	bool		failed;
 } Listing;
 
@@ -60,9 +60,9 @@ add_address(struct sockaddr *address, struct sockaddr *mask, void *arg)
 }
 
 /*
- * own_addresses returns the addresses of all interfaces, as of some seconds ago
- * at most; where they cannot be listed, those of before, or NULL.  It raises no
- * error: it is called through libcurl.
+ * own_addresses returns the addresses of all interfaces, at most LIFETIME old.  If
+ * they cannot be listed, it returns the previous ones, or NULL if there are none.
+ * Raises no ERROR: it is called from callbacks of libcurl.
  */
 const NetworkList *
 own_addresses(void)

@@ -5,18 +5,18 @@
 #ifndef GATEWAY_POOL_SETTINGS_H
 #define GATEWAY_POOL_SETTINGS_H
 
-/* A limit of this value is none. */
+/* The value of a limit that means no limit. */
 #define NO_LIMIT (-1)
 
 struct sockaddr;
 
 extern char *setting_actor;
-extern int	setting_audit_retention;	/* seconds, or -1 for ever */
+extern int	setting_audit_retention;	/* seconds, or -1: forever */
 extern bool setting_default_entitlement;
 extern int	setting_event_retention;	/* seconds */
 extern int	setting_heartbeat_grace;	/* seconds */
 extern int	setting_heartbeat_timeout;	/* seconds */
-extern int	setting_max_gateways;	/* fixed at the server's start */
+extern int	setting_max_gateways;	/* constant while the server runs */
 extern int	setting_max_gateways_per_pool;	/* or NO_LIMIT */
 extern int	setting_max_pools_per_org;	/* or NO_LIMIT */
 extern bool setting_notify;

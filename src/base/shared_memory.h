@@ -7,7 +7,7 @@
 
 #include "storage/lwlock.h"
 
-/* The locks of our tranche, by who takes them. */
+/* Positions of the locks in our tranche. */
 #define SHARED_MAP_FIRST_LOCK	0
 #define SHARED_MAP_LOCKS		17
 #define SHARED_STATS_LOCK		(SHARED_MAP_FIRST_LOCK + SHARED_MAP_LOCKS)

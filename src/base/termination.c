@@ -1,14 +1,13 @@
 /*
  * termination.c
- *		How the processes of this library are ended.
+ *		How SIGTERM and time limits end the processes of this library.
  *
- * In a transaction, a process may wait for a lock, and run what the owner of a
- * table has written: a trigger that catches every ERROR, canceled statements
- * included, can go on for ever.  Nobody catches a FATAL.  So SIGTERM, or a limit
- * that is reached, ends the process where it is.
+ * In a transaction, a process may wait for a lock, and run code of a table's owner: a
+ * trigger that catches every ERROR, canceled statements included, can run forever.  No
+ * code catches a FATAL.  So there SIGTERM, or the time limit, ends the process at once.
  *
- * Outside transactions, a process does not wait for long.  SIGTERM sets a flag
- * there, and the process ends when it has done what it is doing.
+ * Outside transactions, a process does not wait for long.  There SIGTERM sets a flag,
+ * and the process ends when its current work is done.
  */
 #include "postgres.h"
 
@@ -25,7 +24,7 @@
 static TimeoutId limit = MAX_TIMEOUTS;
 static volatile sig_atomic_t limit_was_reached;
 
-/* Called by signal handlers. */
+/* Ends the process at the next interrupt check if it is in a transaction; for signal handlers. */
 static bool
 die_in_transaction(void)
 {
@@ -54,7 +53,7 @@ reach_limit(void)
 		limit_was_reached = true;
 }
 
-/* termination_init has SIGTERM end this process; called before signals are unblocked. */
+/* termination_init sets the handler of SIGTERM; called before signals are unblocked. */
 void
 termination_init(void)
 {
@@ -62,8 +61,8 @@ termination_init(void)
 }
 
 /*
- * termination_set_limit has the process end when it is still in a transaction
- * after so many milliseconds.  In place of a limit that was set before.
+ * termination_set_limit ends the process if it is in a transaction after so many
+ * milliseconds.  It replaces the previous limit.
  */
 void
 termination_set_limit(int ms)
@@ -73,14 +72,14 @@ termination_set_limit(int ms)
 	enable_timeout_after(limit, ms);
 }
 
-/* termination_clear_limit: the transaction has ended in time. */
+/* termination_clear_limit removes the limit. */
 void
 termination_clear_limit(void)
 {
 	disable_timeout(limit, false);
 }
 
-/* termination_limit_was_reached tells whether it did not. */
+/* termination_limit_was_reached returns true if a limit has ended this process. */
 bool
 termination_limit_was_reached(void)
 {

@@ -1,6 +1,6 @@
 /*
  * termination.h
- *		How the processes of this library are ended.
+ *		How SIGTERM and time limits end the processes of this library.
  */
 #ifndef GATEWAY_POOL_TERMINATION_H
 #define GATEWAY_POOL_TERMINATION_H

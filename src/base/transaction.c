@@ -57,8 +57,8 @@ subtransaction_event(SubXactEvent event, SubTransactionId id, SubTransactionId p
 }
 
 /*
- * transaction_init has the subscribers called, in their order; called once a process,
- * with an array that stays.
+ * transaction_init registers the subscribers, which are called in this order.  It is
+ * called once in each process, with a static array.
  */
 void
 transaction_init(const TransactionSubscriber *const *in_order, int count)

@@ -1,6 +1,6 @@
 /*
  * trigger_call.c
- *		What every trigger function needs of its call.
+ *		The call of a trigger function: checks, rows and columns.
  */
 #include "postgres.h"
 
@@ -14,9 +14,8 @@
 #include "base/trigger_call.h"
 
 /*
- * trigger_call returns the data of the call, after checking that it is one of
- * a trigger that fires at the given time on one of the given events, for each
- * row unless on TRUNCATE.
+ * trigger_call returns the data of the call.  It checks that a trigger made the call,
+ * at this time, on one of these events, and for each row (TRUNCATE: for each statement).
  */
 TriggerData *
 trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, int events)
@@ -39,8 +38,8 @@ trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, int events)
 }
 
 /*
- * trigger_require_table refuses a trigger that sits on another table than the
- * one that its function is made for: anybody may attach one to a table of his.
+ * trigger_require_table refuses a trigger on any other table than the one that its
+ * function is made for: a role may attach the function to a table of its own.
  */
 void
 trigger_require_table(TriggerData *call, Oid expected)
@@ -53,14 +52,14 @@ trigger_require_table(TriggerData *call, Oid expected)
 				 errtable(call->tg_relation)));
 }
 
-/* The row that an INSERT or UPDATE writes. */
+/* trigger_new_row returns the row that an INSERT or UPDATE writes. */
 HeapTuple
 trigger_new_row(TriggerData *call)
 {
 	return TRIGGER_FIRED_BY_UPDATE(call->tg_event) ? call->tg_newtuple : call->tg_trigtuple;
 }
 
-/* The number of a column, or InvalidAttrNumber where the table has none so named. */
+/* trigger_column returns the number of a column, or InvalidAttrNumber if the table has no such column. */
 AttrNumber
 trigger_column(TriggerData *call, const char *name)
 {
@@ -69,7 +68,7 @@ trigger_column(TriggerData *call, const char *name)
 	return column > 0 ? column : InvalidAttrNumber;
 }
 
-/* The number of a column without which the rule makes no sense. */
+/* trigger_required_column returns the number of a column, and raises an error if the table has no such column. */
 AttrNumber
 trigger_required_column(TriggerData *call, const char *name)
 {
@@ -84,7 +83,7 @@ trigger_required_column(TriggerData *call, const char *name)
 	return column;
 }
 
-/* The value of a column of type uuid, NULL for null. */
+/* trigger_uuid returns the value of a column of type uuid, NULL for null. */
 const pg_uuid_t *
 trigger_uuid(TriggerData *call, HeapTuple row, AttrNumber column)
 {
@@ -103,9 +102,9 @@ trigger_uuid(TriggerData *call, HeapTuple row, AttrNumber column)
 	return is_null ? NULL : DatumGetUUIDP(value);
 }
 
-/* Whether two values are one that is stored out of line: an UPDATE of other columns keeps it there. */
+/* Returns true if both values are the same out-of-line value, which an UPDATE of other columns keeps. */
 static bool
-is_same_stored(Datum before, Datum after, Form_pg_attribute attribute)
+is_same_toasted(Datum before, Datum after, Form_pg_attribute attribute)
 {
 	const struct varlena *value = (const struct varlena *) DatumGetPointer(before);
 
@@ -114,7 +113,7 @@ is_same_stored(Datum before, Datum after, Form_pg_attribute attribute)
 		memcmp(value, DatumGetPointer(after), VARSIZE_EXTERNAL(value)) == 0;
 }
 
-/* Tells whether the call writes another value than the row had; always so for a new row. */
+/* trigger_changes returns true if the call writes another value of a column than the row had, or a new row. */
 bool
 trigger_changes(TriggerData *call, AttrNumber column)
 {
@@ -132,11 +131,11 @@ trigger_changes(TriggerData *call, AttrNumber column)
 	after = heap_getattr(call->tg_newtuple, column, columns, &after_null);
 	if (before_null || after_null)
 		return before_null != after_null;
-	return !is_same_stored(before, after, attribute) &&
+	return !is_same_toasted(before, after, attribute) &&
 		!datum_image_eq(before, after, attribute->attbyval, attribute->attlen);
 }
 
-/* trigger_changes_required is the same for a column that has to be there. */
+/* trigger_changes_required is trigger_changes for a column that the table must have. */
 bool
 trigger_changes_required(TriggerData *call, const char *name)
 {

@@ -1,6 +1,6 @@
 /*
  * trigger_call.h
- *		What every trigger function needs of its call.
+ *		The call of a trigger function: checks, rows and columns.
  */
 #ifndef GATEWAY_POOL_TRIGGER_CALL_H
 #define GATEWAY_POOL_TRIGGER_CALL_H
@@ -10,7 +10,7 @@
 #include "fmgr.h"
 #include "utils/uuid.h"
 
-/* What a trigger may fire on, as a set. */
+/* Events of a trigger, as a set of bits. */
 #define ON_INSERT	(1 << TRIGGER_EVENT_INSERT)
 #define ON_DELETE	(1 << TRIGGER_EVENT_DELETE)
 #define ON_UPDATE	(1 << TRIGGER_EVENT_UPDATE)

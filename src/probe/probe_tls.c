@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "base/probe_trust.h"
+#include "base/trust_cache.h"
 #include "probe/probe_tls.h"
 
 /* The longest chain that is read, in bytes, and verified, in authorities between. */

@@ -10,7 +10,7 @@
 #include "lib/pairingheap.h"
 #include "utils/hsearch.h"
 
-#include "base/probe_trust.h"
+#include "base/trust_cache.h"
 #include "probe/prober.h"
 #include "probe/resolver.h"
 

@@ -9,9 +9,9 @@
 #include "rules/probe_rule.h"
 
 /*
- * A gateway that falls again before it is forgiven comes back degraded, for so
- * long a fall; Envoy ejects by the same numbers.  A fall is forgiven after so
- * long a time up.
+ * A gateway that falls again before its last fall is forgiven is damped when it comes
+ * back: degraded for DAMPING_EACH for each fall, DAMPING_MAX at most, as Envoy ejects
+ * hosts.  FORGIVENESS is the time up after which a fall is forgiven.
  */
 #define DAMPING_EACH	(30 * USECS_PER_SEC)
 #define DAMPING_MAX		(300 * USECS_PER_SEC)
@@ -49,10 +49,10 @@ go_down(ProbeFinding *finding)
 }
 
 /*
- * probe_finding_add judges by one more outcome, and tells whether the verdict has
- * changed.  "rise" successes in a row lead up and "fall" failures down; what is
- * inconclusive changes nothing.  Of a gateway that has no verdict yet, the first
- * success is enough, as Envoy has it: there was no failure to make up for.
+ * probe_finding_add adds an outcome and returns true if the verdict has changed.
+ * "rise" successes in a row lead up, "fall" failures in a row down; an inconclusive
+ * outcome changes nothing.  Without a verdict yet, the first success leads up, as in
+ * Envoy: no failure came before it.
  */
 bool
 probe_finding_add(ProbeFinding *finding, const ProbePace *pace, ProbeOutcome outcome, int64 now)
@@ -82,7 +82,7 @@ probe_finding_add(ProbeFinding *finding, const ProbePace *pace, ProbeOutcome out
 	return finding->verdict != before;
 }
 
-/* probe_finding_in_doubt tells whether failures have begun that may lead down. */
+/* probe_finding_in_doubt returns true if the last probes failed and the verdict is not down yet. */
 bool
 probe_finding_in_doubt(const ProbeFinding *finding)
 {
@@ -90,9 +90,10 @@ probe_finding_in_doubt(const ProbeFinding *finding)
 }
 
 /*
- * probe_phase spreads "count" gateways of one interval evenly over it.  The rank
- * is the gateway's in the order of a hash, so that neighbours by name or address
- * are none in time; when one comes or goes, the others hardly move.
+ * probe_phase returns the phase of a gateway: it spreads "count" gateways of one
+ * interval evenly over it.  Ranks are in the order of a hash, so that neighbors by name
+ * or address are not neighbors in time.  A gateway that is added or removed hardly
+ * changes the phases of others.
  */
 int64
 probe_phase(int64 interval, int rank, int count)
@@ -100,7 +101,7 @@ probe_phase(int64 interval, int rank, int count)
 	return interval * rank / count;
 }
 
-/* probe_grid_time returns the first time of the gateway's own grid that is not before "from". */
+/* probe_grid_time returns the first time of a gateway's grid, phase plus intervals, that is not before "from". */
 int64
 probe_grid_time(int64 interval, int64 phase, int64 from)
 {
@@ -110,13 +111,13 @@ probe_grid_time(int64 interval, int64 phase, int64 from)
 }
 
 /*
- * probe_next_start tells when to probe next, after a probe that was started then
- * and has just ended.
+ * probe_next_start returns when to start the next probe, after one that started at
+ * "started_at" and has just ended.
  *
- * Starts keep to the gateway's grid, whenever the probe before ended: a gateway
- * that hangs is seen as soon as one that refuses.  While the verdict is in doubt
- * the next one follows the last start by the retry interval, and so stays as
- * spread as that was.  Times that were missed are left out.
+ * Starts keep to the gateway's grid, whenever the last probe ended: a gateway that
+ * hangs is detected as soon as one that refuses.  While the verdict is in doubt, the
+ * next start is the last one plus the retry interval, so that starts stay as spread as
+ * they were.  Times that were missed are skipped.
  */
 int64
 probe_next_start(const ProbeFinding *finding, const ProbePace *pace, int64 phase, int64 started_at, int64 now)
@@ -127,8 +128,8 @@ probe_next_start(const ProbeFinding *finding, const ProbePace *pace, int64 phase
 		return Max(started_at + pace->retry_interval, now);
 
 	/*
-	 * Who hangs for the whole interval ends when the next is due, or a little
-	 * later.
+	 * A probe that hangs for the whole interval ends when the next one is
+	 * due, or a little later.
 	 */
 	return next >= now - pace->interval / 2 ? next : probe_grid_time(pace->interval, phase, now);
 }

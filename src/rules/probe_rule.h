@@ -13,15 +13,16 @@ typedef enum ProbeOutcome
 {
 	PROBE_SUCCEEDED,
 	PROBE_FAILED,
-	PROBE_INCONCLUSIVE			/* by our own fault: says nothing about the
-								 * gateway */
+	PROBE_INCONCLUSIVE			/* the prober's own trouble: no evidence about
+								 * the gateway */
 } ProbeOutcome;
 
-/* How probes are judged and how often they are made. */
+/* How often probes are made, and how many lead to another verdict. */
 typedef struct ProbePace
 {
 	int64		interval;		/* from start to start */
-	int64		retry_interval; /* the same while the verdict is in doubt */
+	int64		retry_interval; /* from start to start, while the verdict is
+								 * in doubt */
 	int			rise;			/* successes in a row that lead up */
 	int			fall;			/* failures in a row that lead down */
 } ProbePace;
@@ -34,9 +35,10 @@ typedef struct ProbeFinding
 								 * the caller */
 	int			successes;		/* in a row */
 	int			failures;		/* in a row */
-	int			falls;			/* from up to down, not forgiven yet */
-	int64		forgiven_at;	/* from when on the next fall is forgiven */
-	int64		damped_until;	/* 0 if it is not falling again and again */
+	int			falls;			/* from up to down, those not forgiven yet */
+	int64		forgiven_at;	/* when the time up began that forgives the
+								 * next fall */
+	int64		damped_until;	/* 0 if not damped */
 } ProbeFinding;
 
 extern bool probe_finding_add(ProbeFinding *finding, const ProbePace *pace, ProbeOutcome outcome, int64 now);

@@ -8,7 +8,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
-#include "base/probe_trust.h"
+#include "base/trust_cache.h"
 #include "base/settings.h"
 #include "base/trigger_call.h"
 #include "rules/probe_address.h"
@@ -83,7 +83,7 @@ check_certificate(TriggerData *call)
 
 	if (certificate == NULL)
 		return;
-	if (strlen(certificate) > PROBE_TRUST_MAX)
+	if (strlen(certificate) > TRUST_PEM_MAX)
 		refuse_certificate(call, _("the certificates of authorities are longer than 64 kB"));
 	if (strstr(certificate, "-----BEGIN CERTIFICATE-----") == NULL ||
 		strstr(certificate, "-----END CERTIFICATE-----") == NULL)

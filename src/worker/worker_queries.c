@@ -9,7 +9,7 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-#include "base/probe_trust.h"
+#include "base/trust_cache.h"
 #include "base/settings.h"
 #include "base/uuid.h"
 #include "tables/host_columns.h"
@@ -141,8 +141,8 @@ worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem
 	owner_begin(&scope, catalog->probes);
 	rows = owner_query(psprintf("SELECT g.id::uuid, p.protocol::text, coalesce(p.address::text, %s), p.path::text"
 								", p.\"expectedStatus\"::text, p.\"serverName\"::text, p.\"verifyTls\"::boolean"
-								", CASE WHEN octet_length(p.\"caCertificate\"::text) <= " CppAsString2(PROBE_TRUST_MAX) " THEN p.\"caCertificate\"::text END"
-								", octet_length(p.\"caCertificate\"::text) > " CppAsString2(PROBE_TRUST_MAX)
+								", CASE WHEN octet_length(p.\"caCertificate\"::text) <= " CppAsString2(TRUST_PEM_MAX) " THEN p.\"caCertificate\"::text END"
+								", octet_length(p.\"caCertificate\"::text) > " CppAsString2(TRUST_PEM_MAX)
 								", p.\"intervalMs\"::int4, p.\"timeoutMs\"::int4"
 								", p.rise::int4, p.fall::int4, p.required::boolean"
 								" FROM %s g LEFT JOIN %s p ON p.\"gatewayId\" = g.id"

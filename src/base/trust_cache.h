@@ -1,16 +1,16 @@
 /*
- * probe_trust.h
+ * trust_cache.h
  *		The authorities that probes trust.
  */
-#ifndef GATEWAY_POOL_PROBE_TRUST_H
-#define GATEWAY_POOL_PROBE_TRUST_H
+#ifndef GATEWAY_POOL_TRUST_CACHE_H
+#define GATEWAY_POOL_TRUST_CACHE_H
 
 #include <openssl/ossl_typ.h>
 
 /* The longest list of certificates, in bytes of PEM. */
-#define PROBE_TRUST_MAX 65536
+#define TRUST_PEM_MAX 65536
 
-/* One list of authorities, for all targets that name the same. */
+/* One list of authorities, shared by all targets that have the same list. */
 typedef struct Trust Trust;
 
 typedef struct TrustCache TrustCache;
@@ -23,4 +23,4 @@ extern const char *trust_pem(const Trust *trust);
 extern X509_STORE *trust_store(TrustCache *cache, Trust *trust, int64 now);
 extern bool trust_has_large_key(X509 *certificate);
 
-#endif							/* GATEWAY_POOL_PROBE_TRUST_H */
+#endif							/* GATEWAY_POOL_TRUST_CACHE_H */

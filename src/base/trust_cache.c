@@ -1,10 +1,10 @@
 /*
- * probe_trust.c
+ * trust_cache.c
  *		The authorities that probes trust.
  *
- * Reading certificates takes OpenSSL about 0.1 ms each, and the system's come to
- * 50 ms: no probe has the time for that.  Each list is read when it is first
- * used, and shared by all targets that name the same one.
+ * OpenSSL takes about 0.1 ms to read a certificate, and 50 ms for the system's: too
+ * long for a probe.  Each list is read when it is first used, and shared by all
+ * targets that have the same one.
  */
 #include "postgres.h"
 
@@ -19,24 +19,25 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#include "base/probe_trust.h"
+#include "base/trust_cache.h"
 
-/* Lists are kept read up to so many bytes of PEM together; in memory they take some six times as much. */
+/* The most bytes of PEM, in total, of the lists that stay read; in memory they take about six times as much. */
 #define READ_MAX (8 * 1024 * 1024)
 
-/* The system's are read anew after this: authorities come and go. */
+/* The system's authorities are read again after this time: they may have changed. */
 #define SYSTEM_LIFETIME (SECS_PER_HOUR * USECS_PER_SEC)
 
 /*
- * The largest keys, in bits, with which a signature is verified in a few
- * milliseconds.  Those of other kinds are small, or as fast.
+ * The largest keys, in bits, with which OpenSSL verifies a signature in a few
+ * milliseconds.  Keys of other kinds are small, or as fast.
  */
 #define RSA_BITS_MAX 8192
 #define DSA_BITS_MAX 3072
 
 struct Trust
 {
-	const char *pem;			/* the key; ours; NULL for the system's */
+	const char *pem;			/* the hash key, in the cache's memory; NULL
+								 * for the system's */
 	size_t		length;
 	int			users;
 	bool		unreadable;
@@ -50,8 +51,8 @@ struct TrustCache
 	MemoryContext context;
 	HTAB	   *trusts;			/* by PEM */
 	Trust		system;
-	dlist_head	read;			/* the last used first */
-	size_t		read_length;	/* of them together */
+	dlist_head	read;			/* the most recently used first */
+	size_t		read_length;	/* bytes of PEM of those in "read" */
 };
 
 static uint32
@@ -68,7 +69,7 @@ compare_pem(const void *a, const void *b, Size size)
 	return strcmp(*(const char *const *) a, *(const char *const *) b);
 }
 
-/* trust_cache_create makes a cache in the current memory context. */
+/* trust_cache_create creates a cache in the current memory context. */
 TrustCache *
 trust_cache_create(void)
 {
@@ -88,9 +89,9 @@ trust_cache_create(void)
 	return cache;
 }
 
-/* Gives up the certificates, which probes that run may still have. */
+/* Frees the certificates, unless running probes still use them: OpenSSL counts references. */
 static void
-forget(TrustCache *cache, Trust *trust)
+free_store(TrustCache *cache, Trust *trust)
 {
 	if (trust->store == NULL)
 		return;
@@ -102,13 +103,13 @@ forget(TrustCache *cache, Trust *trust)
 	cache->read_length -= trust->length;
 }
 
-/* trust_cache_destroy gives up all certificates; its other memory goes with the context. */
+/* trust_cache_destroy frees all certificates; other memory is freed with the context. */
 void
 trust_cache_destroy(TrustCache *cache)
 {
-	forget(cache, &cache->system);
+	free_store(cache, &cache->system);
 	while (!dlist_is_empty(&cache->read))
-		forget(cache, dlist_container(Trust, list_node, dlist_head_node(&cache->read)));
+		free_store(cache, dlist_container(Trust, list_node, dlist_head_node(&cache->read)));
 }
 
 /* trust_acquire returns the trust in the authorities of a PEM, or in the system's for NULL. */
@@ -132,7 +133,7 @@ trust_acquire(TrustCache *cache, const char *pem)
 	return trust;
 }
 
-/* trust_release gives it up, and all that there is of it with its last user. */
+/* trust_release ends one use; the last one removes the trust from the cache. */
 void
 trust_release(TrustCache *cache, Trust *trust)
 {
@@ -140,19 +141,19 @@ trust_release(TrustCache *cache, Trust *trust)
 
 	if (trust == &cache->system || --trust->users > 0)
 		return;
-	forget(cache, trust);
+	free_store(cache, trust);
 	(void) hash_search(cache->trusts, &pem, HASH_REMOVE, NULL);
 	pfree(unconstify(char *, pem));
 }
 
-/* trust_pem returns the PEM, which stays as long as it is not released; NULL for the system's. */
+/* trust_pem returns the PEM, valid until trust_release; NULL for the system's. */
 const char *
 trust_pem(const Trust *trust)
 {
 	return trust->pem;
 }
 
-/* trust_has_large_key tells whether to verify by a certificate's key would take too long. */
+/* trust_has_large_key returns true if verifying with a certificate's key would take too long. */
 bool
 trust_has_large_key(X509 *certificate)
 {
@@ -172,7 +173,7 @@ trust_has_large_key(X509 *certificate)
 	}
 }
 
-/* OpenSSL would ask at the terminal for the password of what is encrypted. */
+/* Without it, OpenSSL would ask at the terminal for the password of an encrypted PEM. */
 static int
 no_password(char *buffer, int size, int verify, void *arg)
 {
@@ -193,7 +194,7 @@ read_pem(X509_STORE *store, const char *pem)
 		X509_free(certificate);
 		count++;
 	}
-	/* What ends it is that no other one begins. */
+	/* At the end, no other certificate begins. */
 	good = good && count > 0 && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
 	BIO_free(bio);
 	return good;
@@ -208,10 +209,7 @@ read_store(const char *pem)
 		return NULL;
 	ERR_clear_error();
 
-	/*
-	 * As libcurl has it: an intermediate authority may be all that is
-	 * trusted.
-	 */
+	/* As in libcurl: an intermediate authority may be the only trusted one. */
 	X509_STORE_set_flags(store, X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN);
 	if (pem == NULL ? X509_STORE_set_default_paths(store) != 1 : !read_pem(store, pem))
 	{
@@ -222,15 +220,12 @@ read_store(const char *pem)
 	return store;
 }
 
-/*
- * trust_store returns the certificates, which are the cache's; NULL if they are
- * not readable.
- */
+/* trust_store returns the certificates, which belong to the cache; NULL if they are not readable. */
 X509_STORE *
 trust_store(TrustCache *cache, Trust *trust, int64 now)
 {
 	if (trust == &cache->system && now - trust->read_at >= SYSTEM_LIFETIME)
-		forget(cache, trust);
+		free_store(cache, trust);
 	if (trust->store == NULL && !trust->unreadable)
 	{
 		trust->store = read_store(trust->pem);
@@ -243,7 +238,7 @@ trust_store(TrustCache *cache, Trust *trust, int64 now)
 		cache->read_length += trust->length;
 		dlist_push_head(&cache->read, &trust->list_node);
 		while (cache->read_length > READ_MAX)
-			forget(cache, dlist_container(Trust, list_node, dlist_tail_node(&cache->read)));
+			free_store(cache, dlist_container(Trust, list_node, dlist_tail_node(&cache->read)));
 	}
 	else if (trust->store != NULL && trust != &cache->system)
 		dlist_move_head(&cache->read, &trust->list_node);
