@@ -53,15 +53,16 @@ run_pgtap() {
 	as_user prove --exec "psql -XqAt -v ON_ERROR_STOP=1 -f $workspace/fresh_database.sql -f" "$@"
 }
 
-# Runs the TAP files, which start servers of their own and wait a lot: three at a time.
+# Runs the TAP files, which start servers of their own and wait a lot: four at a time.
 run_tap() {
-	local pgxs
+	local pgxs template
+	template=$(initdb_template --locale=C --encoding=UTF8) || return
 	pgxs=$(dirname "$(as_user pg_config --pgxs)")/..
 	# From 16 on, its default directories are relative to the current one.
 	as_user env TESTDIR="$workspace/source" TESTDATADIR="$workspace/source/tmp_check" \
 		TESTLOGDIR="$workspace/source/tmp_check/log" PGPORT=65432 \
-		PG_REGRESS="$pgxs/test/regress/pg_regress" \
-		prove -j 3 -I "$pgxs/test/perl" -I test/t "$@"
+		PG_REGRESS="$pgxs/test/regress/pg_regress" INITDB_TEMPLATE="$template" \
+		prove -j 4 -I "$pgxs/test/perl" -I test/t "$@"
 }
 
 # Prints the sum as the last line; fails if a test failed, or none ran.

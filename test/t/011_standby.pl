@@ -7,7 +7,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
 use Patience qw(soon);
-use PoolDatabase qw(start_node);
+use PoolDatabase qw(init_node start_node);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -98,7 +98,7 @@ my @changes = (
     [ 'two members come', join_sql(1) . ';' . join_sql(2), '12' ]);
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
-$primary->init(allows_streaming => 'logical', extra => [ '--locale=C', '--encoding=UTF8' ]);
+init_node($primary, allows_streaming => 'logical');
 $primary->append_conf('postgresql.conf', $settings);
 $primary->start;
 $primary->safe_psql('postgres', 'CREATE ROLE app_owner LOGIN');

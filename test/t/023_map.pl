@@ -9,6 +9,8 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use IPC::Run qw(start finish);
+use lib $FindBin::RealBin;
+use PoolDatabase qw(init_node);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -21,7 +23,7 @@ my @clients;
 chomp(my $include = qx{pg_config --includedir-server});
 system('cc', '-O2', '-Wall', '-Werror', '-fPIC', '-shared', '-I', $include, '-I', "$FindBin::RealBin/../../src", '-o', $library,
     "$FindBin::RealBin/../map.c") == 0 or die 'cc failed';
-$node->init;
+init_node($node);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = '$library'\nrestart_after_crash = off");
 $node->start;
 $node->safe_psql('postgres', qq{

@@ -8,7 +8,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
 use Patience qw(freeze soon);
-use PoolDatabase qw(start_node);
+use PoolDatabase qw(init_node start_node);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -391,7 +391,7 @@ subtest 'too few processes' => sub {
 
 subtest 'standby' => sub {
     my $primary = PostgreSQL::Test::Cluster->new('primary');
-    $primary->init(allows_streaming => 1, extra => [ '--locale=C', '--encoding=UTF8' ]);
+    init_node($primary, allows_streaming => 1);
     $primary->append_conf('postgresql.conf', "shared_preload_libraries = 'gateway_pool'\n$settings");
     $primary->start;
     my $session = PoolDatabase->new($primary, 'postgres')->session;

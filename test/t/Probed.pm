@@ -73,7 +73,9 @@ sub probe
 sub known
 {
     my ($self) = @_;
-    my $rows = $self->value(q{
+    # Called over and over: a new session each time would take most of the machine.
+    $self->{reader} //= $self->session;
+    my $rows = $self->{reader}->value(q{
         SELECT concat_ws(E'\t', s.name, concat_ws(': ', coalesce(p.verdict, 'not probed'), p.reason), s.status || ': ' || s.reason, p.falls)
           FROM gateway_status s LEFT JOIN gateway_probe_status p USING ("gatewayId")});
     return map { my ($label, @known) = split /\t/; $label => \@known } split /\n/, $rows;
