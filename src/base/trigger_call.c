@@ -29,7 +29,7 @@ trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, int events)
 						get_func_name(fcinfo->flinfo->fn_oid))));
 	if ((call->tg_event & TRIGGER_EVENT_TIMINGMASK) != timing ||
 		(events & (1 << (call->tg_event & TRIGGER_EVENT_OPMASK))) == 0 ||
-		TRIGGER_FIRED_FOR_ROW(call->tg_event) == TRIGGER_FIRED_BY_TRUNCATE(call->tg_event))
+		TRIGGER_FIRED_FOR_STATEMENT(call->tg_event) != TRIGGER_FIRED_BY_TRUNCATE(call->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("trigger \"%s\" fires at a time or on an event that its function is not made for",

@@ -108,7 +108,7 @@ worker_slot_set_text(WorkerSlot *slot, char *text, const char *value)
 	char		cut[WORKER_TEXT_SIZE];
 
 	memset(cut, 0, sizeof(cut));
-	memcpy(cut, value, pg_mbcliplen(value, strlen(value), sizeof(cut) - 1));
+	strlcpy(cut, value, pg_mbcliplen(value, strlen(value), sizeof(cut) - 1) + 1);
 	SpinLockAcquire(&slot->mutex);
 	memcpy(text, cut, sizeof(cut));
 	SpinLockRelease(&slot->mutex);

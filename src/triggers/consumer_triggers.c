@@ -191,7 +191,7 @@ may_change_org(TriggerData *call, const Route *route)
 
 	if (!TRIGGER_FIRED_BY_UPDATE(call->tg_event) || route->pool == NULL)
 		return false;
-	for (AttrNumber column = 1; column <= columns->natts; column++)
+	for (int column = 1; column <= columns->natts; column++)
 		if (!TupleDescAttr(columns, column - 1)->attisdropped &&
 			column != route->pool_column && column != route->gateway_column &&
 			SPI_gettypeid(columns, column) != TIMESTAMPTZOID && trigger_changes(call, column))

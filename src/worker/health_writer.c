@@ -261,20 +261,21 @@ bool
 health_writer_write(const PoolCatalog *catalog)
 {
 	HealthChange *changes[BATCH_MAX];
+	int			count = 0;
 	dlist_iter	iter;
 
-	batch_length = 0;
 	dlist_foreach(iter, &queue)
 	{
-		if (batch_length == BATCH_MAX)
+		if (count == BATCH_MAX)
 			break;
-		changes[batch_length++] = &dlist_container(QueuedChange, node, iter.cur)->change;
+		changes[count++] = &dlist_container(QueuedChange, node, iter.cur)->change;
 	}
-	if (batch_length == 0)
+	batch_length = count;
+	if (count == 0)
 		return false;
-	write_events(catalog, changes, batch_length);
-	write_health(catalog, changes, batch_length);
-	for (int i = 0; setting_notify && i < batch_length; i++)
+	write_events(catalog, changes, count);
+	write_health(catalog, changes, count);
+	for (int i = 0; setting_notify && i < count; i++)
 		if (changes[i]->old_status != changes[i]->new_status)
 			notify(catalog, changes[i]);
 	return true;

@@ -2,6 +2,7 @@
 # What test/bench/run and test/bench/run-probes have in common: sourced by both.
 
 # Runs SQL from standard input, or as told.
+# shellcheck disable=SC2120  # its sourcers pass arguments
 sql() { as_user psql -XqAt -v ON_ERROR_STOP=1 "$@"; }
 
 # Runs a statement in a session of its own.

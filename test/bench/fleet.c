@@ -408,7 +408,7 @@ main(int argc, char **argv)
 	counters = open("/proc/self/net/snmp", O_RDONLY | O_CLOEXEC);
 	epoll_set = epoll_create1(EPOLL_CLOEXEC);
 	gateways = malloc(gateway_count * sizeof(Gateway));
-	changes = malloc(gateway_count * sizeof(Change));
+	changes = calloc(gateway_count, sizeof(Change));
 	if (records == NULL || counters < 0 || epoll_set < 0 || gateways == NULL || changes == NULL)
 		die("start");
 	setvbuf(records, NULL, _IOLBF, 0);

@@ -309,8 +309,10 @@ release_script(Script *script)
 {
 	if (--script->references > 0)
 		return;
+#ifndef __clang_analyzer__		/* which does not count references */
 	free(script->text);
 	free(script);
+#endif
 }
 
 static void printf_text(Script *script, const char *format,...) __attribute__((format(printf, 2, 3)));
@@ -880,7 +882,7 @@ gather_crowd(Peer *peer)
 		if (connecting.fd < 0)
 			return false;
 		peer->crowd[peer->crowd_size++] = connecting.fd;
-		connect(connecting.fd, &peer->address.any, address_length(&peer->address));
+		(void) connect(connecting.fd, &peer->address.any, address_length(&peer->address));
 		poll(&connecting, 1, 20);
 	}
 	return true;
@@ -1001,7 +1003,7 @@ start_peer(Script *script, const Address *address)
 		errno = why;
 		return NULL;
 	}
-	peers = reallocarray(peers, peer_count + 1, sizeof(*peers));
+	peers = reallocarray(peers, peer_count + 1, sizeof(Peer *));
 	if (peers == NULL)
 		die("reallocarray");
 	peers[peer_count++] = peer;

@@ -60,7 +60,7 @@ sub without_extension
     my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
 
     return join("\n", grep {
-            !/^extension gateway_pool |^function .* \Q$superuser\E |^view |^(relation|column) v |^trigger .* gateway_pool_internal\.\w+\(.*\)$/
+            !/^extension gateway_pool |^function .* \Q$superuser\E |^view |^(?:relation|column) v |^trigger .* gateway_pool_internal\.\w+\(.*\)$/
     } split(/\n/, $_[0]));
 }
 

@@ -199,7 +199,7 @@ my $code = q{
 {
     my $db = make_database('isolation');
     my $tenant = $db->as('tenant');
-    my ($holder, $begun);
+    my $holder;
 
     $db->value(qq{
         UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$theirs' WHERE id = '$their_auth';

@@ -218,7 +218,6 @@ foreach my $arrangement ([ 'app', 'one schema' ], [ 'pools', 'two schemas' ])
     {
         my $db = make_host("left_$schema");
         my $other = $schema eq 'app' ? 'pools' : 'app';
-        my $rows;
 
         make_extension($db, $schema);
         add_rows($db);

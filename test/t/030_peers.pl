@@ -38,9 +38,9 @@ sub connected
 sub say_to
 {
     my ($peer, $what) = @_;
-    my $socket = IO::Socket::IP->new(PeerHost => $peer->{address}, PeerPort => $peer->{port}) or return undef;
+    my $socket = IO::Socket::IP->new(PeerHost => $peer->{address}, PeerPort => $peer->{port});
 
-    syswrite $socket, $what if defined $what;
+    syswrite $socket, $what if $socket && defined $what;
     return $socket;
 }
 

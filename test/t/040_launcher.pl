@@ -298,7 +298,7 @@ subtest 'who sees what' => sub {
 
 subtest 'at rest' => sub {
     my %pid = (worker => $main->value(pid_sql('app')), launcher => $main->value($launcher));
-    my $switches = sub { slurp_file("/proc/$_[0]/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m; return $1 };
+    my $switches = sub { slurp_file("/proc/$_[0]/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m or die; return $1 };
 
     # What the subtest before has left to do, is done.
     $app->shows_within(2, q{SELECT string_agg(coalesce(database, 'launcher'), ' ' ORDER BY database) FROM gateway_pool_workers}, 'app launcher', 'nothing else');

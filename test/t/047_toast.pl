@@ -45,7 +45,7 @@ sub worker_reads
     # Of a new member the worker is told; of a new gateway alone it is not.
     $db->value(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('} . pool_id(2) . "', '" . gateway_id($number) . q{')});
     $db->waits_for_event($number, 'unknown healthy heartbeat fresh', "$label: the worker finds a new gateway")
-      && is($db->worker('problem'), '', "$label: and complains of nothing")
+      and is($db->worker('problem'), '', "$label: and complains of nothing")
       or die('all that follows would wait in vain');
     return;
 }

@@ -133,7 +133,7 @@ test_damping(void)
 	now += 300 * SECOND * 25;
 	add(&finding, "+", now);
 	ok(finding.falls == 0, "and all of them in time");
-	now = add(&finding, "---++", now + SECOND);
+	add(&finding, "---++", now + SECOND);
 	ok(finding.damped_until == 0, "then it is as if nothing had been");
 
 	finding = (ProbeFinding) {0};

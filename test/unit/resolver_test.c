@@ -66,7 +66,11 @@ static int	most_allowed = INT_MAX;
 static DnsRecord *
 record_of(const char *name)
 {
-	return dns_record(&server, name);
+	DnsRecord  *record = dns_record(&server, name);
+
+	if (record == NULL)
+		abort();
+	return record;
 }
 
 static void
