@@ -1,7 +1,7 @@
 /*
  * module.c
- *		Start of the library: in the postmaster where it is preloaded, else in
- *		each session that calls a function of ours.
+ *		Start of the library: in the postmaster if it is preloaded, else in each
+ *		session that calls one of its functions.
  */
 #include "postgres.h"
 

@@ -2,8 +2,8 @@
  * audit_triggers.c
  *		Triggers that record who changed pools, members, states and consumers.
  *
- * They fire once a row that has changed, whatever changed it, and tell only of
- * what is another value than before.  TRUNCATE is told row by row, before.
+ * They fire for each row, whatever statement changes it, and record only values
+ * that differ from before.  Before TRUNCATE, each row is recorded as deleted.
  */
 #include "postgres.h"
 
@@ -23,10 +23,10 @@
 PG_FUNCTION_INFO_V1(pools_audit);
 PG_FUNCTION_INFO_V1(consumer_audit);
 
-/* What is longer is no id of a row, and not read. */
+/* Longer values are not read as ids of rows, in bytes. */
 #define ID_SIZE_MAX 8192
 
-/* A row as it was and as it is; NULL where there is none. */
+/* A row before and after a change; NULL for none. */
 typedef struct RowChange
 {
 	TupleDesc	columns;
@@ -54,7 +54,7 @@ change_of(TriggerData *call)
 	return change;
 }
 
-/* A column as text; NULL for null, for no such column and for no row. */
+/* Returns a column as text; NULL for null, for no such column and for no row. */
 static char *
 value_of(const RowChange *change, HeapTuple row, const char *column)
 {
@@ -63,7 +63,7 @@ value_of(const RowChange *change, HeapTuple row, const char *column)
 	return row == NULL || number <= 0 ? NULL : SPI_getvalue(row, change->columns, number);
 }
 
-/* A column of type uuid; NULL for null, for no such column and for no row. */
+/* Returns a column of type uuid; NULL for null, for no such column and for no row. */
 static const pg_uuid_t *
 id_of(const RowChange *change, HeapTuple row, const char *column)
 {
@@ -89,7 +89,10 @@ put_id(StringInfo metadata, const char *key, const pg_uuid_t *id)
 	audit_put(metadata, key, id == NULL ? NULL : uuid_text(id));
 }
 
-/* A column as it is now or, of a deleted row, was; beside it what it was, if that is something else. */
+/*
+ * Adds a column's value, that before the deletion if the row is deleted, and its old
+ * value if it differs.  Returns true if it does.
+ */
 static bool
 put_column(StringInfo metadata, const RowChange *change, const char *column, const char *key, const char *old_key)
 {
@@ -103,7 +106,7 @@ put_column(StringInfo metadata, const RowChange *change, const char *column, con
 	return true;
 }
 
-/* An id, likewise, and how that pool or gateway is called. */
+/* Adds the id of a pool or gateway likewise, and its name.  Returns true if the id differs. */
 static bool
 put_named(StringInfo metadata, const RowChange *change, const char *column, Oid relation, const char *kind, AuditName *name)
 {
@@ -121,11 +124,10 @@ put_named(StringInfo metadata, const RowChange *change, const char *column, Oid 
 	return true;
 }
 
-/* By what was done to the row: made, changed or deleted. */
 static const char *
-event_of(const RowChange *change, const char *made, const char *changed, const char *deleted)
+event_of(const RowChange *change, const char *inserted, const char *changed, const char *deleted)
 {
-	return change->before == NULL ? made : change->after == NULL ? deleted : changed;
+	return change->before == NULL ? inserted : change->after == NULL ? deleted : changed;
 }
 
 static void
@@ -169,7 +171,7 @@ audit_member(const PoolCatalog *catalog, const RowChange *change)
 					pool.org_id != NULL ? pool.org_id : gateway.org_id, &metadata);
 }
 
-/* Without a row, a gateway is active. */
+/* A gateway without a row is active. */
 static void
 audit_state(const PoolCatalog *catalog, const RowChange *change)
 {
@@ -194,10 +196,7 @@ audit_state(const PoolCatalog *catalog, const RowChange *change)
 	audit_write(catalog, "gateway-state-update", gateway.org_id, &metadata);
 }
 
-/*
- * Calls "audit" with each row of a table that is about to be truncated, as deleted;
- * "condition" is on its columns.
- */
+/* Calls "audit" with each row of a table before its TRUNCATE, as deleted; "condition" is a WHERE clause or "". */
 static void
 audit_truncation(TriggerData *call, const PoolCatalog *catalog, const char *condition,
 				 void (*audit) (TriggerData *call, const PoolCatalog *catalog, const RowChange *change))
@@ -221,7 +220,7 @@ audit_truncation(TriggerData *call, const PoolCatalog *catalog, const char *cond
 }
 
 static void
-audit_ours(TriggerData *call, const PoolCatalog *catalog, const RowChange *change)
+audit_own_table(TriggerData *call, const PoolCatalog *catalog, const RowChange *change)
 {
 	Oid			relation = RelationGetRelid(call->tg_relation);
 
@@ -245,23 +244,26 @@ pools_audit(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 	RowChange	change;
 
-	/* The host may be taking its tables, and with them the feature, back. */
+	/*
+	 * A migration of the host may have dropped its tables, which uninstalls
+	 * gateway pools.
+	 */
 	if (!catalog_find(&catalog))
 		return PointerGetDatum(NULL);
 	if (RelationGetRelid(call->tg_relation) != catalog.memberships &&
 		RelationGetRelid(call->tg_relation) != catalog.states)
 		trigger_require_table(call, catalog.pools);
 	if (TRIGGER_FIRED_BY_TRUNCATE(call->tg_event))
-		audit_truncation(call, &catalog, "", audit_ours);
+		audit_truncation(call, &catalog, "", audit_own_table);
 	else
 	{
 		change = change_of(call);
-		audit_ours(call, &catalog, &change);
+		audit_own_table(call, &catalog, &change);
 	}
 	return PointerGetDatum(NULL);
 }
 
-/* A table in the host's schema by its name; any other with its schema, so that none is taken for another. */
+/* Returns the name of a table, with its schema unless that is the host's. */
 static const char *
 resource_name(const PoolCatalog *catalog, Relation relation)
 {
@@ -270,7 +272,7 @@ resource_name(const PoolCatalog *catalog, Relation relation)
 	return catalog_name(RelationGetRelid(relation));
 }
 
-/* The id of a consumer's row as text; NULL where it has none, or one that is too long to be one. */
+/* Returns the id of a consumer's row as text; NULL if it has none or it is longer than ID_SIZE_MAX. */
 static char *
 resource_id(const RowChange *change, HeapTuple row)
 {
@@ -286,7 +288,7 @@ resource_id(const RowChange *change, HeapTuple row)
 	return SPI_getvalue(row, change->columns, number);
 }
 
-/* A row that got another pool is attached to that one; one that has none any more is detached. */
+/* Records that a row was attached to another pool, or detached. */
 static void
 audit_consumer(TriggerData *call, const PoolCatalog *catalog, const RowChange *change)
 {
@@ -326,7 +328,7 @@ consumer_audit(PG_FUNCTION_ARGS)
 	column = trigger_column(call, call->tg_trigger->tgargs[0]);
 	if (column == InvalidAttrNumber || !catalog_find(&catalog))
 		return PointerGetDatum(NULL);
-	/* Of a table that somebody attached the trigger to, nothing is recorded. */
+	/* A table's owner can attach the trigger without registering a consumer. */
 	if (!consumers_registration(&catalog, RelationGetRelid(call->tg_relation), call->tg_trigger->tgargs[0]).registered)
 		return PointerGetDatum(NULL);
 	if (TRIGGER_FIRED_BY_TRUNCATE(call->tg_event))

@@ -1,11 +1,11 @@
 /*
  * consumer_triggers.c
- *		The rules on the rows that are reached through a pool.
+ *		Triggers that enforce the rules on rows of consumers.
  *
- * Both functions take one argument, the pool column; the consumer's marker says
- * the rest: the direct gateway column, if there is one, and the query that finds
- * the organization of a row.  The table may lose these columns by a migration of
- * the host's: what is not there has no rules.
+ * Both functions take one argument, the pool column.  The consumer's marker has the
+ * direct gateway column, if there is one, and the query that finds the organization
+ * of a row.  A migration of the host may drop these columns: then their rules do not
+ * apply.
  */
 #include "postgres.h"
 
@@ -34,18 +34,18 @@ PG_FUNCTION_INFO_V1(consumer_enforce);
 #define POOL_DETAIL "The pool must exist and belong to the organization of the row."
 #define GATEWAY_DETAIL "The gateway must exist and belong to the organization of the row."
 
-/* How the row of one consumer is reached, and what of that the call sets. */
+/* How a consumer's row is reached, and what this call changes of that. */
 typedef struct Route
 {
 	AttrNumber	pool_column;
 	AttrNumber	gateway_column; /* or InvalidAttrNumber */
 	const char *gateway_name;	/* of that column */
 	const char *org_query;		/* or "" */
-	const pg_uuid_t *pool;		/* as it will be, or NULL */
+	const pg_uuid_t *pool;		/* new value, or NULL */
 	const pg_uuid_t *gateway;
-	bool		sets_pool;		/* to something, by this call */
+	bool		sets_pool;		/* to another value that is not null */
 	bool		sets_gateway;
-	bool		changes;		/* one of them, be it to null */
+	bool		changes;		/* one of them, also to null */
 } Route;
 
 pg_noreturn static void
@@ -60,9 +60,9 @@ refuse_unregistered(TriggerData *call)
 }
 
 /*
- * Reads the call.  Returns false if there are no rules to check: the table has no
- * pool column, or gateway pools are not installed, or the table is not registered;
- * then to set a pool is an error, and all else goes on as without us.
+ * Reads the call.  Returns false if no rules apply: the table has no pool column,
+ * or gateway pools are not installed, or the table is not registered.  In the last
+ * two cases, setting a pool is an error.
  */
 static bool
 read_route(TriggerData *call, PoolCatalog *catalog, Route *route)
@@ -128,9 +128,9 @@ refuse_both(TriggerData *call, const Route *route)
 			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pools_one_route")));
 }
 
-/* Sets a column of the row to null, if there is one. */
+/* Sets a column of the row to null, if the table has it. */
 static HeapTuple
-without(TriggerData *call, HeapTuple row, AttrNumber column)
+clear_column(TriggerData *call, HeapTuple row, AttrNumber column)
 {
 	int			columns[1] = {column};
 	Datum		value = 0;
@@ -145,8 +145,8 @@ without(TriggerData *call, HeapTuple row, AttrNumber column)
 /*
  * consumer_route(pool_column): BEFORE INSERT OR UPDATE, row, of a consumer
  *
- * A row is reached through a pool or through one gateway, never both: the one
- * that is set takes the place of the other.  To set both is an error.
+ * A row is reached through a pool or through one gateway, never both: setting one
+ * sets the other to null.  Setting both is an error.
  */
 Datum
 consumer_route(PG_FUNCTION_ARGS)
@@ -160,10 +160,10 @@ consumer_route(PG_FUNCTION_ARGS)
 		return PointerGetDatum(row);
 	if (route.sets_pool && route.sets_gateway)
 		refuse_both(call, &route);
-	return PointerGetDatum(without(call, row, route.sets_pool ? route.gateway_column : route.pool_column));
+	return PointerGetDatum(clear_column(call, row, route.sets_pool ? route.gateway_column : route.pool_column));
 }
 
-/* The organization of a row, found as the consumer's owner; NULL if it has none. */
+/* Returns the organization of a row, found as the consumer's owner; NULL if it has none. */
 static pg_uuid_t *
 org_of_row(TriggerData *call, const Route *route, HeapTuple tuple)
 {
@@ -180,9 +180,9 @@ org_of_row(TriggerData *call, const Route *route, HeapTuple tuple)
 }
 
 /*
- * Returns true for an UPDATE that leaves the pool and may take the row to another
- * organization: by any column but those that say how it is reached, and those of
- * times, which every UPDATE changes.
+ * Returns true for an UPDATE that keeps the pool and may move the row to another
+ * organization: that changes any column but the pool, the gateway and those of type
+ * timestamptz, which every UPDATE may change.
  */
 static bool
 may_change_org(TriggerData *call, const Route *route)
@@ -199,7 +199,10 @@ may_change_org(TriggerData *call, const Route *route)
 	return false;
 }
 
-/* The organization of a pool, locked; NULL if there is none, or it is hidden from the role, which is not to wait for it then. */
+/*
+ * Locks a pool and returns its organization; NULL if it does not exist or is hidden
+ * from the role.  A hidden pool is not locked, so that waiting does not reveal it.
+ */
 static const pg_uuid_t *
 org_of_pool(const PoolCatalog *catalog, const pg_uuid_t *pool)
 {
@@ -212,7 +215,7 @@ org_of_gateway(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 	return isolation_hides_gateway(catalog, gateway) ? NULL : same_org_lock(catalog->gateways, gateway);
 }
 
-/* A row that gets to another organization takes no pool along; one that is there already stays. */
+/* Refuses to move a row with a pool to another organization; rows that violate the rule already may stay. */
 static void
 require_same_org_kept(TriggerData *call, const Route *route, const PoolCatalog *catalog)
 {
@@ -238,9 +241,9 @@ require_known_org(TriggerData *call, const PoolCatalog *catalog, const pg_uuid_t
 }
 
 /*
- * While isolation is on, a role attaches, detaches and reroutes rows of its own
- * organizations alone.  The owner of the table is not checked, because cascades of
- * foreign keys run as the owner.
+ * While isolation is on, a role may attach, detach and reroute only rows of its own
+ * organizations.  The owner of the table is not checked, because cascades of foreign
+ * keys run as the owner.
  */
 static void
 require_isolation(TriggerData *call, const Route *route, const PoolCatalog *catalog, const pg_uuid_t *org)
@@ -253,7 +256,7 @@ require_isolation(TriggerData *call, const Route *route, const PoolCatalog *cata
 	require_known_org(call, catalog, org);
 }
 
-/* The host's policy that a row must not newly be reached through one gateway. */
+/* Enforces organizations."requireGatewayPools" of the host: a single gateway must not be newly set. */
 static void
 enforce_pools_policy(TriggerData *call, const Route *route, const PoolCatalog *catalog, const pg_uuid_t *org)
 {
@@ -267,7 +270,7 @@ enforce_pools_policy(TriggerData *call, const Route *route, const PoolCatalog *c
 			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pools_required")));
 }
 
-/* Attaching a pool from which nothing can be picked is allowed, with a warning. */
+/* Attaching a pool without an eligible member is allowed, with a warning. */
 static void
 warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
 {
@@ -279,7 +282,7 @@ warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
 	for (int i = 0; i < pool->member_count; i++)
 		if (gateway_rows_is_eligible(&pool->members[i].gateway))
 			return;
-	/* Not its name, which the role may have no right to read. */
+	/* The role may have no right to read the name. */
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
 			 errmsg("gateway pool %s has no eligible member", uuid_text(pool_id))));
@@ -309,14 +312,14 @@ consumer_enforce(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	}
 
-	/*
-	 * Where a row was only detached, there is something to check for isolated
-	 * roles alone.
-	 */
+	/* Detaching is checked for isolated roles only. */
 	if (!route.sets_pool && !route.sets_gateway && !isolation_applies(&catalog))
 		return PointerGetDatum(NULL);
 
-	/* Another trigger may have set the other one after ours had cleared it. */
+	/*
+	 * Another trigger may have set the column that consumer_route had
+	 * cleared.
+	 */
 	if ((route.sets_pool || route.sets_gateway) && route.pool != NULL && route.gateway != NULL)
 		refuse_both(call, &route);
 

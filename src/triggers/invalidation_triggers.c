@@ -1,9 +1,9 @@
 /*
  * invalidation_triggers.c
- *		Triggers that publish changes to every session and to shared memory.
+ *		Triggers that publish changes to all sessions and to shared memory.
  *
- * They fire ALWAYS, in the role of a replica too, and break no rule by that:
- * they refuse nothing.
+ * They are ENABLE ALWAYS, and so fire with session_replication_role = replica, too:
+ * what a subscription applies has to be published as well.
  */
 #include "postgres.h"
 
@@ -27,9 +27,9 @@ PG_FUNCTION_INFO_V1(gateways_invalidate);
  * pools_invalidate(): AFTER INSERT OR UPDATE OR DELETE, row, of gateway_pools,
  * gateway_pool_memberships, gateway_states, gateway_probes and gateway_pool_tenants
  *
- * Every session reads pools anew, once this transaction has committed; where
- * probes change, only the worker reads them, and where tenants change, each
- * session asks anew of which organizations its roles may know.
+ * Invalidates, when this transaction commits, cached pools in all sessions; for
+ * gateway_probes instead what the worker has read of it, and for
+ * gateway_pool_tenants what sessions have cached of it.
  */
 Datum
 pools_invalidate(PG_FUNCTION_ARGS)
@@ -38,7 +38,10 @@ pools_invalidate(PG_FUNCTION_ARGS)
 	Oid			table = RelationGetRelid(call->tg_relation);
 	PoolCatalog catalog;
 
-	/* The host may be taking its tables, and with them the feature, back. */
+	/*
+	 * A migration of the host may have dropped its tables, which uninstalls
+	 * gateway pools.
+	 */
 	if (!catalog_find(&catalog))
 		return PointerGetDatum(NULL);
 	worker_slots_want_here();
@@ -49,7 +52,7 @@ pools_invalidate(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* Whether a column of that name, if there is one, gets another value. */
+/* Returns true if the table has the column and its value changes. */
 static bool
 changes(TriggerData *call, const char *name)
 {
@@ -58,7 +61,7 @@ changes(TriggerData *call, const char *name)
 	return column != InvalidAttrNumber && trigger_changes(call, column);
 }
 
-/* Null where the owner has let it be: such a gateway is in no pool and has no slot. */
+/* Returns the id, NULL if the table allows null: such a gateway is in no pool and has no slot. */
 static const pg_uuid_t *
 id_of(TriggerData *call, HeapTuple row)
 {
@@ -71,7 +74,7 @@ relations_of(const PoolCatalog *catalog)
 	return (CommitRelations) {.gateways = catalog->gateways, .signal = catalog->signal};
 }
 
-/* A row that was inserted: unless it takes the place of one that was deleted, it has no slot yet. */
+/* A gateway that is inserted has no slot yet, unless one of the same id was deleted. */
 static void
 publish_insert(TriggerData *call, const PoolCatalog *catalog)
 {
@@ -81,7 +84,7 @@ publish_insert(TriggerData *call, const PoolCatalog *catalog)
 		commit_queue_insertion(relations_of(catalog), id);
 }
 
-/* A row that was updated: heartbeats go to shared memory, the rest is read anew. */
+/* Publishes a heartbeat; for other columns that pools or the worker have read, invalidates. */
 static void
 publish_update(TriggerData *call, const PoolCatalog *catalog)
 {
@@ -109,8 +112,8 @@ publish_update(TriggerData *call, const PoolCatalog *catalog)
 }
 
 /*
- * A row that was deleted: its slot goes, and the cascade to its memberships is
- * still to come.  A host whose rows have lost their names deletes them all the same.
+ * Frees the slot of a deleted gateway, and keeps its name for the audit of its
+ * memberships, which the cascade deletes next.  The host may have no name column.
  */
 static void
 publish_delete(TriggerData *call, const PoolCatalog *catalog)
@@ -133,8 +136,8 @@ publish_delete(TriggerData *call, const PoolCatalog *catalog)
  * gateways_invalidate(): AFTER INSERT OR UPDATE OR DELETE, row, and AFTER
  * TRUNCATE, statement, of the host's gateways table
  *
- * Fires at every heartbeat: what the row says is published when the transaction
- * has committed, and no session has to read anything anew.
+ * Fires at every heartbeat, which is published when the transaction commits and
+ * invalidates nothing.
  */
 Datum
 gateways_invalidate(PG_FUNCTION_ARGS)

@@ -1,24 +1,23 @@
 /*
  * pool_triggers.c
- *		The rules on pools, members and probes, and on moving a gateway.
+ *		Triggers that enforce the rules on pools and members, and on moving a gateway.
  *
- * What a rule depends on beyond its own row is read with the latest snapshot
- * and held by a row lock, so that the rules hold whatever runs beside and at
- * any isolation level:
+ * Rows of other tables that a rule depends on are locked and read with the latest
+ * snapshot, so that the rules hold under concurrency at any isolation level:
  *
- * - a limit locks what it counts below (FOR NO KEY UPDATE), then is read and
- *   counted: also where there is none yet, since one may be set meanwhile;
- * - a member locks its pool and its gateway (FOR KEY SHARE), then compares
- *   their organizations; heartbeats, which change no key, pass beside it;
- * - a change of organization locks its own row (FOR UPDATE), which waits for
- *   those, then looks for what hangs on it;
- * - a deletion holds the strongest row lock before its trigger fires, then
- *   looks for references, which lock the pool FOR KEY SHARE before they are.
+ * - a limit locks the parent row (FOR NO KEY UPDATE), then is read and the rows are
+ *   counted; the lock is taken without a limit, too, since one may be set meanwhile;
+ * - a member locks its pool and its gateway (FOR KEY SHARE), then compares their
+ *   organizations; heartbeats change no key and do not wait for that lock;
+ * - a change of organization locks its own row (FOR UPDATE), which waits for those
+ *   locks, then looks for members and references;
+ * - a deletion holds the strongest row lock before its trigger fires, then looks
+ *   for references, which lock the pool FOR KEY SHARE before they are inserted.
  *
- * Whatever could tell a role about another organization runs AFTER ROW, behind
- * the policies, and before the foreign keys' own triggers, so that a missing
- * row and a foreign one give the same error: names of triggers that begin with
- * "GatewayPools_" sort before "RI_ConstraintTrigger_".
+ * Checks that could reveal another organization to a role run AFTER ROW, after the
+ * policies, and before the foreign keys' triggers, so that a missing row and a
+ * foreign one give the same error: "GatewayPools_" sorts before
+ * "RI_ConstraintTrigger_".
  */
 #include "postgres.h"
 
@@ -57,8 +56,8 @@ new_uuid(TriggerData *call, const char *column)
 }
 
 /*
- * Raises the error of a limit of what is below "owner".  The owner's row has to
- * be locked by then, and the limit read after that.
+ * Raises 54000 if "owner" has more rows than the limit.  The caller locks the owner's
+ * row first, and reads the limit after that.
  */
 static void
 enforce_limit(Oid table, const char *key, const pg_uuid_t *owner, int32 limit,
@@ -79,8 +78,8 @@ enforce_limit(Oid table, const char *key, const pg_uuid_t *owner, int32 limit,
 /*
  * pools_enforce(): AFTER INSERT OR UPDATE, row, of gateway_pools
  *
- * The name's rule, the plan, the limit of the organization.  Only what changes
- * is checked: adopted pools keep the names that they have.
+ * Checks the name, the plan and the limit of the organization.  Unchanged columns
+ * are not checked, so that adopted pools keep their names.
  */
 Datum
 pools_enforce(PG_FUNCTION_ARGS)
@@ -127,7 +126,8 @@ pools_enforce(PG_FUNCTION_ARGS)
  * memberships_enforce(): AFTER INSERT OR UPDATE, row, of
  * gateway_pool_memberships
  *
- * Pool and gateway of the same organization, the plan, the limit of the pool.
+ * Checks that pool and gateway belong to one organization, the plan, and the limit
+ * of the pool.
  */
 Datum
 memberships_enforce(PG_FUNCTION_ARGS)
@@ -146,7 +146,7 @@ memberships_enforce(PG_FUNCTION_ARGS)
 
 	pool = new_uuid(call, "gatewayPoolId");
 	gateway = new_uuid(call, "gatewayId");
-	/* A role does not wait for what is hidden from it. */
+	/* A hidden row is not locked, so that waiting does not reveal it. */
 	org = pool == NULL || isolation_hides_pool(&catalog, pool) ? NULL : same_org_lock(catalog.pools, pool);
 	same_org_require(call->tg_relation, org,
 					 gateway == NULL || isolation_hides_gateway(&catalog, gateway) ? NULL :
@@ -166,9 +166,8 @@ memberships_enforce(PG_FUNCTION_ARGS)
  * pools_refuse_move(): BEFORE UPDATE, row, of gateway_pools and of the
  * gateways table
  *
- * A pool with members or consumers, and a gateway that is a member, stay in
- * their organization.  Fires at every heartbeat too, where nothing but the
- * comparison is to be done.
+ * Refuses to move a pool with members or consumers, or a gateway that is a member,
+ * to another organization.  Fires at every heartbeat, where it only compares.
  */
 Datum
 pools_refuse_move(PG_FUNCTION_ARGS)
@@ -184,7 +183,10 @@ pools_refuse_move(PG_FUNCTION_ARGS)
 	if (trigger_column(call, "orgId") == InvalidAttrNumber || !trigger_changes_required(call, "orgId"))
 		return result;
 
-	/* The host may have taken its tables, and with them the feature, back. */
+	/*
+	 * A migration of the host may have dropped its tables, which uninstalls
+	 * gateway pools.
+	 */
 	if (!catalog_find(&catalog))
 		return result;
 	is_pool = table == catalog.pools;
@@ -217,7 +219,7 @@ pools_refuse_move(PG_FUNCTION_ARGS)
 	return result;
 }
 
-/* TRUNCATE takes this lock on all its tables before the first trigger fires. */
+/* Returns true during TRUNCATE, which takes this lock on all its tables before the first trigger fires. */
 static bool
 is_being_truncated(Oid table)
 {
@@ -232,8 +234,8 @@ is_being_truncated(Oid table)
  * pools_refuse_delete(): BEFORE DELETE, row, and BEFORE TRUNCATE,
  * statement, of gateway_pools
  *
- * The deletion guard: a pool that is referenced stays, whatever the action of
- * the foreign keys, unless its organization goes too.
+ * The deletion guard: refuses to delete a pool that is referenced, whatever the
+ * action of the foreign keys, unless its organization is deleted, too.
  */
 Datum
 pools_refuse_delete(PG_FUNCTION_ARGS)
@@ -280,8 +282,8 @@ pools_refuse_delete(PG_FUNCTION_ARGS)
 /*
  * set_timestamp(column): BEFORE UPDATE, row, of any table
  *
- * Sets the column named by the argument to the start of the transaction.  Where
- * the host has on_update_timestamp(), that serves "updatedAt" instead.
+ * Sets the column named by the argument to the start of the transaction.  If the
+ * host has on_update_timestamp(), that sets "updatedAt" instead.
  */
 Datum
 set_timestamp(PG_FUNCTION_ARGS)

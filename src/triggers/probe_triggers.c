@@ -1,6 +1,6 @@
 /*
  * probe_triggers.c
- *		The trigger that checks how a gateway is to be probed.
+ *		The trigger that enforces the rules on probes.
  */
 #include "postgres.h"
 
@@ -23,7 +23,7 @@ text_of(TriggerData *call, const char *column)
 						trigger_required_column(call, column));
 }
 
-/* Errors do not repeat what was written: they end in logs and on terminals. */
+/* Raises 23514.  Does not show the address: messages reach logs and terminals. */
 pg_noreturn static void
 refuse_address(TriggerData *call, const char *problem, const char *hint)
 {
@@ -35,7 +35,7 @@ refuse_address(TriggerData *call, const char *problem, const char *hint)
 			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pool_probes_address_check")));
 }
 
-/* A name is checked by what it resolves to, at each probe. */
+/* A name is resolved at each probe, which then checks the addresses. */
 static void
 check_address(TriggerData *call, const char *address)
 {
@@ -51,7 +51,7 @@ check_address(TriggerData *call, const char *address)
 					   "See gateway_pool.probe_denied_networks and gateway_pool.probe_allowed_networks.");
 }
 
-/* Beside an interval of its own, the table's constraint sees to it. */
+/* Checks a timeout against the setting; the table's constraint checks it against a row's own interval. */
 static void
 check_timeout(TriggerData *call)
 {
@@ -93,10 +93,8 @@ check_certificate(TriggerData *call)
 /*
  * probes_enforce(): BEFORE INSERT OR UPDATE, row, of gateway_probes
  *
- * What is written anew has to be what can be probed: an address that probes may
- * connect to, a timeout within the interval, certificates of authorities that are
- * no more than are worth reading.
- * Errors: 23514.
+ * Checks new values: an address that probes may connect to, a timeout within the
+ * interval, certificates of authorities in PEM of at most 64 kB.  Errors: 23514.
  */
 Datum
 probes_enforce(PG_FUNCTION_ARGS)
@@ -108,7 +106,7 @@ probes_enforce(PG_FUNCTION_ARGS)
 	catalog_open(&catalog);
 	trigger_require_table(call, catalog.probes);
 
-	/* NOT NULL is checked only after this. */
+	/* PostgreSQL checks NOT NULL after this trigger. */
 	address = text_of(call, "address");
 	if (address != NULL && trigger_changes_required(call, "address"))
 		check_address(call, address);
