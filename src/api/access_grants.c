@@ -240,10 +240,7 @@ read_action(const text *name)
 	for (Action action = 0; action < ACTION_COUNT; action++)
 		if (strcmp(word, action_names[action]) == 0)
 			return action;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown action of gateway pools"),
-			 errhint("The actions are list, create, edit, delete, attach and pick.")));
+	argument_refuse_word("gateway pool action", name, "The actions are list, create, edit, delete, attach and pick.");
 }
 
 /* The set of actions in an array of their names. */

@@ -71,23 +71,14 @@ require_gateway(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 	return id;
 }
 
-/* Raises 22023 unless an argument is one of some words, of which the last is followed by NULL. */
+/* Raises 22023 unless a word is one of a list, which ends with NULL. */
 static void
-require_word(FunctionCallInfo fcinfo, int argument, const char *const *words, const char *message, const char *hint)
+require_word(const text *word, const char *const *list, const char *kind, const char *hint)
 {
-	char	   *word;
-
-	if (PG_ARGISNULL(argument))
-		word = NULL;
-	else
-		word = text_to_cstring(PG_GETARG_TEXT_PP(argument));
-	for (; word != NULL && *words != NULL; words++)
-		if (strcmp(word, *words) == 0)
+	for (; *list != NULL; list++)
+		if (strcmp(text_to_cstring(word), *list) == 0)
 			return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s", message),
-			 errhint("%s", hint)));
+	argument_refuse_word(kind, word, hint);
 }
 
 /*
@@ -109,7 +100,8 @@ set_gateway_state(PG_FUNCTION_ARGS)
 	access_require(&catalog, RIGHT_ADD_STATE);
 	access_require(&catalog, RIGHT_CHANGE_STATE);
 	argument_require(fcinfo, 0, "gateway_id");
-	require_word(fcinfo, 1, states, "unrecognized gateway state", "The states are active, draining and maintenance.");
+	argument_require(fcinfo, 1, "state");
+	require_word(PG_GETARG_TEXT_PP(1), states, "gateway state", "The states are active, draining and maintenance.");
 	(void) require_gateway(fcinfo, &catalog);
 
 	change.relation = catalog.states;
@@ -164,7 +156,7 @@ set_gateway_probe(PG_FUNCTION_ARGS)
 	argument_require(fcinfo, 2, "address");
 	argument_require(fcinfo, 6, "verify_tls");
 	argument_require(fcinfo, 12, "required");
-	require_word(fcinfo, 1, protocols, "unrecognized probe protocol", "The protocols are tcp, tls, http and https.");
+	require_word(PG_GETARG_TEXT_PP(1), protocols, "probe protocol", "The protocols are tcp, tls, http and https.");
 
 	change.relation = catalog.probes;
 	change.sql = psprintf("INSERT INTO %s (\"gatewayId\", protocol, address, path, \"expectedStatus\", \"serverName\", \"verifyTls\","

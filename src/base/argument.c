@@ -4,9 +4,14 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "base/argument.h"
+#include "base/clean_text.h"
+
+/* Longer values are not shown in messages, in bytes. */
+#define SHOWN_MAX 63
 
 /* argument_require raises 22023 if an argument is null. */
 void
@@ -40,6 +45,19 @@ argument_duration(FunctionCallInfo fcinfo, int argument, const char *name, int64
 	if (microseconds <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be longer than 0", name)));
+				 errmsg("%s must be greater than zero", name)));
 	return Min(microseconds, longest);
+}
+
+/* argument_refuse_word raises 22023 for a word that is none of its kind; shows it if it is short. */
+void
+argument_refuse_word(const char *kind, const text *word, const char *hint)
+{
+	char	   *shown = text_to_cstring(word);
+
+	clean_text_in_place(shown);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 strlen(shown) <= SHOWN_MAX ? errmsg("unrecognized %s \"%s\"", kind, shown) : errmsg("unrecognized %s", kind),
+			 errhint("%s", hint)));
 }

@@ -1,6 +1,6 @@
 /*
  * pick_arguments.c
- *		What the caller of a pick asks for.
+ *		The arguments of a pick.
  */
 #include "postgres.h"
 
@@ -16,7 +16,7 @@
 #include "rules/selection.h"
 #include "shared/health_map.h"
 
-/* NULL elements exclude nobody: the first attempt has nobody to exclude yet. */
+/* Ignores null elements: a first attempt has no gateway to exclude yet. */
 static void
 read_excluded(ArrayType *array, PickArguments *request)
 {
@@ -49,16 +49,13 @@ read_strategy(const text *word)
 		return STRATEGY_LEAST_LOADED;
 	if (text_is(word, "sticky"))
 		return STRATEGY_STICKY;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown pick strategy"),
-			 errhint("The strategies are \"random\", \"least_loaded\" and \"sticky\".")));
+	argument_refuse_word("pick strategy", word, "The strategies are random, least_loaded and sticky.");
 }
 
 /*
- * pick_arguments_read reads the arguments (pool_id, exclude, strategy, capabilities,
- * sticky_key, null_if_none), the last five from "options" on, and checks them and
- * that the caller has the right.
+ * pick_arguments_read reads and checks the arguments (pool_id, exclude, strategy,
+ * capabilities, sticky_key, null_if_none), the last five from position "options" on,
+ * and requires the right of the caller.
  */
 void
 pick_arguments_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickArguments *request)
@@ -99,7 +96,7 @@ pick_arguments_read(FunctionCallInfo fcinfo, int options, AccessRight right, Pic
 	request->null_if_none = PG_GETARG_BOOL(options + 4);
 }
 
-/* pick_arguments_excludes tells whether the caller does not want a gateway. */
+/* pick_arguments_excludes returns true if the caller excludes a gateway. */
 bool
 pick_arguments_excludes(const PickArguments *request, const pg_uuid_t *gateway)
 {
@@ -107,7 +104,7 @@ pick_arguments_excludes(const PickArguments *request, const pg_uuid_t *gateway)
 		bsearch(gateway, request->excluded, request->excluded_count, sizeof(pg_uuid_t), uuid_compare) != NULL;
 }
 
-/* pick_arguments_suits tells whether a gateway has the capabilities that are asked for. */
+/* pick_arguments_suits returns true if capabilities, NULL for none, contain those asked for. */
 bool
 pick_arguments_suits(const PickArguments *request, Jsonb *capabilities)
 {
@@ -120,7 +117,7 @@ pick_arguments_suits(const PickArguments *request, Jsonb *capabilities)
 											JsonbPGetDatum(request->capabilities)));
 }
 
-/* pick_arguments_refuse_pool raises P0002 for a pool that is not there. */
+/* pick_arguments_refuse_pool raises P0002: the pool does not exist. */
 void
 pick_arguments_refuse_pool(const PickArguments *request)
 {

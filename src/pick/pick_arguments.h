@@ -1,6 +1,6 @@
 /*
  * pick_arguments.h
- *		What the caller of a pick asks for.
+ *		The arguments of a pick.
  */
 #ifndef GATEWAY_POOL_PICK_ARGUMENTS_H
 #define GATEWAY_POOL_PICK_ARGUMENTS_H
@@ -19,7 +19,7 @@ typedef enum Strategy
 	STRATEGY_STICKY
 } Strategy;
 
-/* What a caller asks for, his arguments checked. */
+/* Checked arguments, and the catalog. */
 typedef struct PickArguments
 {
 	PoolCatalog catalog;
@@ -28,7 +28,7 @@ typedef struct PickArguments
 	pg_uuid_t  *excluded;		/* sorted */
 	int			excluded_count;
 	Jsonb	   *capabilities;	/* or NULL */
-	uint64		key_hash;		/* for STRATEGY_STICKY */
+	uint64		key_hash;		/* of the sticky key, for STRATEGY_STICKY */
 	bool		null_if_none;
 } PickArguments;
 
