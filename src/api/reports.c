@@ -38,20 +38,21 @@ PG_FUNCTION_INFO_V1(release_gateway);
 #define TTL_MAX (INT64CONST(315576000) * USECS_PER_SEC)
 
 /*
- * Slots that this session reported to, by a hash of the gateway's id.  The slot
- * itself tells whose it is, so that one found once needs no lock until that
- * changes.
+ * Slots that this session reported to last, by a hash of the gateway's id: looking
+ * one up in the map takes a lock, checking that it still is the gateway's does not.
+ * A session that reports about more gateways is no slower for the misses: a larger
+ * array costs as many cache misses of the processor.
  */
-#define KNOWN_SLOTS 16384
+#define CACHED_SLOTS 1024
 
-static HealthSlotRef known_slots[KNOWN_SLOTS];
+static HealthSlotRef cached_slots[CACHED_SLOTS];
 
 /* A report on its way: about which gateway. */
 typedef struct Report
 {
 	PoolCatalog catalog;
 	const pg_uuid_t *gateway;
-	HealthSlotRef *known;		/* the place for its slot */
+	HealthSlotRef *cached;		/* the entry for its slot */
 	int64		now;
 } Report;
 
@@ -70,7 +71,7 @@ begin_report(FunctionCallInfo fcinfo, AccessRight right)
 				 errmsg("reports need gateway_pool to be preloaded"),
 				 errhint("Add gateway_pool to shared_preload_libraries and restart the server."),
 				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_not_preloaded")));
-	report.known = &known_slots[hash_bytes(report.gateway->data, UUID_LEN) % KNOWN_SLOTS];
+	report.cached = &cached_slots[hash_bytes(report.gateway->data, UUID_LEN) % CACHED_SLOTS];
 	report.now = clock_monotonic();
 	return report;
 }
@@ -114,13 +115,13 @@ find_or_make_slot(const Report *report)
 static HealthSlotRef
 slot_of(const Report *report)
 {
-	HealthSlotRef ref = *report->known;
+	HealthSlotRef ref = *report->cached;
 
 	if (isolation_hides_gateway(&report->catalog, report->gateway))
 		gateway_rows_refuse_missing(&report->catalog, report->gateway);
 	/* No slot in use has generation 0. */
 	if (ref.generation == 0 || !health_map_matches(ref, report->catalog.gateways, report->gateway))
-		ref = *report->known = find_or_make_slot(report);
+		ref = *report->cached = find_or_make_slot(report);
 	return ref;
 }
 
