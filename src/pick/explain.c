@@ -1,6 +1,6 @@
 /*
  * explain.c
- *		Why a gateway was picked, or none.
+ *		Explanations of picks: for each member of a pool, why it can be picked or not.
  */
 #include "postgres.h"
 
@@ -19,7 +19,7 @@
 
 PG_FUNCTION_INFO_V1(explain_gateway_pick);
 
-/* The one reason for which a member is, or is not, among the candidates. */
+/* Returns the one reason why a member is a candidate or not. */
 static const char *
 candidacy_reason(const SelectionMember *member, const GatewayRow *gateway)
 {
@@ -50,22 +50,20 @@ candidacy_reason(const SelectionMember *member, const GatewayRow *gateway)
 	return NULL;				/* keeps the compiler quiet */
 }
 
-/* A pool that was just read from the tables, and why its members are candidates or not. */
+/* A pool as just read from the tables, and the result of the rules for its members. */
 typedef struct Explanation
 {
 	PoolRow    *pool;
-	SelectionMember *members;
-	uint64		tickets;
+	SelectionMember *members;	/* in the order of the pool's */
+	uint64		tickets;		/* of all members */
 } Explanation;
 
-/* The rules of a pick, applied to what the tables and shared memory say now. */
+/* Applies the rules of a pick to the tables and shared memory as of now. */
 static Explanation
 explain(const PickArguments *request)
 {
 	Explanation explanation;
 	int			count;
-	KnownPool  *known;
-	PickCandidates *field;
 
 	worker_slots_want_here();
 	if (isolation_hides_pool(&request->catalog, request->pool_id))
@@ -75,21 +73,29 @@ explain(const PickArguments *request)
 	}, &count);
 	if (count == 0)
 		pick_arguments_refuse_pool(request);
-	known = pool_cache_of_row(explanation.pool);
-	field = pick_candidates_read(known, request, clock_monotonic());
-	explanation.members = field->members;
-	for (int i = 0; i < known->member_count; i++)
-		field->members[i].status = known->members[i].status;
-	explanation.tickets = pick_candidates_narrow(request, field->members, known->member_count);
+	explanation.members = pick_candidates_read_row(explanation.pool, request, clock_monotonic());
+	explanation.tickets = pick_candidates_narrow(request, explanation.members, explanation.pool->member_count);
 	return explanation;
 }
 
-/* "Of 3 members, 2 unhealthy (heartbeat expired), 1 draining." */
+/* Returns a reason why some members are no candidates, for a sentence with their number. */
+static const char *
+reason_with_count(const SelectionMember *member, const GatewayRow *gateway, int count)
+{
+	if (member->candidacy != REFUSED_CAPABILITIES)
+		return psprintf("%d %s", count, candidacy_reason(member, gateway));
+	if (gateway->capabilities_invalid)
+		return psprintf(ngettext("%d has invalid capabilities", "%d have invalid capabilities", count), count);
+	return psprintf(ngettext("%d lacks capabilities", "%d lack capabilities", count), count);
+}
+
+/* Returns a sentence such as "Of 3 members, 2 unhealthy (heartbeat expired), 1 draining." */
 static const char *
 reasons_in_words(const Explanation *explanation)
 {
 	int			count = explanation->pool->member_count;
 	const char **reasons = palloc(sizeof(char *) * Max(count, 1));
+	int		   *first = palloc(sizeof(int) * Max(count, 1));
 	int		   *times = palloc0(sizeof(int) * Max(count, 1));
 	int			distinct = 0;
 	StringInfoData words;
@@ -105,25 +111,29 @@ reasons_in_words(const Explanation *explanation)
 		while (j < distinct && strcmp(reasons[j], reason) != 0)
 			j++;
 		if (j == distinct)
+		{
+			first[distinct] = i;
 			reasons[distinct++] = reason;
+		}
 		times[j]++;
 	}
 
 	initStringInfo(&words);
-	appendStringInfo(&words, "Of %d %s", count, count == 1 ? "member" : "members");
+	appendStringInfo(&words, ngettext("Of %d member", "Of %d members", count), count);
 	for (int j = 0; j < distinct; j++)
-		appendStringInfo(&words, ", %d %s", times[j], reasons[j]);
+		appendStringInfo(&words, ", %s", reason_with_count(&explanation->members[first[j]],
+														   &explanation->pool->members[first[j]].gateway, times[j]));
 	appendStringInfoChar(&words, '.');
 	return words.data;
 }
 
-/* explain_refusal raises 55000 for a pool that has nobody to pick, and says why. */
+/* explain_refusal raises 55000 for a pool without an eligible member, with the reasons. */
 void
 explain_refusal(const PickArguments *request)
 {
 	Explanation explanation = explain(request);
 
-	/* Its name only to whom may read that. */
+	/* A role that only picks may not read the name. */
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 access_has(&request->catalog, RIGHT_LIST) ?
@@ -135,8 +145,8 @@ explain_refusal(const PickArguments *request)
 
 /*
  * explain_gateway_pick(...the arguments of pick_healthy_gateway) returns one
- * row a member: whether it is a candidate, or the one reason why not, and the
- * share of picks that it gets.  Reserves nothing.  Needs SELECT on gateway_pools.
+ * row a member: whether it is a candidate, the one reason why, and its share of
+ * picks, 0 to 1.  Reserves nothing.  Needs SELECT on gateway_pools.
  */
 Datum
 explain_gateway_pick(PG_FUNCTION_ARGS)

@@ -1,6 +1,6 @@
 /*
  * explain.h
- *		Why a gateway was picked, or none.
+ *		Explanations of picks.
  */
 #ifndef GATEWAY_POOL_EXPLAIN_H
 #define GATEWAY_POOL_EXPLAIN_H

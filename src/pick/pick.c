@@ -1,6 +1,6 @@
 /*
  * pick.c
- *		The choice of a member.
+ *		Picks of gateways from pools.
  */
 #include "postgres.h"
 
@@ -20,28 +20,25 @@ PG_FUNCTION_INFO_V1(pick_healthy_gateway);
 PG_FUNCTION_INFO_V1(pick_healthy_gateways);
 PG_FUNCTION_INFO_V1(resolve_gateway);
 
-/*
- * The quick draw of a random pick gives up after so many members that could not
- * be picked; then all are looked at.
- */
+/* After so many draws of members that cannot be picked, a random pick reads all members. */
 #define QUICK_DRAWS 32
 
 /*
- * How often a pick begins anew because members' slots had to be brought up to
- * date.  Once is what it takes, unless gateways come and go meanwhile.
+ * How often a pick starts again after it has refreshed members' slots.  One time
+ * suffices, unless gateways are deleted or expire meanwhile.
  */
 #define ATTEMPTS_MAX 8
 
-/* How often a pick tries to be the first to claim a place. */
+/* After so many attempts to reserve, a pick goes without a reservation. */
 #define CLAIMS_MAX 100000
 
 /*
- * Draws from those who would be candidates if all were healthy until it meets
- * one that is and can be picked; -1 if it meets none.  What it leaves to the
- * full look is everything that is not as usual.
+ * Draws members from the table of those that are candidates if all are healthy,
+ * until one is healthy and suits the caller.  Returns its index, or -1 after
+ * QUICK_DRAWS draws: then all members have to be read.
  */
 static int
-quick_draw(const KnownPool *pool, const PickArguments *request, int64 now)
+quick_draw(const CachedPool *pool, const PickArguments *request, int64 now)
 {
 	uint64		size = draw_table_size(&pool->draw);
 	int			draws = size == 0 ? 0 : Min(pool->draw.count, QUICK_DRAWS);
@@ -49,7 +46,7 @@ quick_draw(const KnownPool *pool, const PickArguments *request, int64 now)
 	for (; draws > 0; draws--)
 	{
 		int			drawn = draw_table_draw(&pool->draw, random_below(size));
-		const KnownMember *member = &pool->members[drawn];
+		const CachedMember *member = &pool->members[drawn];
 		GatewayStatus status;
 
 		if (pick_candidates_status(member, now, &status) && status == GATEWAY_HEALTHY &&
@@ -60,14 +57,15 @@ quick_draw(const KnownPool *pool, const PickArguments *request, int64 now)
 }
 
 /*
- * Brings the slots of a pool's members up to date: one that ran out by reading
- * its row, so that nothing that we were not told makes it expire early; more, or
- * one that is another gateway's by now, by reading the pool.
+ * Refreshes the slots of a pool's members.  If one has expired, reads the gateway's
+ * row, so that a heartbeat that was not published makes nothing expire early.  If
+ * several have, or one belongs to another gateway by now, removes the pool from the
+ * cache, so that it is read again.
  */
 static void
-settle(const PickArguments *request, const KnownPool *pool, int64 now)
+refresh_slots(const PickArguments *request, const CachedPool *pool, int64 now)
 {
-	const KnownMember *expired = NULL;
+	const CachedMember *expired = NULL;
 	bool		read_pool = !pool->kept;
 
 	for (int i = 0; i < pool->member_count && !read_pool; i++)
@@ -89,7 +87,7 @@ settle(const PickArguments *request, const KnownPool *pool, int64 now)
 	}
 
 	if (read_pool)
-		pool_cache_forget(&pool->id);
+		pool_cache_remove(&pool->id);
 	else if (expired != NULL)
 	{
 		pg_uuid_t	id = expired->gateway;
@@ -99,9 +97,9 @@ settle(const PickArguments *request, const KnownPool *pool, int64 now)
 	}
 }
 
-/* Counts a pick, or a refusal, for the statistics; of a pool that is not kept, at once. */
+/* Counts a pick or a refusal for the statistics; adds it at once if the pool, and so the count, is not kept. */
 static void
-tally(const KnownPool *pool, PickCount *count, bool picked, bool degraded)
+tally(const CachedPool *pool, PickCount *count, bool picked, bool degraded)
 {
 	if (pool->kept)
 		pick_counters_touch(count);
@@ -113,18 +111,18 @@ tally(const KnownPool *pool, PickCount *count, bool picked, bool degraded)
 }
 
 static void
-count_pick(KnownPool *pool, KnownMember *member, GatewayStatus status)
+count_pick(CachedPool *pool, CachedMember *member, GatewayStatus status)
 {
 	tally(pool, &member->count, true, status == GATEWAY_DEGRADED);
 	tally(pool, &pool->count, true, status == GATEWAY_DEGRADED);
 }
 
 /*
- * Reserves a place at a member, if it is as free as it was when it was chosen.
- * Of a gateway that comes and goes all the time, none can be had.
+ * Reserves a place at a member.  Returns false if its load has changed since it was
+ * chosen.  After CLAIMS_MAX attempts, returns true without a reservation.
  */
 static bool
-claim(const KnownMember *member, const SelectionMember *selection, const GatewayLoad *load, int64 now, int attempt)
+claim(const CachedMember *member, const SelectionMember *selection, const GatewayLoad *load, int64 now, int attempt)
 {
 	if (member->slot.number == NO_SLOT || attempt >= CLAIMS_MAX)
 		return true;
@@ -133,15 +131,15 @@ claim(const KnownMember *member, const SelectionMember *selection, const Gateway
 
 /*
  * Picks up to "wanted" members of the pool and returns their ids, in the order
- * in which to try them, and how many they are.  With strategy least_loaded the
- * first gets a reservation: it is the one that will be used.
+ * in which to try them, and their number.  With strategy least_loaded, reserves a
+ * place at the first, which the caller will use.
  */
 static pg_uuid_t *
 pick(const PickArguments *request, int wanted, int *picked_count)
 {
 	pg_uuid_t  *picked = NULL;
-	KnownPool  *pool;
-	PickCandidates *field;
+	CachedPool *pool;
+	PickCandidates *candidates;
 	int64		now;
 	int			count = 0;
 	int			chosen;
@@ -164,29 +162,29 @@ pick(const PickArguments *request, int wanted, int *picked_count)
 			break;
 		}
 
-		field = pick_candidates_read(pool, request, now);
-		if (field->unsettled && attempt < ATTEMPTS_MAX)
+		candidates = pick_candidates_read(pool, request, now);
+		if (candidates->has_stale_slot && attempt < ATTEMPTS_MAX)
 		{
-			settle(request, pool, now);
+			refresh_slots(request, pool, now);
 			continue;
 		}
 
-		chosen = pick_candidates_draw(request, field->members, pool->member_count);
+		chosen = pick_candidates_draw(request, candidates->members, pool->member_count);
 		if (chosen >= 0 && request->strategy == STRATEGY_LEAST_LOADED &&
-			!claim(&pool->members[chosen], &field->members[chosen], &field->loads[chosen], now, attempt))
+			!claim(&pool->members[chosen], &candidates->members[chosen], &candidates->loads[chosen], now, attempt))
 		{
 			CHECK_FOR_INTERRUPTS();
 			continue;
 		}
 
-		for (; chosen >= 0; chosen = pick_candidates_draw(request, field->members, pool->member_count))
+		for (; chosen >= 0; chosen = pick_candidates_draw(request, candidates->members, pool->member_count))
 		{
 			CHECK_FOR_INTERRUPTS();
-			count_pick(pool, &pool->members[chosen], field->members[chosen].status);
+			count_pick(pool, &pool->members[chosen], candidates->members[chosen].status);
 			picked[count++] = pool->members[chosen].gateway;
 			if (count == wanted)
 				break;
-			field->members[chosen].excluded = true;
+			candidates->members[chosen].excluded = true;
 		}
 		break;
 	}
@@ -224,8 +222,8 @@ pick_healthy_gateway(PG_FUNCTION_ARGS)
 /*
  * pick_healthy_gateways(pool_id uuid, count int, ...the rest) returns setof uuid
  *
- * Picks up to "count" different members, in the order in which to try them.
- * Each is picked by the rules among those that the ones before left.
+ * Picks up to "count" different members, in the order in which to try them: each
+ * by the rules, from the members that are not picked yet.
  */
 Datum
 pick_healthy_gateways(PG_FUNCTION_ARGS)
@@ -242,7 +240,7 @@ pick_healthy_gateways(PG_FUNCTION_ARGS)
 	if (wanted < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("count must be at least 1")));
+				 errmsg("count must be greater than zero")));
 
 	result_begin_rows(&row, fcinfo);
 	picked = pick(&request, wanted, &count);
@@ -257,7 +255,8 @@ pick_healthy_gateways(PG_FUNCTION_ARGS)
 /*
  * resolve_gateway(gateway_id uuid, pool_id uuid) returns uuid
  *
- * The gateway if one is given, else a pick from the pool; 22023 if neither is.
+ * Returns the gateway if one is given, else a pick from the pool.  Errors: both
+ * null 22023, and those of a pick.
  */
 Datum
 resolve_gateway(PG_FUNCTION_ARGS)

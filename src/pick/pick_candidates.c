@@ -1,6 +1,6 @@
 /*
  * pick_candidates.c
- *		The members of a pool as the selection sees them, at one pick.
+ *		The members of a pool as input of the selection, for one pick.
  */
 #include "postgres.h"
 
@@ -9,15 +9,15 @@
 #include "base/compat.h"
 #include "pick/pick_candidates.h"
 
-/* For pools with more members than this, memory is the caller's. */
+/* For pools with more members than this, arrays are not kept for the next pick. */
 #define ROOM_MAX 65536
 
 /*
  * pick_candidates_status reads the status of a member as of now; it returns false if
- * the member's slot has to be brought up to date first.
+ * the member's slot has to be refreshed first.
  */
 bool
-pick_candidates_status(const KnownMember *member, int64 now, GatewayStatus *status)
+pick_candidates_status(const CachedMember *member, int64 now, GatewayStatus *status)
 {
 	HealthEvidence evidence;
 
@@ -32,10 +32,11 @@ pick_candidates_status(const KnownMember *member, int64 now, GatewayStatus *stat
 	return true;
 }
 
+/* Returns room for the members of a pool, valid until the next call. */
 static PickCandidates *
-field_for(int member_count)
+candidates_for(int member_count)
 {
-	static PickCandidates field;
+	static PickCandidates kept;
 	static PickCandidates large;
 
 	if (member_count > ROOM_MAX)
@@ -44,62 +45,93 @@ field_for(int member_count)
 		large.loads = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(GatewayLoad) * member_count);
 		return &large;
 	}
-	if (field.room < member_count)
+	if (kept.room < member_count)
 	{
 		int			room = Max(member_count, 64);
 
 		SelectionMember *members = MemoryContextAllocHuge(TopMemoryContext, sizeof(SelectionMember) * room);
 		GatewayLoad *loads;
 
-		if (field.members != NULL)
-			pfree(field.members);
-		field.members = members;
-		field.room = 0;
+		if (kept.members != NULL)
+			pfree(kept.members);
+		kept.members = members;
+		kept.room = 0;
 		loads = MemoryContextAllocHuge(TopMemoryContext, sizeof(GatewayLoad) * room);
-		if (field.loads != NULL)
-			pfree(field.loads);
-		field.loads = loads;
-		field.room = room;
+		if (kept.loads != NULL)
+			pfree(kept.loads);
+		kept.loads = loads;
+		kept.room = room;
 	}
-	return &field;
+	return &kept;
 }
 
-/* pick_candidates_read looks at all members, as of now; the result serves until the next call. */
-PickCandidates *
-pick_candidates_read(const KnownPool *pool, const PickArguments *request, int64 now)
+/* Sets what of a member depends on the caller's arguments. */
+static inline void
+apply_arguments(SelectionMember *selection, GatewayLoad *load, const PickArguments *request,
+				const pg_uuid_t *gateway, Jsonb *capabilities, HealthSlotRef slot, int64 now)
 {
-	PickCandidates *field = field_for(pool->member_count);
+	selection->excluded = pick_arguments_excludes(request, gateway);
+	selection->capable = pick_arguments_suits(request, capabilities);
+	if (request->strategy == STRATEGY_STICKY)
+		selection->hash = selection_hash(request->key_hash, gateway->data);
+	if (request->strategy == STRATEGY_LEAST_LOADED && slot.number != NO_SLOT)
+	{
+		*load = reservation_load(slot, now);
+		selection->load_known = load->reported;
+		selection->load = load->connections + load->reservations;
+	}
+}
 
-	field->unsettled = false;
+/* pick_candidates_read reads all members, as of now; the result is valid until the next call. */
+PickCandidates *
+pick_candidates_read(const CachedPool *pool, const PickArguments *request, int64 now)
+{
+	PickCandidates *candidates = candidates_for(pool->member_count);
+
+	candidates->has_stale_slot = false;
 	for (int i = 0; i < pool->member_count; i++)
 	{
-		const KnownMember *member = &pool->members[i];
-		SelectionMember *selection = &field->members[i];
+		const CachedMember *member = &pool->members[i];
+		SelectionMember *selection = &candidates->members[i];
 
 		memset(selection, 0, sizeof(SelectionMember));
 		if (!pick_candidates_status(member, now, &selection->status))
 		{
-			field->unsettled = true;
+			candidates->has_stale_slot = true;
 			selection->status = GATEWAY_UNHEALTHY;
 		}
 		selection->state = member->state;
 		selection->weight = member->weight;
 		selection->priority = member->priority;
-		selection->excluded = pick_arguments_excludes(request, &member->gateway);
-		selection->capable = pick_arguments_suits(request, member->capabilities);
-		if (request->strategy == STRATEGY_STICKY)
-			selection->hash = selection_hash(request->key_hash, member->gateway.data);
-		if (request->strategy == STRATEGY_LEAST_LOADED && member->slot.number != NO_SLOT)
-		{
-			field->loads[i] = reservation_load(member->slot, now);
-			selection->load_known = field->loads[i].reported;
-			selection->load = field->loads[i].connections + field->loads[i].reservations;
-		}
+		apply_arguments(selection, &candidates->loads[i], request, &member->gateway, member->capabilities,
+						member->slot, now);
 	}
-	return field;
+	return candidates;
 }
 
-/* pick_candidates_narrow applies the rules and the strategy; returns the number of tickets that are left. */
+/* pick_candidates_read_row returns the members of a pool that was just read from the tables. */
+SelectionMember *
+pick_candidates_read_row(const PoolRow *pool, const PickArguments *request, int64 now)
+{
+	SelectionMember *members = palloc_extended(sizeof(SelectionMember) * Max(pool->member_count, 1),
+											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	for (int i = 0; i < pool->member_count; i++)
+	{
+		const MemberRow *row = &pool->members[i];
+		GatewayLoad load;
+
+		members[i].status = row->gateway.health.status;
+		members[i].state = row->gateway.state;
+		members[i].weight = row->weight;
+		members[i].priority = row->priority;
+		apply_arguments(&members[i], &load, request, &row->gateway.id, row->gateway.capabilities,
+						row->gateway.slot, now);
+	}
+	return members;
+}
+
+/* pick_candidates_narrow applies the rules and the strategy, and returns how many tickets are left. */
 uint64
 pick_candidates_narrow(const PickArguments *request, SelectionMember *members, int count)
 {

@@ -1,6 +1,6 @@
 /*
  * pick_candidates.h
- *		The members of a pool as the selection sees them, at one pick.
+ *		The members of a pool as input of the selection, for one pick.
  */
 #ifndef GATEWAY_POOL_PICK_CANDIDATES_H
 #define GATEWAY_POOL_PICK_CANDIDATES_H
@@ -10,20 +10,18 @@
 #include "rules/selection.h"
 #include "shared/reservation.h"
 
-/*
- * The members of a pool as the selection sees them, and the loads by which they
- * were compared.  Grown to the largest pool so far, and never in use by two.
- */
+/* Two arrays in the order of the pool's members. */
 typedef struct PickCandidates
 {
 	SelectionMember *members;
-	GatewayLoad *loads;
-	int			room;
-	bool		unsettled;		/* a slot has to be brought up to date first */
+	GatewayLoad *loads;			/* by which members are compared */
+	int			room;			/* of the arrays */
+	bool		has_stale_slot; /* a slot has to be refreshed first */
 } PickCandidates;
 
-extern bool pick_candidates_status(const KnownMember *member, int64 now, GatewayStatus *status);
-extern PickCandidates *pick_candidates_read(const KnownPool *pool, const PickArguments *request, int64 now);
+extern bool pick_candidates_status(const CachedMember *member, int64 now, GatewayStatus *status);
+extern PickCandidates *pick_candidates_read(const CachedPool *pool, const PickArguments *request, int64 now);
+extern SelectionMember *pick_candidates_read_row(const PoolRow *pool, const PickArguments *request, int64 now);
 extern uint64 pick_candidates_narrow(const PickArguments *request, SelectionMember *members, int count);
 extern int	pick_candidates_draw(const PickArguments *request, SelectionMember *members, int count);
 

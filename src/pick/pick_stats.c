@@ -31,8 +31,8 @@ is_pool_itself(const pg_uuid_t *gateway)
 /*
  * gateway_pool_stats() returns one row for each pool and gateway, and one for
  * the pool as a whole, whose "gatewayId" is null: how often they were picked,
- * how often while degraded, and how often the pool had no eligible member.  Of pools
- * that are gone, or hidden from the caller, nothing is shown.  Needs SELECT on
+ * how often while degraded, and how often the pool had no eligible member.  Omits
+ * pools that were deleted or are hidden from the caller.  Needs SELECT on
  * gateway_pools; empty unless the library is preloaded.
  */
 Datum
@@ -75,8 +75,8 @@ gateway_pool_stats(PG_FUNCTION_ARGS)
 }
 
 /*
- * reset_gateway_pool_stats(): forgets the counts of this database.  For the
- * owner of gateway_pools.
+ * reset_gateway_pool_stats() removes the counts of this database.  For the owner
+ * of gateway_pools.
  */
 Datum
 reset_gateway_pool_stats(PG_FUNCTION_ARGS)

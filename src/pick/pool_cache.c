@@ -1,20 +1,19 @@
 /*
  * pool_cache.c
- *		Pools and their members, as this session knows them.
+ *		The pools that this session has read, with their members.
  *
- * A pool is read once, by one query, and kept until anything that it was read
- * from changes anywhere: triggers on those tables invalidate the signal, and
- * the callback here is told when their transaction commits, or, for changes of
- * our own, at the next command.  Messages are looked for before each pick, by
- * catalog_find.  The callback only sets a flag.
+ * A pool is read once, by one query, and kept until a row that it was read from
+ * changes in any session: triggers on those tables invalidate the signal when
+ * their transaction commits, and in their own session at its next command.
+ * catalog_find accepts these messages before each pick.
  *
- * What was read while this transaction had changed something goes when it, or
- * any of its subtransactions, aborts: a statement that fails midway has
- * invalidated nothing.
+ * Pools that were read after this transaction had changed something are discarded
+ * when it, or any of its subtransactions, aborts: a statement that fails before
+ * its AFTER triggers run has invalidated nothing.
  *
- * The health of members is not kept here but judged by their slots.  Where a
- * member has none, or the transaction itself wrote its gateway's row, the pool
- * is read for each pick.
+ * The health of members is not kept here but read from their slots.  If a member
+ * has no slot, or this transaction wrote its gateway's row, the pool is read for
+ * each pick.
  */
 #include "postgres.h"
 
@@ -37,18 +36,18 @@
 #include "tables/pick_counters_room.h"
 #include "tables/visible_rows.h"
 
-/* Beyond this the cache starts anew: it has room for some 100,000 members. */
+/* Beyond this the cache is emptied; that is room for some 100,000 members. */
 #define BYTES_MAX (16 * 1024 * 1024)
 #define BLOCK_MAX (1024 * 1024)
 
-/* On a standby heartbeats come without being published: pools are read this often. */
+/* On a standby no trigger publishes heartbeats: pools are read this often. */
 #define STANDBY_INTERVAL (5 * USECS_PER_SEC)
 
 typedef struct CacheEntry
 {
 	pg_uuid_t	id;
 	char		status;
-	KnownPool  *pool;
+	CachedPool *pool;
 } CacheEntry;
 
 #define SH_PREFIX cache
@@ -66,24 +65,21 @@ static MemoryContext context;
 static cache_hash *cache;
 static CapabilitySet *capabilities; /* of all members */
 static uint64 cache_version;	/* of the catalog by which it was filled */
-
-static uint64 cache_changes;	/* catalog_pool_changes when it was begun */
-
-/* It may hold changes of this transaction, or of a subtransaction, that is now lost. */
-static bool uncommitted_kept;
-static bool lost = true;
+static uint64 cache_changes;	/* catalog_pool_changes when it was empty */
+static bool holds_uncommitted;	/* it may hold this transaction's changes */
+static bool is_discarded = true;
 
 static bool
 is_valid(const PoolCatalog *catalog)
 {
-	return !lost && cache_changes == catalog_pool_changes() && cache_version == catalog->version;
+	return !is_discarded && cache_changes == catalog_pool_changes() && cache_version == catalog->version;
 }
 
 static void
 discard_uncommitted(SubTransactionId aborted)
 {
-	lost |= uncommitted_kept;
-	uncommitted_kept = false;
+	is_discarded |= holds_uncommitted;
+	holds_uncommitted = false;
 }
 
 static void
@@ -91,7 +87,7 @@ at_end(TransactionEnd end)
 {
 	if (end != TRANSACTION_COMMITTED)
 		discard_uncommitted(TopSubTransactionId);
-	uncommitted_kept = false;
+	holds_uncommitted = false;
 }
 
 const TransactionSubscriber pool_cache_subscriber = {
@@ -99,14 +95,15 @@ const TransactionSubscriber pool_cache_subscriber = {
 	.at_subtransaction_abort = discard_uncommitted
 };
 
+/* Empties the cache. */
 static void
-start_anew(uint64 version)
+clear_cache(uint64 version)
 {
 	uint64		changes = catalog_pool_changes();
 
-	/* Until it is whole again. */
-	lost = true;
-	/* Counts lie in what is to be freed. */
+	/* An error below leaves it discarded. */
+	is_discarded = true;
+	/* The counts lie in the memory that is freed. */
 	pick_counters_flush();
 	if (context == NULL)
 		context = AllocSetContextCreate(TopMemoryContext, "gateway_pool pools",
@@ -116,16 +113,14 @@ start_anew(uint64 version)
 	capabilities = capabilities_create(context);
 	cache_version = version;
 	cache_changes = changes;
-	uncommitted_kept = false;
-	lost = false;
+	holds_uncommitted = false;
+	is_discarded = false;
 }
 
 /*
- * Sees to slots for the members that lack one, unless none is free.  Returns
- * whether to read them again.
- *
- * Nobody publishes to a slot that is not there: what a row came to say while its
- * slot was being made has to be read.
+ * Makes slots for the members that lack one, while any is free.  Returns true if
+ * the pool has to be read again: a change of a gateway's row that committed before
+ * its slot was made was not published.
  */
 static bool
 make_slots(const PoolCatalog *catalog, const PoolRow *row)
@@ -137,7 +132,7 @@ make_slots(const PoolCatalog *catalog, const PoolRow *row)
 		const GatewayRow *gateway = &row->members[i].gateway;
 		SlotCreation creation;
 
-		/* A gateway that this transaction made is nobody else's business. */
+		/* No other session can see a gateway that this transaction made. */
 		if (gateway->slot.number != NO_SLOT || gateway->own)
 			continue;
 		(void) gateway_slots_make(catalog, gateway, &creation);
@@ -148,9 +143,9 @@ make_slots(const PoolCatalog *catalog, const PoolRow *row)
 	return any;
 }
 
-/* Reads a pool, with a slot for each member as far as there are any. */
+/* Reads a pool from the tables, with a slot for each member while any is free; NULL if it does not exist. */
 static PoolRow *
-read_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities)
+read_row(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities)
 {
 	for (;;)
 	{
@@ -165,23 +160,23 @@ read_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilitie
 	}
 }
 
-/* Whether shared memory tells about a gateway whatever this transaction may see. */
+/* Returns true if the gateway's slot holds what this transaction sees. */
 static bool
-has_slot(const GatewayRow *gateway)
+is_published(const GatewayRow *gateway)
 {
 	return gateway->slot.number != NO_SLOT && !gateway->own;
 }
 
 static bool
-all_have_slots(const PoolRow *row)
+all_published(const PoolRow *row)
 {
 	for (int i = 0; i < row->member_count; i++)
-		if (!has_slot(&row->members[i].gateway))
+		if (!is_published(&row->members[i].gateway))
 			return false;
 	return true;
 }
 
-/* Whether there was no room in shared memory for a member. */
+/* Returns true if shared memory had no room for a member. */
 static bool
 lacks_slots(const PoolRow *row)
 {
@@ -194,41 +189,41 @@ lacks_slots(const PoolRow *row)
 static Size
 members_size(const PoolRow *row)
 {
-	return MAXALIGN(sizeof(KnownMember) * row->member_count);
+	return MAXALIGN(sizeof(CachedMember) * row->member_count);
 }
 
 static Size
 pool_size(const PoolRow *row)
 {
-	return MAXALIGN(sizeof(KnownPool)) + members_size(row) + MAXALIGN(sizeof(DrawColumn) * row->member_count);
+	return MAXALIGN(sizeof(CachedPool)) + members_size(row) + MAXALIGN(sizeof(DrawColumn) * row->member_count);
 }
 
 /*
- * pool_cache_of_row turns a pool that was read into one to pick from, in one
- * chunk of the current memory context.  Capabilities are those of the row.
+ * Makes a pool to pick from of one that was read, in one chunk of the current
+ * memory context.  Points to the capabilities of the row.
  */
-KnownPool *
-pool_cache_of_row(const PoolRow *row)
+static CachedPool *
+make_pool(const PoolRow *row)
 {
 	SelectionMember *selection = palloc0(sizeof(SelectionMember) * Max(row->member_count, 1));
-	KnownPool  *pool = MemoryContextAllocExtended(CurrentMemoryContext, pool_size(row), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	char	   *place = (char *) pool + MAXALIGN(sizeof(KnownPool));
+	CachedPool *pool = MemoryContextAllocExtended(CurrentMemoryContext, pool_size(row), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	char	   *place = (char *) pool + MAXALIGN(sizeof(CachedPool));
 
 	pool->id = pool->count.pool = row->id;
 	pool->org_id = row->org_id;
 	pool->member_count = row->member_count;
-	pool->members = (KnownMember *) place;
+	pool->members = (CachedMember *) place;
 	pool->draw.columns = (DrawColumn *) (place + members_size(row));
 
 	for (int i = 0; i < row->member_count; i++)
 	{
 		const MemberRow *from = &row->members[i];
-		KnownMember *member = &pool->members[i];
+		CachedMember *member = &pool->members[i];
 
 		member->gateway = member->count.gateway = from->gateway.id;
 		member->count.pool = row->id;
 		member->slot = from->gateway.slot;
-		member->by_slot = has_slot(&from->gateway);
+		member->by_slot = is_published(&from->gateway);
 		member->status = from->gateway.health.status;
 		member->state = selection[i].state = from->gateway.state;
 		member->weight = selection[i].weight = from->weight;
@@ -240,7 +235,7 @@ pool_cache_of_row(const PoolRow *row)
 	return pool;
 }
 
-/* Once a session: picks work, but are slow, and load and failures are not known. */
+/* Warns, once a session, that picks are slow and know no loads and no reported failures. */
 static void
 warn_of_fallback(void)
 {
@@ -260,40 +255,40 @@ warn_of_fallback(void)
 }
 
 /*
- * Reads a pool from the tables.  It is kept, unless something changed while it
- * was read: then this pick, which began before, may use it, but no other.
+ * Reads a pool from the tables.  Keeps it, unless a table changed meanwhile: then
+ * this pick, which began before the change, may use it, but no later one.
  */
-static KnownPool *
-read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now)
+static CachedPool *
+read_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	PoolRow    *row;
-	KnownPool  *pool;
+	CachedPool *pool;
 	Size		size;
 	bool		keep;
 
 	if (!health_map_exists())
 		warn_of_fallback();
 	pick_counters_make_room(catalog);
-	row = read_pool(catalog, id, with_capabilities);
+	row = read_row(catalog, id, with_capabilities);
 	if (row == NULL)
 		return NULL;
 	size = pool_size(row) + row->capabilities_size;
 	AcceptInvalidationMessages();
 	keep = is_valid(catalog) && !commit_queue_is_pending() &&
-		!(unlikely(catalog->policed) && visible_rows_differ(catalog)) && all_have_slots(row) && size <= BYTES_MAX;
+		!(unlikely(catalog->policed) && visible_rows_differ(catalog)) && all_published(row) && size <= BYTES_MAX;
 	if (health_map_exists() && lacks_slots(row))
 		warn_of_fallback();
 
 	if (keep)
 	{
-		/* Whatever ran while the pool was read may have picked from it, too. */
-		pool_cache_forget(id);
+		/* Code that ran while the pool was read may have cached it already. */
+		pool_cache_remove(id);
 		if (MemoryContextMemAllocated(context, false) + size > BYTES_MAX)
-			start_anew(cache_version);
+			clear_cache(cache_version);
 		MemoryContextSwitchTo(context);
 	}
-	pool = pool_cache_of_row(row);
+	pool = make_pool(row);
 	MemoryContextSwitchTo(caller);
 
 	pool->kept = keep;
@@ -309,37 +304,37 @@ read_known_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capab
 				pool->members[i].capabilities = capabilities_add(capabilities, pool->members[i].capabilities, &size);
 		cache_insert(cache, *id, &found)->pool = pool;
 		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
-			uncommitted_kept = true;
+			holds_uncommitted = true;
 	}
 	return pool;
 }
 
-/* On a standby a pool is read every few seconds, and once more after its promotion. */
+/* Returns true for a pool to read again: on a standby every few seconds, and once after promotion. */
 static bool
-is_outdated(const KnownPool *pool, int64 now)
+is_outdated(const CachedPool *pool, int64 now)
 {
 	return unlikely(pool->in_recovery) &&
 		(now - pool->read_at >= STANDBY_INTERVAL || !RecoveryInProgress());
 }
 
 /*
- * pool_cache_get returns a pool as of now, with its members' capabilities if they
- * are wanted, for a catalog that has just been opened, or NULL if there is no such
- * pool, or it is hidden from the current role.  It is valid until the next call of
- * this file, or until the caller's memory context goes.
+ * pool_cache_get returns a pool as of now, with its members' capabilities if asked
+ * for, or NULL if it does not exist or is hidden from the current role.  The catalog
+ * must have just been opened.  The pool is valid until the next call of a function
+ * of this file, or until the caller's memory context is reset.
  */
-KnownPool *
+CachedPool *
 pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now)
 {
 	if (!is_valid(catalog))
 	{
-		start_anew(catalog->version);
+		clear_cache(catalog->version);
 		worker_slots_want_here();
 	}
 
 	/*
-	 * What is kept is what roles see to whom no policy of the owner's
-	 * applies.
+	 * The cache holds pools as roles see them to which no policy of the
+	 * owner's applies.
 	 */
 	if (!commit_queue_is_pending() && !(unlikely(catalog->policed) && visible_rows_differ(catalog)))
 	{
@@ -350,35 +345,35 @@ pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabi
 			pg_uuid_t	org = entry->pool->org_id;
 
 			/*
-			 * To ask may run a query, and what was found may have gone by
-			 * then.
+			 * isolation_is_foreign may run a query, which may empty the
+			 * cache.
 			 */
 			entry = isolation_is_foreign(catalog, &org) ? NULL : cache_lookup(cache, *id);
 		}
 		if (entry != NULL)
 		{
 			if (is_outdated(entry->pool, now))
-				pool_cache_forget(id);
+				pool_cache_remove(id);
 			else if (!with_capabilities || entry->pool->has_capabilities)
 				return entry->pool;
 		}
 	}
 
 	/*
-	 * Of a hidden pool no more is read than of one that is not there: no time
-	 * and no warning tells of it.
+	 * A hidden pool is not read, so that neither time nor a warning
+	 * distinguishes it from one that does not exist.
 	 */
 	if (isolation_hides_pool(catalog, id))
 		return NULL;
-	return read_known_pool(catalog, id, with_capabilities, now);
+	return read_pool(catalog, id, with_capabilities, now);
 }
 
-/* pool_cache_forget has a pool read anew at its next pick; the id may be that of the pool itself. */
+/* pool_cache_remove removes a pool, which the next pick reads again; "id" may point into the pool. */
 void
-pool_cache_forget(const pg_uuid_t *id)
+pool_cache_remove(const pg_uuid_t *id)
 {
 	CacheEntry *entry = cache_lookup(cache, *id);
-	KnownPool  *pool;
+	CachedPool *pool;
 
 	if (entry == NULL)
 		return;

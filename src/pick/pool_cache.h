@@ -1,6 +1,6 @@
 /*
  * pool_cache.h
- *		Pools and their members, as this session knows them.
+ *		The pools that this session has read, with their members.
  */
 #ifndef GATEWAY_POOL_POOL_CACHE_H
 #define GATEWAY_POOL_POOL_CACHE_H
@@ -11,39 +11,38 @@
 #include "tables/catalog.h"
 #include "tables/pool_rows.h"
 
-typedef struct KnownMember
+typedef struct CachedMember
 {
 	pg_uuid_t	gateway;
 	HealthSlotRef slot;			/* NO_SLOT: no shared memory, or it is full */
-	bool		by_slot;		/* judged by its slot, else once and for all
-								 * when read */
-	GatewayStatus status;		/* as it was when it was read */
+	bool		by_slot;		/* its slot holds its status as of now; else
+								 * "status" does */
+	GatewayStatus status;		/* when it was read */
 	GatewayState state;
 	int32		weight;
 	int32		priority;
 	Jsonb	   *capabilities;	/* or NULL */
 	PickCount	count;
-} KnownMember;
+} CachedMember;
 
 /* A pool to pick from. */
-typedef struct KnownPool
+typedef struct CachedPool
 {
 	pg_uuid_t	id;
 	pg_uuid_t	org_id;
 	bool		kept;			/* in the cache */
-	bool		has_capabilities;	/* they were read, too */
+	bool		has_capabilities;	/* those of its members were read, too */
 	bool		in_recovery;	/* read on a standby */
 	int64		read_at;		/* monotonic */
 	int			member_count;
-	KnownMember *members;
-	DrawTable	draw;			/* of members by their place above */
+	CachedMember *members;
+	DrawTable	draw;			/* draws an index of "members" */
 	PickCount	count;
-} KnownPool;
+} CachedPool;
 
 extern const TransactionSubscriber pool_cache_subscriber;
 
-extern KnownPool *pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now);
-extern void pool_cache_forget(const pg_uuid_t *id);
-extern KnownPool *pool_cache_of_row(const PoolRow *row);
+extern CachedPool *pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now);
+extern void pool_cache_remove(const pg_uuid_t *id);
 
 #endif							/* GATEWAY_POOL_POOL_CACHE_H */
