@@ -1,10 +1,10 @@
 /*
  * my_worker_slot.c
- *		What a worker does with the slot that is its own.
+ *		A worker's use of its own slot.
  *
- * It claims the slot that it was started for, says how it goes, and leaves it at
- * its end, whatever that is.  One that comes late, when the launcher has given it
- * up, finds another generation in the slot and leaves it alone.
+ * A worker claims the slot for which it was started, publishes its activity there,
+ * and leaves it at its end, in error or not.  A worker that starts late, when the
+ * launcher has given it up, finds another generation and does not claim the slot.
  */
 #include "postgres.h"
 
@@ -23,17 +23,17 @@
 /* The pause of a task after it first ended a worker. */
 #define STALL_PAUSE (4 * USECS_PER_SEC)
 
-/* The process of a worker that has ended is gone after this. */
+/* The process of a worker has exited this long after it left its slot. */
 #define PROCESS_END (100 * INT64CONST(1000))
 
-/* A worker that was terminated, and is still wanted, is started again after this. */
+/* The pause before a worker that got SIGTERM, not by us, is started again. */
 #define TERMINATED_PAUSE USECS_PER_SEC
 
 /* Its slot, if this process is a worker. */
 static WorkerSlot *mine;
 static uint32 my_generation;
 
-/* It found nothing to serve when it had been wanted so often. */
+/* It found nothing to serve; valid as long as it has been requested this often. */
 static bool resigned;
 static uint32 resigned_wants;
 
@@ -41,7 +41,7 @@ static uint32 resigned_wants;
 static int	current_task;
 static char current_table[NAMEDATALEN];
 
-/* Has the next workers leave alone for a while what has ended this one. */
+/* Has the next workers pause the task that ended this one. */
 static void
 note_stall(WorkerSlot *slot)
 {
@@ -58,9 +58,9 @@ note_stall(WorkerSlot *slot)
 }
 
 /*
- * The worker ends, for whatever reason.  It was registered before a connection
- * was made, so it is called after the process has left the database: who waits
- * for that need not wait any longer.
+ * The worker ends, in error or not.  This callback is registered before the
+ * connection, and so is called after the process has left the database: sessions
+ * that wait for that can go on.
  */
 static void
 end_worker(int code, Datum arg)
@@ -81,7 +81,7 @@ end_worker(int code, Datum arg)
 			worker_slot_enter_wanted(slot, clock_monotonic() + TERMINATED_PAUSE);
 		else if (termination_limit_was_reached())
 		{
-			/* All but what has ended it goes on at once. */
+			/* The tasks that did not end it go on at once. */
 			note_stall(slot);
 			worker_slot_enter_wanted(slot, clock_monotonic() + PROCESS_END);
 		}
@@ -97,8 +97,8 @@ end_worker(int code, Datum arg)
 }
 
 /*
- * my_worker_slot_claim makes this process the worker that a ticket is for.  Returns
- * false if it is not wanted any more.
+ * my_worker_slot_claim makes this process the worker for which a ticket was made.
+ * Returns false if it is no longer wanted.
  */
 bool
 my_worker_slot_claim(const WorkerTicket *ticket)
@@ -122,7 +122,7 @@ my_worker_slot_claim(const WorkerTicket *ticket)
 	return claimed;
 }
 
-/* my_worker_slot_wants returns how often this worker has been wanted by now. */
+/* my_worker_slot_wants returns how often this worker has been requested. */
 uint32
 my_worker_slot_wants(void)
 {
@@ -134,7 +134,7 @@ my_worker_slot_wants(void)
 	return wants;
 }
 
-/* my_worker_slot_run, STARTING to RUNNING: there is something to serve. */
+/* my_worker_slot_run: STARTING to RUNNING, after something to serve was found. */
 void
 my_worker_slot_run(void)
 {
@@ -143,15 +143,15 @@ my_worker_slot_run(void)
 	if (mine->info.state == WORKER_STARTING)
 	{
 		worker_slot_enter(mine, WORKER_RUNNING);
-		/* There may be others whose turn it is. */
+		/* It may start the next one. */
 		worker_table_wake_launcher();
 	}
 	worker_table_unlock();
 }
 
 /*
- * my_worker_slot_resign says that there was nothing to serve when the worker had
- * been wanted so often: the slot goes with the process, unless it is wanted anew.
+ * my_worker_slot_resign has the slot freed at the end of the process, because there
+ * is nothing to serve, unless the worker is requested again after "wants" times.
  */
 void
 my_worker_slot_resign(uint32 wants)
@@ -169,7 +169,7 @@ my_worker_slot_begin_task(int task)
 	current_table[0] = '\0';
 }
 
-/* my_worker_slot_enter_table says which table is written from now on in a task. */
+/* my_worker_slot_enter_table sets the table that the current task writes from now on. */
 void
 my_worker_slot_enter_table(Oid table)
 {
@@ -186,8 +186,8 @@ my_worker_slot_table(void)
 }
 
 /*
- * my_worker_slot_stall returns how a task ended workers, NULL if it has not, or has
- * succeeded since.  No lock: only this process changes it.
+ * my_worker_slot_stall returns how a task ended workers; NULL if it has not, or has
+ * succeeded since.  Takes no lock: only this process changes it.
  */
 const WorkerStall *
 my_worker_slot_stall(int task)
@@ -195,35 +195,35 @@ my_worker_slot_stall(int task)
 	return mine->stalls[task].count == 0 ? NULL : &mine->stalls[task];
 }
 
-/* my_worker_slot_clear_stall: the task has succeeded. */
+/* my_worker_slot_clear_stall removes that, after the task has succeeded. */
 void
 my_worker_slot_clear_stall(int task)
 {
 	mine->stalls[task].count = 0;
 }
 
-/* my_worker_slot_report_activity says what the worker does; "busy" is for pg_stat_activity. */
+/* my_worker_slot_publish_activity publishes what the worker does; "busy" is for pg_stat_activity. */
 void
-my_worker_slot_report_activity(const char *activity, bool busy)
+my_worker_slot_publish_activity(const char *activity, bool busy)
 {
-	/* Nobody else writes it while this process has the slot. */
+	/* No other process writes it while this one has the slot. */
 	if (strncmp(mine->info.activity, activity, WORKER_TEXT_SIZE - 1) == 0)
 		return;
 	worker_slot_set_text(mine, mine->info.activity, activity);
 	pgstat_report_activity(busy ? STATE_RUNNING : STATE_IDLE, activity);
 }
 
-/* my_worker_slot_report_problem says what is wrong, "" for nothing. */
+/* my_worker_slot_publish_problem publishes what is wrong, "" for nothing. */
 void
-my_worker_slot_report_problem(const char *problem)
+my_worker_slot_publish_problem(const char *problem)
 {
 	if (strncmp(mine->info.problem, problem, WORKER_TEXT_SIZE - 1) != 0)
 		worker_slot_set_text(mine, mine->info.problem, problem);
 }
 
-/* my_worker_slot_report_round says how the last round went. */
+/* my_worker_slot_publish_round publishes how the last round went. */
 void
-my_worker_slot_report_round(const WorkerRound *round)
+my_worker_slot_publish_round(const WorkerRound *round)
 {
 	SpinLockAcquire(&mine->mutex);
 	mine->info.round = *round;

@@ -1,6 +1,6 @@
 /*
  * my_worker_slot.h
- *		What a worker does with the slot that is its own.
+ *		A worker's use of its own slot.
  */
 #ifndef GATEWAY_POOL_MY_WORKER_SLOT_H
 #define GATEWAY_POOL_MY_WORKER_SLOT_H
@@ -16,8 +16,8 @@ extern void my_worker_slot_enter_table(Oid table);
 extern const char *my_worker_slot_table(void);
 extern const WorkerStall *my_worker_slot_stall(int task);
 extern void my_worker_slot_clear_stall(int task);
-extern void my_worker_slot_report_activity(const char *activity, bool busy);
-extern void my_worker_slot_report_problem(const char *problem);
-extern void my_worker_slot_report_round(const WorkerRound *round);
+extern void my_worker_slot_publish_activity(const char *activity, bool busy);
+extern void my_worker_slot_publish_problem(const char *problem);
+extern void my_worker_slot_publish_round(const WorkerRound *round);
 
 #endif							/* GATEWAY_POOL_MY_WORKER_SLOT_H */

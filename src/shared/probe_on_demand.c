@@ -1,10 +1,10 @@
 /*
  * probe_on_demand.c
- *		Callers who wait for a gateway to be probed now, and the worker that does.
+ *		Requests for a probe at once: callers make them, the worker answers.
  *
- * A gateway's slot counts the requests that were made and those that have been
- * answered.  One probe answers all that the worker knew of when it last had read
- * how the gateway is to be probed: who has changed that means the change.
+ * A gateway's slot counts the requests that were made and those that were answered.
+ * One probe answers all requests that were made before the worker last read how the
+ * gateway is to be probed: a caller may have changed that before its request.
  */
 #include "postgres.h"
 
@@ -25,14 +25,14 @@ typedef struct ProbeRequests
 
 static ProbeRequests *requests;
 
-/* probe_on_demand_size returns what this takes of shared memory. */
+/* probe_on_demand_size returns the size of its shared memory. */
 Size
 probe_on_demand_size(void)
 {
 	return MAXALIGN(sizeof(ProbeRequests));
 }
 
-/* probe_on_demand_startup makes it, or finds it, while AddinShmemInitLock is held. */
+/* probe_on_demand_startup creates or attaches it; the caller holds AddinShmemInitLock. */
 void
 probe_on_demand_startup(void)
 {
@@ -63,8 +63,8 @@ is_answered(HealthSlotRef ref, uint32 request)
 }
 
 /*
- * probe_on_demand_await waits until a request is answered, and tells whether it was
- * before a monotonic time.  An interrupt ends the wait as any other.
+ * probe_on_demand_await waits until a request is answered, at most until a monotonic
+ * time; returns true if it was.  Interrupts are served meanwhile.
  */
 bool
 probe_on_demand_await(HealthSlotRef ref, uint32 request, int64 deadline)
@@ -82,7 +82,7 @@ probe_on_demand_await(HealthSlotRef ref, uint32 request, int64 deadline)
 	return is_answered(ref, request);
 }
 
-/* probe_on_demand_any tells whether requests were made since it was called last. */
+/* probe_on_demand_any returns true if requests were made since its last call. */
 bool
 probe_on_demand_any(void)
 {
@@ -101,14 +101,14 @@ probe_on_demand_last(HealthSlotRef ref)
 	return pg_atomic_read_u32(&health_slot(ref)->probes_asked);
 }
 
-/* probe_on_demand_is_open tells whether somebody waits for a probe of a gateway. */
+/* probe_on_demand_is_open returns true if a request for a probe of a gateway is not answered. */
 bool
 probe_on_demand_is_open(HealthSlotRef ref)
 {
 	return !is_answered(ref, probe_on_demand_last(ref));
 }
 
-/* probe_on_demand_answer wakes all who wait for a probe of a gateway and asked up to then. */
+/* probe_on_demand_answer answers the requests for a gateway up to a number, and wakes their callers. */
 void
 probe_on_demand_answer(HealthSlotRef ref, uint32 request)
 {

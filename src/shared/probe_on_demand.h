@@ -1,6 +1,6 @@
 /*
  * probe_on_demand.h
- *		Callers who wait for a gateway to be probed now, and the worker that does.
+ *		Requests for a probe at once: callers make them, the worker answers.
  */
 #ifndef GATEWAY_POOL_PROBE_ON_DEMAND_H
 #define GATEWAY_POOL_PROBE_ON_DEMAND_H

@@ -1,21 +1,21 @@
 /*
  * worker_slots.c
- *		Which database has which worker, in shared memory.
+ *		The workers of all databases, in shared memory.
  *
  * A fixed array of slots, one for each database that has a worker, wants one, or
- * is held by a command that must not meet any:
+ * is held by a command during which it must have none:
  *
  *		FREE ── want ──► WANTED ── begin_start ──► STARTING ── run ──► RUNNING
  *		 ▲ │              ▲ │ ▲                       │                   │
  *		 │ hold        want │ └───── postpone, lose ──┤── hold, stop ─────┤
- *		 │ ▼              │ forget                    ▼                   │
+ *		 │ ▼              │ discard                   ▼                   │
  *		 └─HELD ──────────┘ ▼                      STOPPING               │
  *		 ▲     ◄─── FREE or HELD                      │                   │
  *		 └──────── the worker has ended: WANTED, or, if it resigned ──────┘
  *
- * What a worker does with its own slot is in my_worker_slot.c: run, and its end.  A
- * worker is known by slot and generation: one that comes late, when the launcher
- * has given it up, finds another generation and leaves.
+ * my_worker_slot.c has what a worker does with its own slot: run, and its end.  Slot
+ * and generation identify a worker: one that starts late, when the launcher has
+ * given it up, finds another generation and ends.
  */
 #include "postgres.h"
 
@@ -35,22 +35,22 @@
 /* The pause before a worker that first ended in error is started again. */
 #define ERROR_PAUSE USECS_PER_SEC
 
-/* One that has run for so long has nothing to do with errors before. */
+/* After a worker has run for this long, earlier errors do not count. */
 #define RECOVERED_AFTER (60 * USECS_PER_SEC)
 
-/* A process asks for a worker for its database again after this: the launcher may refuse one. */
-#define ASK_PAUSE (10 * USECS_PER_SEC)
+/* The pause between two requests of one process: the launcher may refuse one. */
+#define WANT_PAUSE (10 * USECS_PER_SEC)
 
 WorkerTable *worker_table;
 
-/* worker_slots_size returns what the table takes of shared memory. */
+/* worker_slots_size returns the size of the table in shared memory. */
 Size
 worker_slots_size(void)
 {
 	return sizeof(WorkerTable);
 }
 
-/* worker_slots_startup makes the table, or finds it, while AddinShmemInitLock is held. */
+/* worker_slots_startup creates or attaches the table; the caller holds AddinShmemInitLock. */
 void
 worker_slots_startup(void)
 {
@@ -68,14 +68,14 @@ worker_slots_startup(void)
 	}
 }
 
-/* worker_slots_exist tells whether the library was preloaded. */
+/* worker_slots_exist returns true if the library was preloaded. */
 bool
 worker_slots_exist(void)
 {
 	return worker_table != NULL;
 }
 
-/* worker_table_wake_launcher has the launcher, if there is one, look at all slots. */
+/* worker_table_wake_launcher wakes the launcher, if it runs, to look at all slots. */
 void
 worker_table_wake_launcher(void)
 {
@@ -93,7 +93,7 @@ find(Oid database)
 	return NULL;
 }
 
-/* worker_slot_enter changes the state, and since when it is that. */
+/* worker_slot_enter changes the state of a slot, now. */
 void
 worker_slot_enter(WorkerSlot *slot, WorkerState state)
 {
@@ -101,7 +101,7 @@ worker_slot_enter(WorkerSlot *slot, WorkerState state)
 	slot->info.since = clock_monotonic();
 }
 
-/* worker_slot_set_text sets one of a slot's texts, as much of it as has room. */
+/* worker_slot_set_text sets one of a slot's texts, cut to its size. */
 void
 worker_slot_set_text(WorkerSlot *slot, char *text, const char *value)
 {
@@ -115,7 +115,7 @@ worker_slot_set_text(WorkerSlot *slot, char *text, const char *value)
 }
 
 static void
-forget_report(WorkerSlot *slot)
+clear_published(WorkerSlot *slot)
 {
 	WorkerRound none = {0};
 
@@ -138,7 +138,7 @@ take(Oid database)
 		slot->info.database = database;
 		slot->failures = 0;
 		memset(slot->stalls, 0, sizeof(slot->stalls));
-		forget_report(slot);
+		clear_published(slot);
 		worker_slot_set_text(slot, slot->info.problem, "");
 		worker_slot_enter(slot, WORKER_HELD);
 		return slot;
@@ -146,9 +146,9 @@ take(Oid database)
 	return NULL;
 }
 
-/* HELD to FREE, unless a command does hold it. */
+/* HELD to FREE, unless a command holds it. */
 static void
-give_up(WorkerSlot *slot)
+free_unless_held(WorkerSlot *slot)
 {
 	Assert(slot->info.state == WORKER_HELD);
 	if (slot->info.holds > 0)
@@ -157,29 +157,26 @@ give_up(WorkerSlot *slot)
 	worker_table_wake_launcher();
 }
 
-/* worker_slot_vacate, to HELD or FREE: the database has no worker and wants none. */
+/* worker_slot_vacate: to HELD or FREE.  The database has no worker and wants none. */
 void
 worker_slot_vacate(WorkerSlot *slot)
 {
 	worker_slot_enter(slot, WORKER_HELD);
-	give_up(slot);
+	free_unless_held(slot);
 }
 
-/* worker_slot_enter_wanted, to WANTED, has a worker started at some time, 0 for at once. */
+/* worker_slot_enter_wanted: to WANTED, for a start at a monotonic time; 0 for at once. */
 void
 worker_slot_enter_wanted(WorkerSlot *slot, int64 start_at)
 {
 	Assert(slot->info.pid == 0);
 	slot->info.start_at = start_at;
-	forget_report(slot);
+	clear_published(slot);
 	worker_slot_enter(slot, WORKER_WANTED);
 	worker_table_wake_launcher();
 }
 
-/*
- * worker_slot_enter_wanted_again, to WANTED after an end that nobody asked for, has
- * a worker started after a pause.
- */
+/* worker_slot_enter_wanted_again: to WANTED after an error, for a start after a pause. */
 void
 worker_slot_enter_wanted_again(WorkerSlot *slot)
 {
@@ -190,13 +187,13 @@ worker_slot_enter_wanted_again(WorkerSlot *slot)
 	worker_slot_enter_wanted(slot, now + worker_pause(ERROR_PAUSE, slot->failures++));
 }
 
-/* STARTING or RUNNING to STOPPING; the process, if there is one already, is told. */
+/* STARTING or RUNNING to STOPPING, with SIGTERM to the process if there is one. */
 static void
 stop(WorkerSlot *slot)
 {
 	Assert(slot->info.state == WORKER_STARTING || slot->info.state == WORKER_RUNNING);
 	worker_slot_enter(slot, WORKER_STOPPING);
-	/* A process takes its pid out of here before it ends: nobody else has it. */
+	/* A process clears its pid here before it exits: no other process has it. */
 	if (slot->info.pid != 0)
 		(void) kill(slot->info.pid, SIGTERM);
 }
@@ -209,8 +206,8 @@ has_worker(const WorkerSlot *slot)
 }
 
 /*
- * worker_slots_has tells whether a database has a worker, or will get one.  Also
- * true where there can be none.
+ * worker_slots_has returns true if a database has a worker, or will get one; also if
+ * it cannot have one because the library was not preloaded.
  */
 bool
 worker_slots_has(Oid database)
@@ -222,7 +219,10 @@ worker_slots_has(Oid database)
 	if (worker_table == NULL)
 		return true;
 
-	/* Without the lock: should it go at this moment, the next call will see. */
+	/*
+	 * Without the lock: if the worker ends at this moment, the next call sees
+	 * it.
+	 */
 	slot = &worker_table->slots[last];
 	if (slot->info.database == database && slot->info.state >= WORKER_WANTED)
 		return true;
@@ -237,9 +237,9 @@ worker_slots_has(Oid database)
 }
 
 /*
- * worker_slots_want has the launcher start a worker for a database, and one that
- * runs look again whether there is anything to serve.  Returns false if there is
- * no room.  No ERROR: it is called after COMMIT.
+ * worker_slots_want requests a worker for a database; a worker that runs looks again
+ * for something to serve.  Returns false if no slot is free.  Raises no ERROR: it is
+ * called after COMMIT.
  */
 bool
 worker_slots_want(Oid database)
@@ -262,7 +262,7 @@ worker_slots_want(Oid database)
 	return slot != NULL;
 }
 
-/* worker_slots_wake has the worker of a database, if there is one, do what there is to do; no ERROR. */
+/* worker_slots_wake wakes the worker of a database, if it runs; raises no ERROR. */
 void
 worker_slots_wake(Oid database)
 {
@@ -277,7 +277,7 @@ worker_slots_wake(Oid database)
 	worker_table_unlock();
 }
 
-/* worker_slots_want_scan has the launcher look through all databases; no ERROR. */
+/* worker_slots_want_scan has the launcher look through all databases; raises no ERROR. */
 void
 worker_slots_want_scan(void)
 {
@@ -288,26 +288,26 @@ worker_slots_want_scan(void)
 }
 
 /*
- * worker_slots_want_here has a worker started for this database if it has none and
- * gets none, for callers that have found its tables: these may have come with a dump
- * or to a standby, which no commit on this server announced.
+ * worker_slots_want_here requests a worker for this database if it has none.  For
+ * callers that have found its tables: those may come from a dump, or from the
+ * primary of a standby, without a commit here that requested a worker.
  */
 void
 worker_slots_want_here(void)
 {
-	static int64 ask_at;
+	static int64 want_at;
 
-	if (worker_slots_has(MyDatabaseId) || clock_monotonic() < ask_at)
+	if (worker_slots_has(MyDatabaseId) || clock_monotonic() < want_at)
 		return;
-	ask_at = clock_monotonic() + ASK_PAUSE;
+	want_at = clock_monotonic() + WANT_PAUSE;
 	if (!worker_slots_want(MyDatabaseId))
 		worker_slots_want_scan();
 }
 
 /*
- * worker_slots_hold asks the worker of a database to end, and keeps the launcher
- * from starting another until worker_slots_release.  Returns false if there is
- * no room; then the database has no worker, and hardly gets one.
+ * worker_slots_hold sends SIGTERM to the worker of a database, and keeps the launcher
+ * from starting another one until worker_slots_release.  Returns false if no slot is
+ * free; then the database has no worker, and is unlikely to get one.
  */
 bool
 worker_slots_hold(Oid database)
@@ -328,7 +328,7 @@ worker_slots_hold(Oid database)
 	return slot != NULL;
 }
 
-/* worker_slots_release gives up one hold; no ERROR. */
+/* worker_slots_release ends one hold; raises no ERROR. */
 void
 worker_slots_release(Oid database)
 {
@@ -339,12 +339,12 @@ worker_slots_release(Oid database)
 	Assert(slot != NULL && slot->info.holds > 0);
 	slot->info.holds--;
 	if (slot->info.state == WORKER_HELD)
-		give_up(slot);
+		free_unless_held(slot);
 	worker_table_wake_launcher();
 	worker_table_unlock();
 }
 
-/* worker_slots_await_end waits until the worker of a held database has ended, but not for ever. */
+/* worker_slots_await_end waits until the worker of a held database has ended, or for a timeout. */
 void
 worker_slots_await_end(Oid database, int timeout_ms)
 {
@@ -368,7 +368,7 @@ worker_slots_await_end(Oid database, int timeout_ms)
 	ConditionVariableCancelSleep();
 }
 
-/* worker_slots_list returns all slots in use. */
+/* worker_slots_list returns what may be read of all slots in use, palloc'd. */
 WorkerInfo *
 worker_slots_list(int *count)
 {
@@ -392,7 +392,7 @@ worker_slots_list(int *count)
 	return list;
 }
 
-/* worker_slots_launcher returns the launcher's process, or 0. */
+/* worker_slots_launcher returns the pid of the launcher, or 0. */
 pid_t
 worker_slots_launcher(void)
 {
@@ -416,7 +416,7 @@ end_launcher(int code, Datum arg)
 	worker_table_unlock();
 }
 
-/* worker_slots_become_launcher makes this process the one that is woken. */
+/* worker_slots_become_launcher makes this process the launcher. */
 void
 worker_slots_become_launcher(void)
 {
@@ -427,7 +427,7 @@ worker_slots_become_launcher(void)
 	worker_table_unlock();
 }
 
-/* worker_slots_take_scan tells whether all databases are to be looked through, once. */
+/* worker_slots_take_scan returns true, once, if the launcher has to look through all databases. */
 bool
 worker_slots_take_scan(void)
 {
@@ -441,8 +441,8 @@ worker_slots_take_scan(void)
 }
 
 /*
- * worker_slots_begin_start, WANTED to STARTING, fills the ticket of a worker that
- * the launcher is about to start.  Returns false if it is not to be started now.
+ * worker_slots_begin_start: WANTED to STARTING.  Fills the ticket of a worker that
+ * the launcher is about to start; returns false if it must not start now.
  */
 bool
 worker_slots_begin_start(const WorkerInfo *info, WorkerTicket *ticket)
@@ -463,7 +463,7 @@ worker_slots_begin_start(const WorkerInfo *info, WorkerTicket *ticket)
 	return begun;
 }
 
-/* worker_slots_postpone, STARTING to WANTED: no process could be had. */
+/* worker_slots_postpone: STARTING to WANTED, because no background worker was free. */
 void
 worker_slots_postpone(const WorkerTicket *ticket, int64 start_at, const char *problem)
 {
@@ -479,8 +479,8 @@ worker_slots_postpone(const WorkerTicket *ticket, int64 start_at, const char *pr
 }
 
 /*
- * worker_slots_lose, STARTING or STOPPING to WANTED: the process that was started
- * has ended, or been given up, before it claimed the slot.
+ * worker_slots_lose: STARTING or STOPPING to WANTED, because the process has ended,
+ * or was given up, before it claimed the slot.
  */
 void
 worker_slots_lose(const WorkerInfo *info)
@@ -499,11 +499,11 @@ worker_slots_lose(const WorkerInfo *info)
 }
 
 /*
- * worker_slots_forget, WANTED to HELD or FREE: there is no such database, unless
- * somebody has wanted it meanwhile.
+ * worker_slots_discard: WANTED to HELD or FREE, because the database may have no
+ * worker, unless it was requested again meanwhile.
  */
 void
-worker_slots_forget(const WorkerInfo *info)
+worker_slots_discard(const WorkerInfo *info)
 {
 	WorkerSlot *slot = &worker_table->slots[info->number];
 
@@ -513,7 +513,7 @@ worker_slots_forget(const WorkerInfo *info)
 	worker_table_unlock();
 }
 
-/* worker_slots_stop asks a worker to end. */
+/* worker_slots_stop has a worker end. */
 void
 worker_slots_stop(const WorkerInfo *info)
 {

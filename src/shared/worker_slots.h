@@ -1,65 +1,65 @@
 /*
  * worker_slots.h
- *		Which database has which worker, in shared memory.
+ *		The workers of all databases, in shared memory.
  */
 #ifndef GATEWAY_POOL_WORKER_SLOTS_H
 #define GATEWAY_POOL_WORKER_SLOTS_H
 
-/* Databases that are known at once; of others a flag is kept that there are some. */
+/* The most databases with a worker; a flag says that there may be more. */
 #define WORKER_SLOTS 256
 
 #define WORKER_TEXT_SIZE 128
 
-/* Kinds of work that a worker does in transactions, at most. */
+/* The most kinds of tasks of a worker. */
 #define WORKER_TASKS 8
 
 typedef enum WorkerState
 {
-	WORKER_FREE,				/* nobody's */
-	WORKER_HELD,				/* no worker, and a command on the database
-								 * keeps it so */
+	WORKER_FREE,				/* the slot is of no database */
+	WORKER_HELD,				/* no worker, because of a command on the
+								 * database */
 	WORKER_WANTED,				/* for the launcher to start */
-	WORKER_STARTING,			/* asked for; finds out whether there is
-								 * anything to serve */
+	WORKER_STARTING,			/* the process was requested, or looks for
+								 * something to serve */
 	WORKER_RUNNING,
-	WORKER_STOPPING				/* was asked to end */
+	WORKER_STOPPING				/* SIGTERM was sent to it */
 } WorkerState;
 
-/* What a worker says of its last round. */
+/* How the last round of a worker went. */
 typedef struct WorkerRound
 {
 	int64		at;				/* monotonic; 0: there was none */
-	int64		lag;			/* microseconds by which it was late */
+	int64		lag;			/* its delay in microseconds */
 	int64		lateness;		/* microseconds, 99th percentile of the starts
 								 * of the last 10 to 20 s */
-	int64		queue_dropped;	/* what was not recorded since the start */
-	int32		queue_length;	/* what is still to be recorded */
+	int64		queue_dropped;	/* changes that were dropped, since the start */
+	int32		queue_length;	/* changes that wait to be recorded */
 	int32		targets;
 	int32		running_probes;
-	int32		waiting_probes; /* due, and without a place to run in */
-	bool		abstains;		/* its timeouts are no evidence at the moment */
-	bool		overloaded;		/* what is wrong with the worker is that it
-								 * has too much to do */
+	int32		waiting_probes; /* due, but at the limit of concurrency */
+	bool		abstains;		/* timeouts are no evidence at the moment */
+	bool		overloaded;		/* the worker's problem is that it has too
+								 * much to do */
 } WorkerRound;
 
-/* A kind of work that did not end in time, and could not be canceled: it ended the worker. */
+/* A task that took too long, could not be canceled, and so ended the worker. */
 typedef struct WorkerStall
 {
 	int			count;			/* times in a row; 0: none */
-	int64		until;			/* it is left alone until then, monotonic */
+	int64		until;			/* it pauses until then, monotonic */
 	char		problem[WORKER_TEXT_SIZE];
 } WorkerStall;
 
-/* One slot as it was when it was read. */
+/* What any process may read of a slot. */
 typedef struct WorkerInfo
 {
 	int			number;
 	Oid			database;
 	WorkerState state;
 	uint32		generation;		/* of the worker that was started last */
-	pid_t		pid;			/* 0: none that has got so far */
+	pid_t		pid;			/* 0: no process has claimed the slot */
 	int			holds;
-	uint32		wants;
+	uint32		wants;			/* counts the requests for the worker */
 	int64		since;			/* of the state, monotonic */
 	int64		start_at;		/* a wanted worker is not started before this */
 	WorkerRound round;
@@ -67,7 +67,7 @@ typedef struct WorkerInfo
 	char		problem[WORKER_TEXT_SIZE];	/* or "" */
 } WorkerInfo;
 
-/* By what a worker is told who it is, in bgw_extra. */
+/* What the launcher passes to a worker, in bgw_extra. */
 typedef struct WorkerTicket
 {
 	int			number;
@@ -102,7 +102,7 @@ extern bool worker_slots_take_scan(void);
 extern bool worker_slots_begin_start(const WorkerInfo *info, WorkerTicket *ticket);
 extern void worker_slots_postpone(const WorkerTicket *ticket, int64 start_at, const char *problem);
 extern void worker_slots_lose(const WorkerInfo *info);
-extern void worker_slots_forget(const WorkerInfo *info);
+extern void worker_slots_discard(const WorkerInfo *info);
 extern void worker_slots_stop(const WorkerInfo *info);
 
 #endif							/* GATEWAY_POOL_WORKER_SLOTS_H */

@@ -1,11 +1,9 @@
 /*
  * worker_slots_internal.h
- *		What shared memory holds of workers: for worker_slots.c and my_worker_slot.c
- *		alone.
+ *		The shared memory of workers: for worker_slots.c and my_worker_slot.c alone.
  *
- * All of it changes under one lock; only what a worker says of itself has a
- * spinlock, so that saying it costs next to nothing.  Nothing in a slot is of one
- * process alone.
+ * One lock protects all of it, except what a worker publishes of itself: that has a
+ * spinlock for each slot, to be cheap.
  */
 #ifndef GATEWAY_POOL_WORKER_SLOTS_INTERNAL_H
 #define GATEWAY_POOL_WORKER_SLOTS_INTERNAL_H
@@ -34,22 +32,21 @@ typedef struct WorkerTable
 {
 	pid_t		launcher;		/* 0: none at the moment */
 	Latch	   *launcher_latch;
-	bool		scan_wanted;	/* there may be databases that had no room
-								 * here */
+	bool		scan_wanted;	/* there may be databases for which no slot
+								 * was free */
 	ConditionVariable changed;	/* a worker has ended */
 	WorkerSlot	slots[WORKER_SLOTS];
 } WorkerTable;
 
 extern WorkerTable *worker_table;
 
-/* worker_table_lock keeps all slots as they are; LW_EXCLUSIVE for who changes any. */
+/* worker_table_lock locks all slots, LW_EXCLUSIVE to change any. */
 static inline void
 worker_table_lock(LWLockMode mode)
 {
 	LWLockAcquire(&shared_memory_locks(SHARED_WORKERS_LOCK)->lock, mode);
 }
 
-/* worker_table_unlock gives that up. */
 static inline void
 worker_table_unlock(void)
 {

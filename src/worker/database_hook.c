@@ -3,10 +3,10 @@
  *		Commands on databases that have a worker.
  *
  * DROP DATABASE, ALTER DATABASE RENAME and SET TABLESPACE, and CREATE DATABASE
- * from a template fail while anybody is connected to the database.  Before such a
- * command its worker is asked to end, and is not started again until the
- * transaction has ended.  Only the database's owner can have that done; for others
- * the command fails in any case.
+ * from a template fail while a process is connected to the database.  Before such a
+ * command, the hook has its worker end, and the launcher does not start it again
+ * until the transaction has ended.  This needs the owner of the database: for other
+ * roles the command fails in any case.
  */
 #include "postgres.h"
 
@@ -25,7 +25,7 @@
 #include "worker/database_hook.h"
 #include "worker/launcher.h"
 
-/* A worker that has not ended by then is left to the command's own patience. */
+/* The most time to wait for a worker to end; then the command waits as long as it does. */
 #define PATIENCE_MS 2000
 
 typedef struct Hold
@@ -36,12 +36,12 @@ typedef struct Hold
 
 static ProcessUtility_hook_type previous_process_utility;
 
-/* Those of this transaction, the newest last. */
+/* The holds of this transaction, the newest last. */
 static Hold *holds;
 static int	hold_count;
 static int	hold_room;
 
-/* Ends those of a subtransaction and its children. */
+/* Releases the holds of a subtransaction and its children. */
 static void
 release_from(SubTransactionId aborted)
 {
@@ -60,7 +60,7 @@ const TransactionSubscriber database_hook_subscriber = {
 	.at_subtransaction_abort = release_from
 };
 
-/* Has the worker of a database end, for the rest of the transaction. */
+/* Ends the worker of a database, and keeps it from starting until the end of the transaction. */
 static void
 hold(Oid database)
 {
@@ -103,7 +103,7 @@ template_of(const CreatedbStmt *command)
 	return option == NULL || option->arg == NULL ? "template1" : defGetString(option);
 }
 
-/* The database that a command needs to have for itself, or NULL. */
+/* The database that must have no connections for a command, or NULL. */
 static const char *
 database_needed(Node *command)
 {
@@ -138,9 +138,8 @@ before_command(Node *command)
 }
 
 /*
- * The database that may have to be served after a command, or NULL; what is there
- * to serve, its worker finds out.  Asked before: after ROLLBACK and its like, the
- * command's memory has gone.
+ * The database that may need a worker after a command, or NULL.  Called before the
+ * command, because commands such as ROLLBACK free the memory of the statement.
  */
 static const char *
 database_to_serve(Node *command)

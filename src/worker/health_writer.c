@@ -1,10 +1,10 @@
 /*
  * health_writer.c
- *		Changes of health on their way into the tables.
+ *		Records changes of health in the tables.
  *
- * They queue in the worker's memory until they can be written: tables may be
- * locked, or the disk full, while probes go on.  Order is kept.  What is written
- * is told by NOTIFY in the same transaction: who hears it finds the rows.
+ * Changes queue in the worker's memory until they can be written: tables may be
+ * locked, or the disk full, while probes go on.  Order is kept.  The same
+ * transaction sends a NOTIFY for each, so that a listener finds the row.
  */
 #include "postgres.h"
 
@@ -23,13 +23,13 @@
 #include "tables/owner.h"
 #include "worker/health_writer.h"
 
-/* The oldest goes when there are more. */
+/* If there are more changes, the oldest is dropped. */
 #define QUEUE_MAX 65536
 
-/* In one transaction: so many are written in some milliseconds. */
+/* The most changes in one transaction, which takes some milliseconds. */
 #define BATCH_MAX 100
 
-/* Rows that are pruned at once. */
+/* The most rows deleted in one transaction. */
 #define PRUNE_MAX 500
 
 typedef struct QueuedChange
@@ -41,7 +41,7 @@ typedef struct QueuedChange
 static dlist_head queue = DLIST_STATIC_INIT(queue);
 static int	queue_length;
 static int64 dropped;
-static int	batch_length;		/* of those at the head, being written */
+static int	batch_length;		/* changes at the head that are being written */
 
 /* A column of a batch. */
 typedef struct Column
@@ -76,14 +76,14 @@ health_writer_add(const HealthChange *change)
 	}
 }
 
-/* health_writer_length tells how many changes wait. */
+/* health_writer_length returns how many changes wait. */
 int
 health_writer_length(void)
 {
 	return queue_length;
 }
 
-/* health_writer_dropped tells how many were given up, because too many waited. */
+/* health_writer_dropped returns how many changes were dropped because too many waited. */
 int64
 health_writer_dropped(void)
 {
@@ -98,9 +98,9 @@ put(Column *column, Datum value)
 }
 
 static void
-put_if(Column *column, bool known, Datum value)
+put_if(Column *column, bool valid, Datum value)
 {
-	column->nulls[column->count] = !known;
+	column->nulls[column->count] = !valid;
 	column->values[column->count++] = value;
 }
 
@@ -173,9 +173,9 @@ write_events(const PoolCatalog *catalog, HealthChange **changes, int count)
 }
 
 /*
- * The last change of each gateway that is still there, in the order of their ids.
- * They are locked first, as the foreign key will: one that is being deleted is
- * waited for, and left out when it is gone.
+ * Writes the last change of each gateway that still exists, in the order of their
+ * ids.  Gateways are locked first, as the foreign key does later: a gateway that is
+ * being deleted is waited for, and left out when it is gone.
  */
 static void
 write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
@@ -198,8 +198,8 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 		const ProbeDisplay *probe = &change->probe;
 
 		/*
-		 * Of a gateway that was deleted, nothing is left for one of the same
-		 * id.
+		 * A gateway that was deleted leaves nothing to another one with the
+		 * same id.
 		 */
 		if (change->of_pool || !health_map_matches(change->slot, catalog->gateways, &change->id))
 			continue;
@@ -236,7 +236,7 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 	owner_end(&scope);
 }
 
-/* Ids and words alone, or nothing where there is isolation: everybody who may connect can listen. */
+/* Sends ids and statuses alone, or nothing with isolation: any role that may connect can listen. */
 static void
 notify(const PoolCatalog *catalog, const HealthChange *change)
 {
@@ -254,8 +254,8 @@ notify(const PoolCatalog *catalog, const HealthChange *change)
 
 /*
  * health_writer_write writes the first changes that wait, in the caller's
- * transaction; health_writer_written takes them out of the queue, once that has
- * committed.  Returns false if none wait.
+ * transaction; after its commit, health_writer_written removes them from the queue.
+ * Returns false if none wait.
  */
 bool
 health_writer_write(const PoolCatalog *catalog)
@@ -281,7 +281,7 @@ health_writer_write(const PoolCatalog *catalog)
 	return true;
 }
 
-/* health_writer_written: the transaction that wrote has committed. */
+/* health_writer_written removes from the queue what health_writer_write has written. */
 void
 health_writer_written(void)
 {
@@ -293,9 +293,8 @@ health_writer_written(void)
 }
 
 /*
- * health_writer_prune deletes some of the events that are older than
- * event_retention, if there are any; only the oldest rows are looked at.
- * Returns how many.
+ * health_writer_prune deletes up to PRUNE_MAX events that are older than
+ * event_retention; it looks at the oldest rows only.  Returns how many.
  */
 int
 health_writer_prune(const PoolCatalog *catalog)

@@ -1,6 +1,6 @@
 /*
  * health_writer.h
- *		Changes of health on their way into the tables.
+ *		Records changes of health in the tables.
  */
 #ifndef GATEWAY_POOL_HEALTH_WRITER_H
 #define GATEWAY_POOL_HEALTH_WRITER_H
@@ -8,19 +8,19 @@
 #include "shared/health_evidence.h"
 #include "tables/catalog.h"
 
-/* What happened to a gateway, or to a pool. */
+/* A change of a gateway's health, or of a pool's. */
 typedef struct HealthChange
 {
-	bool		of_pool;		/* it lost its last eligible member, or has
-								 * one again */
+	bool		of_pool;		/* a pool lost its last eligible member, or
+								 * has one again */
 	pg_uuid_t	id;
 	pg_uuid_t	org_id;
 	HealthSlotRef slot;			/* of a gateway */
-	GatewayStatus old_status;	/* of a pool, healthy or unhealthy; the same
-								 * where only heartbeats are to be kept */
+	GatewayStatus old_status;	/* of a pool: healthy or unhealthy; equal to
+								 * the new one if only heartbeats are kept */
 	GatewayStatus new_status;
 	TimestampTz occurred_at;
-	char		name[NAMEDATALEN * 4];	/* the gateway's, as far as it goes */
+	char		name[NAMEDATALEN * 4];	/* the gateway's, cut to this size */
 	char		reason[HEALTH_EXPLANATION_SIZE];
 	HealthDisplay display;
 	ProbeDisplay probe;

@@ -1,14 +1,13 @@
 /*
  * launcher.c
- *		The background worker that starts those of databases.
+ *		The background worker that starts the workers of databases.
  *
- * It looks through all databases when it starts.  From then on it is told of a
- * database: by install_gateway_pools() and CREATE DATABASE when they have
- * committed, and by whoever first uses gateway pools where there is no worker.
- * Between that it sleeps.
+ * It looks through all databases when it starts.  Later, sessions request a worker:
+ * install_gateway_pools() and CREATE DATABASE when they commit, and the first use of
+ * gateway pools in a database without one.  In between the launcher sleeps.
  *
- * Which database has which worker is in worker_slots.c and outlives this process:
- * a launcher that starts anew finds the workers of the one before.
+ * The table of workers (worker_slots.c) outlives this process: a launcher that is
+ * restarted finds the workers of the one before.
  */
 #include "postgres.h"
 
@@ -41,43 +40,43 @@ PGDLLEXPORT void gateway_pool_launcher_main(Datum arg);
 
 #define RESTART_SECONDS 2
 
-/* So many workers at once may be finding out whether there is anything to serve. */
+/* The most workers that start at once. */
 #define STARTING_MAX 3
 
-/* One that takes longer waits for something, and does not keep others waiting. */
+/* A worker that takes longer to start does not count towards that any more. */
 #define STARTING_TIME (5 * USECS_PER_SEC)
 
-/* One that the launcher before this one started is given up after this. */
+/* The time in which a worker that an earlier launcher started has to claim its slot. */
 #define CLAIM_TIME (10 * USECS_PER_SEC)
 
-/* When no process can be had, the next attempt comes after this. */
+/* The pause after no background worker was free. */
 #define PROCESS_PAUSE (5 * USECS_PER_SEC)
 
-/* When pg_database is locked, it comes after this. */
+/* The pause after pg_database was found locked. */
 #define LOCKED_PAUSE USECS_PER_SEC
 
-/* The processes that were started for slots, as far as this launcher did. */
+/* The processes that this launcher started, by the numbers of their slots. */
 static struct
 {
 	uint32		generation;
 	BackgroundWorkerHandle *handle; /* or NULL */
 }			started[WORKER_SLOTS];
 
-/* Databases up to this one have been looked at; looking through them has not ended. */
+/* The last database that the scan has reached, and whether it goes on. */
 static Oid	scanned;
 static bool scanning = true;
 
-/* The worker was switched off when that was looked at last. */
+/* The setting "worker" was off in the last turn. */
 static bool was_off;
 
-/* Somebody has locked pg_database: it is tried again then; 0: it could be read. */
+/* pg_database was locked and is tried again then; 0: it could be read. */
 static int64 locked_until;
 
-/* No process could be had. */
+/* No background worker was free; the WARNING is given once. */
 static int64 no_process_until;
-static bool complained;
+static bool warned;
 
-/* Databases that this transaction will want a worker for. */
+/* Databases for which this transaction wants a worker. */
 static Oid	wanted[8];
 static int	wanted_count;
 static bool wanted_too_many;
@@ -98,7 +97,7 @@ at_end(TransactionEnd end)
 
 const TransactionSubscriber launcher_subscriber = {.at_end = at_end};
 
-/* launcher_want_at_commit has a worker started for a database when this transaction commits. */
+/* launcher_want_at_commit requests a worker for a database, if and when this transaction commits. */
 void
 launcher_want_at_commit(Oid database)
 {
@@ -130,7 +129,7 @@ launcher_init(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* Begins a transaction that reads pg_database, unless that would take waiting. */
+/* Begins a transaction and locks pg_database; returns false, without one, if it would have to wait. */
 static bool
 begin(void)
 {
@@ -146,7 +145,7 @@ begin(void)
 	return false;
 }
 
-/* The databases after one, in order; which of them may have a worker, is seen later. */
+/* The databases after one, in order, whether or not they may have a worker; ends the transaction. */
 static List *
 databases_after(Oid last)
 {
@@ -178,7 +177,7 @@ databases_after(Oid last)
 	return list;
 }
 
-/* Wants a worker for each database; those that find no room are left for later. */
+/* Requests a worker for each database, up to the first for which no slot is free. */
 static void
 scan_databases(void)
 {
@@ -200,34 +199,34 @@ scan_databases(void)
 	scanning = false;
 }
 
-/* Gives up workers that have ended, or not come, before they claimed their slot. */
+/* Gives up a worker that has ended, or has not started in time, before it claimed its slot. */
 static void
 look_for_lost(const WorkerInfo *info, int64 now)
 {
-	bool		known = (started[info->number].generation == info->generation &&
-						 started[info->number].handle != NULL);
+	bool		has_handle = (started[info->number].generation == info->generation &&
+							  started[info->number].handle != NULL);
 	pid_t		pid;
 
 	if (info->pid != 0 || (info->state != WORKER_STARTING && info->state != WORKER_STOPPING))
 		return;
-	if (known ? GetBackgroundWorkerPid(started[info->number].handle, &pid) == BGWH_STOPPED :
+	if (has_handle ? GetBackgroundWorkerPid(started[info->number].handle, &pid) == BGWH_STOPPED :
 		now - info->since >= CLAIM_TIME)
 		worker_slots_lose(info);
 }
 
 static void
-complain(const char *database)
+warn_no_process(const char *database)
 {
-	if (complained)
+	if (warned)
 		return;
-	complained = true;
+	warned = true;
 	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("no background worker is free to serve gateway pools of database \"%s\"", database),
 			 errhint("Raise max_worker_processes and restart the server.")));
 }
 
-/* Starts the worker of a database that wants one; returns whether it did. */
+/* Starts the worker of a database; returns false if it could not. */
 static bool
 start_worker(const WorkerInfo *info, int64 now)
 {
@@ -246,7 +245,7 @@ start_worker(const WorkerInfo *info, int64 now)
 	MemoryContextSwitchTo(previous);
 	if (!may_serve)
 	{
-		worker_slots_forget(info);
+		worker_slots_discard(info);
 		return false;
 	}
 	if (!worker_slots_begin_start(info, &ticket))
@@ -271,10 +270,10 @@ start_worker(const WorkerInfo *info, int64 now)
 	{
 		no_process_until = now + PROCESS_PAUSE;
 		worker_slots_postpone(&ticket, no_process_until, "no background worker is free: raise max_worker_processes");
-		complain(name);
+		warn_no_process(name);
 		return false;
 	}
-	complained = false;
+	warned = false;
 	if (started[ticket.number].handle != NULL)
 		pfree(started[ticket.number].handle);
 	started[ticket.number].generation = ticket.generation;
@@ -308,7 +307,7 @@ start_workers(int64 now)
 			starting += start_worker(&list[i], now);
 }
 
-/* When there is something to do of which nobody tells: the earliest of it. */
+/* When the next turn is due without a signal; PG_INT64_MAX for never. */
 static int64
 next_turn(int64 now)
 {
@@ -363,7 +362,7 @@ turn(int64 now)
 		start_workers(now);
 }
 
-/* The main function of the launcher: starts and ends workers until it is told to end. */
+/* The main function of the launcher: starts and ends workers until SIGTERM. */
 void
 gateway_pool_launcher_main(Datum arg)
 {
@@ -372,7 +371,7 @@ gateway_pool_launcher_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	termination_init();
 	BackgroundWorkerUnblockSignals();
-	/* So that no lock keeps it from all else. */
+	/* A lock must not keep it from everything else. */
 	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	worker_slots_become_launcher();
@@ -389,7 +388,7 @@ gateway_pool_launcher_main(Datum arg)
 		/* There is no statement to cancel. */
 		QueryCancelPending = false;
 		CHECK_FOR_INTERRUPTS();
-		/* With 0, it would not be started again. */
+		/* After exit code 0, the postmaster would not start it again. */
 		if (ShutdownRequestPending)
 			proc_exit(1);
 		if (ConfigReloadPending)
@@ -413,10 +412,8 @@ gateway_pool_launcher_main(Datum arg)
 }
 
 /*
- * want_worker()
- *
- * Has this database get its worker when the transaction commits, if gateway pools
- * are installed in it.
+ * want_worker() requests a worker for this database when the transaction commits, if
+ * gateway pools are installed in it.
  */
 Datum
 want_worker(PG_FUNCTION_ARGS)

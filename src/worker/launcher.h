@@ -1,6 +1,6 @@
 /*
  * launcher.h
- *		The background worker that starts those of databases.
+ *		The background worker that starts the workers of databases.
  */
 #ifndef GATEWAY_POOL_LAUNCHER_H
 #define GATEWAY_POOL_LAUNCHER_H

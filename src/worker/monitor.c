@@ -2,10 +2,10 @@
  * monitor.c
  *		The gateways and pools of one database, monitored by its worker.
  *
- * monitor_run does what is due of: probes; reading the tables again; judging
- * gateways and pools; reading the rows of gateways whose heartbeats have expired;
- * recording changes of health; deleting old rows.  Each that may fail is a task of
- * its own (worker_task.c).  On a standby, which cannot write, only the first two.
+ * monitor_run does what is due: it probes, reads the tables again, judges gateways
+ * and pools, reads the rows of gateways whose heartbeats have expired, records
+ * changes of health, and deletes old rows.  Each step that may fail is a task of its
+ * own (worker_task.c).  A standby, which cannot write, only probes and reads.
  */
 #include "postgres.h"
 
@@ -21,36 +21,36 @@
 
 #define TURN_PAUSE USECS_PER_SEC
 
-/* The tables are read again when something has changed, but not more often than this. */
+/* The least time between two reads of the tables. */
 #define READ_PAUSE USECS_PER_SEC
 
-/* And in any case after this: some changes invalidate nothing here. */
+/* The most: some changes invalidate nothing. */
 #define READ_INTERVAL (60 * USECS_PER_SEC)
 #define STANDBY_READ_INTERVAL (5 * USECS_PER_SEC)
 
-/* Evidence may change in quick succession: all gateways are judged at most so often. */
+/* The least time between two judgements of all gateways: evidence may change in quick succession. */
 #define JUDGE_PAUSE (20 * INT64CONST(1000))
 
 #define PRUNE_INTERVAL (60 * USECS_PER_SEC)
 
-/* What is left to be recorded at the end has this time. */
+/* The time for recording what is left when the worker ends. */
 #define FINISH_TIME (700 * INT64CONST(1000))
 
 Monitor		monitor;
 
-/* When the tables were read last, 0 if never, and all gateways judged. */
+/* When the tables were read last, and when all gateways were judged last; 0 if never. */
 static int64 read_at;
 static int64 judged_at;
 
-/* Another server has recorded what happened until the last read: this is a standby, or was one. */
+/* Another server has recorded changes up to the last read: this is a standby, or was one. */
 static bool following;
 
 /* What is wrong with what is monitored, as of the last read. */
 static char read_problem[WORKER_TEXT_SIZE];
 
 /*
- * monitor_start sets up a monitor of no gateways.  Called once a process, or again
- * if it failed.
+ * monitor_start sets up the monitor, with no gateways yet.  Called once a process, or
+ * again if it failed.
  */
 void
 monitor_start(void)
@@ -94,7 +94,7 @@ monitor_descriptor(void)
 void
 monitor_read_soon(void)
 {
-	monitor.is_to_read = true;
+	monitor.must_read = true;
 	worker_task_resume(TASK_READ);
 }
 
@@ -102,7 +102,7 @@ monitor_read_soon(void)
 void
 monitor_judge_soon(void)
 {
-	monitor.is_to_judge = true;
+	monitor.must_judge = true;
 }
 
 /* monitor_problem returns what is wrong, beside the tasks, with what is monitored; "" if nothing is. */
@@ -132,17 +132,17 @@ publish_round(void)
 		.overloaded = worker_task_problem()[0] == '\0' && read_problem[0] == '\0' &&
 		prober_problem(monitor.prober)[0] != '\0'
 	};
-	my_worker_slot_report_round(&round);
+	my_worker_slot_publish_round(&round);
 }
 
 /*
- * A caller who has just changed how a gateway is probed, and requests a probe, means
- * the change: no request is taken before that has been read.
+ * A caller that changes how a gateway is probed and then requests a probe expects
+ * the new way: no request is taken before the change has been read.
  */
 static void
 run_probes(bool up_to_date)
 {
-	if (up_to_date && !monitor.is_to_read)
+	if (up_to_date && !monitor.must_read)
 		monitor_take_requests();
 	prober_run(monitor.prober);
 }
@@ -154,10 +154,10 @@ read_tables(int64 now, bool standby)
 	StringInfoData problem;
 
 	read_at = now;
-	monitor.is_to_read = true;
+	monitor.must_read = true;
 	if (!worker_task_open_tables(&catalog, false))
 		return;
-	my_worker_slot_report_activity("reading gateways", true);
+	my_worker_slot_publish_activity("reading gateways", true);
 	initStringInfo(&problem);
 	monitor_load(&catalog, standby || following, &problem);
 	strlcpy(read_problem, problem.data, sizeof(read_problem));
@@ -165,7 +165,7 @@ read_tables(int64 now, bool standby)
 	following = standby;
 }
 
-/* Reads the rows of gateways whose heartbeats have expired in shared memory, which the rows may renew. */
+/* Reads the rows of gateways whose heartbeats have expired by their slots. */
 static void
 confirm_expiries(void)
 {
@@ -187,7 +187,7 @@ record_changes(void)
 
 	if (!worker_task_open_tables(&catalog, true))
 		return false;
-	my_worker_slot_report_activity("recording changes of health", true);
+	my_worker_slot_publish_activity("recording changes of health", true);
 	any = health_writer_write(&catalog);
 	worker_task_commit();
 	if (any)
@@ -217,7 +217,7 @@ is_time_to_read(int64 now, bool standby)
 {
 	return read_at == 0 || (following && !standby) ||
 		now >= read_at + (standby ? STANDBY_READ_INTERVAL : READ_INTERVAL) ||
-		(monitor.is_to_read && now >= read_at + READ_PAUSE);
+		(monitor.must_read && now >= read_at + READ_PAUSE);
 }
 
 /* Judges what may have changed. */
@@ -225,7 +225,7 @@ static void
 judge(int64 now)
 {
 	if (now >= judged_at + JUDGE_PAUSE &&
-		(monitor.is_to_judge || now >= Min(monitor.next_change, judged_at + TURN_PAUSE)))
+		(monitor.must_judge || now >= Min(monitor.next_change, judged_at + TURN_PAUSE)))
 	{
 		judged_at = now;
 		monitor_judge_all();
@@ -235,8 +235,8 @@ judge(int64 now)
 }
 
 /*
- * monitor_run does what is due.  With "up_to_date", the caller has looked at all
- * changes so far.
+ * monitor_run does what is due.  "up_to_date": the caller has handled all
+ * invalidations so far.
  */
 void
 monitor_run(bool up_to_date)
@@ -258,7 +258,7 @@ monitor_run(bool up_to_date)
 	}
 	if (standby || following)
 	{
-		my_worker_slot_report_activity("standby: probing", false);
+		my_worker_slot_publish_activity("standby: probing", false);
 		return;
 	}
 
@@ -278,7 +278,7 @@ monitor_run(bool up_to_date)
 		prune(now);
 		worker_task_end();
 	}
-	my_worker_slot_report_activity("probing", false);
+	my_worker_slot_publish_activity("probing", false);
 }
 
 /* monitor_next returns when monitor_run has something to do next, unless its descriptor is readable before. */
@@ -291,7 +291,7 @@ monitor_next(int64 now)
 	if (following)
 		return next;
 	next = Min(next, Max(monitor.next_change, judged_at + JUDGE_PAUSE));
-	if (monitor.is_to_judge)
+	if (monitor.must_judge)
 		next = Min(next, judged_at + JUDGE_PAUSE);
 	if (health_writer_length() > 0)
 		next = Min(next, worker_task_paused_until(TASK_RECORD));

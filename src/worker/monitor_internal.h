@@ -21,27 +21,28 @@ typedef struct MonitoredGateway
 	GatewayState state;
 	HealthSlotRef slot;
 	GatewayStatus recorded;		/* the last status that was recorded, or is
-								 * about to be */
-	bool		kept;			/* was found when the tables were read last */
+								 * queued for that */
+	bool		present;		/* was found when the tables were read last */
 	bool		eligible;
 	bool		probed;
-	bool		asked;			/* somebody waits for the next end of a probe */
-	uint32		request;		/* the last request that it answers; valid if
-								 * asked */
-	int64		probe_period;	/* within which each probe of it ends, even
-								 * one that is prolonged */
-	int64		undecided_until;	/* so long a probe without a verdict is
-									 * waited for */
+	bool		requested;		/* a caller waits for its next probe to end */
+	uint32		request;		/* the last request that this probe answers;
+								 * valid if requested */
+	int64		probe_period;	/* each of its probes ends within this, even a
+								 * prolonged one */
+	int64		undecided_until;	/* its first verdict is waited for until
+									 * then */
 } MonitoredGateway;
 
 typedef struct MonitoredPool
 {
 	pg_uuid_t	id;				/* the key */
 	pg_uuid_t	org_id;
-	bool		kept;
-	bool		is_new;			/* was not there when the tables were read
+	bool		present;
+	bool		is_new;			/* was not found when the tables were read
 								 * before */
-	bool		served;			/* has an eligible member, as was told last */
+	bool		has_eligible;	/* has an eligible member, as of the last
+								 * change that was queued */
 	int			first_member;	/* in the list of all members */
 	int			member_count;
 } MonitoredPool;
@@ -53,15 +54,16 @@ typedef struct Monitor
 	HTAB	   *pools;
 	MonitoredGateway **members; /* of all pools, those of a pool together */
 	Prober	   *prober;
-	bool		is_to_read;		/* something is not as it was when it was read */
-	bool		is_to_judge;	/* somebody says that a gateway fares
-								 * otherwise */
-	bool		is_to_answer;	/* somebody may wait for a probe that nobody
-								 * has been told to make */
-	List	   *changed;		/* gateways whose probe has another verdict */
-	List	   *unconfirmed;	/* gateways whose heartbeat ran out: their
-								 * rows have to say so too */
-	int64		next_change;
+	bool		must_read;		/* the tables may have changed since they were
+								 * read */
+	bool		must_judge;		/* evidence of any gateway may have changed */
+	bool		must_answer;	/* there may be requests for probes that have
+								 * not been taken */
+	List	   *changed;		/* gateways with a new verdict of their probes */
+	List	   *unconfirmed;	/* ids of gateways whose heartbeats have
+								 * expired; their rows may say otherwise */
+	int64		next_change;	/* when evidence expires next, as of the last
+								 * judgement */
 } Monitor;
 
 extern Monitor monitor;

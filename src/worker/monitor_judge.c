@@ -1,6 +1,6 @@
 /*
  * monitor_judge.c
- *		How the monitored gateways and pools are, and what of that has changed.
+ *		Which monitored gateways and pools have changed their health.
  *
  * Gateways are judged by the slots of shared memory, as picks judge them.  A status
  * other than the one that was recorded last is a change to be recorded.  So is a
@@ -16,60 +16,61 @@
 #include "worker/monitor_internal.h"
 
 static void
-fill_change(const MonitoredGateway *watched, const HealthEvidence *evidence, const GatewayHealth *health,
+fill_change(const MonitoredGateway *gateway, const HealthEvidence *evidence, const GatewayHealth *health,
 			HealthChange *change)
 {
 	memset(change, 0, sizeof(HealthChange));
-	change->id = watched->id;
-	change->org_id = watched->org_id;
-	change->slot = watched->slot;
-	change->old_status = watched->recorded;
+	change->id = gateway->id;
+	change->org_id = gateway->org_id;
+	change->slot = gateway->slot;
+	change->old_status = gateway->recorded;
 	change->new_status = health->status;
 	change->occurred_at = GetCurrentTimestamp();
-	strlcpy(change->name, watched->name, sizeof(change->name));
-	health_evidence_explain(watched->slot, evidence, health, change->reason);
-	health_evidence_display(watched->slot, clock_monotonic(), &change->display);
-	(void) health_evidence_last_probe(watched->slot, &change->probe);
+	strlcpy(change->name, gateway->name, sizeof(change->name));
+	health_evidence_explain(gateway->slot, evidence, health, change->reason);
+	health_evidence_display(gateway->slot, clock_monotonic(), &change->display);
+	(void) health_evidence_last_probe(gateway->slot, &change->probe);
 }
 
 /*
- * Until when a gateway is not judged, for want of a probe: of the first verdict,
- * and, where what was found has run out in a stall of our own, of the next probe.
+ * The time until which a gateway is not judged because probes are missing: the
+ * first ones, up to a verdict, or the next one, if the finding has expired while
+ * the prober was stalled.  0 if it is judged at once.
  */
 static int64
-undecided_until(const MonitoredGateway *watched, int64 now)
+undecided_until(const MonitoredGateway *gateway, int64 now)
 {
 	ProbeFinding counted;
-	const ProbeFinding *found = watched->probed ? prober_finding(monitor.prober, &watched->id) : NULL;
+	const ProbeFinding *found = gateway->probed ? prober_finding(monitor.prober, &gateway->id) : NULL;
 	int64		stalled_at = prober_stalled_at(monitor.prober);
 
 	if (found == NULL)
 		return 0;
 	if (found->verdict == PROBE_NONE)
-		return watched->undecided_until;
-	if (stalled_at == 0 || health_evidence_finding(watched->slot, now, &counted))
+		return gateway->undecided_until;
+	if (stalled_at == 0 || health_evidence_finding(gateway->slot, now, &counted))
 		return 0;
-	return stalled_at + watched->probe_period;
+	return stalled_at + gateway->probe_period;
 }
 
 static void
-judge_gateway(MonitoredGateway *watched, int64 now)
+judge_gateway(MonitoredGateway *gateway, int64 now)
 {
 	HealthEvidence evidence;
 	GatewayHealth health;
 	HealthChange change;
 
-	switch (health_evidence_read(watched->slot, now, &evidence))
+	switch (health_evidence_read(gateway->slot, now, &evidence))
 	{
 		case SLOT_GONE:
-			monitor.is_to_read = true;
+			monitor.must_read = true;
 			return;
 		case SLOT_UNCONFIRMED:
 			{
 				MemoryContext caller = MemoryContextSwitchTo(monitor.context);
 				pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 
-				*id = watched->id;
+				*id = gateway->id;
 				monitor.unconfirmed = lappend(monitor.unconfirmed, id);
 				MemoryContextSwitchTo(caller);
 				return;
@@ -77,38 +78,38 @@ judge_gateway(MonitoredGateway *watched, int64 now)
 		case SLOT_READ:
 			break;
 	}
-	monitor.next_change = Min(monitor.next_change, health_evidence_next_change(watched->slot, now));
+	monitor.next_change = Min(monitor.next_change, health_evidence_next_change(gateway->slot, now));
 	health = health_rule(&evidence);
-	watched->eligible = selection_eligible(health.status, watched->state);
+	gateway->eligible = selection_eligible(health.status, gateway->state);
 
-	if (undecided_until(watched, now) > now)
+	if (undecided_until(gateway, now) > now)
 	{
-		monitor.next_change = Min(monitor.next_change, undecided_until(watched, now));
+		monitor.next_change = Min(monitor.next_change, undecided_until(gateway, now));
 		return;
 	}
-	if (health.status == watched->recorded || health.assumed)
+	if (health.status == gateway->recorded || health.assumed)
 		return;
-	fill_change(watched, &evidence, &health, &change);
+	fill_change(gateway, &evidence, &health, &change);
 	health_writer_add(&change);
-	watched->recorded = health.status;
+	gateway->recorded = health.status;
 }
 
 static void
 judge_pool(MonitoredPool *pool)
 {
-	bool		serves = false;
+	bool		has_eligible = false;
 
-	for (int i = 0; i < pool->member_count && !serves; i++)
-		serves = monitor.members[pool->first_member + i] != NULL && monitor.members[pool->first_member + i]->eligible;
-	if (serves == pool->served)
+	for (int i = 0; i < pool->member_count && !has_eligible; i++)
+		has_eligible = monitor.members[pool->first_member + i] != NULL && monitor.members[pool->first_member + i]->eligible;
+	if (has_eligible == pool->has_eligible)
 		return;
-	pool->served = serves;
+	pool->has_eligible = has_eligible;
 	health_writer_add(&(HealthChange) {
 		.of_pool = true,
 		.id = pool->id,
 		.org_id = pool->org_id,
-		.old_status = serves ? GATEWAY_UNHEALTHY : GATEWAY_HEALTHY,
-		.new_status = serves ? GATEWAY_HEALTHY : GATEWAY_UNHEALTHY
+		.old_status = has_eligible ? GATEWAY_UNHEALTHY : GATEWAY_HEALTHY,
+		.new_status = has_eligible ? GATEWAY_HEALTHY : GATEWAY_UNHEALTHY
 	});
 }
 
@@ -122,7 +123,7 @@ judge_pools(void)
 	while ((pool = hash_seq_search(&scan)) != NULL)
 	{
 		judge_pool(pool);
-		if (!pool->kept)
+		if (!pool->present)
 			(void) hash_search(monitor.pools, &pool->id, HASH_REMOVE, NULL);
 	}
 }
@@ -133,21 +134,21 @@ monitor_judge_all(void)
 {
 	int64		now = clock_monotonic();
 	HASH_SEQ_STATUS scan;
-	MonitoredGateway *watched;
+	MonitoredGateway *gateway;
 
-	monitor.is_to_judge = false;
+	monitor.must_judge = false;
 	list_free(monitor.changed);
 	monitor.changed = NIL;
 	list_free_deep(monitor.unconfirmed);
 	monitor.unconfirmed = NIL;
 	monitor.next_change = PG_INT64_MAX;
 	hash_seq_init(&scan, monitor.gateways);
-	while ((watched = hash_seq_search(&scan)) != NULL)
-		judge_gateway(watched, now);
+	while ((gateway = hash_seq_search(&scan)) != NULL)
+		judge_gateway(gateway, now);
 	judge_pools();
 }
 
-/* monitor_judge_changed does that for the gateways of which a probe has shown something new. */
+/* monitor_judge_changed judges the gateways with a new verdict of their probes, and all pools. */
 void
 monitor_judge_changed(void)
 {
@@ -162,27 +163,27 @@ monitor_judge_changed(void)
 }
 
 /*
- * monitor_queue_reported queues, without a change of status, the gateways of which
- * heartbeats were reported to us: for the next start.
+ * monitor_queue_reported queues the gateways with a reported heartbeat, without a
+ * change of status, so that the next start of the server finds it in their rows.
  */
 void
 monitor_queue_reported(void)
 {
 	int64		now = clock_monotonic();
 	HASH_SEQ_STATUS scan;
-	MonitoredGateway *watched;
+	MonitoredGateway *gateway;
 
 	hash_seq_init(&scan, monitor.gateways);
-	while ((watched = hash_seq_search(&scan)) != NULL)
+	while ((gateway = hash_seq_search(&scan)) != NULL)
 	{
 		HealthEvidence evidence;
 		GatewayHealth health;
 		HealthChange change;
 
-		if (health_evidence_read(watched->slot, now, &evidence) == SLOT_GONE)
+		if (health_evidence_read(gateway->slot, now, &evidence) == SLOT_GONE)
 			continue;
 		health = health_rule(&evidence);
-		fill_change(watched, &evidence, &health, &change);
+		fill_change(gateway, &evidence, &health, &change);
 		change.new_status = change.old_status;
 		if (change.display.reported)
 			health_writer_add(&change);

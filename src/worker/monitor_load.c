@@ -1,6 +1,6 @@
 /*
  * monitor_load.c
- *		What there is to watch, read from the tables.
+ *		Reads the gateways and pools to monitor from the tables.
  */
 #include "postgres.h"
 
@@ -15,13 +15,13 @@
 #include "tables/gateway_slots.h"
 #include "worker/monitor_internal.h"
 
-/* Reads in a row for slots to be made. */
+/* Attempts in a row to make slots for all gateways. */
 #define READS_MAX 5
 
 /*
- * Reads all gateways and sees to their slots.  What committed while a slot was
- * being made was told to nobody: then all are to be read once more, if not here,
- * where gateways are made or deleted all the time, then soon.
+ * Reads all gateways and makes the slots that are missing.  A heartbeat that another
+ * session commits while a slot is being made is not published in it, so that all
+ * have to be read again: here, or soon if "again" is set.
  */
 static GatewayRow *
 read_gateways(const PoolCatalog *catalog, int *count, bool *again, StringInfo problem)
@@ -41,7 +41,7 @@ read_gateways(const PoolCatalog *catalog, int *count, bool *again, StringInfo pr
 				rows[j].slot = gateway_slots_make(catalog, &rows[j], &creation);
 			*again |= creation == SLOT_CREATED || creation == SLOT_ROW_OUTDATED;
 			if (creation == SLOT_MAP_FULL && problem->len == 0)
-				appendStringInfoString(problem, "shared memory of gateway_pool is full: some gateways are not watched");
+				appendStringInfoString(problem, "shared memory of gateway_pool is full: some gateways are not monitored");
 		}
 	}
 	return rows;
@@ -51,52 +51,56 @@ static void
 monitor_gateway(const GatewayRow *row, bool follow)
 {
 	bool		found;
-	MonitoredGateway *watched;
+	MonitoredGateway *gateway;
 
 	if (row->slot.number == NO_SLOT)
 		return;
-	watched = hash_search(monitor.gateways, &row->id, HASH_ENTER, &found);
+	gateway = hash_search(monitor.gateways, &row->id, HASH_ENTER, &found);
 	/* A gateway that was deleted and made again has the id, and another slot. */
-	if (found && (watched->slot.number != row->slot.number || watched->slot.generation != row->slot.generation))
+	if (found && (gateway->slot.number != row->slot.number || gateway->slot.generation != row->slot.generation))
 		found = false;
 	if (!found)
-		memset((char *) watched + sizeof(pg_uuid_t), 0, sizeof(MonitoredGateway) - sizeof(pg_uuid_t));
+		memset((char *) gateway + sizeof(pg_uuid_t), 0, sizeof(MonitoredGateway) - sizeof(pg_uuid_t));
 	if (!found || follow)
 	{
-		watched->recorded = row->recorded.known ? row->recorded.status : GATEWAY_UNKNOWN;
-		watched->eligible = selection_eligible(watched->recorded, row->state);
+		gateway->recorded = row->recorded.known ? row->recorded.status : GATEWAY_UNKNOWN;
+		gateway->eligible = selection_eligible(gateway->recorded, row->state);
 	}
-	watched->org_id = row->org_id;
-	strlcpy(watched->name, row->name, pg_mbcliplen(row->name, strlen(row->name), sizeof(watched->name) - 1) + 1);
-	clean_text_in_place(watched->name);
-	watched->state = row->state;
-	watched->slot = row->slot;
-	watched->kept = true;
+	gateway->org_id = row->org_id;
+	strlcpy(gateway->name, row->name, pg_mbcliplen(row->name, strlen(row->name), sizeof(gateway->name) - 1) + 1);
+	clean_text_in_place(gateway->name);
+	gateway->state = row->state;
+	gateway->slot = row->slot;
+	gateway->present = true;
 }
 
 static void
 monitor_gateways(const GatewayRow *rows, int count, bool follow)
 {
 	HASH_SEQ_STATUS scan;
-	MonitoredGateway *watched;
+	MonitoredGateway *gateway;
 
 	hash_seq_init(&scan, monitor.gateways);
-	while ((watched = hash_seq_search(&scan)) != NULL)
-		watched->kept = false;
+	while ((gateway = hash_seq_search(&scan)) != NULL)
+		gateway->present = false;
 	for (int i = 0; i < count; i++)
 		monitor_gateway(&rows[i], follow);
 	hash_seq_init(&scan, monitor.gateways);
-	while ((watched = hash_seq_search(&scan)) != NULL)
-		if (!watched->kept)
+	while ((gateway = hash_seq_search(&scan)) != NULL)
+		if (!gateway->present)
 		{
-			probe_on_demand_answer(watched->slot, probe_on_demand_last(watched->slot));
-			/* Who deleted the row has done so, unless he could not. */
-			health_map_free(watched->slot);
-			(void) hash_search(monitor.gateways, &watched->id, HASH_REMOVE, NULL);
+			probe_on_demand_answer(gateway->slot, probe_on_demand_last(gateway->slot));
+
+			/*
+			 * The session that deleted the row may have failed to free the
+			 * slot.
+			 */
+			health_map_free(gateway->slot);
+			(void) hash_search(monitor.gateways, &gateway->id, HASH_REMOVE, NULL);
 		}
 }
 
-/* Pools whose loss or return somebody else tells are taken for new ones: as they are now. */
+/* With "follow", another server notifies of pools: each is taken for new, as it is now. */
 static void
 monitor_pools(const MembershipRow *rows, int count, bool follow)
 {
@@ -111,7 +115,7 @@ monitor_pools(const MembershipRow *rows, int count, bool follow)
 	hash_seq_init(&scan, monitor.pools);
 	while ((pool = hash_seq_search(&scan)) != NULL)
 	{
-		pool->kept = pool->is_new = false;
+		pool->present = pool->is_new = false;
 		if (follow)
 			(void) hash_search(monitor.pools, &pool->id, HASH_REMOVE, NULL);
 	}
@@ -122,35 +126,35 @@ monitor_pools(const MembershipRow *rows, int count, bool follow)
 		pool = hash_search(monitor.pools, &rows[i].pool, HASH_ENTER, &found);
 		if (!found)
 			memset((char *) pool + sizeof(pg_uuid_t), 0, sizeof(MonitoredPool) - sizeof(pg_uuid_t));
-		if (!pool->kept)
+		if (!pool->present)
 		{
-			pool->kept = true;
+			pool->present = true;
 			pool->is_new = !found;
 			pool->org_id = rows[i].org_id;
 			pool->first_member = i;
 			pool->member_count = 0;
 		}
-		/* NULL where there was no room for its slot. */
+		/* NULL if there was no room for its slot. */
 		monitor.members[i] = hash_search(monitor.gateways, &rows[i].gateway, HASH_FIND, NULL);
 		pool->member_count++;
 		if (pool->is_new && monitor.members[i] != NULL)
-			pool->served |= monitor.members[i]->eligible;
+			pool->has_eligible |= monitor.members[i]->eligible;
 	}
 
-	/* One that has lost its members is judged once more: it serves nobody. */
+	/* A pool without members is judged once more: it has lost its last one. */
 	hash_seq_init(&scan, monitor.pools);
 	while ((pool = hash_seq_search(&scan)) != NULL)
-		if (!pool->kept)
+		if (!pool->present)
 			pool->member_count = 0;
 }
 
 /*
- * monitor_load reads from the tables what there is to watch, in the caller's
- * transaction.  With "follow", somebody else records what happens: what he has
- * recorded is believed.  What cannot be watched is told in "problem".
+ * monitor_load reads what to monitor from the tables, in the caller's transaction.
+ * With "follow", another server records changes, and what it has recorded is
+ * adopted.  Appends to "problem" why something cannot be monitored.
  *
- * All is read before any of it is taken: after an ERROR half-way, pools would have
- * members that are not watched any more.
+ * Everything is read before any of it is adopted: after an ERROR half-way, pools
+ * would have members that are no longer monitored.
  */
 void
 monitor_load(const PoolCatalog *catalog, bool follow, StringInfo problem)
@@ -163,19 +167,19 @@ monitor_load(const PoolCatalog *catalog, bool follow, StringInfo problem)
 	MembershipRow *membership_rows = worker_queries_memberships(catalog, &membership_count);
 	ProbePlan  *plans = worker_queries_probes(catalog, &plan_count, problem);
 
-	/* What they point to may go, and all are judged after this. */
+	/* Its gateways may be removed, and all are judged after this. */
 	list_free(monitor.changed);
 	monitor.changed = NIL;
 	monitor_gateways(gateway_rows, gateway_count, follow);
 	monitor_pools(membership_rows, membership_count, follow);
 	monitor_probes(plans, plan_count);
-	monitor.is_to_read = again;
-	monitor.is_to_judge = true;
+	monitor.must_read = again;
+	monitor.must_judge = true;
 }
 
 /*
- * monitor_confirm reads the rows of the gateways whose heartbeats have run out, in
- * the caller's transaction, which tells their slots what they say.
+ * monitor_confirm reads the rows of the gateways whose heartbeats have expired, in
+ * the caller's transaction, and so publishes in their slots what the rows say.
  */
 void
 monitor_confirm(const PoolCatalog *catalog)
@@ -192,5 +196,5 @@ monitor_confirm(const PoolCatalog *catalog)
 	}, &count);
 	list_free_deep(monitor.unconfirmed);
 	monitor.unconfirmed = NIL;
-	monitor.is_to_judge = true;
+	monitor.must_judge = true;
 }

@@ -1,6 +1,6 @@
 /*
  * monitor_probes.c
- *		What probes show of the gateways that are watched.
+ *		Probes of the monitored gateways.
  */
 #include "postgres.h"
 
@@ -15,12 +15,12 @@
 #include "worker/monitor_internal.h"
 
 static ProbeFinding
-recall(const pg_uuid_t *gateway)
+recall(const pg_uuid_t *id)
 {
-	MonitoredGateway *watched = hash_search(monitor.gateways, gateway, HASH_FIND, NULL);
+	MonitoredGateway *gateway = hash_search(monitor.gateways, id, HASH_FIND, NULL);
 	ProbeFinding finding;
 
-	if (watched != NULL && health_evidence_finding(watched->slot, clock_monotonic(), &finding))
+	if (gateway != NULL && health_evidence_finding(gateway->slot, clock_monotonic(), &finding))
 		return finding;
 	return (ProbeFinding) {0};
 }
@@ -29,7 +29,7 @@ recall(const pg_uuid_t *gateway)
 static void
 publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *result, bool changed)
 {
-	MonitoredGateway *watched = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
+	MonitoredGateway *gateway = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
 	ProbeDisplay display = {
 		.configured = true,
 		.probed = true,
@@ -45,31 +45,31 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 		.certificate_expires_at = time_t_to_timestamptz(result->certificate_expires_at)
 	};
 
-	if (watched == NULL)
+	if (gateway == NULL)
 		return;
 	strlcpy(display.reason, result->reason, sizeof(display.reason));
-	health_evidence_show_probe(watched->slot, &display);
+	health_evidence_show_probe(gateway->slot, &display);
 	if (finding->verdict != PROBE_NONE && result->outcome != PROBE_INCONCLUSIVE)
-		health_evidence_store_probe(watched->slot, finding, plan->required);
+		health_evidence_store_probe(gateway->slot, finding, plan->required);
 	if (changed)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(monitor.context);
 
-		monitor.changed = lappend(monitor.changed, watched);
+		monitor.changed = lappend(monitor.changed, gateway);
 		MemoryContextSwitchTo(caller);
 	}
-	if (watched->asked)
-		probe_on_demand_answer(watched->slot, watched->request);
-	watched->asked = false;
+	if (gateway->requested)
+		probe_on_demand_answer(gateway->slot, gateway->request);
+	gateway->requested = false;
 }
 
 static void
 extend(const ProbePlan *plan, const ProbeFinding *finding)
 {
-	MonitoredGateway *watched = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
+	MonitoredGateway *gateway = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
 
-	if (watched != NULL)
-		health_evidence_store_probe(watched->slot, finding, plan->required);
+	if (gateway != NULL)
+		health_evidence_store_probe(gateway->slot, finding, plan->required);
 }
 
 /* monitor_probes_start makes the prober, in the current memory context. */
@@ -88,95 +88,95 @@ monitor_probes_start(void)
 	monitor.prober = prober_create(&user);
 }
 
-/* monitor_probes has gateways probed by new plans; those of other gateways are taken out of the array. */
+/* monitor_probes sets new plans; it removes the plans of gateways that are not monitored from the array. */
 void
 monitor_probes(ProbePlan *plans, int count)
 {
 	int			plan_count = 0;
 	int64		now = clock_monotonic();
 	HASH_SEQ_STATUS scan;
-	MonitoredGateway *watched;
+	MonitoredGateway *gateway;
 
 	hash_seq_init(&scan, monitor.gateways);
-	while ((watched = hash_seq_search(&scan)) != NULL)
-		watched->kept = false;
+	while ((gateway = hash_seq_search(&scan)) != NULL)
+		gateway->present = false;
 	for (int i = 0; i < count; i++)
 	{
 		const ProbePlan *plan = &plans[i];
 
-		watched = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
-		if (watched == NULL)
+		gateway = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
+		if (gateway == NULL)
 			continue;
 		plans[plan_count++] = *plan;
-		watched->kept = true;
-		watched->probe_period = plan->pace.interval + 2 * plan->timeout;
-		if (!watched->probed)
+		gateway->present = true;
+		gateway->probe_period = plan->pace.interval + 2 * plan->timeout;
+		if (!gateway->probed)
 		{
 			ProbeDisplay display;
 
-			watched->undecided_until = now + watched->probe_period;
-			if (!health_evidence_last_probe(watched->slot, &display))
+			gateway->undecided_until = now + gateway->probe_period;
+			if (!health_evidence_last_probe(gateway->slot, &display))
 			{
 				display = (ProbeDisplay) {
 					.configured = true,
 					.protocol = plan->spec.protocol,
 					.verify_tls = plan->spec.verify_tls
 				};
-				health_evidence_show_probe(watched->slot, &display);
+				health_evidence_show_probe(gateway->slot, &display);
 			}
 		}
-		watched->probed = true;
+		gateway->probed = true;
 	}
 
 	hash_seq_init(&scan, monitor.gateways);
-	while ((watched = hash_seq_search(&scan)) != NULL)
+	while ((gateway = hash_seq_search(&scan)) != NULL)
 	{
 		ProbeDisplay display;
 
-		if (watched->kept || !health_evidence_last_probe(watched->slot, &display))
+		if (gateway->present || !health_evidence_last_probe(gateway->slot, &display))
 			continue;
-		watched->probed = false;
-		health_evidence_store_probe(watched->slot, &(ProbeFinding) {.verdict = PROBE_NONE}, false);
-		health_evidence_show_probe(watched->slot, &(ProbeDisplay) {0});
-		monitor.is_to_answer = true;
+		gateway->probed = false;
+		health_evidence_store_probe(gateway->slot, &(ProbeFinding) {.verdict = PROBE_NONE}, false);
+		health_evidence_show_probe(gateway->slot, &(ProbeDisplay) {0});
+		monitor.must_answer = true;
 	}
 	prober_set_concurrency(monitor.prober, setting_probe_concurrency);
 	prober_set_plans(monitor.prober, plans, plan_count, now);
 }
 
 /*
- * monitor_take_requests has those gateways probed at once for which somebody waits,
- * unless there is something new to be read: what they changed before they asked
- * was told before.
+ * monitor_take_requests probes at once each gateway that a caller has requested.  If
+ * an invalidation has come, it does nothing: the tables are read first, since a
+ * caller may have changed how the gateway is probed before its request.
  */
 void
 monitor_take_requests(void)
 {
 	uint64		changes = catalog_changes();
 	HASH_SEQ_STATUS scan;
-	MonitoredGateway *watched;
+	MonitoredGateway *gateway;
 
-	monitor.is_to_answer |= probe_on_demand_any();
-	if (!monitor.is_to_answer)
+	monitor.must_answer |= probe_on_demand_any();
+	if (!monitor.must_answer)
 		return;
 	hash_seq_init(&scan, monitor.gateways);
-	while ((watched = hash_seq_search(&scan)) != NULL)
+	while ((gateway = hash_seq_search(&scan)) != NULL)
 	{
-		watched->request = probe_on_demand_last(watched->slot);
-		watched->asked = false;
+		gateway->request = probe_on_demand_last(gateway->slot);
+		gateway->requested = false;
 	}
 	AcceptInvalidationMessages();
 	if (changes != catalog_changes())
 		return;
 
-	monitor.is_to_answer = false;
+	monitor.must_answer = false;
 	hash_seq_init(&scan, monitor.gateways);
-	while ((watched = hash_seq_search(&scan)) != NULL)
+	while ((gateway = hash_seq_search(&scan)) != NULL)
 	{
-		if (!probe_on_demand_is_open(watched->slot))
+		if (!probe_on_demand_is_open(gateway->slot))
 			continue;
-		watched->asked = prober_probe_now(monitor.prober, &watched->id, clock_monotonic());
-		if (!watched->asked)
-			probe_on_demand_answer(watched->slot, watched->request);
+		gateway->requested = prober_probe_now(monitor.prober, &gateway->id, clock_monotonic());
+		if (!gateway->requested)
+			probe_on_demand_answer(gateway->slot, gateway->request);
 	}
 }

@@ -2,17 +2,17 @@
  * worker.c
  *		The background worker of one database.
  *
- * It first finds out whether there is anything to serve: our extension, its
- * tables and triggers, committed.  If not, it ends, and its slot goes.  While it
- * serves, it looks again whenever it is told that one of them has changed.
+ * It first looks for something to serve: the extension, its tables and triggers,
+ * committed.  If one is missing, it ends and frees its slot.  While it serves, it
+ * looks again after each invalidation of them.
  *
  * It takes a turn when a probe is due or has an answer, when evidence expires, when
  * a backend wakes it, and once a second.  Each turn does what there is to do with
  * probes, and then at most one short transaction of each task: probes never wait
  * for a table.  In between it holds no lock and no transaction.
  *
- * An ERROR ends the turn, not the worker: after it, what failed is left alone for
- * a while, and all else goes on.
+ * An ERROR ends the turn, not the worker: the task that failed pauses, and the
+ * others go on.
  */
 #include "postgres.h"
 
@@ -43,10 +43,10 @@
 
 PGDLLEXPORT void gateway_pool_worker_main(Datum arg);
 
-/* The same message is not logged again for so long. */
+/* The least time between two log entries with the same message. */
 #define LOG_PAUSE (3600 * USECS_PER_SEC)
 
-/* Settings that the database, or the server, may have for others than us. */
+/* Settings that the worker fixes, whatever the server and the database set. */
 static const char *const pinned_settings[][2] = {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"synchronous_commit", "off"},
@@ -60,7 +60,7 @@ static const char *const pinned_settings[][2] = {
 	{"zero_damaged_pages", "off"},
 };
 
-/* What catalog_changes and my_worker_slot_wants said before the last look; none if not looked. */
+/* What catalog_changes and my_worker_slot_wants returned before the last look; valid if done. */
 static struct
 {
 	bool		done;
@@ -68,10 +68,10 @@ static struct
 	uint32		wants;
 }			looked;
 
-/* It has found nothing to serve. */
+/* The worker has found nothing to serve, and ends. */
 static bool leaving;
 
-/* There is, or has been, something to serve. */
+/* The worker has found something to serve, once at least. */
 static bool serving;
 
 static void
@@ -83,9 +83,9 @@ pin_settings(void)
 }
 
 /*
- * worker_may_serve tells, within a transaction, whether a database may have a
- * worker: it is there, takes connections and is no template.  Its name goes to
- * "name", of NAMEDATALEN bytes.
+ * worker_may_serve returns true if a database may have a worker: it exists, allows
+ * connections and is no template.  Stores its name in "name", of NAMEDATALEN bytes.
+ * Called in a transaction.
  */
 bool
 worker_may_serve(Oid database, char *name)
@@ -104,7 +104,7 @@ worker_may_serve(Oid database, char *name)
 	return may;
 }
 
-/* Looks whether there is anything to serve; if not, the worker leaves. */
+/* Looks for something to serve; the worker ends if there is nothing. */
 static void
 look(void)
 {
@@ -136,15 +136,15 @@ look(void)
 }
 
 static bool
-is_to_look(void)
+must_look(void)
 {
 	return !looked.done || worker_task_lost_tables() ||
 		looked.changes != catalog_changes() || looked.wants != my_worker_slot_wants();
 }
 
-/* Whether a message has not been logged for some time. */
+/* Returns true, and remembers the message, if it has not been logged within LOG_PAUSE. */
 static bool
-is_to_log(const char *message, int64 now)
+is_due_for_log(const char *message, int64 now)
 {
 	static struct
 	{
@@ -173,10 +173,10 @@ report_problem(int64 now)
 
 	if (problem[0] == '\0' && serving)
 		problem = monitor_problem();
-	if (problem[0] != '\0' && is_to_log(problem, now))
+	if (problem[0] != '\0' && is_due_for_log(problem, now))
 		ereport(LOG,
 				(errmsg("gateway_pool: %s", problem)));
-	my_worker_slot_report_problem(problem);
+	my_worker_slot_publish_problem(problem);
 }
 
 static void
@@ -190,7 +190,7 @@ turn(void)
 		monitor_read_soon();
 	}
 	AcceptInvalidationMessages();
-	if (is_to_look() && worker_task_begin(TASK_LOOK, clock_monotonic()))
+	if (must_look() && worker_task_begin(TASK_LOOK, clock_monotonic()))
 	{
 		look();
 		worker_task_end();
@@ -198,11 +198,11 @@ turn(void)
 	if (leaving)
 		return;
 	if (serving)
-		monitor_run(!is_to_look());
+		monitor_run(!must_look());
 	report_problem(clock_monotonic());
 }
 
-/* Cleans up after an ERROR, as autovacuum does, and says what it was. */
+/* Cleans up after an ERROR, as autovacuum does, and logs it. */
 static void
 recover(MemoryContext context)
 {
@@ -216,10 +216,10 @@ recover(MemoryContext context)
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
-	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && is_to_log(error->message, now))
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && is_due_for_log(error->message, now))
 		EmitErrorReport();
 	AbortCurrentTransaction();
-	/* What a transaction would have released, where there was none. */
+	/* Outside a transaction, AbortCurrentTransaction does not release them. */
 	LWLockReleaseAll();
 	pgstat_report_wait_end();
 	MemoryContextSwitchTo(context);
@@ -230,9 +230,9 @@ recover(MemoryContext context)
 	RESUME_INTERRUPTS();
 }
 
-/* Waits for the next turn, or for whatever calls for one before. */
+/* Waits until the next turn is due, a socket is ready, or another process sets the latch. */
 static void
-await(void)
+wait_for_turn(void)
 {
 	static WaitEventSet *events = NULL;
 	static bool has_prober = false;
@@ -261,9 +261,9 @@ await(void)
 		}
 }
 
-/* The end, unless the tables have gone before. */
+/* Records what is left, unless there is nothing to serve any more, and ends probes. */
 static void
-leave(MemoryContext context)
+finish(MemoryContext context)
 {
 	if (!serving)
 		return;
@@ -281,7 +281,7 @@ leave(MemoryContext context)
 	monitor_stop();
 }
 
-/* The main function of a worker: serves one database until there is nothing to serve or it is told to end. */
+/* The main function of a worker: serves one database until there is nothing to serve, or SIGTERM. */
 void
 gateway_pool_worker_main(Datum arg)
 {
@@ -315,8 +315,8 @@ gateway_pool_worker_main(Datum arg)
 
 		if (leaving || ShutdownRequestPending)
 			break;
-		await();
+		wait_for_turn();
 	}
-	leave(context);
+	finish(context);
 	proc_exit(0);
 }

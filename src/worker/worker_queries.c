@@ -1,6 +1,6 @@
 /*
  * worker_queries.c
- *		What the worker reads beside gateways: how to probe them, and the pools.
+ *		Queries of the worker: memberships, and how to probe gateways.
  */
 #include "postgres.h"
 
@@ -20,7 +20,7 @@
 enum
 {
 	PROBE_GATEWAY = 1,
-	PROBE_PROTOCOL,				/* null for the direct address of the host's */
+	PROBE_PROTOCOL,				/* null for the host's direct address */
 	PROBE_ADDRESS,
 	PROBE_PATH,
 	PROBE_EXPECTED_STATUS,
@@ -37,8 +37,8 @@ enum
 
 /*
  * worker_queries_lock locks all tables that the worker reads, or those that it
- * writes, unless that would take waiting: probes must not.  Returns whether it
- * has.  The locks go with the transaction.
+ * writes, until the end of the transaction.  Returns false if it would have to wait
+ * for a lock: probes must not.
  */
 bool
 worker_queries_lock(const PoolCatalog *catalog, bool to_write)
@@ -61,7 +61,7 @@ text_of(HeapTuple row, int column)
 	return SPI_getvalue(row, SPI_tuptable->tupdesc, column);
 }
 
-/* A number of the row, or the setting's. */
+/* A number of the row; "otherwise" if it is null. */
 static int
 number_of(HeapTuple row, int column, int otherwise)
 {
@@ -79,7 +79,7 @@ flag_of(HeapTuple row, int column)
 	return DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, column, &is_null));
 }
 
-/* 200, or 200-399; the table's own check has seen to its form, where it has one. */
+/* Reads 200, or 200-399; a CHECK of the table has verified the form, unless it was dropped. */
 static void
 read_expected_status(const char *text, ProbeSpec *spec)
 {
@@ -88,7 +88,7 @@ read_expected_status(const char *text, ProbeSpec *spec)
 		spec->status_to = spec->status_from;
 }
 
-/* Reads a row, or tells what is wrong with it. */
+/* Reads a row; returns what is wrong with it, or NULL. */
 static const char *
 read_probe(HeapTuple row, ProbePlan *plan)
 {
@@ -100,7 +100,7 @@ read_probe(HeapTuple row, ProbePlan *plan)
 	if (address == NULL)
 		return "The address is missing.";
 	if (!probe_protocol_parse(protocol == NULL ? "tcp" : protocol, &plan->spec.protocol))
-		return "The protocol is not known.";
+		return "The protocol is not valid.";
 	plan->spec.path = text_of(row, PROBE_PATH);
 	if (plan->spec.path == NULL)
 		plan->spec.path = "/";
@@ -108,7 +108,7 @@ read_probe(HeapTuple row, ProbePlan *plan)
 	plan->spec.server_name = text_of(row, PROBE_SERVER_NAME);
 	plan->spec.verify_tls = flag_of(row, PROBE_VERIFY_TLS);
 	if (flag_of(row, PROBE_CA_IS_TOO_LONG))
-		return "The certificates of its authorities are longer than 64 kB.";
+		return "The value of caCertificate is longer than 64 kB.";
 	plan->spec.ca_certificate = text_of(row, PROBE_CA_CERTIFICATE);
 	plan->pace.interval = Max(number_of(row, PROBE_INTERVAL, setting_probe_interval), 10) * INT64CONST(1000);
 	plan->pace.retry_interval = setting_probe_retry_interval * INT64CONST(1000);
@@ -121,10 +121,9 @@ read_probe(HeapTuple row, ProbePlan *plan)
 }
 
 /*
- * worker_queries_probes reads how gateways are to be probed, by settings where
- * their rows say nothing.  Rows that cannot be probed are left out, and the first
- * of them is named in "problem".  Returns an array of *count in the current
- * memory context.
+ * worker_queries_probes reads how to probe gateways, by settings where a row has
+ * nulls.  It leaves out rows that cannot be probed, and names the first of them in
+ * "problem".  Returns an array of *count in the current memory context.
  */
 ProbePlan *
 worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem)

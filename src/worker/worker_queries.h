@@ -1,6 +1,6 @@
 /*
  * worker_queries.h
- *		What the worker reads beside gateways: how to probe them, and the pools.
+ *		Queries of the worker: memberships, and how to probe gateways.
  */
 #ifndef GATEWAY_POOL_WORKER_QUERIES_H
 #define GATEWAY_POOL_WORKER_QUERIES_H

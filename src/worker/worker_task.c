@@ -126,8 +126,8 @@ worker_task_end(void)
 
 /*
  * worker_task_fail ends the task that was begun, after an ERROR in it, with a pause.
- * A row that is locked is tried again like a table, but not as often: that takes
- * the time of a lock_timeout.
+ * A locked row is tried again like a locked table, but less often: each attempt
+ * waits for lock_timeout.
  */
 void
 worker_task_fail(const ErrorData *error, int64 now)
@@ -154,7 +154,7 @@ worker_task_fail(const ErrorData *error, int64 now)
 		snprintf(tasks[task].problem, WORKER_TEXT_SIZE, "%s: %s", table, error->message);
 }
 
-/* worker_task_pause has the task that was begun pause, monotonic. */
+/* worker_task_pause sets the pause of the task that was begun. */
 void
 worker_task_pause(int64 until)
 {
@@ -187,10 +187,10 @@ worker_task_problem(void)
 }
 
 /*
- * worker_task_open_tables begins a transaction with locks on the tables.  Returns
- * false, and has the task pause, without a transaction, if they have gone, one is
- * locked by another session, or the worker was asked to end before SIGTERM could
- * end a transaction.
+ * worker_task_open_tables begins a transaction and locks the tables.  It returns
+ * false, without a transaction and with a pause of the task, if they are gone,
+ * another session has locked one, or SIGTERM came before the transaction, which it
+ * would have ended.
  */
 bool
 worker_task_open_tables(PoolCatalog *catalog, bool to_write)

@@ -89,7 +89,7 @@ $db->value(qq{SET session_replication_role = replica;
     UPDATE gateway_probes SET "caCertificate" = "caCertificate" || repeat(E'\\n', 7 * 1024 * 1024) WHERE "gatewayId" = '$longest_id'});
 $db->comes_to('longest' => [ 'not probed', 'unknown: no evidence' ]);
 $db->shows(q{SELECT detail FROM check_gateway_pools() WHERE problem LIKE 'worker %'},
-    "gateway $longest_id cannot be probed: The certificates of its authorities are longer than 64 kB.", 'so does the doctor');
+    "gateway $longest_id cannot be probed: The value of caCertificate is longer than 64 kB.", 'so does the doctor');
 
 # Whatever they said, and in whatever encoding the database is.
 $db->shows(q{SELECT count(*) > 5 FROM gateway_health WHERE reason IS NOT NULL}, 't', 'reasons');
