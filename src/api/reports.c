@@ -150,11 +150,11 @@ record_gateway_heartbeat(PG_FUNCTION_ARGS)
 
 	for (int i = 0; i < ATTEMPTS_MAX; i++)
 	{
-		bool		is_news;
+		bool		changed;
 
-		if (health_evidence_report_heartbeat(slot_of(&report), report.now, expires_at, &is_news))
+		if (health_evidence_report_heartbeat(slot_of(&report), report.now, expires_at, &changed))
 		{
-			if (is_news)
+			if (changed)
 				worker_slots_wake(MyDatabaseId);
 			PG_RETURN_VOID();
 		}
@@ -196,11 +196,11 @@ report_gateway_failure(PG_FUNCTION_ARGS)
 	read_reason(fcinfo, reason);
 	for (int i = 0; i < ATTEMPTS_MAX; i++)
 	{
-		bool		is_news;
+		bool		changed;
 
-		if (health_evidence_report_failure(slot_of(&report), report.now, reason, &is_news))
+		if (health_evidence_report_failure(slot_of(&report), report.now, reason, &changed))
 		{
-			if (is_news)
+			if (changed)
 				worker_slots_wake(MyDatabaseId);
 			PG_RETURN_VOID();
 		}

@@ -275,7 +275,7 @@ read_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilitie
 		return NULL;
 	size = pool_size(row) + row->capabilities_size;
 	AcceptInvalidationMessages();
-	keep = is_valid(catalog) && !commit_queue_is_pending() &&
+	keep = is_valid(catalog) && !commit_queue_has_heartbeats() &&
 		!(unlikely(catalog->policed) && visible_rows_differ(catalog)) && all_published(row) && size <= BYTES_MAX;
 	if (health_map_exists() && lacks_slots(row))
 		warn_of_fallback();
@@ -336,7 +336,7 @@ pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabi
 	 * The cache holds pools as roles see them to which no policy of the
 	 * owner's applies.
 	 */
-	if (!commit_queue_is_pending() && !(unlikely(catalog->policed) && visible_rows_differ(catalog)))
+	if (!commit_queue_has_heartbeats() && !(unlikely(catalog->policed) && visible_rows_differ(catalog)))
 	{
 		CacheEntry *entry = cache_lookup(cache, *id);
 

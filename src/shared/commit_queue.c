@@ -1,13 +1,13 @@
 /*
  * commit_queue.c
- *		What a transaction tells shared memory about gateways when it commits.
+ *		What a transaction publishes about gateways when it commits.
  *
- * Triggers queue; the transaction's callback stores.  What a subtransaction
- * queued goes with it when it aborts.  The queue is bounded: what does not fit,
- * and what a prepared transaction would store when somebody else commits it,
- * becomes an invalidation, upon which the rows are read anew.  Then no heartbeat
- * of the transaction is stored: a later one of the same row may be among what
- * did not fit.
+ * Triggers add to the queue, the transaction's callback publishes.  When a
+ * subtransaction aborts, its entries are removed.  The queue is bounded: a change that
+ * does not fit sends an invalidation instead, after which the rows are read again.  Then
+ * no heartbeat of the transaction is published: the change that did not fit may be a
+ * later one of the same row.  PREPARE sends the invalidation, too: another session
+ * commits.
  */
 #include "postgres.h"
 
@@ -29,7 +29,7 @@ typedef enum QueuedChangeKind
 	PUBLISH_HEARTBEAT,
 	PUBLISH_DELETION,
 	PUBLISH_TRUNCATION,
-	ABANDON_SLOT				/* at abort: the gateway has never been there */
+	FREE_SLOT_AT_ABORT			/* the gateway then never existed */
 } QueuedChangeKind;
 
 typedef struct QueuedChange
@@ -40,13 +40,12 @@ typedef struct QueuedChange
 	Heartbeat	heartbeat;
 } QueuedChange;
 
-/* Of the current transaction, in its memory. */
+/* The current transaction's, in its memory. */
 static QueuedChange *queue;
 static int	queue_length;
 static int	queue_room;
 static bool heartbeats_queued;
-static SubTransactionId overflowed_by;	/* InvalidSubTransactionId: it did not
-										 * overflow */
+static SubTransactionId overflowed_by;	/* or InvalidSubTransactionId */
 static Oid	queue_signal;
 static Oid	queue_table;
 
@@ -76,7 +75,7 @@ enqueue(CommitRelations relations, const QueuedChange *change)
 	queue_table = relations.gateways;
 }
 
-/* commit_queue_heartbeat queues what a row of the host's table says from now on. */
+/* commit_queue_heartbeat queues the new heartbeat of a row of the host's table. */
 void
 commit_queue_heartbeat(CommitRelations relations, const pg_uuid_t *gateway, const Heartbeat *heartbeat)
 {
@@ -86,7 +85,7 @@ commit_queue_heartbeat(CommitRelations relations, const pg_uuid_t *gateway, cons
 	heartbeats_queued = true;
 }
 
-/* commit_queue_deletion queues that a row of the host's table is gone. */
+/* commit_queue_deletion queues the deletion of a row of the host's table. */
 void
 commit_queue_deletion(CommitRelations relations, const pg_uuid_t *gateway)
 {
@@ -95,7 +94,7 @@ commit_queue_deletion(CommitRelations relations, const pg_uuid_t *gateway)
 	enqueue(relations, &change);
 }
 
-/* commit_queue_truncation queues that all rows of the host's table are gone. */
+/* commit_queue_truncation queues the deletion of all rows of the host's table. */
 void
 commit_queue_truncation(CommitRelations relations)
 {
@@ -105,25 +104,25 @@ commit_queue_truncation(CommitRelations relations)
 }
 
 /*
- * commit_queue_insertion queues that a row was inserted into the host's table: if
- * that aborts, a slot that was made for it meanwhile is nobody's.
+ * commit_queue_insertion queues the insertion of a row into the host's table.  If it
+ * aborts, the slot that this transaction may have created for it is freed.
  */
 void
 commit_queue_insertion(CommitRelations relations, const pg_uuid_t *gateway)
 {
-	QueuedChange change = {.kind = ABANDON_SLOT, .gateway = *gateway};
+	QueuedChange change = {.kind = FREE_SLOT_AT_ABORT, .gateway = *gateway};
 
 	enqueue(relations, &change);
 }
 
-/* commit_queue_is_pending tells whether this transaction wrote heartbeats that nobody knows yet. */
+/* commit_queue_has_heartbeats returns true if this transaction has queued heartbeats. */
 bool
-commit_queue_is_pending(void)
+commit_queue_has_heartbeats(void)
 {
 	return heartbeats_queued;
 }
 
-/* Only what a row said last was ever committed. */
+/* Returns true if a later change of the same row is queued. */
 static bool
 is_overtaken(int i)
 {
@@ -158,7 +157,7 @@ publish_all(void)
 				health_map_free_table(queue_table);
 				gateways_changed = true;
 				break;
-			case ABANDON_SLOT:
+			case FREE_SLOT_AT_ABORT:
 				gateways_changed = true;
 				break;
 		}
@@ -169,14 +168,14 @@ publish_all(void)
 		worker_slots_wake(MyDatabaseId);
 }
 
-/* Drops what a subtransaction and its children queued. */
+/* Removes the changes of an aborted subtransaction and its children. */
 static void
-abandon(SubTransactionId aborted)
+discard(SubTransactionId aborted)
 {
 	if (overflowed_by >= aborted)
 		overflowed_by = InvalidSubTransactionId;
 	while (queue_length > 0 && queue[queue_length - 1].queued_by >= aborted)
-		if (queue[--queue_length].kind == ABANDON_SLOT)
+		if (queue[--queue_length].kind == FREE_SLOT_AT_ABORT)
 			health_map_free_gateway(queue_table, &queue[queue_length].gateway);
 }
 
@@ -193,7 +192,7 @@ at_end(TransactionEnd end)
 	if (end == TRANSACTION_COMMITTED)
 		publish_all();
 	else if (end == TRANSACTION_ABORTED)
-		abandon(TopSubTransactionId);
+		discard(TopSubTransactionId);
 	queue = NULL;
 	queue_length = queue_room = 0;
 	heartbeats_queued = false;
@@ -203,5 +202,5 @@ at_end(TransactionEnd end)
 const TransactionSubscriber commit_queue_subscriber = {
 	.before_prepare = before_prepare,
 	.at_end = at_end,
-	.at_subtransaction_abort = abandon
+	.at_subtransaction_abort = discard
 };

@@ -1,6 +1,6 @@
 /*
  * commit_queue.h
- *		What a transaction tells shared memory about gateways when it commits.
+ *		What a transaction publishes about gateways when it commits.
  */
 #ifndef GATEWAY_POOL_COMMIT_QUEUE_H
 #define GATEWAY_POOL_COMMIT_QUEUE_H
@@ -8,12 +8,12 @@
 #include "base/transaction.h"
 #include "shared/health_evidence.h"
 
-/* The relations that a change of the host's gateways concerns. */
+/* The relations of a change of the host's gateways. */
 typedef struct CommitRelations
 {
 	Oid			gateways;		/* the host's table */
-	Oid			signal;			/* what is invalidated where the rows have to
-								 * be read again */
+	Oid			signal;			/* its invalidation makes all sessions read
+								 * the rows again */
 } CommitRelations;
 
 extern const TransactionSubscriber commit_queue_subscriber;
@@ -22,6 +22,6 @@ extern void commit_queue_heartbeat(CommitRelations relations, const pg_uuid_t *g
 extern void commit_queue_deletion(CommitRelations relations, const pg_uuid_t *gateway);
 extern void commit_queue_truncation(CommitRelations relations);
 extern void commit_queue_insertion(CommitRelations relations, const pg_uuid_t *gateway);
-extern bool commit_queue_is_pending(void);
+extern bool commit_queue_has_heartbeats(void);
 
 #endif							/* GATEWAY_POOL_COMMIT_QUEUE_H */

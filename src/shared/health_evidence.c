@@ -1,15 +1,14 @@
 /*
  * health_evidence.c
- *		What the slots of shared memory say of their gateways.
+ *		The evidence about gateways in the slots of shared memory.
  *
  * The table's heartbeat is published under the slot's spinlock; reading evidence
  * takes no lock: see health_map_internal.h.
  *
- * Publications come from commits, in whatever order their backends get to it,
- * and from reads of the table, with whatever snapshot they had.  A commit is
- * passed over by a later one's place in the WAL.  A read is passed over by any
- * commit that published after the read began: sequence numbers tell.  Either
- * order of the two leaves the slot with the newest row.
+ * Commits publish heartbeats, in any order, and so do reads of the table, with any
+ * snapshot.  A commit does not overwrite one with a later place in the WAL.  A read
+ * does not overwrite a commit that published after the read began, which its sequence
+ * number shows.  So the slot has the newest row in either order.
  */
 #include "postgres.h"
 
@@ -21,13 +20,10 @@
 #include "shared/health_evidence.h"
 #include "shared/health_map_internal.h"
 
-/* By how much the row's heartbeat may differ from what is recorded of it. */
+/* The most by which the row's heartbeat and its record in gateway_health differ. */
 #define RECORDED_TOLERANCE USECS_PER_SEC
 
-/*
- * A promotion is noticed by whoever next asks or publishes; from then on, the
- * grace of a start counts.
- */
+/* Starts the startup grace at the first call after a promotion. */
 static void
 notice_promotion(int64 now)
 {
@@ -38,7 +34,7 @@ notice_promotion(int64 now)
 		pg_atomic_write_u64(&health_state()->grace_from, now);
 }
 
-/* health_evidence_note_standby remembers that this server is one. */
+/* health_evidence_note_standby notes that this server is a standby. */
 void
 health_evidence_note_standby(void)
 {
@@ -46,14 +42,14 @@ health_evidence_note_standby(void)
 		pg_atomic_write_u32(&health_state()->standby, 1);
 }
 
-/* health_evidence_sequence is to be read before the snapshot of what will be published. */
+/* health_evidence_sequence is called before the snapshot is taken whose rows are published. */
 uint64
 health_evidence_sequence(void)
 {
 	return health_state() == NULL ? 0 : pg_atomic_read_u64(&health_state()->sequence);
 }
 
-/* The table's word is written under the spinlock, but is confirmed without it. */
+/* Notes that the row was read after its heartbeat expired.  Takes no lock: the word may change meanwhile. */
 static void
 confirm_expiry(HealthSlot *slot, uint16 generation, int64 now)
 {
@@ -83,7 +79,7 @@ table_evidence(uint64 word, int64 now)
 	return word_time(word) > now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
 }
 
-/* What a heartbeat is evidence of, whenever it was. */
+/* The kind of the table's word for a heartbeat. */
 static int
 kind_of(const Heartbeat *heartbeat)
 {
@@ -91,12 +87,11 @@ kind_of(const Heartbeat *heartbeat)
 }
 
 /*
- * Whether the row turns against the gateway, to failed or to never heard of: the
- * host's word, which outweighs what was reported before.  One that stays failed
- * says nothing new, whatever else is written to it.
+ * Returns true if the row changes to failed or to no heartbeat, which outweighs what
+ * was reported before.  A row that stays failed does not, whatever else changes in it.
  */
 static bool
-turns_away(const HealthSlot *slot, const Heartbeat *heartbeat)
+is_withdrawn(const HealthSlot *slot, const Heartbeat *heartbeat)
 {
 	int			kind = kind_of(heartbeat);
 
@@ -104,13 +99,13 @@ turns_away(const HealthSlot *slot, const Heartbeat *heartbeat)
 }
 
 /*
- * Writes the table's word, the spinlock held.  A wall time is turned into
- * monotonic time when it is first seen; a steppable clock has no say after that.
+ * Writes the table's word; the spinlock is held.  A wall time is converted to monotonic
+ * time when it is first seen, so that later steps of the wall clock have no effect.
  */
 static void
 store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 wall_offset)
 {
-	bool		turned_away = turns_away(slot, heartbeat);
+	bool		withdrawn = is_withdrawn(slot, heartbeat);
 	uint64		word;
 
 	if (heartbeat->heard && !(slot->published && slot->heartbeat.heard &&
@@ -119,7 +114,7 @@ store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 w
 	slot->heartbeat = *heartbeat;
 	slot->published = true;
 
-	if (turned_away)
+	if (withdrawn)
 		pg_atomic_write_u64(&slot->reported, make_word(slot->generation, WORD_EMPTY, 0));
 	if (heartbeat->failed)
 		word = make_word(slot->generation, TABLE_FAILED, 0);
@@ -130,8 +125,8 @@ store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 w
 		word = make_word(slot->generation, TABLE_HEARD, slot->heard_at + heartbeat->lifetime);
 
 		/*
-		 * By what the word rounds up, all of it is later: people see what is
-		 * judged.
+		 * The word rounds up: later by the same, so that views show what the
+		 * rule reads.
 		 */
 		slot->heard_at = Max(slot->heard_at, word_time(word) - heartbeat->lifetime);
 	}
@@ -139,8 +134,8 @@ store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 w
 }
 
 /*
- * health_evidence_publish stores what a row of the host's table was found to say.
- * "sequence" is health_evidence_sequence() from before the row was read.
+ * health_evidence_publish publishes the heartbeat of a row of the host's table that was
+ * read.  "sequence" is health_evidence_sequence() from before the row was read.
  */
 void
 health_evidence_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequence)
@@ -170,13 +165,12 @@ health_evidence_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 se
 }
 
 /*
- * health_evidence_publish_commit stores what a row says by a transaction that has
- * just committed.  "commit" is the place of the commit in the WAL.  For a
- * transaction callback: no ERROR.  Returns whether the gateway may fare otherwise
- * by this, at once.
+ * health_evidence_publish_commit publishes the heartbeat of a row as a transaction left
+ * it that has just committed.  "commit" is the place of the commit in the WAL.  Raises
+ * no ERROR: transaction callbacks call it.  Returns true if the evidence has changed.
  *
- * The slot is looked for only now.  Whoever makes one reads the row after that,
- * with a snapshot that sees this commit if the slot was not here to be found.
+ * The slot is looked up only now.  If it does not exist yet, the session that creates
+ * it reads the row after that, with a snapshot that sees this commit.
  */
 bool
 health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartbeat *heartbeat, XLogRecPtr commit)
@@ -209,7 +203,7 @@ health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartb
 	return before != after;
 }
 
-/* Replaces a word of evidence, unless the slot has got another generation. */
+/* Replaces a word of evidence; returns false if the slot has another generation. */
 static bool
 replace_word(pg_atomic_uint64 *target, uint16 generation, int kind, int64 time, int kept_kinds)
 {
@@ -240,32 +234,32 @@ is_suspect(uint64 failure, int64 now)
 }
 
 /*
- * health_evidence_report_heartbeat stores a heartbeat that was reported to us; the
- * last report counts.  Tells whether it is news, there being no fresh one.  Returns
- * false if the slot is gone.
+ * health_evidence_report_heartbeat stores a reported heartbeat; the last report counts.
+ * Sets "changed" if there was no fresh heartbeat before.  Returns false if the slot is
+ * gone.
  */
 bool
-health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *is_news)
+health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *changed)
 {
 	HealthSlot *slot = health_slot(ref);
 
-	*is_news = reported_evidence(pg_atomic_read_u64(&slot->reported), now) != HEARTBEAT_FRESH &&
+	*changed = reported_evidence(pg_atomic_read_u64(&slot->reported), now) != HEARTBEAT_FRESH &&
 		table_evidence(pg_atomic_read_u64(&slot->table), now) != HEARTBEAT_FRESH;
 	return replace_word(&slot->reported_at, ref.generation, WORD_KNOWN, now, 0) &&
 		replace_word(&slot->reported, ref.generation, WORD_KNOWN, expires_at, 0);
 }
 
 /*
- * health_evidence_report_failure stores that a caller could not get through, and
- * why, "" if he does not say.  Tells whether it is news, the gateway being no
- * suspect.  Returns false if the slot is gone.
+ * health_evidence_report_failure stores that a caller could not connect through the
+ * gateway, and the reason, "" if none was given.  Sets "changed" if the gateway was not
+ * suspect before.  Returns false if the slot is gone.
  */
 bool
-health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *is_news)
+health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *changed)
 {
 	HealthSlot *slot = health_slot(ref);
 
-	*is_news = !is_suspect(pg_atomic_read_u64(&slot->failure), now);
+	*changed = !is_suspect(pg_atomic_read_u64(&slot->failure), now);
 	SpinLockAcquire(&slot->mutex);
 	if (slot->generation == ref.generation)
 		strlcpy(slot->failure_reason, reason, HEALTH_REASON_SIZE);
@@ -274,9 +268,9 @@ health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason,
 }
 
 /*
- * health_evidence_in_startup_grace tells whether evidence that has run out may have
- * done so because nobody was there to hear: for a while after a start of the
- * server, after a crash of it and after a promotion.
+ * health_evidence_in_startup_grace returns true for startup_grace after a start, a
+ * crash or a promotion of the server: evidence may have expired because the server was
+ * not there to receive the next.
  */
 bool
 health_evidence_in_startup_grace(int64 now)
@@ -291,7 +285,7 @@ health_evidence_in_startup_grace(int64 now)
 	return now < (int64) pg_atomic_read_u64(&health_state()->grace_from) + grace;
 }
 
-/* A failure that is known from before the start, or was seen since. */
+/* Returns true if gateway_health said unhealthy at the start, or a failure was reported since. */
 static bool
 is_failure_known(uint64 failure)
 {
@@ -301,8 +295,8 @@ is_failure_known(uint64 failure)
 }
 
 /*
- * What probes found, as of now.  Up that nobody has confirmed for too long is
- * overdue for as long as the grace of a start, and then says nothing.
+ * Reads what probes found, as of now.  An up that counts no longer is overdue for
+ * startup_grace, and no evidence after that.
  */
 static void
 read_probe(uint64 word, uint64 damped, int64 now, HealthEvidence *evidence)
@@ -359,7 +353,7 @@ read_slot(HealthSlotRef ref, int64 now, const Heartbeat *own, HealthEvidence *ev
 	uint64		failure = pg_atomic_read_u64(&slot->failure);
 	uint64		probe = pg_atomic_read_u64(&slot->probe);
 	uint64		damped = pg_atomic_read_u64(&slot->damped);
-	bool		turned_away;
+	bool		withdrawn;
 
 	if (word_generation(table) != ref.generation || word_generation(reported) != ref.generation ||
 		word_generation(failure) != ref.generation || word_generation(probe) != ref.generation ||
@@ -369,7 +363,7 @@ read_slot(HealthSlotRef ref, int64 now, const Heartbeat *own, HealthEvidence *ev
 	if (own != NULL)
 	{
 		SpinLockAcquire(&slot->mutex);
-		turned_away = turns_away(slot, own);
+		withdrawn = is_withdrawn(slot, own);
 		if (is_published(slot, own))
 			own = NULL;
 		SpinLockRelease(&slot->mutex);
@@ -377,7 +371,7 @@ read_slot(HealthSlotRef ref, int64 now, const Heartbeat *own, HealthEvidence *ev
 	if (own != NULL)
 	{
 		assemble(heartbeat_evidence(own, GetCurrentTimestamp()),
-				 turned_away ? HEARTBEAT_NEVER : reported_evidence(reported, now),
+				 withdrawn ? HEARTBEAT_NEVER : reported_evidence(reported, now),
 				 failure, probe, damped, now, evidence);
 		return SLOT_READ;
 	}
@@ -431,10 +425,10 @@ health_evidence_without_slot(const Heartbeat *row, const RecordedHealth *recorde
 }
 
 /*
- * health_evidence_was_reported tells whether the heartbeat that gateway_health has
- * was reported to us: it is later than what the host's row says, which did not turn
- * away since.  The row's own, recorded and read back, may differ by a little: times
- * in a slot are rounded, and the clock is set while they are there.
+ * health_evidence_was_reported returns true if the heartbeat recorded in gateway_health
+ * was a reported one: it is later than the heartbeat of the host's row, which is not
+ * failed.  The row's own may differ from its record a little: times in a slot are
+ * rounded, and the wall clock may have been set meanwhile.
  */
 bool
 health_evidence_was_reported(const RecordedHealth *recorded, const Heartbeat *heartbeat)
@@ -444,10 +438,9 @@ health_evidence_was_reported(const RecordedHealth *recorded, const Heartbeat *he
 }
 
 /*
- * health_evidence_seed tells a new slot what gateway_health says from before a
- * start: the heartbeat that was reported to us then, which no table of the host's
- * knows, and that the gateway was up by its probe, which is overdue by now.
- * "heartbeat" is what the host's row says.
+ * health_evidence_seed stores in a new slot what gateway_health recorded before the
+ * start and no table of the host has: the reported heartbeat, and that the gateway was
+ * up by its probe, which is overdue by now.  "heartbeat" is that of the host's row.
  */
 void
 health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const Heartbeat *heartbeat)
@@ -470,7 +463,7 @@ health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const He
 							pg_atomic_read_u64(&health_state()->grace_from), 0);
 }
 
-/* health_evidence_store_probe stores what probes have found.  Called by the one worker. */
+/* health_evidence_store_probe stores what probes have found; only the worker calls it. */
 void
 health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding, bool required)
 {
@@ -479,13 +472,13 @@ health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding, bool
 						finding->verdict == PROBE_UP ? PROBE_WORD_UP :
 						required ? PROBE_WORD_REQUIRED : PROBE_WORD_DOWN);
 
-	/* Damped before it is up: nobody sees it healthy in between. */
+	/* Damped is written before up: no session reads it as healthy in between. */
 	(void) replace_word(&slot->damped, ref.generation, finding->damped_until == 0 ? WORD_EMPTY : WORD_KNOWN,
 						finding->damped_until, 0);
 	(void) replace_word(&slot->probe, ref.generation, kind, finding->counts_until, 0);
 }
 
-/* health_evidence_finding reads that back: what a former worker found, if it still counts. */
+/* health_evidence_finding returns what probes have found, by an earlier worker too; false if it counts no longer. */
 bool
 health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding)
 {
@@ -502,7 +495,7 @@ health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding)
 		word_time(probe) > now;
 }
 
-/* health_evidence_show_probe stores how the last probe went, for people. */
+/* health_evidence_show_probe stores how the last probe went, for views. */
 void
 health_evidence_show_probe(HealthSlotRef ref, const ProbeDisplay *last_probe)
 {
@@ -514,7 +507,7 @@ health_evidence_show_probe(HealthSlotRef ref, const ProbeDisplay *last_probe)
 	SpinLockRelease(&slot->mutex);
 }
 
-/* health_evidence_last_probe tells how the last probe went; false where nobody probes. */
+/* health_evidence_last_probe returns how the last probe went; false if the gateway is not probed. */
 bool
 health_evidence_last_probe(HealthSlotRef ref, ProbeDisplay *last_probe)
 {
@@ -529,9 +522,8 @@ health_evidence_last_probe(HealthSlotRef ref, ProbeDisplay *last_probe)
 }
 
 /*
- * health_evidence_explain writes why a gateway is judged as it is, in
- * HEALTH_EXPLANATION_SIZE bytes: the rule's reason, and what a caller or a probe
- * said of it.
+ * health_evidence_explain writes the reason of a gateway's status, in
+ * HEALTH_EXPLANATION_SIZE bytes: that of the rule, and that of a caller or a probe.
  */
 void
 health_evidence_explain(HealthSlotRef ref, const HealthEvidence *evidence, const GatewayHealth *health,
@@ -563,8 +555,8 @@ take_earlier(int64 *earliest, uint64 word, int64 extra, int64 now)
 }
 
 /*
- * health_evidence_next_change tells when evidence next runs out by itself, so
- * that the gateway has to be judged anew; PG_INT64_MAX if never.
+ * health_evidence_next_change returns when evidence next expires, so that the gateway
+ * has to be judged again; PG_INT64_MAX if never.
  */
 int64
 health_evidence_next_change(HealthSlotRef ref, int64 now)
@@ -585,7 +577,7 @@ health_evidence_next_change(HealthSlotRef ref, int64 now)
 	return earliest;
 }
 
-/* health_evidence_display tells what a slot knows; of one that is gone, nothing. */
+/* health_evidence_display returns what a slot holds, all zero if it is gone. */
 void
 health_evidence_display(HealthSlotRef ref, int64 now, HealthDisplay *display)
 {

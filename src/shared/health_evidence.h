@@ -1,6 +1,6 @@
 /*
  * health_evidence.h
- *		What the slots of shared memory say of their gateways.
+ *		The evidence about gateways in the slots of shared memory.
  */
 #ifndef GATEWAY_POOL_HEALTH_EVIDENCE_H
 #define GATEWAY_POOL_HEALTH_EVIDENCE_H
@@ -13,39 +13,39 @@
 #include "rules/probe_rule.h"
 #include "shared/health_map.h"
 
-/* Bytes that are kept of the reason of a failure, with the terminator. */
+/* Bytes of the reason of a failure, with the terminator; the rest is cut off. */
 #define HEALTH_REASON_SIZE 64
 
-/* Of what is told of a gateway's health, which may contain one. */
+/* Bytes of the reason of a status, which may contain that of a failure. */
 #define HEALTH_EXPLANATION_SIZE (HEALTH_REASON_SIZE + 64)
 
-/* What a look at a slot gave. */
+/* The result of reading a slot. */
 typedef enum SlotReading
 {
 	SLOT_READ,
-	SLOT_UNCONFIRMED,			/* read; but the table's heartbeat ran out,
-								 * and the row has not been read since */
-	SLOT_GONE					/* it is another gateway's by now, or nobody's */
+	SLOT_UNCONFIRMED,			/* read; but the table's heartbeat has
+								 * expired, and the row was not read since */
+	SLOT_GONE					/* it was freed, or is another gateway's now */
 } SlotReading;
 
-/* How the last probe of a gateway went, for people. */
+/* How the last probe of a gateway went, for views. */
 typedef struct ProbeDisplay
 {
-	bool		configured;		/* somebody probes the gateway */
+	bool		configured;		/* the gateway is probed */
 	bool		probed;
 	bool		certificate_known;
 	bool		verify_tls;		/* valid if probed by a protocol with a
 								 * certificate */
 	ProbeProtocol protocol;		/* valid if probed */
 	ProbeEvidence verdict;
-	float		milliseconds;	/* that it took; valid if probed */
+	float		milliseconds;	/* its duration; valid if probed */
 	int32		failures;		/* in a row */
 	int32		successes;
-	int32		falls;			/* lately */
+	int32		falls;			/* those not forgiven yet */
 	int64		started_at;		/* monotonic; valid if probed */
 	TimestampTz certificate_expires_at; /* valid if known */
-	char		reason[HEALTH_REASON_SIZE]; /* why it failed, or is no
-											 * evidence; "" if it succeeded */
+	char		reason[HEALTH_REASON_SIZE]; /* of a failed or inconclusive
+											 * probe; else "" */
 } ProbeDisplay;
 
 /* What gateway_health said of a gateway when it was read. */
@@ -55,21 +55,21 @@ typedef struct RecordedHealth
 	GatewayStatus status;
 	TimestampTz changed_at;
 	bool		heard;
-	TimestampTz heard_at;		/* these two valid if heard */
+	TimestampTz heard_at;		/* valid if heard, as the next */
 	TimestampTz heartbeat_expires_at;
 	bool		probe_up;		/* the gateway was up by its probe */
 } RecordedHealth;
 
-/* What a slot knows, for people, in wall time. */
+/* What a slot holds, in wall time, for views. */
 typedef struct HealthDisplay
 {
 	bool		heard;
 	TimestampTz heard_at;		/* the last heartbeat by any path; valid if
 								 * heard */
 	bool		expires;
-	TimestampTz expires_at;		/* when all that counts has run out; valid if
-								 * expires */
-	bool		reported;		/* a heartbeat was reported to us */
+	TimestampTz expires_at;		/* of the heartbeat that expires last; valid
+								 * if expires */
+	bool		reported;		/* a heartbeat was reported */
 	bool		suspect;
 	TimestampTz suspect_until;	/* valid if suspect */
 	bool		probed;
@@ -82,8 +82,8 @@ extern uint64 health_evidence_sequence(void);
 extern void health_evidence_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequence);
 extern bool health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartbeat *heartbeat,
 										   XLogRecPtr commit);
-extern bool health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *is_news);
-extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *is_news);
+extern bool health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *changed);
+extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *changed);
 
 extern bool health_evidence_was_reported(const RecordedHealth *recorded, const Heartbeat *heartbeat);
 extern void health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const Heartbeat *heartbeat);

@@ -1,14 +1,13 @@
 /*
  * health_map.c
- *		Which gateway has which slot of shared memory.
+ *		Which slot of shared memory belongs to which gateway.
  *
- * A fixed array of slots, one for each gateway of each database, and a hash
- * table of (database, gateways table, gateway), whose elements are the slots
- * themselves: where a slot is free, so is an element.  Each slot is in the list
- * of its bucket or in the list of free ones.  A bucket's list, and whose a slot
- * is, change under the LWLock of the bucket's partition; the list of free slots
- * has a lock of its own, which is taken inside.  What a slot says of its gateway
- * is health_evidence.c's.
+ * A fixed array of slots, one for each gateway of each database, and a hash table by
+ * (database, gateways table, gateway), whose elements are the slots themselves.  Each
+ * slot is in the list of its bucket or in the list of free slots.  The list of a bucket,
+ * and the key of a slot, change under the LWLock of the bucket's partition.  The list of
+ * free slots has its own lock, which is taken inside.  health_evidence.c reads and
+ * writes the evidence in a slot.
  */
 #include "postgres.h"
 
@@ -24,30 +23,28 @@
 #include "base/uuid.h"
 #include "shared/health_map_internal.h"
 
-/* A power of two, as the number of buckets is: all of a bucket is in one partition. */
+/* A power of two, like the number of buckets: a bucket is in one partition only. */
 #define PARTITIONS 16
 
-/* A full map is looked through for dead slots at most this often. */
+/* The shortest time between two searches of a full map for slots of deleted gateways. */
 #define SWEEP_PAUSE (10 * USECS_PER_SEC)
 
 typedef struct SlotKey
 {
 	Oid			database;
-	Oid			table;			/* the host's: one made anew has other
-								 * gateways */
+	Oid			table;			/* the host's: if it is created again, it has
+								 * other gateways */
 	pg_uuid_t	gateway;
 } SlotKey;
 
 typedef struct HealthMap
 {
 	HealthState state;
-	pg_atomic_uint32 full;		/* the last attempt to make a slot found none
-								 * free */
-	pg_atomic_uint64 deletions; /* of rows: none was missed by who makes a
-								 * slot */
+	pg_atomic_uint32 full;		/* the last session that needed a free slot
+								 * found none */
+	pg_atomic_uint64 deletions; /* of rows, so far: see health_map_create */
 	pg_atomic_uint64 swept_at;
-	int32		first_free;		/* of a list in which the longest free comes
-								 * first */
+	int32		first_free;		/* the slot that has been free for longest */
 	int32		last_free;
 } HealthMap;
 
@@ -75,7 +72,7 @@ buckets_size(void)
 	return mul_size(bucket_count(), sizeof(int32));
 }
 
-/* health_map_size returns what the map takes of shared memory. */
+/* health_map_size returns how much shared memory the map needs. */
 Size
 health_map_size(void)
 {
@@ -132,7 +129,7 @@ initialize(void)
 	}
 }
 
-/* health_map_startup makes the map, or finds it, while AddinShmemInitLock is held. */
+/* health_map_startup creates the map, or finds it; AddinShmemInitLock is held. */
 void
 health_map_startup(void)
 {
@@ -148,14 +145,14 @@ health_map_startup(void)
 		initialize();
 }
 
-/* health_map_exists tells whether the library was preloaded. */
+/* health_map_exists returns true if the library was preloaded. */
 bool
 health_map_exists(void)
 {
 	return map != NULL;
 }
 
-/* health_state returns what is known of this server; NULL where the library was not preloaded. */
+/* health_state returns the state of this server; NULL if the library was not preloaded. */
 HealthState *
 health_state(void)
 {
@@ -198,7 +195,7 @@ free_list_lock(void)
 	return &locks[PARTITIONS].lock;
 }
 
-/* Whose a slot is changes under the lock of the partition, which is held. */
+/* Returns the slot with a key, or NO_SLOT; the partition's lock is held. */
 static HealthSlotRef
 look_up(const SlotKey *key, uint32 hash)
 {
@@ -234,9 +231,8 @@ health_map_find(Oid table, const pg_uuid_t *gateway)
 }
 
 /*
- * health_map_matches tells whether a reference that was got before is to the slot of
- * this gateway.  Takes no lock: whose a slot is changes only after its words
- * have got another generation.
+ * health_map_matches returns true if a reference is to the current slot of a gateway.
+ * Takes no lock: the key of a slot changes only after the generation of its words.
  */
 bool
 health_map_matches(HealthSlotRef ref, Oid table, const pg_uuid_t *gateway)
@@ -266,7 +262,7 @@ take_free_slot(void)
 	return number;
 }
 
-/* The last in the list is reused last, so that generations take long to return. */
+/* Adds a slot at the end of the list, so that its generation repeats as late as possible. */
 static void
 give_free_slot(int32 number)
 {
@@ -281,14 +277,14 @@ give_free_slot(int32 number)
 	pg_atomic_write_u32(&map->full, 0);
 }
 
-/* health_map_deletion_count is to be read before the snapshot of rows for which slots will be made. */
+/* health_map_deletion_count is called before the snapshot is taken for whose rows slots are created. */
 uint64
 health_map_deletion_count(void)
 {
 	return map == NULL ? 0 : pg_atomic_read_u64(&map->deletions);
 }
 
-/* Makes a free slot that of a gateway, the lock of its partition held. */
+/* Assigns a free slot to a gateway; the partition's lock is held. */
 static HealthSlotRef
 assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealthy)
 {
@@ -318,12 +314,13 @@ assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealt
 }
 
 /*
- * health_map_create returns the slot of a gateway of a table, made now if there
- * was none; NO_SLOT if none is free, or if any row was deleted since "deletions"
- * was read.  "recorded_unhealthy" is what gateway_health says of the gateway.
+ * health_map_create returns the slot of a gateway of a table, and creates it if there
+ * is none.  Returns NO_SLOT if no slot is free, or if any row was deleted since
+ * "deletions" was read.  "recorded_unhealthy": gateway_health says unhealthy.
  *
- * Whoever deletes a row counts that first, when it has committed, and then looks
- * for the slot under the lock that is held here: he finds the slot, or is seen.
+ * A session that has deleted a row and committed increases the count first, and then
+ * looks for the slot under the lock that is held here: it finds the slot, or this
+ * function sees the new count.
  */
 HealthSlotRef
 health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, bool recorded_unhealthy, SlotCreation *creation)
@@ -350,7 +347,7 @@ health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, bool re
 	return ref;
 }
 
-/* Takes a slot out of the list of its bucket, the lock of its partition held. */
+/* Removes a slot from the list of its bucket; the partition's lock is held. */
 static void
 unlink_slot(int32 number, uint32 hash)
 {
@@ -361,7 +358,7 @@ unlink_slot(int32 number, uint32 hash)
 	*link = health_slots[number].slot.next;
 }
 
-/* health_map_free frees a slot, unless that has been done already. */
+/* health_map_free frees a slot, if it was not freed already. */
 void
 health_map_free(HealthSlotRef ref)
 {
@@ -392,8 +389,8 @@ health_map_free(HealthSlotRef ref)
 }
 
 /*
- * health_map_free_gateway frees the slot of a gateway, if there is one: its row is
- * gone, for everybody who looks from now on.  No ERROR.
+ * health_map_free_gateway frees the slot of a gateway, if it has one, after its row was
+ * deleted for all snapshots that are taken from now on.  Raises no ERROR.
  */
 void
 health_map_free_gateway(Oid table, const pg_uuid_t *gateway)
@@ -408,7 +405,7 @@ health_map_free_gateway(Oid table, const pg_uuid_t *gateway)
 		health_map_free(ref);
 }
 
-/* Whose slot it is by now; false if nobody's. */
+/* Reads the key of a slot; returns false if it is free. */
 static bool
 read_entry(int number, HealthSlotEntry *entry)
 {
@@ -425,7 +422,7 @@ read_entry(int number, HealthSlotEntry *entry)
 	return used;
 }
 
-/* health_map_free_table does that for all gateways of a table; no ERROR. */
+/* health_map_free_table is health_map_free_gateway for all gateways of a table. */
 void
 health_map_free_table(Oid table)
 {
@@ -434,7 +431,11 @@ health_map_free_table(Oid table)
 	if (map == NULL)
 		return;
 	(void) pg_atomic_fetch_add_u64(&map->deletions, 1);
-	/* Who looked before that has made his slot when he lets the lock go. */
+
+	/*
+	 * Sessions that read the count before have created their slots when they
+	 * release the locks.
+	 */
 	for (int i = 0; i < PARTITIONS; i++)
 	{
 		LWLockAcquire(&locks[i].lock, LW_SHARED);
@@ -458,14 +459,14 @@ health_map_list(int *count)
 	return list;
 }
 
-/* health_map_is_full tells whether the last gateway that needed a slot got none. */
+/* health_map_is_full returns true if the last session that needed a free slot found none. */
 bool
 health_map_is_full(void)
 {
 	return map != NULL && pg_atomic_read_u32(&map->full) != 0;
 }
 
-/* health_map_begin_sweep tells whether it is time to look for dead slots again. */
+/* health_map_begin_sweep returns true if the caller has to free the slots of deleted gateways now. */
 bool
 health_map_begin_sweep(int64 now)
 {

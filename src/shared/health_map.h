@@ -1,13 +1,13 @@
 /*
  * health_map.h
- *		Which gateway has which slot of shared memory.
+ *		Which slot of shared memory belongs to which gateway.
  */
 #ifndef GATEWAY_POOL_HEALTH_MAP_H
 #define GATEWAY_POOL_HEALTH_MAP_H
 
 #include "utils/uuid.h"
 
-/* A slot as it was when it was found; anybody may free it meanwhile. */
+/* A slot as it was when it was found; it may be freed, and used again, at any time. */
 typedef struct HealthSlotRef
 {
 	int32		number;			/* or NO_SLOT */
@@ -16,7 +16,7 @@ typedef struct HealthSlotRef
 
 #define NO_SLOT (-1)
 
-/* What became of an attempt to make a slot. */
+/* The result of health_map_create. */
 typedef enum SlotCreation
 {
 	SLOT_EXISTED,				/* another session has made it */
@@ -25,7 +25,7 @@ typedef enum SlotCreation
 	SLOT_ROW_OUTDATED			/* the row may be gone: read it again */
 } SlotCreation;
 
-/* One slot in a list of all. */
+/* A slot in a list of all slots in use. */
 typedef struct HealthSlotEntry
 {
 	HealthSlotRef ref;

@@ -1,16 +1,15 @@
 /*
  * health_map_internal.h
- *		What shared memory holds of one gateway: for health_map.c,
+ *		The slot of a gateway in shared memory: for health_map.c,
  *		health_evidence.c and reservation.c alone.
  *
- * What is judged together lies in one word, and each word carries the
- * generation of its slot.  A slot that is freed gets another generation in all
- * its words, so that whoever still holds a reference to it reads nothing of the
- * next gateway's, and changes nothing: words change by compare-and-exchange.
+ * Values that are read together are in one word, and each word contains the generation
+ * of its slot.  Freeing a slot changes the generation in all words, so that a session
+ * with an old reference neither reads nor changes anything of the next gateway: words
+ * change by compare-and-exchange.
  *
- * Below the words is what only publishing a heartbeat needs.  It is protected
- * by the slot's spinlock, which a pick never takes; whose the slot is, too,
- * changes under it.
+ * The fields below the words are protected by the slot's spinlock, which a pick never
+ * takes.  The key of the slot changes under it, too.
  */
 #ifndef GATEWAY_POOL_HEALTH_MAP_INTERNAL_H
 #define GATEWAY_POOL_HEALTH_MAP_INTERNAL_H
@@ -23,8 +22,8 @@
 #include "shared/health_evidence.h"
 
 /*
- * A word of evidence: 16 bits of generation, 2 of kind, 46 of monotonic time in
- * units of 32 microseconds, which last for 71 years.
+ * A word of evidence: 16 bits of generation, 2 of kind, 46 of monotonic time in units
+ * of 32 microseconds, enough for 71 years.
  */
 #define WORD_TIME_BITS		46
 #define WORD_KIND_BITS		2
@@ -33,18 +32,18 @@
 
 /* Kinds of the table's word. */
 #define TABLE_NEVER			0
-#define TABLE_HEARD			1	/* time: when it runs out */
+#define TABLE_HEARD			1	/* time: when it expires */
 #define TABLE_FAILED		2
-#define TABLE_CONFIRMED		3	/* heard; ran out, and then the row was read
-								 * once more */
+#define TABLE_CONFIRMED		3	/* heard; it expired, and then the row was
+								 * read again */
 
 /* Kinds of the other words of evidence, as bits. */
 #define WORD_EMPTY			0
-#define WORD_KNOWN			1	/* the time means something */
+#define WORD_KNOWN			1	/* the time is valid */
 #define FAILURE_RECORDED	2	/* gateway_health said unhealthy when the slot
-								 * was made */
+								 * was created */
 
-/* Kinds of the probe's word; its time is when it stops to count. */
+/* Kinds of the probe's word; its time is when it ceases to count. */
 #define PROBE_WORD_NONE		0
 #define PROBE_WORD_UP		1
 #define PROBE_WORD_DOWN		2
@@ -60,19 +59,17 @@
 typedef struct HealthSlot
 {
 	pg_atomic_uint64 table;		/* the heartbeat in the host's table */
-	pg_atomic_uint64 reported;	/* the heartbeat reported to us: when it runs
-								 * out */
+	pg_atomic_uint64 reported;	/* the reported heartbeat: when it expires */
 	pg_atomic_uint64 failure;	/* when a caller last reported a failure */
 	pg_atomic_uint64 probe;		/* what probes found */
-	pg_atomic_uint64 damped;	/* until when it counts as falling again and
-								 * again */
+	pg_atomic_uint64 damped;	/* until when it is damped */
 	pg_atomic_uint64 load;		/* connections and reservations */
-	pg_uuid_t	gateway;		/* so far, one cache line */
+	pg_uuid_t	gateway;		/* the end of the first cache line */
 
 	pg_atomic_uint64 load_at;	/* when connections were last reported */
 	pg_atomic_uint64 reported_at;	/* when a heartbeat was last reported */
-	pg_atomic_uint32 probes_asked;	/* by callers who wait for a probe */
-	pg_atomic_uint32 probes_answered;	/* how many of these have been told */
+	pg_atomic_uint32 probes_asked;	/* by callers that wait for a probe */
+	pg_atomic_uint32 probes_answered;	/* how many of these have an answer */
 
 	/* generation, 24 bits of period, 24 of reservations made in it */
 	pg_atomic_uint64 reserved[RESERVATION_PERIODS];
@@ -81,19 +78,18 @@ typedef struct HealthSlot
 	bool		used;
 	bool		published;		/* "heartbeat" is the table's */
 	uint16		generation;
-	int32		next;			/* in the list of its bucket, or of free ones;
-								 * or NO_SLOT */
+	int32		next;			/* in its list, or NO_SLOT */
 	Oid			database;
 	Oid			relation;		/* the gateways table */
-	Heartbeat	heartbeat;		/* as published last, in wall time */
+	Heartbeat	heartbeat;		/* the last one published, in wall time */
 	int64		heard_at;		/* the same heartbeat in monotonic time */
 	uint64		sequence;		/* of the last commit that published */
-	XLogRecPtr	commit;			/* ... and its place in the WAL */
+	XLogRecPtr	commit;			/* its place in the WAL */
 	char		failure_reason[HEALTH_REASON_SIZE];
 	ProbeDisplay last_probe;
 } HealthSlot;
 
-/* A slot begins a cache line, and is padded to whole ones. */
+/* A slot starts at a cache line and is padded to whole ones. */
 #define SLOT_ALIGNMENT 64
 
 typedef union PaddedHealthSlot
@@ -114,14 +110,14 @@ word_kind(uint64 word)
 	return (word >> WORD_TIME_BITS) & ((1 << WORD_KIND_BITS) - 1);
 }
 
-/* Microseconds. */
+/* word_time returns microseconds. */
 static inline int64
 word_time(uint64 word)
 {
 	return (word & WORD_TIME_MAX) << WORD_TIME_SHIFT;
 }
 
-/* A time is rounded up: evidence may expire late, never early. */
+/* make_word rounds the time up: evidence may expire late, never early. */
 static inline uint64
 make_word(uint16 generation, int kind, int64 time)
 {
@@ -149,12 +145,12 @@ pair_low(uint64 word)
 	return word & LOAD_MAX;
 }
 
-/* What is known of this server, beside all slots. */
+/* The state of this server. */
 typedef struct HealthState
 {
 	pg_atomic_uint64 sequence;	/* of commits that published */
-	pg_atomic_uint64 grace_from;	/* when we started, or were promoted */
-	pg_atomic_uint32 standby;	/* we have been one */
+	pg_atomic_uint64 grace_from;	/* when it started or was promoted */
+	pg_atomic_uint32 standby;	/* it was one at the last look */
 } HealthState;
 
 extern HealthState *health_state(void);

@@ -23,35 +23,34 @@
 #include "base/shared_memory.h"
 #include "shared/pick_counters.h"
 
-/* Pairs of pool and gateway, and pools, for each gateway that the map has room for. */
+/* Entries, of members and of pools, for each of max_gateways. */
 #define ENTRIES_PER_GATEWAY 2
 
 /*
- * With less than one part of the room left, what has gone is looked for, each time
- * that as much has been filled; with none left, one part is made free.  How long
- * the latter is told.
+ * When less than one of PARTS is free, entries of deleted pools and members are removed,
+ * each time that this much was filled.  When nothing is free, the oldest of PARTS is
+ * evicted, which the doctor reports for EVICTION_SHOWN.
  */
 #define PARTS 8
-#define EVICTION_TOLD (3600 * USECS_PER_SEC)
+#define EVICTION_SHOWN (3600 * USECS_PER_SEC)
 
-/* With so many counts, the end of the transaction is not waited for. */
+/* So many counts are added before the end of the transaction. */
 #define PENDING_MAX 65536
 
-static HTAB *entries;			/* entries come and go under the exclusive
+static HTAB *entries;			/* created and removed under the exclusive
 								 * lock */
 
 typedef struct StatsState
 {
-	pg_atomic_uint32 epoch;		/* another one when entries have gone; changes
-								 * under the exclusive lock */
-	pg_atomic_uint32 made;		/* entries, since what has gone was looked for */
-	pg_atomic_uint64 evicted_at;	/* when there was no room; 0 if there
-									 * always was */
+	pg_atomic_uint32 epoch;		/* increased when entries are removed, under
+								 * the exclusive lock */
+	pg_atomic_uint32 made;		/* entries, since the last sweep */
+	pg_atomic_uint64 evicted_at;	/* the last time; 0: never */
 } StatsState;
 
 static StatsState *state;
 
-/* Counts that wait for the end of the transaction. */
+/* Counts to be added at the end of the transaction. */
 static PickCount **pending;
 static int	pending_count;
 static int	pending_room;
@@ -62,14 +61,14 @@ max_entries(void)
 	return (int64) setting_max_gateways * ENTRIES_PER_GATEWAY;
 }
 
-/* pick_counters_size returns what the statistics take of shared memory. */
+/* pick_counters_size returns how much shared memory the statistics need. */
 Size
 pick_counters_size(void)
 {
 	return add_size(MAXALIGN(sizeof(StatsState)), hash_estimate_size(max_entries(), sizeof(StatsEntry)));
 }
 
-/* pick_counters_startup makes the statistics, or finds them. */
+/* pick_counters_startup creates the statistics, or finds them. */
 void
 pick_counters_startup(void)
 {
@@ -93,7 +92,7 @@ stats_lock(void)
 	return &shared_memory_locks(SHARED_STATS_LOCK)->lock;
 }
 
-/* pick_counters_enqueue has a count added to the statistics later. */
+/* pick_counters_enqueue adds a count to the statistics at the end of the transaction. */
 void
 pick_counters_enqueue(PickCount *count)
 {
@@ -125,7 +124,7 @@ key_of(const PickCount *count)
 	return key;
 }
 
-/* The entry of a count, NULL if there is none; the lock is held. */
+/* Returns the entry of a count, or NULL; the lock is held. */
 static StatsEntry *
 find_entry(PickCount *count)
 {
@@ -142,7 +141,7 @@ find_entry(PickCount *count)
 }
 
 static void
-forget_count(PickCount *count)
+clear_count(PickCount *count)
 {
 	count->picks = count->degraded_picks = count->refusals = 0;
 	count->pending = false;
@@ -158,7 +157,7 @@ add_count(StatsEntry *entry, PickCount *count, int64 now)
 		pg_atomic_fetch_add_u64(&entry->degraded_picks, count->degraded_picks);
 	if (count->refusals > 0)
 		pg_atomic_fetch_add_u64(&entry->refusals, count->refusals);
-	forget_count(count);
+	clear_count(count);
 }
 
 static int
@@ -170,7 +169,7 @@ compare_added_at(const void *a, const void *b)
 	return at_a < at_b ? -1 : at_a > at_b;
 }
 
-/* Removes the entries that were added to longest ago; the exclusive lock is held.  No ERROR. */
+/* Removes the entries that were updated longest ago; the exclusive lock is held.  Raises no ERROR. */
 static void
 evict(int64 now)
 {
@@ -193,7 +192,7 @@ evict(int64 now)
 	pfree(oldest);
 }
 
-/* An entry made now, or NULL if there is no room. */
+/* Creates an entry; returns NULL if there is no room. */
 static StatsEntry *
 make_entry(const StatsKey *key, int64 now)
 {
@@ -218,8 +217,8 @@ make_entry(const StatsKey *key, int64 now)
 }
 
 /*
- * Adds counts to the statistics, and drops those for which no room can be made.
- * Called by transaction callbacks: no ERROR.
+ * Adds counts to the statistics, and discards those for which there is no room.  Raises
+ * no ERROR: transaction callbacks call it.
  */
 static void
 add_counts(PickCount **counts, int count)
@@ -250,12 +249,12 @@ add_counts(PickCount **counts, int count)
 		if (entry != NULL)
 			add_count(entry, counts[i], now);
 		else
-			forget_count(counts[i]);
+			clear_count(counts[i]);
 	}
 	LWLockRelease(stats_lock());
 }
 
-/* pick_counters_flush adds what was counted to the statistics; no ERROR. */
+/* pick_counters_flush adds all pending counts to the statistics.  Raises no ERROR. */
 void
 pick_counters_flush(void)
 {
@@ -267,7 +266,7 @@ pick_counters_flush(void)
 	add_counts(pending, count);
 }
 
-/* pick_counters_add adds one count at once, of memory that may go before a flush. */
+/* pick_counters_add adds one count at once: its memory may be freed before the next flush. */
 void
 pick_counters_add(PickCount *count)
 {
@@ -300,7 +299,7 @@ pick_counters_copy(int *count)
 	return copy;
 }
 
-/* pick_counters_remove removes entries, given as a copy of them. */
+/* pick_counters_remove removes the entries of which copies are given. */
 void
 pick_counters_remove(const StatsEntry *gone, int count)
 {
@@ -313,14 +312,14 @@ pick_counters_remove(const StatsEntry *gone, int count)
 	LWLockRelease(stats_lock());
 }
 
-/* pick_counters_exist tells whether the library was preloaded. */
+/* pick_counters_exist returns true if the library was preloaded. */
 bool
 pick_counters_exist(void)
 {
 	return entries != NULL;
 }
 
-/* pick_counters_capacity returns how many entries there can be. */
+/* pick_counters_capacity returns the maximum number of entries. */
 int64
 pick_counters_capacity(void)
 {
@@ -328,8 +327,9 @@ pick_counters_capacity(void)
 }
 
 /*
- * pick_counters_begin_sweep tells whether it is time to look for entries of what is
- * gone: there is little room, and some was filled since that was done last.
+ * pick_counters_begin_sweep returns true if the caller has to remove the entries of
+ * deleted pools and members now: little is free, and much was filled since the last
+ * sweep.
  */
 bool
 pick_counters_begin_sweep(void)
@@ -341,11 +341,11 @@ pick_counters_begin_sweep(void)
 		pg_atomic_exchange_u32(&state->made, 0) >= part;
 }
 
-/* pick_counters_evicted_lately tells whether lately there was no room left, and entries had to go. */
+/* pick_counters_evicted_lately returns true if entries were evicted in the last EVICTION_SHOWN. */
 bool
 pick_counters_evicted_lately(void)
 {
 	uint64		at = entries == NULL ? 0 : pg_atomic_read_u64(&state->evicted_at);
 
-	return at != 0 && clock_monotonic() - (int64) at < EVICTION_TOLD;
+	return at != 0 && clock_monotonic() - (int64) at < EVICTION_SHOWN;
 }

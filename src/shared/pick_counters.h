@@ -37,7 +37,7 @@ typedef struct PickCount
 	uint32		degraded_picks;
 	uint32		refusals;
 	bool		pending;		/* to be added to the statistics */
-	uint32		epoch;			/* in which "entry" was found; 0 is none */
+	uint32		epoch;			/* in which "entry" was found; 0: never */
 	struct StatsEntry *entry;	/* in shared memory */
 } PickCount;
 
@@ -56,8 +56,8 @@ extern bool pick_counters_begin_sweep(void);
 extern bool pick_counters_evicted_lately(void);
 
 /*
- * pick_counters_touch is to be called before a count is raised that stays where it
- * is until the next flush; one that does not is added by pick_counters_add.
+ * pick_counters_touch is called before a count is increased, if its memory is valid
+ * until the next flush; otherwise pick_counters_add is called after.
  */
 static inline void
 pick_counters_touch(PickCount *count)

@@ -1,15 +1,15 @@
 /*
  * reservation.c
- *		How many connections gateways have, and are about to get.
+ *		The load of gateways: connections and reservations.
  *
- * A gateway reports its connections every few seconds.  Between a pick and the
- * report that counts the connection that follows, a reservation stands for it,
- * and once it is opened, one more in the load.  Both are in one word, so that
- * of two claims that saw the same place free only one succeeds.
+ * A gateway reports its connections every few seconds.  A connection that a pick leads
+ * to counts as a reservation until it is opened, then as one more connection until the
+ * next report.  Both counts are in one word, so that of two sessions that read the same
+ * load, only one can make a reservation.
  *
- * Each reservation is counted twice: in that word, and in the word of the
- * period in which it was made.  Whoever takes it out of the latter, by release,
- * by ROLLBACK or because it has run out, takes it out of the former.
+ * Each reservation is counted twice: in that word, and in the word of the period in
+ * which it was made.  The session that takes it out of the latter, by release, ROLLBACK
+ * or expiry, takes it out of the former.
  */
 #include "postgres.h"
 
@@ -20,17 +20,17 @@
 #include "shared/health_map_internal.h"
 #include "shared/reservation.h"
 
-/* A report is believed for as long as the application believes it. */
+/* How long a report counts, as in the application. */
 #define REPORT_TTL (35 * USECS_PER_SEC)
 
 /*
- * A reservation is held for 230 to 240 s, depending on where in its period it
- * was made: longer than the 220 s that dialling through a relay may take.
+ * A reservation expires after 230 to 240 s, depending on where in its period it was
+ * made: more than the 220 s that dialing through a relay may take.
  */
 #define PERIOD (10 * USECS_PER_SEC)
 #define PERIODS_HELD (RESERVATION_PERIODS - 1)
 
-/* A claim that goes back if the (sub)transaction does. */
+/* Reservations that are undone if the (sub)transaction aborts. */
 typedef struct Claim
 {
 	HealthSlotRef ref;
@@ -39,12 +39,12 @@ typedef struct Claim
 	uint32		count;
 } Claim;
 
-/* Of the current transaction, in its memory. */
+/* The current transaction's, in its memory. */
 static Claim *claims;
 static int	claim_count;
 static int	claim_room;
 
-/* How far back a claim like one that is made now is looked for. */
+/* How many of the last claims are searched for one that counts the same reservations. */
 #define SIMILAR_CLAIMS 32
 
 static uint32
@@ -53,7 +53,7 @@ period_of(int64 now)
 	return (now / PERIOD) & LOAD_MAX;
 }
 
-/* Adds to both halves of the load word, not below 0; false if the slot is gone. */
+/* Adds to both counts of the load word, at least 0 after that; returns false if the slot is gone. */
 static bool
 change_load(HealthSlot *slot, uint16 generation, int connections, int reservations)
 {
@@ -70,7 +70,7 @@ change_load(HealthSlot *slot, uint16 generation, int connections, int reservatio
 	return true;
 }
 
-/* Takes up to "wanted" reservations out of a period; returns how many it took. */
+/* Takes up to "wanted" reservations out of a period and returns how many it took. */
 static uint32
 take_from_period(HealthSlot *slot, uint16 generation, uint32 period, uint32 wanted)
 {
@@ -90,7 +90,7 @@ take_from_period(HealthSlot *slot, uint16 generation, uint32 period, uint32 want
 	return taken;
 }
 
-/* Takes out what has run out. */
+/* Takes out expired reservations. */
 static void
 expire(HealthSlot *slot, uint16 generation, int64 now)
 {
@@ -129,7 +129,7 @@ add_to_period(HealthSlot *slot, uint16 generation, uint32 period)
 			next = make_pair(generation, period, pair_low(word) + 1);
 		else
 		{
-			/* What the period before in this place left has run out long ago. */
+			/* Reservations of an earlier period in this place have expired. */
 			overtaken = pair_low(word);
 			next = make_pair(generation, period, 1);
 		}
@@ -142,7 +142,7 @@ add_to_period(HealthSlot *slot, uint16 generation, uint32 period)
 	}
 }
 
-/* reservation_load reads a gateway's load; of a slot that is gone, nothing. */
+/* reservation_load returns a gateway's load, all zero if the slot is gone. */
 GatewayLoad
 reservation_load(HealthSlotRef ref, int64 now)
 {
@@ -160,7 +160,7 @@ reservation_load(HealthSlotRef ref, int64 now)
 	return load;
 }
 
-/* Remembers a claim for as long as it may have to be given back. */
+/* Remembers a claim until the end of the transaction. */
 static void
 remember_claim(HealthSlotRef ref, uint32 period)
 {
@@ -176,7 +176,7 @@ remember_claim(HealthSlotRef ref, uint32 period)
 	claims[claim_count++] = (Claim) {ref, period, self, 1};
 }
 
-/* Memory for one more claim is had before it is made: there is no ERROR after. */
+/* Allocates memory for one more claim, before it is made: after that no ERROR is allowed. */
 static void
 make_room_for_claim(void)
 {
@@ -194,9 +194,9 @@ make_room_for_claim(void)
 }
 
 /*
- * reservation_claim makes a reservation, unless the load is no longer as it was
- * seen, or the slot is gone: then it returns false.  "seen" NULL makes it
- * whatever the load is.  An abort of the (sub)transaction takes it back.
+ * reservation_claim makes a reservation.  It returns false if the load has changed since
+ * it was "seen", or the slot is gone.  NULL for "seen" makes one at any load.  An abort
+ * of the (sub)transaction undoes it.
  */
 bool
 reservation_claim(HealthSlotRef ref, const GatewayLoad *seen, int64 now)
@@ -224,7 +224,7 @@ reservation_claim(HealthSlotRef ref, const GatewayLoad *seen, int64 now)
 	return true;
 }
 
-/* A claim of this transaction's on a slot, or NULL. */
+/* Returns a claim of this transaction on a slot, or NULL. */
 static Claim *
 own_claim(HealthSlotRef ref)
 {
@@ -245,10 +245,9 @@ release_from(HealthSlot *slot, uint16 generation, uint32 period, bool opened)
 }
 
 /*
- * reservation_release ends a reservation of a gateway: one that this transaction
- * made, which is then not given back once more by its abort, else the oldest.
- * If its connection has been opened, it counts as one from now on.  Returns
- * false if there is none, or the slot is gone.
+ * reservation_release ends a reservation of a gateway: one of this transaction, which an
+ * abort does not undo again, else the oldest.  "opened" adds a connection for it.
+ * Returns false if there is no reservation, or the slot is gone.
  */
 bool
 reservation_release(HealthSlotRef ref, bool opened, int64 now)
@@ -270,17 +269,14 @@ reservation_release(HealthSlotRef ref, bool opened, int64 now)
 	return false;
 }
 
-/*
- * reservation_report_load stores how many connections a gateway says it has.
- * Returns false if the slot is gone.
- */
+/* reservation_report_load stores a reported number of connections; returns false if the slot is gone. */
 bool
 reservation_report_load(HealthSlotRef ref, uint32 connections, int64 now)
 {
 	HealthSlot *slot = health_slot(ref);
 	uint64		word = pg_atomic_read_u64(&slot->load);
 
-	/* First what is reported, then that it is. */
+	/* The load first, then that it is reported. */
 	do
 	{
 		if (word_generation(word) != ref.generation)
@@ -298,9 +294,9 @@ reservation_report_load(HealthSlotRef ref, uint32 connections, int64 now)
 	return true;
 }
 
-/* Gives back the claims of a subtransaction and its children. */
+/* Undoes the claims of an aborted subtransaction and its children. */
 static void
-give_back_claims(SubTransactionId aborted)
+undo_claims(SubTransactionId aborted)
 {
 	while (claim_count > 0 && claims[claim_count - 1].claimed_by >= aborted)
 	{
@@ -313,17 +309,17 @@ give_back_claims(SubTransactionId aborted)
 	}
 }
 
-/* What was claimed stays claimed after COMMIT and PREPARE. */
+/* COMMIT and PREPARE keep the reservations. */
 static void
 at_end(TransactionEnd end)
 {
 	if (end == TRANSACTION_ABORTED)
-		give_back_claims(TopSubTransactionId);
+		undo_claims(TopSubTransactionId);
 	claims = NULL;
 	claim_count = 0;
 }
 
 const TransactionSubscriber reservation_subscriber = {
 	.at_end = at_end,
-	.at_subtransaction_abort = give_back_claims
+	.at_subtransaction_abort = undo_claims
 };

@@ -1,6 +1,6 @@
 /*
  * reservation.h
- *		How many connections gateways have, and are about to get.
+ *		The load of gateways: connections and reservations.
  */
 #ifndef GATEWAY_POOL_RESERVATION_H
 #define GATEWAY_POOL_RESERVATION_H
@@ -8,13 +8,13 @@
 #include "base/transaction.h"
 #include "shared/health_map.h"
 
-/* What a slot says of a gateway's load; reading it changes nothing for others. */
+/* The load in a gateway's slot. */
 typedef struct GatewayLoad
 {
-	bool		reported;		/* a short while ago */
+	bool		reported;		/* at most REPORT_TTL ago */
 	uint32		connections;	/* reported, and opened since; valid if
 								 * reported */
-	uint32		reservations;	/* picked, not opened yet */
+	uint32		reservations;	/* picked, not yet opened */
 	uint64		word;			/* for reservation_claim */
 } GatewayLoad;
 
