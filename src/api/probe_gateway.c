@@ -35,7 +35,7 @@ PG_FUNCTION_INFO_V1(probe_gateway);
 static bool
 find_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway, HealthSlotRef *ref)
 {
-	ProbeDisplay last_probe;
+	LastProbe	last_probe;
 
 	*ref = health_map_find(catalog->gateways, gateway);
 	return ref->number != NO_SLOT && health_evidence_last_probe(*ref, &last_probe);
@@ -143,7 +143,7 @@ probe_gateway(PG_FUNCTION_ARGS)
 	int64		deadline;
 	HealthSlotRef ref;
 	uint32		request;
-	ProbeDisplay last_probe;
+	LastProbe	last_probe;
 	ResultRow	row;
 
 	catalog_open(&catalog);

@@ -116,7 +116,7 @@ gateway_status(PG_FUNCTION_ARGS)
 }
 
 static void
-put_probe(ResultRow *row, const GatewayRow *gateway, const ProbeDisplay *probe)
+put_probe(ResultRow *row, const GatewayRow *gateway, const LastProbe *probe)
 {
 	result_put(row, "gatewayId", UUIDPGetDatum(&gateway->id));
 	result_put(row, "orgId", UUIDPGetDatum(&gateway->org_id));
@@ -146,7 +146,7 @@ gateway_probe_status(PG_FUNCTION_ARGS)
 	result_begin_rows(&row, fcinfo);
 	for (int i = 0; i < count; i++)
 	{
-		ProbeDisplay probe;
+		LastProbe	probe;
 
 		if (gateways[i].slot.number == NO_SLOT || !health_evidence_last_probe(gateways[i].slot, &probe))
 			continue;

@@ -134,11 +134,11 @@ store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 w
 }
 
 /*
- * health_evidence_publish publishes the heartbeat of a row of the host's table that was
+ * health_evidence_publish_row publishes the heartbeat of a row of the host's table that was
  * read.  "sequence" is health_evidence_sequence() from before the row was read.
  */
 void
-health_evidence_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequence)
+health_evidence_publish_row(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequence)
 {
 	HealthSlot *slot = health_slot(ref);
 	int64		now = clock_monotonic();
@@ -463,9 +463,9 @@ health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const He
 							pg_atomic_read_u64(&health_state()->grace_from), 0);
 }
 
-/* health_evidence_store_probe stores what probes have found; only the worker calls it. */
+/* health_evidence_publish_finding publishes what probes have found; only the worker calls it. */
 void
-health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding, bool required)
+health_evidence_publish_finding(HealthSlotRef ref, const ProbeFinding *finding, bool required)
 {
 	HealthSlot *slot = health_slot(ref);
 	int			kind = (finding->verdict == PROBE_NONE ? PROBE_WORD_NONE :
@@ -495,9 +495,9 @@ health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding)
 		word_time(probe) > now;
 }
 
-/* health_evidence_show_probe stores how the last probe went, for views. */
+/* health_evidence_publish_last_probe publishes how the last probe went, for views. */
 void
-health_evidence_show_probe(HealthSlotRef ref, const ProbeDisplay *last_probe)
+health_evidence_publish_last_probe(HealthSlotRef ref, const LastProbe *last_probe)
 {
 	HealthSlot *slot = health_slot(ref);
 
@@ -509,7 +509,7 @@ health_evidence_show_probe(HealthSlotRef ref, const ProbeDisplay *last_probe)
 
 /* health_evidence_last_probe returns how the last probe went; false if the gateway is not probed. */
 bool
-health_evidence_last_probe(HealthSlotRef ref, ProbeDisplay *last_probe)
+health_evidence_last_probe(HealthSlotRef ref, LastProbe *last_probe)
 {
 	HealthSlot *slot = health_slot(ref);
 	bool		valid;

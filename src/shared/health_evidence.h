@@ -29,7 +29,7 @@ typedef enum SlotReading
 } SlotReading;
 
 /* How the last probe of a gateway went, for views. */
-typedef struct ProbeDisplay
+typedef struct LastProbe
 {
 	bool		configured;		/* the gateway is probed */
 	bool		probed;
@@ -46,7 +46,7 @@ typedef struct ProbeDisplay
 	TimestampTz certificate_expires_at; /* valid if known */
 	char		reason[HEALTH_REASON_SIZE]; /* of a failed or inconclusive
 											 * probe; else "" */
-} ProbeDisplay;
+} LastProbe;
 
 /* What gateway_health said of a gateway when it was read. */
 typedef struct RecordedHealth
@@ -79,7 +79,7 @@ typedef struct HealthDisplay
 } HealthDisplay;
 
 extern uint64 health_evidence_sequence(void);
-extern void health_evidence_publish(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequence);
+extern void health_evidence_publish_row(HealthSlotRef ref, const Heartbeat *heartbeat, uint64 sequence);
 extern bool health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartbeat *heartbeat,
 										   XLogRecPtr commit);
 extern bool health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *changed);
@@ -87,9 +87,9 @@ extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const c
 
 extern bool health_evidence_was_reported(const RecordedHealth *recorded, const Heartbeat *heartbeat);
 extern void health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const Heartbeat *heartbeat);
-extern void health_evidence_store_probe(HealthSlotRef ref, const ProbeFinding *finding, bool required);
-extern void health_evidence_show_probe(HealthSlotRef ref, const ProbeDisplay *last_probe);
-extern bool health_evidence_last_probe(HealthSlotRef ref, ProbeDisplay *last_probe);
+extern void health_evidence_publish_finding(HealthSlotRef ref, const ProbeFinding *finding, bool required);
+extern void health_evidence_publish_last_probe(HealthSlotRef ref, const LastProbe *last_probe);
+extern bool health_evidence_last_probe(HealthSlotRef ref, LastProbe *last_probe);
 extern bool health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding);
 
 extern SlotReading health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence);

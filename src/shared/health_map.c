@@ -304,7 +304,7 @@ assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealt
 	slot->sequence = 0;
 	slot->commit = InvalidXLogRecPtr;
 	slot->failure_reason[0] = '\0';
-	memset(&slot->last_probe, 0, sizeof(ProbeDisplay));
+	memset(&slot->last_probe, 0, sizeof(LastProbe));
 	reset_words(slot);
 	if (recorded_unhealthy)
 		pg_atomic_write_u64(&slot->failure, make_word(slot->generation, FAILURE_RECORDED, 0));

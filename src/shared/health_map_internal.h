@@ -86,7 +86,7 @@ typedef struct HealthSlot
 	uint64		sequence;		/* of the last commit that published */
 	XLogRecPtr	commit;			/* its place in the WAL */
 	char		failure_reason[HEALTH_REASON_SIZE];
-	ProbeDisplay last_probe;
+	LastProbe	last_probe;
 } HealthSlot;
 
 /* A slot starts at a cache line and is padded to whole ones. */

@@ -166,7 +166,7 @@ judge(GatewayRow *gateway, const Reading *reading)
 			read = health_evidence_read_own(gateway->slot, reading->now, &gateway->heartbeat, &evidence);
 		else
 		{
-			health_evidence_publish(gateway->slot, &gateway->heartbeat, reading->sequence);
+			health_evidence_publish_row(gateway->slot, &gateway->heartbeat, reading->sequence);
 			read = health_evidence_read(gateway->slot, reading->now, &evidence);
 		}
 		if (read == SLOT_GONE)

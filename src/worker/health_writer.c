@@ -195,7 +195,7 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 	for (int i = 0; i < count; i++)
 	{
 		const HealthChange *change = changes[i];
-		const ProbeDisplay *probe = &change->probe;
+		const LastProbe *probe = &change->probe;
 
 		/*
 		 * A gateway that was deleted leaves nothing to another one with the

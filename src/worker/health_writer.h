@@ -23,7 +23,7 @@ typedef struct HealthChange
 	char		name[NAMEDATALEN * 4];	/* the gateway's, cut to this size */
 	char		reason[HEALTH_EXPLANATION_SIZE];
 	HealthDisplay display;
-	ProbeDisplay probe;
+	LastProbe	probe;
 } HealthChange;
 
 extern void health_writer_add(const HealthChange *change);

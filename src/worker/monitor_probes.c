@@ -30,7 +30,7 @@ static void
 publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *result, bool changed)
 {
 	MonitoredGateway *gateway = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
-	ProbeDisplay display = {
+	LastProbe	display = {
 		.configured = true,
 		.probed = true,
 		.verify_tls = plan->spec.verify_tls,
@@ -48,9 +48,9 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 	if (gateway == NULL)
 		return;
 	strlcpy(display.reason, result->reason, sizeof(display.reason));
-	health_evidence_show_probe(gateway->slot, &display);
+	health_evidence_publish_last_probe(gateway->slot, &display);
 	if (finding->verdict != PROBE_NONE && result->outcome != PROBE_INCONCLUSIVE)
-		health_evidence_store_probe(gateway->slot, finding, plan->required);
+		health_evidence_publish_finding(gateway->slot, finding, plan->required);
 	if (changed)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(monitor.context);
@@ -69,7 +69,7 @@ extend(const ProbePlan *plan, const ProbeFinding *finding)
 	MonitoredGateway *gateway = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
 
 	if (gateway != NULL)
-		health_evidence_store_probe(gateway->slot, finding, plan->required);
+		health_evidence_publish_finding(gateway->slot, finding, plan->required);
 }
 
 /* monitor_probes_start makes the prober, in the current memory context. */
@@ -112,17 +112,17 @@ monitor_probes(ProbePlan *plans, int count)
 		gateway->probe_period = plan->pace.interval + 2 * plan->timeout;
 		if (!gateway->probed)
 		{
-			ProbeDisplay display;
+			LastProbe	display;
 
 			gateway->undecided_until = now + gateway->probe_period;
 			if (!health_evidence_last_probe(gateway->slot, &display))
 			{
-				display = (ProbeDisplay) {
+				display = (LastProbe) {
 					.configured = true,
 					.protocol = plan->spec.protocol,
 					.verify_tls = plan->spec.verify_tls
 				};
-				health_evidence_show_probe(gateway->slot, &display);
+				health_evidence_publish_last_probe(gateway->slot, &display);
 			}
 		}
 		gateway->probed = true;
@@ -131,13 +131,13 @@ monitor_probes(ProbePlan *plans, int count)
 	hash_seq_init(&scan, monitor.gateways);
 	while ((gateway = hash_seq_search(&scan)) != NULL)
 	{
-		ProbeDisplay display;
+		LastProbe	display;
 
 		if (gateway->present || !health_evidence_last_probe(gateway->slot, &display))
 			continue;
 		gateway->probed = false;
-		health_evidence_store_probe(gateway->slot, &(ProbeFinding) {.verdict = PROBE_NONE}, false);
-		health_evidence_show_probe(gateway->slot, &(ProbeDisplay) {0});
+		health_evidence_publish_finding(gateway->slot, &(ProbeFinding) {.verdict = PROBE_NONE}, false);
+		health_evidence_publish_last_probe(gateway->slot, &(LastProbe) {0});
 		monitor.must_answer = true;
 	}
 	prober_set_concurrency(monitor.prober, setting_probe_concurrency);
