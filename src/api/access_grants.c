@@ -1,9 +1,9 @@
 /*
  * access_grants.c
- *		Granting, revoking and telling what a role may do, by action.
+ *		Functions that grant, revoke and check what a role may do, by action.
  *
- * An action is a set of rights.  Privileges are granted and revoked as the caller,
- * who has to be able to; PostgreSQL only warns of those that he may not grant.
+ * An action is a set of rights.  GRANT and REVOKE run as the caller, who needs the
+ * right to; for privileges that the caller may not grant, PostgreSQL only warns.
  */
 #include "postgres.h"
 
@@ -30,7 +30,7 @@ PG_FUNCTION_INFO_V1(has_gateway_pool_access);
 
 static const char *const action_names[ACTION_COUNT] = {"list", "create", "edit", "delete", "attach", "pick"};
 
-/* A right on one relation: of the whole of it where there are no columns. */
+/* A right on one relation, or on some of its columns. */
 typedef struct Privilege
 {
 	const RightRow *right;
@@ -38,7 +38,7 @@ typedef struct Privilege
 	const char *columns[COLUMNS_MAX + 1];
 } Privilege;
 
-/* The columns by which a row of a consumer is attached: of its pool, and of its gateway if it has one. */
+/* Returns a right on the columns that attach a row of a consumer: of the pool, and of the gateway if it has one. */
 static Privilege *
 consumer_privilege(const RightRow *right, const PoolConsumer *consumer, const Registration *registration)
 {
@@ -52,7 +52,7 @@ consumer_privilege(const RightRow *right, const PoolConsumer *consumer, const Re
 	return privilege;
 }
 
-/* A right on a table of ours: of those of its columns that are there; NULL if none is. */
+/* Returns a right on one of our tables, on those of its columns that exist; NULL if none does. */
 static Privilege *
 table_privilege(const RightRow *right, Oid relation)
 {
@@ -67,7 +67,7 @@ table_privilege(const RightRow *right, Oid relation)
 	return count > 0 || right->columns[0] == NULL ? privilege : NULL;
 }
 
-/* What some actions take: for a right on consumers, of each that is registered. */
+/* Returns what some actions need; a right on consumers is one on each that is registered. */
 static List *
 privileges_of(const PoolCatalog *catalog, uint32 actions)
 {
@@ -100,7 +100,7 @@ privileges_of(const PoolCatalog *catalog, uint32 actions)
 	return privileges;
 }
 
-/* Whether a role has all that an action takes; nobody can attach where there is no consumer. */
+/* Returns true if a role has all that an action needs; false for attach without a consumer. */
 static bool
 has_access(const PoolCatalog *catalog, Oid role, Action action)
 {
@@ -117,19 +117,19 @@ has_access(const PoolCatalog *catalog, Oid role, Action action)
 	return privileges != NIL;
 }
 
-/* Those of the actions that a role has. */
+/* Returns those of the actions that a role has. */
 static uint32
-accesses(const PoolCatalog *catalog, Oid role, uint32 actions)
+allowed_actions(const PoolCatalog *catalog, Oid role, uint32 actions)
 {
-	uint32		had = 0;
+	uint32		allowed = 0;
 
 	for (Action action = 0; action < ACTION_COUNT; action++)
 		if ((actions & (1 << action)) != 0 && has_access(catalog, role, action))
-			had |= 1 << action;
-	return had;
+			allowed |= 1 << action;
+	return allowed;
 }
 
-/* The name of the first of some actions, of which there is one at least. */
+/* Returns the name of the first of some actions, at least one. */
 static const char *
 first_name(uint32 actions)
 {
@@ -164,8 +164,8 @@ same_privilege(const RightRow *a, const RightRow *b)
 }
 
 /*
- * Whether a right is taken away by the columns alone: what is the host's own on
- * its tables, and the whole of a table that is another action's, are left.
+ * Returns true if REVOKE of a right names columns only: on consumers, where the host
+ * may have granted the whole table, and where another action needs the whole table.
  */
 static bool
 is_revoked_by_column(const RightRow *right)
@@ -178,7 +178,7 @@ is_revoked_by_column(const RightRow *right)
 	return false;
 }
 
-/* Whether a column's own list says that a role has a privilege. */
+/* Returns true if a role has a privilege by the column's own access list. */
 static bool
 is_granted_on_column(Oid role, Oid relation, const char *column, AclMode mode)
 {
@@ -203,8 +203,8 @@ is_granted_on_column(Oid role, Oid relation, const char *column, AclMode mode)
 }
 
 /*
- * REVOKE on a whole table takes the same privilege on its columns, too.  What of
- * these is granted for another action, and is to stay.
+ * REVOKE on a whole table revokes the privilege on its columns, too.  Returns those
+ * that the role has by another action and that have to be granted again.
  */
 static List *
 kept_privileges(const PoolCatalog *catalog, Oid role, uint32 revoked)
@@ -231,7 +231,7 @@ kept_privileges(const PoolCatalog *catalog, Oid role, uint32 revoked)
 	return kept;
 }
 
-/* The action of a name, 22023 for any other. */
+/* Returns the action of a name; 22023 if there is none. */
 static Action
 read_action(const text *name)
 {
@@ -243,7 +243,7 @@ read_action(const text *name)
 	argument_refuse_word("gateway pool action", name, "The actions are list, create, edit, delete, attach and pick.");
 }
 
-/* The set of actions in an array of their names. */
+/* Returns the set of actions that an array names. */
 static uint32
 read_actions(FunctionCallInfo fcinfo)
 {
@@ -277,8 +277,8 @@ read_role(FunctionCallInfo fcinfo)
 }
 
 /*
- * One changes rights at a time: GRANT takes no lock, and of two on one table the
- * second ends in an internal error.  Nobody else takes this one.
+ * Lets one transaction at a time change rights: GRANT takes no lock, and the second
+ * of two on one table ends in an internal error.  This lock is used for nothing else.
  */
 static void
 lock_rights(const PoolCatalog *catalog)
@@ -286,9 +286,9 @@ lock_rights(const PoolCatalog *catalog)
 	LockDatabaseObject(RelationRelationId, catalog->pools, 0, ExclusiveLock);
 }
 
-/* What a call has changed, if anything, for the record; it is no organization's own. */
+/* Writes to the audit log what a call has changed, if anything; the row belongs to no organization. */
 static void
-record(const PoolCatalog *catalog, Oid role, uint32 changed, bool granted)
+audit(const PoolCatalog *catalog, Oid role, uint32 changed, bool granted)
 {
 	const char *names[ACTION_COUNT];
 	int			count = 0;
@@ -308,8 +308,8 @@ record(const PoolCatalog *catalog, Oid role, uint32 changed, bool granted)
 /*
  * grant_gateway_pool_access(role regrole, actions text[])
  *
- * Grants what the actions take, as the caller, who has to be able to grant all of
- * it: 42501 otherwise.  Errors: NULL or an unknown action 22023.
+ * Grants what the actions need, as the caller.  Errors: a privilege that the caller
+ * may not grant 42501; NULL or an unrecognized action 22023.
  */
 Datum
 grant_gateway_pool_access(PG_FUNCTION_ARGS)
@@ -325,7 +325,7 @@ grant_gateway_pool_access(PG_FUNCTION_ARGS)
 	role = read_role(fcinfo);
 	actions = read_actions(fcinfo);
 	lock_rights(&catalog);
-	had = accesses(&catalog, role, actions);
+	had = allowed_actions(&catalog, role, actions);
 
 	SPI_connect();
 	foreach(cell, privileges_of(&catalog, actions))
@@ -333,25 +333,24 @@ grant_gateway_pool_access(PG_FUNCTION_ARGS)
 	SPI_finish();
 
 	/* PostgreSQL only warns of what the caller may not grant. */
-	missing = actions & ~accesses(&catalog, role, actions);
+	missing = actions & ~allowed_actions(&catalog, role, actions);
 	if (missing != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("gateway pool access \"%s\" could not be granted to role \"%s\"", first_name(missing),
 						GetUserNameFromId(role, false)),
-				 errhint("The owner of the tables can grant it; to attach takes a consumer that is registered."),
+				 errhint("The owner of the tables can grant it; attach needs a registered consumer."),
 				 catalog_error_constraint(catalog.pools, "gateway_pools_access")));
-	record(&catalog, role, actions & ~had, true);
+	audit(&catalog, role, actions & ~had, true);
 	PG_RETURN_VOID();
 }
 
 /*
  * revoke_gateway_pool_access(role regrole, actions text[])
  *
- * Revokes what the actions take, as the caller.  42501 if the role can do any of
- * it still: as the owner, by another role, by what somebody else granted, or,
- * for pick, by list.  On a consumer it revokes the columns alone.  Errors: NULL
- * or an unknown action 22023.
+ * Revokes what the actions need, as the caller; on consumers, columns only.  Errors:
+ * the role still has an action (as the owner, through another role, by another
+ * role's grant, or pick by list) 42501; NULL or an unrecognized action 22023.
  */
 Datum
 revoke_gateway_pool_access(PG_FUNCTION_ARGS)
@@ -368,7 +367,7 @@ revoke_gateway_pool_access(PG_FUNCTION_ARGS)
 	role = read_role(fcinfo);
 	actions = read_actions(fcinfo);
 	lock_rights(&catalog);
-	had = accesses(&catalog, role, actions);
+	had = allowed_actions(&catalog, role, actions);
 	kept = kept_privileges(&catalog, role, actions);
 
 	SPI_connect();
@@ -382,24 +381,24 @@ revoke_gateway_pool_access(PG_FUNCTION_ARGS)
 		change_privilege("GRANT", lfirst(cell), true, "TO", role);
 	SPI_finish();
 
-	left = accesses(&catalog, role, actions);
+	left = allowed_actions(&catalog, role, actions);
 	if (left != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" still has gateway pool access \"%s\"", GetUserNameFromId(role, false),
 						first_name(left)),
-				 errdetail("It has it as a superuser or owner, by another role or PUBLIC, by a privilege on a whole table"
-						   " of the host's, by what another role granted, or, to pick, by \"list\"."),
+				 errdetail("The role is a superuser or owner, has it through another role or PUBLIC, has a privilege on"
+						   " a whole table of the host, was granted it by another role, or has \"list\", which includes \"pick\"."),
 				 catalog_error_constraint(catalog.pools, "gateway_pools_access")));
-	record(&catalog, role, had, false);
+	audit(&catalog, role, had, false);
 	PG_RETURN_VOID();
 }
 
 /*
  * has_gateway_pool_access(role regrole, action text) returns boolean
  *
- * Whether a role has all that an action takes, however it came by it.  Errors:
- * NULL or an unknown action 22023.
+ * Returns true if a role has all that an action needs, directly or through other
+ * roles.  Errors: NULL or an unrecognized action 22023.
  */
 Datum
 has_gateway_pool_access(PG_FUNCTION_ARGS)

@@ -1,9 +1,9 @@
 /*
  * administration.c
- *		What administrators say of organizations and gateways: plans, states, probes.
+ *		Functions that set plans of organizations, and states and probes of gateways.
  *
- * Each function checks the rights that a plain statement takes, then its arguments,
- * then that the gateway is there, and writes one row.
+ * Each checks the rights that a plain statement needs, then its arguments, then that
+ * the gateway exists, and writes one row.
  */
 #include "postgres.h"
 
@@ -60,7 +60,7 @@ set_gateway_pool_entitlement(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The gateway of the call, its first argument, held until the end of the transaction: P0002 if it is not there, or hidden. */
+/* Returns the first argument, a gateway's id, and locks its row; P0002 if it does not exist or is hidden. */
 static const pg_uuid_t *
 require_gateway(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 {
@@ -120,7 +120,7 @@ set_gateway_state(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Adds an interval as whole milliseconds, null for NULL; the table says which are allowed. */
+/* Adds an interval in whole milliseconds, null for NULL; the table's constraints limit it. */
 static void
 add_milliseconds(TableChange *change, FunctionCallInfo fcinfo, int argument, const char *name)
 {
@@ -137,9 +137,9 @@ add_milliseconds(TableChange *change, FunctionCallInfo fcinfo, int argument, con
  *     ca_certificate text, probe_interval interval, timeout interval, rise int,
  *     fall int, required boolean)
  *
- * Needs INSERT and UPDATE on gateway_probes.  Errors: NULL for what has to be said,
- * an unrecognized protocol or an interval that is not positive 22023, no such
- * gateway P0002, and 23514 from the rules of the table.
+ * Needs INSERT and UPDATE on gateway_probes.  Errors: NULL for protocol,
+ * address, verify_tls or required, an unrecognized protocol, or an interval that is
+ * not positive 22023; no such gateway P0002; the table's constraints 23514.
  */
 Datum
 set_gateway_probe(PG_FUNCTION_ARGS)
@@ -186,7 +186,7 @@ set_gateway_probe(PG_FUNCTION_ARGS)
 /*
  * clear_gateway_probe(gateway_id uuid) returns boolean
  *
- * Returns whether there was a probe.  Needs DELETE on gateway_probes.
+ * Returns true if the gateway had a probe.  Needs DELETE on gateway_probes.
  */
 Datum
 clear_gateway_probe(PG_FUNCTION_ARGS)

@@ -1,7 +1,6 @@
 /*
  * check.c
- *		What is wrong with the rows: the part of check_gateway_pools() that reads
- *		tables, as their owners.
+ *		The part of check_gateway_pools() that reads tables, as their owners.
  */
 #include "postgres.h"
 
@@ -40,7 +39,7 @@ report(ResultRow *result, const char *problem, const char *object, const char *d
 	result_add(result);
 }
 
-/* A column of a row of the query before, as text; "" for null. */
+/* Returns a column of a row of the last query as text; "" for null. */
 static char *
 text_of(uint64 row, int column)
 {
@@ -62,7 +61,7 @@ check_memory(ResultRow *result, const PoolCatalog *catalog)
 			   "Raise gateway_pool.max_gateways and restart the server.");
 	if (pick_counters_crowded(catalog))
 		report(result, "statistics full", "gateway_pool.max_gateways",
-			   "There are more pools and members than rows of gateway_pool_stats: counts begin anew, those not added to for longest first.",
+			   "There are more pools and members than rows of gateway_pool_stats: counts start again at 0, the least recently changed first.",
 			   "Raise gateway_pool.max_gateways and restart the server.");
 }
 
@@ -93,7 +92,7 @@ check_names(ResultRow *result, const PoolCatalog *catalog)
 		CHECK_FOR_INTERRUPTS();
 		if (!pool_name_is_valid(name, strlen(name)))
 			report(result, "name off the rule", psprintf("gateway pool %s", text_of(i, 1)), name,
-				   "Rename the pool; until then it works as it is.");
+				   "Rename the pool; it keeps working until then.");
 	}
 	owner_end(&scope);
 }
@@ -118,7 +117,7 @@ check_members(ResultRow *result, const PoolCatalog *catalog)
 	owner_end(&scope);
 }
 
-/* A count of something below an organization, kept beyond the query. */
+/* A row of counts_of(). */
 typedef struct Count
 {
 	pg_uuid_t	id;
@@ -126,7 +125,7 @@ typedef struct Count
 	int64		count;
 } Count;
 
-/* Runs a query of (id, org_id, count) and returns its rows. */
+/* Runs a query that returns (id, org_id, count), and returns its rows. */
 static Count *
 counts_of(Oid relation, const char *sql, uint64 *rows)
 {
@@ -167,10 +166,10 @@ check_plans(ResultRow *result, const PoolCatalog *catalog)
 		if (entitlement.max_pools != NO_LIMIT && orgs[i].count > entitlement.max_pools)
 			report(result, "over the limit of pools", org,
 				   psprintf("pools: " INT64_FORMAT ", allowed: %d", orgs[i].count, entitlement.max_pools),
-				   "Raise the limit or delete pools; those that are there go on working.");
+				   "Raise the limit or delete pools; existing pools keep working.");
 		if (!entitlement.gateway_pool)
 			report(result, "pools without a plan", org, psprintf("pools: " INT64_FORMAT, orgs[i].count),
-				   "Call set_gateway_pool_entitlement(), or delete the pools; picks go on working.");
+				   "Call set_gateway_pool_entitlement(), or delete the pools; picks keep working.");
 	}
 }
 
@@ -193,7 +192,7 @@ check_member_counts(ResultRow *result, const PoolCatalog *catalog)
 		if (limit != NO_LIMIT && pools[i].count > limit)
 			report(result, "over the limit of members", psprintf("gateway pool %s", uuid_text(&pools[i].id)),
 				   psprintf("members: " INT64_FORMAT ", allowed: %d", pools[i].count, limit),
-				   "Raise the limit or remove members; those that are there go on working.");
+				   "Raise the limit or remove members; existing members keep working.");
 	}
 }
 
@@ -215,19 +214,19 @@ check_tenants(ResultRow *result, const PoolCatalog *catalog)
 }
 
 /*
- * How many rows of a consumer reference a pool of another organization, or none
- * that is there.  Pools and rows are read apart, each as their owner: that of the
- * consumer may have no right to read pools.
+ * Returns how many rows of a consumer reference a pool of another organization or a
+ * missing one.  Reads pools and rows in two queries, each as the table's owner: the
+ * consumer's owner may have no right to read pools.
  */
 static int64
-count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const char *org_query)
+count_foreign_rows(const PoolCatalog *catalog, const PoolConsumer *consumer, const char *org_query)
 {
 	OwnerScope	scope;
 	SPIPlanPtr	plan;
 	SPITupleTable *rows;
 	uint64		row_count;
 	uint64		pool_count;
-	int64		strangers = 0;
+	int64		foreign = 0;
 	Count	   *pools = counts_of(catalog->pools,
 								  psprintf("SELECT id::uuid, \"orgId\"::uuid, 0::bigint FROM %s"
 										   " WHERE \"orgId\" IS NOT NULL ORDER BY 1", catalog_name(catalog->pools)),
@@ -249,10 +248,10 @@ count_strangers(const PoolCatalog *catalog, const PoolConsumer *consumer, const 
 
 		CHECK_FOR_INTERRUPTS();
 		if (org == NULL || pool == NULL || !uuid_equal(org, &pool->org_id))
-			strangers++;
+			foreign++;
 	}
 	owner_end(&scope);
-	return strangers;
+	return foreign;
 }
 
 static void
@@ -282,17 +281,17 @@ check_consumer(ResultRow *result, const PoolCatalog *catalog, const PoolConsumer
 									 table, column, gateway_column), NULL);
 		if (count > 0)
 			report(result, "pool and gateway both", object, psprintf("rows: " INT64_FORMAT, count),
-				   psprintf("Set %s or %s to NULL; until then the host decides which of them counts.",
+				   psprintf("Set %s or %s to NULL; until then the host decides which one it uses.",
 							column, gateway_column));
 	}
 
-	count = count_strangers(catalog, consumer, registration.org_query);
+	count = count_foreign_rows(catalog, consumer, registration.org_query);
 	if (count > 0)
 		report(result, "consumer of another organization", object, psprintf("rows: " INT64_FORMAT, count),
 			   "Set these rows to a pool of their own organization.");
 }
 
-/* Who checks sees what is wrong with the pools of all organizations. */
+/* Opens the catalog; 42501 unless the caller may see the pools of all organizations. */
 static void
 require_right(PoolCatalog *catalog)
 {
@@ -307,8 +306,8 @@ require_right(PoolCatalog *catalog)
 }
 
 /*
- * require_right_to_check(): 42501 without SELECT on gateway_pools, or for a role
- * from which anything is hidden.
+ * require_right_to_check() raises 42501 without SELECT on gateway_pools, and for
+ * isolated roles.
  */
 Datum
 require_right_to_check(PG_FUNCTION_ARGS)
@@ -322,7 +321,7 @@ require_right_to_check(PG_FUNCTION_ARGS)
 /*
  * row_problems() returns (problem, object, detail, remedy)
  *
- * One row a problem with what is in our tables, with shared memory and with the
+ * Returns one row for each problem with rows of our tables, shared memory and the
  * worker.  Needs SELECT on gateway_pools.
  */
 Datum
@@ -347,8 +346,8 @@ row_problems(PG_FUNCTION_ARGS)
  * consumer_problems(consumer regclass, pool_column name) returns
  * (problem, object, detail, remedy)
  *
- * The same for the rows of one consumer; whatever its query raises is an error.
- * Needs SELECT on gateway_pools.
+ * Returns one row for each problem with the rows of one consumer; an error of the
+ * consumer's query is not caught.  Needs SELECT on gateway_pools.
  */
 Datum
 consumer_problems(PG_FUNCTION_ARGS)

@@ -2,9 +2,9 @@
  * management.c
  *		The management functions that change pools and members.
  *
- * Each checks the right that its action takes, then the organization's plan,
- * then what has to exist; then it runs one statement as the owner of the table,
- * so that it takes no other right.  The triggers hold the rules.
+ * Each checks the right to its action, then the organization's plan, then that the
+ * pool and the gateway exist; then it runs one statement as the owner of the table,
+ * so that the caller needs no other right.  Triggers enforce the rules.
  */
 #include "postgres.h"
 
@@ -35,10 +35,10 @@ PG_FUNCTION_INFO_V1(delete_gateway_pool);
 PG_FUNCTION_INFO_V1(add_gateway_to_pool);
 PG_FUNCTION_INFO_V1(remove_gateway_from_pool);
 
-/* What the functions return of a pool. */
+/* The columns of a pool that the functions return. */
 #define POOL_COLUMNS "id::uuid, \"orgId\"::uuid, name::text, \"createdAt\"::timestamptz, \"updatedAt\"::timestamptz"
 
-/* management_refuse_missing raises P0002 for a row of a kind that is not in the organization, or not any more. */
+/* management_refuse_missing raises P0002: the organization has no such row. */
 void
 management_refuse_missing(Oid relation, const char *kind, const pg_uuid_t *id)
 {
@@ -48,7 +48,7 @@ management_refuse_missing(Oid relation, const char *kind, const pg_uuid_t *id)
 			 catalog_error_constraint(relation, "gateway_pools_not_found")));
 }
 
-/* Runs a statement on a pool that was there a moment ago, and returns its row. */
+/* Runs a statement on a pool and returns its row; P0002 if the pool was deleted meanwhile. */
 static Datum
 run_on_pool(FunctionCallInfo fcinfo, TableChange *change, const pg_uuid_t *id)
 {
@@ -59,7 +59,7 @@ run_on_pool(FunctionCallInfo fcinfo, TableChange *change, const pg_uuid_t *id)
 	return HeapTupleGetDatum(pool);
 }
 
-/* Returns an id, an argument, and raises P0002 unless the organization has a row of that id. */
+/* Returns an argument, an id; P0002 unless the organization has a row of that id. */
 static const pg_uuid_t *
 require_in_org(FunctionCallInfo fcinfo, const PoolCatalog *catalog, Oid relation, const pg_uuid_t *org,
 			   const char *kind, int argument, const char *name)
@@ -84,7 +84,7 @@ require_in_org(FunctionCallInfo fcinfo, const PoolCatalog *catalog, Oid relation
 	return id;
 }
 
-/* management_require_pool returns the id of a pool, the second argument: P0002 unless the organization has it. */
+/* management_require_pool returns the second argument, a pool's id; P0002 unless the organization has it. */
 const pg_uuid_t *
 management_require_pool(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const pg_uuid_t *org)
 {
@@ -97,7 +97,7 @@ require_gateway(FunctionCallInfo fcinfo, const PoolCatalog *catalog, const pg_uu
 	return require_in_org(fcinfo, catalog, catalog->gateways, org, "gateway", 2, "gateway_id");
 }
 
-/* What each function begins with: the right, and the organization, its first argument. */
+/* Opens the catalog, checks the caller's right and returns the first argument, an organization's id. */
 static const pg_uuid_t *
 begin_in_org(FunctionCallInfo fcinfo, PoolCatalog *catalog, AccessRight right)
 {
@@ -108,8 +108,8 @@ begin_in_org(FunctionCallInfo fcinfo, PoolCatalog *catalog, AccessRight right)
 }
 
 /*
- * management_begin opens the catalog and checks the caller's right, then the plan of
- * the organization, whose id is the first argument and is returned.
+ * management_begin opens the catalog, checks the caller's right and the organization's
+ * plan, and returns the first argument, the organization's id.
  */
 const pg_uuid_t *
 management_begin(FunctionCallInfo fcinfo, PoolCatalog *catalog, AccessRight right)
@@ -121,8 +121,8 @@ management_begin(FunctionCallInfo fcinfo, PoolCatalog *catalog, AccessRight righ
 }
 
 /*
- * management_refuse_foreign raises what a policy would (42501), before anything else
- * could tell about the organization.
+ * management_refuse_foreign raises the error of a policy (42501), before another check
+ * could reveal the organization.
  */
 void
 management_refuse_foreign(Oid relation)
@@ -132,7 +132,7 @@ management_refuse_foreign(Oid relation)
 			 errmsg("new row violates row-level security policy for table \"%s\"", get_rel_name(relation))));
 }
 
-/* require_installed(): 55000 unless the tables are there */
+/* require_installed() raises 55000 unless gateway pools are installed. */
 Datum
 require_installed(PG_FUNCTION_ARGS)
 {
@@ -164,7 +164,7 @@ create_gateway_pool(PG_FUNCTION_ARGS)
 	table_change_argument(&change, UUIDOID, false, UUIDPGetDatum(org));
 	table_change_argument(&change, TEXTOID, false, PointerGetDatum(pool_name_read(catalog.pools, PG_GETARG_TEXT_PP(1))));
 	pool = table_change_run(fcinfo, &change);
-	/* A trigger of the host's may have refused it in silence. */
+	/* A trigger of the host may have skipped the row without an error. */
 	if (pool == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(HeapTupleGetDatum(pool));
@@ -173,7 +173,7 @@ create_gateway_pool(PG_FUNCTION_ARGS)
 /*
  * update_gateway_pool(org_id uuid, pool_id uuid, name text) returns the pool
  *
- * NULL leaves the name.  Needs UPDATE on gateway_pools (name).
+ * A null name leaves it unchanged.  Needs UPDATE on gateway_pools (name).
  */
 Datum
 update_gateway_pool(PG_FUNCTION_ARGS)
@@ -207,8 +207,8 @@ delete_gateway_pool(PG_FUNCTION_ARGS)
 	const pg_uuid_t *id = management_require_pool(fcinfo, &catalog, org);
 
 	/*
-	 * What another owner's triggers on a cascade leave in the session must
-	 * not run as the caller.
+	 * Triggers of another owner fire on the cascade: what they leave in the
+	 * session must not run as the caller.
 	 */
 	TableChange change = {.relation = catalog.pools, .restricted = consumers_have_strangers(&catalog)};
 
@@ -218,7 +218,7 @@ delete_gateway_pool(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(run_on_pool(fcinfo, &change, id));
 }
 
-/* A column that migrations of the host's may have taken, and what stands in for it. */
+/* Refuses a value other than the default for a column that a migration of the host has dropped. */
 static void
 require_default(bool has_column, const char *name, int32 value, int32 otherwise, Oid memberships)
 {
@@ -235,8 +235,8 @@ require_default(bool has_column, const char *name, int32 value, int32 otherwise,
  *     priority int) returns the membership
  *
  * Needs INSERT on gateway_pool_memberships ("gatewayPoolId", "gatewayId",
- * "pickWeight", "pickPriority").  Where the table lacks one of the last two, its
- * default alone is accepted (55000).
+ * "pickWeight", "pickPriority").  If the table lacks one of the last two, any value
+ * but its default is an error (55000).
  */
 Datum
 add_gateway_to_pool(PG_FUNCTION_ARGS)

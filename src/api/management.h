@@ -1,6 +1,6 @@
 /*
  * management.h
- *		What the management functions check first.
+ *		Checks that the management functions begin with.
  */
 #ifndef GATEWAY_POOL_MANAGEMENT_H
 #define GATEWAY_POOL_MANAGEMENT_H

@@ -1,6 +1,6 @@
 /*
  * probe_gateway.c
- *		A probe of a gateway, now.
+ *		Probes of gateways on demand.
  */
 #include "postgres.h"
 
@@ -26,10 +26,10 @@
 
 PG_FUNCTION_INFO_V1(probe_gateway);
 
-/* The longest that a caller may wait: a day. */
+/* Longer timeouts are taken for this: a day. */
 #define TIMEOUT_MAX USECS_PER_DAY
 
-/* The worker is given so long to read how a gateway is to be probed, before we look again. */
+/* Time between looks whether the worker has read a new row of gateway_probes. */
 #define READ_PAUSE_MS 20
 
 static bool
@@ -41,7 +41,7 @@ find_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway, HealthSlotRef 
 	return ref->number != NO_SLOT && health_evidence_last_probe(*ref, &last_probe);
 }
 
-/* Whether a gateway has a row, and, if so, whether this transaction wrote it: nobody else can read that. */
+/* Returns true if a gateway has a probe; sets *is_own if this transaction wrote its row, which the worker cannot see. */
 static bool
 has_row(const PoolCatalog *catalog, const pg_uuid_t *gateway, bool *is_own)
 {
@@ -57,7 +57,7 @@ has_row(const PoolCatalog *catalog, const pg_uuid_t *gateway, bool *is_own)
 	return has;
 }
 
-/* Whether the worker will probe a gateway as soon as it has read how. */
+/* Returns true if there is a worker, and a probe for it to read. */
 static bool
 will_be_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
@@ -81,7 +81,7 @@ refuse_not_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 			 catalog_error_constraint(catalog->probes, "gateway_pools_not_probed")));
 }
 
-/* Raises an error if this transaction wrote how the gateway is probed. */
+/* Raises 55000 if this transaction wrote the gateway's probe. */
 static void
 require_committed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
@@ -91,8 +91,8 @@ require_committed(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("how gateway %s is probed was changed by this transaction", uuid_text(gateway)),
-			 errhint("Call probe_gateway() when the transaction has been committed."),
+			 errmsg("probe of gateway %s was changed by this transaction", uuid_text(gateway)),
+			 errhint("Call probe_gateway() after the transaction has committed."),
 			 catalog_error_constraint(catalog->probes, "gateway_pools_not_probed")));
 }
 
@@ -105,7 +105,7 @@ refuse_to_wait(void)
 			 errhint("See gateway_pool_workers for what the worker does.")));
 }
 
-/* The slot of a gateway that is probed, or will be in a moment; an error for any other. */
+/* Returns the slot of a gateway, when the worker has read its probe; an error if it has none. */
 static HealthSlotRef
 probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline)
 {
@@ -130,10 +130,10 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
 /*
  * probe_gateway(gateway_id uuid, timeout interval) returns (verdict, reason, milliseconds)
  *
- * Has the worker probe the gateway now, and waits for it; callers who wait for the
- * same gateway share one probe.  Needs UPDATE on gateway_probes.  Errors: NULL or
- * a timeout that is not positive 22023, no such gateway P0002, not probed, or not
- * as this transaction says, 55000, no answer in time 57014.
+ * Makes the worker probe the gateway now, and waits for the result; concurrent callers
+ * share one probe.  Needs UPDATE on gateway_probes.  Errors: NULL or a timeout that is
+ * not positive 22023; no such gateway P0002; no probe, or one that this transaction
+ * wrote, 55000; no result in time 57014.
  */
 Datum
 probe_gateway(PG_FUNCTION_ARGS)

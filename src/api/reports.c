@@ -1,8 +1,8 @@
 /*
  * reports.c
- *		What gateways and their callers report: heartbeats, failures, loads.
+ *		Reports of gateways and their callers: heartbeats, failures, loads.
  *
- * Reports go to shared memory alone, and are known to this server alone.
+ * Reports are kept only in the shared memory of this server.
  */
 #include "postgres.h"
 
@@ -31,10 +31,10 @@ PG_FUNCTION_INFO_V1(report_gateway_failure);
 PG_FUNCTION_INFO_V1(report_gateway_load);
 PG_FUNCTION_INFO_V1(release_gateway);
 
-/* How often a slot may vanish between being found and being written. */
+/* How often a slot may be freed between being found and being written. */
 #define ATTEMPTS_MAX 8
 
-/* Longest time-to-live that is believed: 10 years. */
+/* Longer times-to-live are taken for this: 10 years. */
 #define TTL_MAX (INT64CONST(315576000) * USECS_PER_SEC)
 
 /*
@@ -47,7 +47,7 @@ PG_FUNCTION_INFO_V1(release_gateway);
 
 static HealthSlotRef cached_slots[CACHED_SLOTS];
 
-/* A report on its way: about which gateway. */
+/* What each report begins with. */
 typedef struct Report
 {
 	PoolCatalog catalog;
@@ -76,7 +76,7 @@ begin_report(FunctionCallInfo fcinfo, AccessRight right)
 	return report;
 }
 
-/* The row of the gateway, or NULL. */
+/* Returns the row of the gateway, or NULL. */
 static GatewayRow *
 find_row(const Report *report)
 {
@@ -86,7 +86,7 @@ find_row(const Report *report)
 	return count > 0 ? row : NULL;
 }
 
-/* The slot of the gateway, which exists as long as its row does. */
+/* Returns the gateway's slot, which is made if it has none; P0002 if the gateway does not exist. */
 static HealthSlotRef
 find_or_make_slot(const Report *report)
 {
@@ -111,7 +111,7 @@ find_or_make_slot(const Report *report)
 	return ref;
 }
 
-/* The same, without looking for it where this session knows it already. */
+/* Returns the gateway's slot, without a look-up if this session has cached it. */
 static HealthSlotRef
 slot_of(const Report *report)
 {
@@ -125,7 +125,7 @@ slot_of(const Report *report)
 	return ref;
 }
 
-/* In microseconds, from NULL for the setting's. */
+/* Returns the argument ttl in microseconds; heartbeat_timeout for NULL. */
 static int64
 read_ttl(FunctionCallInfo fcinfo)
 {
@@ -137,8 +137,8 @@ read_ttl(FunctionCallInfo fcinfo)
 /*
  * record_gateway_heartbeat(gateway_id uuid, ttl interval)
  *
- * The gateway lives: that counts for the time-to-live, heartbeat_timeout where
- * it is NULL, and heartbeat_grace.  Needs UPDATE on gateway_health.  Errors:
+ * Reports a heartbeat, which expires after the time-to-live (heartbeat_timeout for
+ * NULL) and heartbeat_grace.  Needs UPDATE on gateway_health.  Errors:
  * NULL or a ttl that is not positive 22023, no such gateway P0002, not preloaded
  * 55000, shared memory full 53400.
  */
@@ -162,7 +162,7 @@ record_gateway_heartbeat(PG_FUNCTION_ARGS)
 	gateway_rows_refuse_missing(&report.catalog, report.gateway);
 }
 
-/* Printable and short; "" for NULL. */
+/* Reads the argument reason, without control characters and cut to fit; "" for NULL. */
 static void
 read_reason(FunctionCallInfo fcinfo, char *reason)
 {
@@ -182,9 +182,9 @@ read_reason(FunctionCallInfo fcinfo, char *reason)
 /*
  * report_gateway_failure(gateway_id uuid, reason text)
  *
- * A caller could not get through: the gateway is suspect for suspect_ttl, and is
- * picked only when no healthy one is left.  Of the reason, 63 bytes are kept for
- * people to read.  Needs SELECT on gateway_pools (id).  Errors: NULL gateway
+ * Reports that a caller could not connect through the gateway, which is suspect for
+ * suspect_ttl: it is picked only if no healthy one is left.  Keeps 63 bytes of the
+ * reason, for display.  Needs SELECT on gateway_pools (id).  Errors: NULL gateway
  * 22023, no such gateway P0002, not preloaded 55000, shared memory full 53400.
  */
 Datum
@@ -211,7 +211,7 @@ report_gateway_failure(PG_FUNCTION_ARGS)
 /*
  * report_gateway_load(gateway_id uuid, active_connections int)
  *
- * So many connections the gateway has; believed for 35 s.  Needs UPDATE on
+ * Reports how many connections the gateway has; counts for 35 s.  Needs UPDATE on
  * gateway_health.  Errors: NULL or a negative number 22023, no such gateway
  * P0002, not preloaded 55000, shared memory full 53400.
  */
@@ -236,10 +236,10 @@ report_gateway_load(PG_FUNCTION_ARGS)
 /*
  * release_gateway(gateway_id uuid, opened boolean) returns boolean
  *
- * Ends the oldest reservation of the gateway: its connection has been opened,
- * and counts as one of the gateway's until its next report; or it will not be,
- * opened false.  Returns whether there was a reservation.  Needs SELECT on
- * gateway_pools (id).  Errors: NULL 22023, no such gateway P0002, not preloaded 55000.
+ * Ends the oldest reservation of the gateway.  If the connection was opened, it
+ * counts as one of the gateway's until its next report of load.  Returns true if
+ * there was a reservation.  Needs SELECT on gateway_pools (id).  Errors: NULL 22023,
+ * no such gateway P0002, not preloaded 55000.
  */
 Datum
 release_gateway(PG_FUNCTION_ARGS)

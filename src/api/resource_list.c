@@ -2,8 +2,8 @@
  * resource_list.c
  *		The rows of consumers that are reached through a pool, as JSON.
  *
- * A consumer may be the table of a role that is not trusted, so that its rows are
- * read by table_scan.c, and values of the server's own types alone are shown.
+ * A consumer may belong to a role that is not trusted.  So its rows are read by
+ * table_scan.c, and only values of built-in types and of enums are shown.
  */
 #include "postgres.h"
 
@@ -34,9 +34,9 @@
 PG_FUNCTION_INFO_V1(get_gateway_pool_resources);
 
 /*
- * identity_kubernetes_auths is kubernetesAuths, as in the API; app_connections is
- * appConnections.  What would make two keys equal is part of them: another schema
- * than the host's, another column than the usual one.
+ * Returns kubernetesAuths for identity_kubernetes_auths, as in the API, and
+ * appConnections for app_connections.  Includes the schema unless it is the host's,
+ * and the column unless it is "gatewayPoolId".
  */
 static char *
 short_key(const PoolCatalog *catalog, const PoolConsumer *consumer)
@@ -62,7 +62,7 @@ short_key(const PoolCatalog *catalog, const PoolConsumer *consumer)
 	return key.data;
 }
 
-/* The key of a consumer, which no other has: of two tables with one short key, identity_kubernetes_auths alone keeps it. */
+/* Returns a consumer's unique key: the short one, unless another table than identity_kubernetes_auths shares it. */
 static const char *
 resource_key(const PoolCatalog *catalog, const PoolConsumer *consumer, const List *consumers)
 {
@@ -81,12 +81,12 @@ resource_key(const PoolCatalog *catalog, const PoolConsumer *consumer, const Lis
 	return key;
 }
 
-/* Longer values are no names, and are not read. */
+/* Longer values are not read, in bytes. */
 #define VALUE_SIZE_MAX 8192
 
 /*
- * A value as JSON, or NULL where nothing is shown: of types that others made, whose
- * output may run their code, but for words of their own, and of values that are long.
+ * Returns a value as JSON; NULL for a long value, and for types that are neither
+ * built-in nor enums, whose output functions could run their owner's code.
  */
 static char *
 value_as_json(HeapTuple row, TupleDesc columns, AttrNumber number)
@@ -124,7 +124,7 @@ typedef struct Listing
 	List	   *objects;
 	Oid			identities;		/* that "identityId" references, or InvalidOid */
 	MemoryContext context;
-	MemoryContext row_context;	/* of what is made on the way to one object */
+	MemoryContext row_context;	/* reset for each row */
 } Listing;
 
 static void
@@ -142,7 +142,7 @@ read_name(HeapTuple row, TupleDesc columns, void *context)
 		*(char **) context = value_as_json(row, columns, name);
 }
 
-/* The name of an identity as JSON, NULL where there is none to be had. */
+/* Returns the name of an identity as JSON; NULL if it has none or the table is locked. */
 static char *
 identity_name(Oid identities, const pg_uuid_t *id)
 {
@@ -156,7 +156,7 @@ identity_name(Oid identities, const pg_uuid_t *id)
 	return name;
 }
 
-/* Adds a row: of its columns, those by which an administrator finds it again. */
+/* Adds a row as a JSON object with the columns that identify it for an administrator. */
 static void
 list_row(HeapTuple row, TupleDesc columns, void *context)
 {
@@ -186,7 +186,7 @@ list_row(HeapTuple row, TupleDesc columns, void *context)
 	MemoryContextSwitchTo(caller);
 }
 
-/* Whether a role may read all names in a table. */
+/* Returns true if a role may read the column name in all rows of a table. */
 static bool
 may_read_names(Oid table, Oid role)
 {
@@ -222,7 +222,7 @@ append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool
 
 		if (identity != InvalidAttrNumber)
 			listing.identities = catalog_referenced_table(table, identity);
-		/* To reference a table is not to read it. */
+		/* The consumer's owner may reference the table without reading it. */
 		if (OidIsValid(listing.identities) && !may_read_names(listing.identities, table->rd_rel->relowner))
 			listing.identities = InvalidOid;
 		complete = table_scan_rows(table, consumer->column_name, pool, false, list_row, &listing);
@@ -245,8 +245,8 @@ append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool
 /*
  * get_gateway_pool_resources(org_id uuid, pool_id uuid) returns jsonb
  *
- * What is reached through a pool: an object with a key for each consumer, and in it
- * an array of rows, or null, with a WARNING, where the consumer is locked.  Needs
+ * Returns what is reached through a pool: an object with a key for each consumer and
+ * an array of its rows, or null and a WARNING if the consumer is locked.  Needs
  * SELECT on gateway_pools.  Errors: no plan 42501, no such pool P0002, NULL 22023.
  */
 Datum

@@ -2,9 +2,9 @@
  * status.c
  *		The set-returning functions behind the views.
  *
- * Each needs SELECT on gateway_pools, which is what listing asks for, and reads
- * the rest as the owners of the tables.  A view calls its function without
- * arguments; with them it reads one organization's rows, or one pool's.
+ * Each needs SELECT on gateway_pools, the right to list, and reads the tables as
+ * their owners.  A view calls its function without arguments; arguments limit the
+ * result to one organization, gateway or pool.
  */
 #include "postgres.h"
 
@@ -43,7 +43,7 @@ PG_FUNCTION_INFO_V1(gateway_options);
 PG_FUNCTION_INFO_V1(list_gateway_pools);
 PG_FUNCTION_INFO_V1(get_gateway_pool);
 
-/* Opens the catalog and reads the arguments (org_id, id); of what is hidden from the caller nothing is listed. */
+/* Opens the catalog, reads the arguments (org_id, id) and returns a filter that omits what is hidden from the caller. */
 static RowFilter
 begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 {
@@ -60,7 +60,7 @@ begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 	return filter;
 }
 
-/* The gateways that the caller may see. */
+/* Returns the gateways that the caller may see. */
 static GatewayRow *
 list_gateways(const PoolCatalog *catalog, RowFilter filter, int *count)
 {
@@ -70,7 +70,7 @@ list_gateways(const PoolCatalog *catalog, RowFilter filter, int *count)
 	return gateways;
 }
 
-/* The columns that gateway_status and gateway_pool_members have in common. */
+/* Sets the columns that gateway_status and gateway_pool_members share. */
 static void
 put_gateway(ResultRow *row, const GatewayRow *gateway)
 {
@@ -181,32 +181,32 @@ gateway_pool_members(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* What pools and options show of a pool. */
-typedef struct PoolPicture
+/* A pool's members in summary. */
+typedef struct PoolSummary
 {
 	Datum		member_ids;
 	int			eligible;
 	const char *health;
 	const char *label;
-} PoolPicture;
+} PoolSummary;
 
-static PoolPicture
-picture_of(const PoolRow *pool)
+static PoolSummary
+summarize(const PoolRow *pool)
 {
-	PoolPicture picture = {0};
+	PoolSummary summary = {0};
 	Datum	   *ids = palloc(sizeof(Datum) * Max(pool->member_count, 1));
 
 	for (int i = 0; i < pool->member_count; i++)
 	{
 		ids[i] = UUIDPGetDatum(&pool->members[i].gateway.id);
-		picture.eligible += gateway_rows_is_eligible(&pool->members[i].gateway);
+		summary.eligible += gateway_rows_is_eligible(&pool->members[i].gateway);
 	}
-	picture.member_ids = PointerGetDatum(construct_array(ids, pool->member_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
-	picture.health = pool->member_count == 0 ? "empty" : picture.eligible == 0 ? "red" :
-		picture.eligible == pool->member_count ? "green" : "yellow";
-	picture.label = pool->member_count == 0 ? "No members" :
-		psprintf("%d/%d healthy", picture.eligible, pool->member_count);
-	return picture;
+	summary.member_ids = PointerGetDatum(construct_array(ids, pool->member_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	summary.health = pool->member_count == 0 ? "empty" : summary.eligible == 0 ? "red" :
+		summary.eligible == pool->member_count ? "green" : "yellow";
+	summary.label = pool->member_count == 0 ? "No members" :
+		psprintf("%d/%d healthy", summary.eligible, pool->member_count);
+	return summary;
 }
 
 /* Sets the columns of a pool's own row. */
@@ -224,14 +224,14 @@ put_pool(ResultRow *row, const PoolRow *pool)
 static void
 put_members(ResultRow *row, const PoolRow *pool, int64 resources)
 {
-	PoolPicture picture = picture_of(pool);
+	PoolSummary summary = summarize(pool);
 
 	result_put(row, "memberCount", Int32GetDatum(pool->member_count));
-	result_put(row, "healthyMemberCount", Int32GetDatum(picture.eligible));
-	result_put(row, "memberGatewayIds", picture.member_ids);
+	result_put(row, "healthyMemberCount", Int32GetDatum(summary.eligible));
+	result_put(row, "memberGatewayIds", summary.member_ids);
 	result_put(row, "connectedResourcesCount", Int64GetDatum(resources));
-	result_put_text(row, "health", picture.health);
-	result_put_text(row, "label", picture.label);
+	result_put_text(row, "health", summary.health);
+	result_put_text(row, "label", summary.label);
 }
 
 /* gateway_pool_status(org_id uuid, pool_id uuid): one row a pool, see the view. */
@@ -301,7 +301,7 @@ compare_members(const void *a, const void *b)
 	return strcmp(((const MemberRow *) a)->gateway.name, ((const MemberRow *) b)->gateway.name);
 }
 
-/* The members of a pool, by name, as a JSON array: id, name, heartbeat, status, reason. */
+/* Returns the members of a pool, by name, as a JSON array of id, name, heartbeat, status, reason. */
 static Datum
 members_as_json(PoolRow *pool)
 {
@@ -359,7 +359,7 @@ get_gateway_pool(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(result_datum(&row));
 }
 
-/* A membership by its gateway: what tells the pools of a gateway. */
+/* A membership, for look-ups by gateway. */
 typedef struct PoolOfGateway
 {
 	pg_uuid_t	gateway;
@@ -372,7 +372,7 @@ compare_pools_of_gateways(const void *a, const void *b)
 	return memcmp(a, b, sizeof(PoolOfGateway));
 }
 
-/* The memberships of some pools, ordered by gateway and pool. */
+/* Returns the memberships of some pools, ordered by gateway and pool. */
 static PoolOfGateway *
 pools_of_gateways(const PoolRow *pools, int pool_count, int *count)
 {
@@ -390,7 +390,7 @@ pools_of_gateways(const PoolRow *pools, int pool_count, int *count)
 	return list;
 }
 
-/* An array of the pools of one gateway. */
+/* Returns an array of the pools of a gateway. */
 static Datum
 pool_ids_of(const pg_uuid_t *gateway, const PoolOfGateway *list, int count)
 {
@@ -410,10 +410,10 @@ pool_ids_of(const pg_uuid_t *gateway, const PoolOfGateway *list, int count)
 	return PointerGetDatum(construct_array(ids, end - first, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }
 
-/* What an organization allows to be set newly; of the one that was asked for last, it is kept. */
+/* What an organization allows consumers to be set to, cached for the last one read. */
 typedef struct Selectable
 {
-	bool		known;
+	bool		is_read;
 	pg_uuid_t	org;
 	bool		pools;
 	bool		gateways;
@@ -422,9 +422,9 @@ typedef struct Selectable
 static void
 read_selectable(const PoolCatalog *catalog, const pg_uuid_t *org, Selectable *selectable)
 {
-	if (selectable->known && uuid_equal(&selectable->org, org))
+	if (selectable->is_read && uuid_equal(&selectable->org, org))
 		return;
-	selectable->known = true;
+	selectable->is_read = true;
 	selectable->org = *org;
 	selectable->pools = entitlement_read(catalog, org).gateway_pool;
 	selectable->gateways = !policy_requires_pools(catalog, org);
@@ -461,7 +461,7 @@ gateway_options(PG_FUNCTION_ARGS)
 	result_begin_rows(&row, fcinfo);
 	for (int i = 0; i < pool_count; i++)
 	{
-		PoolPicture picture = picture_of(&pools[i]);
+		PoolSummary summary = summarize(&pools[i]);
 
 		CHECK_FOR_INTERRUPTS();
 		read_selectable(&catalog, &pools[i].org_id, &selectable);
@@ -469,8 +469,8 @@ gateway_options(PG_FUNCTION_ARGS)
 		result_put(&row, "id", UUIDPGetDatum(&pools[i].id));
 		result_put(&row, "orgId", UUIDPGetDatum(&pools[i].org_id));
 		result_put_text(&row, "name", pools[i].name);
-		result_put_text(&row, "health", picture.health);
-		result_put_text(&row, "label", picture.label);
+		result_put_text(&row, "health", summary.health);
+		result_put_text(&row, "label", summary.label);
 		result_put(&row, "selectable", BoolGetDatum(selectable.pools));
 		result_add(&row);
 	}

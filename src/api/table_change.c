@@ -3,8 +3,8 @@
  *		A statement that changes a table on behalf of the caller.
  *
  * It runs as the owner of the table, so that the caller needs no right but the one
- * that was checked before; where policies of the owner's own apply to the caller,
- * it runs as the caller, so that they decide.
+ * that was checked before.  If the owner's own policies apply to the caller, it runs
+ * as the caller, so that they apply to the statement.
  */
 #include "postgres.h"
 
@@ -16,7 +16,7 @@
 #include "tables/owner.h"
 #include "tables/policies.h"
 
-/* table_change_argument adds $1, $2 and so on; NULL where there is no value. */
+/* table_change_argument adds the value of $1, then of $2 and so on. */
 void
 table_change_argument(TableChange *change, Oid type, bool is_null, Datum value)
 {
@@ -27,7 +27,7 @@ table_change_argument(TableChange *change, Oid type, bool is_null, Datum value)
 	change->count++;
 }
 
-/* table_change_call_argument adds an argument of the call of a function. */
+/* table_change_call_argument adds an argument of a function's call. */
 void
 table_change_call_argument(TableChange *change, Oid type, FunctionCallInfo fcinfo, int argument)
 {
@@ -46,7 +46,7 @@ begin_and_run(TableChange *change, OwnerScope *scope)
 	return owner_change(owner_prepare(change->sql, change->count, change->types), change->values, change->nulls);
 }
 
-/* table_change_run runs the statement and returns its row, of the type that the call returns, or NULL if there is none. */
+/* table_change_run runs the statement and returns its row, of the call's result type, or NULL if there is none. */
 HeapTuple
 table_change_run(FunctionCallInfo fcinfo, TableChange *change)
 {

@@ -13,7 +13,7 @@
 typedef struct TableChange
 {
 	Oid			relation;
-	bool		restricted;		/* in a restricted operation, whoever calls */
+	bool		restricted;		/* run in a restricted operation */
 	const char *sql;			/* one statement, with RETURNING for
 								 * table_change_run */
 	int			count;			/* of arguments */

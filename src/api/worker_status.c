@@ -1,6 +1,6 @@
 /*
  * worker_status.c
- *		What is known of workers, for users.
+ *		Workers as users see them.
  */
 #include "postgres.h"
 
@@ -23,7 +23,7 @@
 
 PG_FUNCTION_INFO_V1(gateway_pool_workers);
 
-/* A worker that is wanted is expected to run after this. */
+/* A worker that is wanted and does not run after this is a problem. */
 #define EXPECTED_AFTER (5 * USECS_PER_SEC)
 
 static const char *
@@ -47,7 +47,7 @@ state_name(WorkerState state)
 	return "free";
 }
 
-/* A worker's text: of another database, it may be in another encoding. */
+/* Sets a column to a worker's text, in ASCII if the worker's database may have another encoding. */
 static void
 put_worker_text(ResultRow *row, const char *column, const WorkerInfo *info, const char *text)
 {
@@ -102,11 +102,11 @@ add_launcher(ResultRow *row)
 }
 
 /*
- * gateway_pool_workers() returns one row a database that has a worker, or is to
- * have one, and one for the launcher, whose database is null; for those who are
- * no members of pg_monitor, that of their own database, which counts, and names,
- * gateways of all organizations: nothing for a role from which any may be hidden.
- * Empty unless the library is preloaded.
+ * gateway_pool_workers() returns one row for each database that has or will have a
+ * worker, and one for the launcher, whose database is null.  Roles that are no
+ * members of pg_monitor see only the row of their own database; isolated roles do
+ * not, because it has counts and names of gateways of all organizations.  Empty
+ * unless the library is preloaded.
  */
 Datum
 gateway_pool_workers(PG_FUNCTION_ARGS)
@@ -133,15 +133,15 @@ gateway_pool_workers(PG_FUNCTION_ARGS)
 }
 
 /*
- * worker_status_problem tells why this database, in which gateway pools are
- * installed, has no worker, or what is wrong with it.  There is no problem if it will have
- * one in a moment, or gets it when the current transaction commits.
+ * worker_status_problem returns why this database, in which gateway pools are
+ * installed, has no worker, or what is wrong with it.  A worker that is starting, or
+ * starts when the current transaction commits, is no problem.
  */
 WorkerProblem
 worker_status_problem(void)
 {
-	static const char see_log[] = "The server's log says more; picks go on without it.";
-	static const char relieve[] = "Lengthen the intervals of probes; failures are found late meanwhile.";
+	static const char see_log[] = "See the server's log; picks work without the worker.";
+	static const char relieve[] = "Lengthen the intervals of probes; until then failures are found late.";
 	int64		now = clock_monotonic();
 	int			count;
 	WorkerInfo *list;
@@ -169,6 +169,6 @@ worker_status_problem(void)
 		return (WorkerProblem) {NULL};
 	}
 	if (count == WORKER_SLOTS)
-		return (WorkerProblem) {"worker not running", "Too many databases are served already.", see_log};
+		return (WorkerProblem) {"worker not running", "The maximum number of databases have workers.", see_log};
 	return (WorkerProblem) {NULL};
 }

@@ -1,11 +1,11 @@
 /*
  * worker_status.h
- *		What is known of workers, for users.
+ *		Workers as users see them.
  */
 #ifndef GATEWAY_POOL_WORKER_STATUS_H
 #define GATEWAY_POOL_WORKER_STATUS_H
 
-/* As a row of check_gateway_pools(). */
+/* Columns of a row of check_gateway_pools(). */
 typedef struct WorkerProblem
 {
 	const char *problem;		/* NULL if there is none */

@@ -324,7 +324,7 @@ consumer_audit(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("trigger \"%s\" must have one argument", call->tg_trigger->tgname),
-				 errhint("It is the pool column.")));
+				 errhint("The argument is the pool column.")));
 	column = trigger_column(call, call->tg_trigger->tgargs[0]);
 	if (column == InvalidAttrNumber || !catalog_find(&catalog))
 		return PointerGetDatum(NULL);

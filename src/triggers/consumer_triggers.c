@@ -76,7 +76,7 @@ read_route(TriggerData *call, PoolCatalog *catalog, Route *route)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("trigger \"%s\" must have one argument", call->tg_trigger->tgname),
-				 errhint("It is the pool column.")));
+				 errhint("The argument is the pool column.")));
 
 	memset(route, 0, sizeof(*route));
 	pool_name = call->tg_trigger->tgargs[0];
@@ -236,7 +236,7 @@ require_known_org(TriggerData *call, const PoolCatalog *catalog, const pg_uuid_t
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied to change how a row of table \"%s\" is reached",
 					RelationGetRelationName(call->tg_relation)),
-			 errdetail("Roles are isolated by organization, and the row belongs to none that the role may know of."),
+			 errdetail("Roles are isolated by organization, and the role may not see that of the row."),
 			 catalog_error_constraint(RelationGetRelid(call->tg_relation), "gateway_pools_isolation")));
 }
 
