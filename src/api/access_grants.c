@@ -299,10 +299,10 @@ audit(const PoolCatalog *catalog, Oid role, uint32 changed, bool granted)
 			names[count++] = action_names[action];
 	if (count == 0)
 		return;
-	audit_begin(&metadata);
-	audit_put(&metadata, "role", GetUserNameFromId(role, false));
-	audit_put_list(&metadata, "actions", names, count);
-	audit_write(catalog, granted ? "gateway-pool-grant" : "gateway-pool-revoke", NULL, &metadata);
+	audit_log_begin(&metadata);
+	audit_log_put(&metadata, "role", GetUserNameFromId(role, false));
+	audit_log_put_list(&metadata, "actions", names, count);
+	audit_log_write(catalog, granted ? "gateway-pool-grant" : "gateway-pool-revoke", NULL, &metadata);
 }
 
 /*

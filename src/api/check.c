@@ -59,7 +59,7 @@ check_memory(ResultRow *result, const PoolCatalog *catalog)
 		report(result, "map full", "gateway_pool.max_gateways",
 			   "Picks of pools with gateways for which there is no room read the tables.",
 			   "Raise gateway_pool.max_gateways and restart the server.");
-	if (pick_counters_crowded(catalog))
+	if (pick_counters_room_is_short(catalog))
 		report(result, "statistics full", "gateway_pool.max_gateways",
 			   "There are more pools and members than rows of gateway_pool_stats: counts start again at 0, the least recently changed first.",
 			   "Raise gateway_pool.max_gateways and restart the server.");

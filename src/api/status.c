@@ -66,7 +66,7 @@ list_gateways(const PoolCatalog *catalog, RowFilter filter, int *count)
 {
 	GatewayRow *gateways = gateway_rows_read(catalog, filter, count);
 
-	*count = visible_gateways(catalog, gateways, *count);
+	*count = visible_rows_of_gateways(catalog, gateways, *count);
 	return gateways;
 }
 
@@ -427,7 +427,7 @@ read_selectable(const PoolCatalog *catalog, const pg_uuid_t *org, Selectable *se
 	selectable->is_read = true;
 	selectable->org = *org;
 	selectable->pools = entitlement_read(catalog, org).gateway_pool;
-	selectable->gateways = !policy_requires_pools(catalog, org);
+	selectable->gateways = !entitlement_requires_pools(catalog, org);
 }
 
 /*

@@ -269,7 +269,7 @@ read_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilitie
 
 	if (!health_map_exists())
 		warn_of_fallback();
-	pick_counters_make_room(catalog);
+	pick_counters_room_make(catalog);
 	row = read_row(catalog, id, with_capabilities);
 	if (row == NULL)
 		return NULL;

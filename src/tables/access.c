@@ -1,11 +1,11 @@
 /*
  * access.c
- *		Who may do what.
+ *		Rights of roles: which role may do what.
  *
- * An action is a set of rights, and a right is a privilege on a table, of as few
- * columns as it takes: who has one action can do that, by our functions and by
- * plain statements, and nothing else.  The privileges are the tables' own, so
- * that what GRANT and REVOKE do counts as well, at the next call.
+ * An action is a set of rights, and a right is a privilege on a table, on as few
+ * columns as it needs: a role with one action can do that, through our functions and
+ * with plain statements, and nothing else.  The privileges are those of the tables, so
+ * GRANT and REVOKE take effect at the next call.
  */
 #include "postgres.h"
 
@@ -18,8 +18,8 @@
 #include "tables/access_rights.h"
 
 /*
- * To create takes no id: who could choose it would learn whether another
- * organization has it.  To pick takes the id alone, by which a pool is asked for.
+ * Creating needs no privilege on the id: a role that could choose ids would learn
+ * whether another organization has one.  Picking needs only that on the id.
  */
 const RightRow access_rights[ACCESS_RIGHTS] = {
 	[RIGHT_LIST] = {ACTION_LIST, ON_POOLS, ACL_SELECT, "SELECT", {NULL}},
@@ -33,7 +33,7 @@ const RightRow access_rights[ACCESS_RIGHTS] = {
 	[RIGHT_REMOVE_MEMBER] = {ACTION_EDIT, ON_MEMBERSHIPS, ACL_DELETE, "DELETE", {NULL}},
 	[RIGHT_DELETE] = {ACTION_DELETE, ON_POOLS, ACL_DELETE, "DELETE", {NULL}},
 	[RIGHT_ATTACH] = {ACTION_ATTACH, ON_CONSUMERS, ACL_UPDATE, "UPDATE", {NULL}},
-	/* Of the time alone: who reports heartbeats writes no verdicts. */
+	/* On the time only: a role that reports heartbeats writes no status. */
 	[RIGHT_REPORT] = {NO_ACTION, ON_HEALTH, ACL_UPDATE, "UPDATE", {"lastHeartbeatAt"}},
 	[RIGHT_PROBE] = {NO_ACTION, ON_PROBES, ACL_UPDATE, "UPDATE", {NULL}},
 	[RIGHT_ADD_PROBE] = {NO_ACTION, ON_PROBES, ACL_INSERT, "INSERT", {NULL}},
@@ -44,28 +44,28 @@ const RightRow access_rights[ACCESS_RIGHTS] = {
 	[RIGHT_CHANGE_ENTITLEMENT] = {NO_ACTION, ON_ENTITLEMENTS, ACL_UPDATE, "UPDATE", {NULL}},
 };
 
-/* A right that a role was found to have; role 0 if none. */
-typedef struct KnownRight
+/* A right that a role was found to have; role 0: unused. */
+typedef struct CachedRight
 {
 	Oid			role;
 	Oid			relation;
 	AccessRight right;
-} KnownRight;
+} CachedRight;
 
-/* Those that the calls of one session alternate between. */
-static KnownRight known_rights[4];
-static int	next_known_right;
+/* As many as the calls of one session usually alternate between. */
+static CachedRight cached_rights[4];
+static int	next_cached_right;
 
-/* Counts what was forgotten, for those who are just finding something out. */
-static uint64 forgotten;
+/* Counts invalidations: a right that was checked across one is not cached. */
+static uint64 invalidations;
 
 static void
 relation_changed(Oid relation)
 {
-	forgotten++;
-	for (int i = 0; i < lengthof(known_rights); i++)
-		if (!OidIsValid(relation) || relation == known_rights[i].relation)
-			memset(&known_rights[i], 0, sizeof(KnownRight));
+	invalidations++;
+	for (int i = 0; i < lengthof(cached_rights); i++)
+		if (!OidIsValid(relation) || relation == cached_rights[i].relation)
+			memset(&cached_rights[i], 0, sizeof(CachedRight));
 }
 
 static void
@@ -81,7 +81,7 @@ const InvalidationSubscriber access_invalidation = {
 										 * of a role */
 };
 
-/* access_table returns the table of a right, InvalidOid where that is on consumers. */
+/* access_table returns the table of a right, or InvalidOid for a right on consumers. */
 Oid
 access_table(const PoolCatalog *catalog, const RightRow *right)
 {
@@ -114,7 +114,7 @@ has_on_columns(Oid role, Oid relation, const char *const *columns, AclMode mode)
 	{
 		AttrNumber	number = get_attnum(relation, *columns);
 
-		/* The host's migrations may have taken a column away. */
+		/* The host's migrations may have dropped a column. */
 		if (number == InvalidAttrNumber)
 			continue;
 		if (pg_attribute_aclcheck(relation, number, role, mode) != ACLCHECK_OK)
@@ -125,8 +125,8 @@ has_on_columns(Oid role, Oid relation, const char *const *columns, AclMode mode)
 }
 
 /*
- * access_has_privilege tells whether a role has a privilege on a table, or else on
- * each of the columns, of which there may be none.
+ * access_has_privilege returns true if a role has a privilege on a table, or on each
+ * of the columns, if any are given.
  */
 bool
 access_has_privilege(Oid role, Oid relation, const char *const *columns, AclMode mode)
@@ -135,7 +135,7 @@ access_has_privilege(Oid role, Oid relation, const char *const *columns, AclMode
 		has_on_columns(role, relation, columns, mode);
 }
 
-/* access_has tells whether the current role has a right that is not on consumers. */
+/* access_has returns true if the current role has a right that is not on consumers. */
 bool
 access_has(const PoolCatalog *catalog, AccessRight right)
 {
@@ -145,7 +145,7 @@ access_has(const PoolCatalog *catalog, AccessRight right)
 }
 
 /*
- * access_require raises the server's own error unless the current role has a
+ * access_require raises the server's own error (42501) unless the current role has a
  * right that is not on consumers.
  */
 void
@@ -153,16 +153,16 @@ access_require(const PoolCatalog *catalog, AccessRight right)
 {
 	Oid			relation = access_table(catalog, &access_rights[right]);
 	Oid			role = GetUserId();
-	uint64		before = forgotten;
+	uint64		before = invalidations;
 
-	for (int i = 0; i < lengthof(known_rights); i++)
-		if (known_rights[i].role == role && known_rights[i].relation == relation && known_rights[i].right == right)
+	for (int i = 0; i < lengthof(cached_rights); i++)
+		if (cached_rights[i].role == role && cached_rights[i].relation == relation && cached_rights[i].right == right)
 			return;
 
 	if (!access_has(catalog, right))
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relation));
-	if (forgotten != before)
+	if (invalidations != before)
 		return;
-	known_rights[next_known_right] = (KnownRight) {role, relation, right};
-	next_known_right = (next_known_right + 1) % lengthof(known_rights);
+	cached_rights[next_cached_right] = (CachedRight) {role, relation, right};
+	next_cached_right = (next_cached_right + 1) % lengthof(cached_rights);
 }

@@ -1,6 +1,6 @@
 /*
  * access.h
- *		Who may do what.
+ *		Rights of roles: which role may do what.
  */
 #ifndef GATEWAY_POOL_ACCESS_H
 #define GATEWAY_POOL_ACCESS_H
@@ -8,10 +8,7 @@
 #include "base/invalidation.h"
 #include "tables/catalog.h"
 
-/*
- * What a role may have a right to do: one privilege on one table, or on a few of
- * its columns.
- */
+/* A right is one privilege on one table, or on a few of its columns. */
 typedef enum AccessRight
 {
 	RIGHT_LIST,
@@ -32,7 +29,7 @@ typedef enum AccessRight
 	RIGHT_CHANGE_STATE,
 	RIGHT_ADD_ENTITLEMENT,
 	RIGHT_CHANGE_ENTITLEMENT,
-	ACCESS_RIGHTS				/* how many there are */
+	ACCESS_RIGHTS				/* the number of rights */
 } AccessRight;
 
 extern const InvalidationSubscriber access_invalidation;

@@ -1,13 +1,13 @@
 /*
  * access_rights.h
- *		The rights, as data: for access.c and access_grants.c alone.
+ *		The table of rights, for access.c and access_grants.c only.
  */
 #ifndef GATEWAY_POOL_ACCESS_RIGHTS_H
 #define GATEWAY_POOL_ACCESS_RIGHTS_H
 
 #include "tables/access.h"
 
-/* What is granted together; rights that belong to no action are granted by plain GRANT alone. */
+/* Rights that are granted together; those without an action are granted by plain GRANT only. */
 typedef enum Action
 {
 	ACTION_LIST,
@@ -29,8 +29,7 @@ typedef enum AccessTable
 	ON_PROBES,
 	ON_STATES,
 	ON_ENTITLEMENTS,
-	ON_CONSUMERS				/* each of them; the columns are the
-								 * consumer's */
+	ON_CONSUMERS				/* each consumer, on its own columns */
 } AccessTable;
 
 #define COLUMNS_MAX 4
@@ -41,7 +40,7 @@ typedef struct RightRow
 	AccessTable table;
 	AclMode		mode;
 	const char *privilege;
-	const char *columns[COLUMNS_MAX + 1];	/* none: of the whole table */
+	const char *columns[COLUMNS_MAX + 1];	/* none: the whole table */
 } RightRow;
 
 extern const RightRow access_rights[ACCESS_RIGHTS];

@@ -1,9 +1,9 @@
 /*
  * audit_log.c
- *		The record of who changed what: rows of gateway_pool_audit_logs.
+ *		The audit log: rows of gateway_pool_audit_logs.
  *
- * They are written here alone, in the transaction of the change, as the owner of
- * the table; its trigger refuses every other change of it.
+ * Only this file writes them, in the transaction of the change, as the owner of the
+ * table, whose trigger refuses all other changes.
  */
 #include "postgres.h"
 
@@ -29,15 +29,15 @@
 
 PG_FUNCTION_INFO_V1(audit_logs_refuse);
 
-/* Rows that are pruned at once. */
+/* The most rows that are pruned at once. */
 #define PRUNE_MAX 1000
 
-/* This process is writing the table, by the statement that runs. */
+/* The statement that runs is one of this file, which may change the table. */
 static bool writing = false;
 
 /*
- * What was deleted by this transaction, and how it was called: a cascade that
- * ends what hung on it comes after its row has gone.
+ * Names of pools and gateways that this transaction deleted: a cascade to their
+ * members and consumers runs when their rows are gone.
  */
 typedef struct DeletedKey
 {
@@ -54,19 +54,19 @@ typedef struct DeletedRow
 
 static HTAB *deleted = NULL;
 
-/* The memory of the transaction, and with it the table, goes. */
+/* The table is freed with the memory of the transaction. */
 static void
-forget_deleted(void *arg)
+reset_deleted(void *arg)
 {
 	deleted = NULL;
 }
 
 /*
- * audit_remember_deleted notes how a pool or gateway that is being deleted was
- * called, until the end of the transaction.
+ * audit_log_remember_deleted keeps the name of a pool or gateway that is being deleted,
+ * until the end of the transaction.
  */
 void
-audit_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *org_id, const char *name)
+audit_log_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *org_id, const char *name)
 {
 	DeletedKey	key = {.relation = relation};
 	DeletedRow *row;
@@ -83,7 +83,7 @@ audit_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *org_i
 		};
 		MemoryContextCallback *callback = MemoryContextAllocZero(TopTransactionContext, sizeof(MemoryContextCallback));
 
-		callback->func = forget_deleted;
+		callback->func = reset_deleted;
 		deleted = hash_create("deleted pools and gateways", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		MemoryContextRegisterResetCallback(TopTransactionContext, callback);
 	}
@@ -93,12 +93,12 @@ audit_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *org_i
 }
 
 /*
- * audit_name tells how a pool or a gateway is called by now, or was when this
- * transaction deleted it: by the statement that runs, which may delete what hung
- * on it first, or by one before, whose cascade this is.
+ * audit_log_name returns the name of a pool or a gateway as of now, or as of when this
+ * transaction deleted it: in the statement that runs, which may delete members
+ * first, or in an earlier one, which this one cascades from.
  */
 AuditName
-audit_name(Oid relation, const pg_uuid_t *id)
+audit_log_name(Oid relation, const pg_uuid_t *id)
 {
 	MemoryContext context = CurrentMemoryContext;
 	DeletedKey	key = {.relation = relation};
@@ -110,7 +110,7 @@ audit_name(Oid relation, const pg_uuid_t *id)
 	if (id == NULL)
 		return name;
 	owner_begin(&scope, relation);
-	/* The host's migrations may take its gateways' names away. */
+	/* The host's migrations may drop the names of its gateways. */
 	sql = psprintf("SELECT %s::uuid, %s::text FROM %s WHERE id = $1",
 				   get_attnum(relation, "orgId") == InvalidAttrNumber ? "NULL" : "\"orgId\"",
 				   get_attnum(relation, "name") == InvalidAttrNumber ? "NULL" : "name", catalog_name(relation));
@@ -135,9 +135,9 @@ audit_name(Oid relation, const pg_uuid_t *id)
 	return name;
 }
 
-/* audit_begin begins the metadata of a row: a JSON object. */
+/* audit_log_begin begins a JSON object: the metadata of a row. */
 void
-audit_begin(StringInfo metadata)
+audit_log_begin(StringInfo metadata)
 {
 	initStringInfo(metadata);
 	appendStringInfoChar(metadata, '{');
@@ -162,23 +162,23 @@ put_text(StringInfo metadata, const char *key, const char *value, int max_charac
 		escape_json(metadata, clean_text(value, max_characters));
 }
 
-/* audit_put adds a name or an id: of a string its first 256 characters, without control characters; null for NULL. */
+/* audit_log_put adds a name or an id: the first 256 characters, without control characters; null for NULL. */
 void
-audit_put(StringInfo metadata, const char *key, const char *value)
+audit_log_put(StringInfo metadata, const char *key, const char *value)
 {
 	put_text(metadata, key, value, CLEAN_NAME_MAX);
 }
 
-/* audit_put_reason adds what an administrator wrote, likewise: its first 1,000 characters. */
+/* audit_log_put_reason adds a text of an administrator in the same way: the first 1,000 characters. */
 void
-audit_put_reason(StringInfo metadata, const char *key, const char *value)
+audit_log_put_reason(StringInfo metadata, const char *key, const char *value)
 {
 	put_text(metadata, key, value, CLEAN_REASON_MAX);
 }
 
-/* audit_put_list adds an array of strings. */
+/* audit_log_put_list adds an array of strings. */
 void
-audit_put_list(StringInfo metadata, const char *key, const char *const *values, int count)
+audit_log_put_list(StringInfo metadata, const char *key, const char *const *values, int count)
 {
 	put_key(metadata, key);
 	for (int i = 0; i < count; i++)
@@ -205,7 +205,7 @@ refuse_unrecorded(Oid audit_logs, const char *detail)
 			 catalog_error_constraint(audit_logs, "gateway_pools_not_recorded")));
 }
 
-/* A rule could write the row elsewhere, and nothing would tell. */
+/* A rule could write the row elsewhere, unnoticed. */
 static void
 require_no_rules(Oid relation)
 {
@@ -217,7 +217,7 @@ require_no_rules(Oid relation)
 		refuse_unrecorded(relation, "Table gateway_pool_audit_logs has rules.");
 }
 
-/* Runs a statement on the table, past its trigger. */
+/* Runs a statement that the trigger of the table lets pass. */
 static uint64
 write_table(const char *sql, int count, Oid *types, Datum *values)
 {
@@ -238,14 +238,14 @@ write_table(const char *sql, int count, Oid *types, Datum *values)
 }
 
 /*
- * audit_write writes a row; the organization may be NULL, for what is nobody's.
+ * audit_log_write writes a row; the organization may be NULL, if there is none.
  *
- * What cannot be recorded is not done: 09000 where the row is kept from being written.
- * The current user is the role that the session is in: a cascade, and a function
- * of ours, change tables as their owners.
+ * A change that cannot be recorded fails: 09000 if the row is not written.  The
+ * current user is the role of the session, since cascades and our functions change
+ * tables as their owners.
  */
 void
-audit_write(const PoolCatalog *catalog, const char *event_type, const pg_uuid_t *org_id, StringInfo metadata)
+audit_log_write(const PoolCatalog *catalog, const char *event_type, const pg_uuid_t *org_id, StringInfo metadata)
 {
 	Datum		values[6];
 	Oid			types[6] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
@@ -266,18 +266,17 @@ audit_write(const PoolCatalog *catalog, const char *event_type, const pg_uuid_t 
 								" VALUES (nullif($1, '')::uuid, $2, nullif($3, ''), nullif($4, ''), nullif($5, ''), $6::jsonb)",
 								catalog_name(catalog->audit_logs)), lengthof(values), types, values);
 	owner_end(&scope);
-	/* Such as for a trigger of whoever has the right to make one. */
+	/* For instance because of a trigger of the owner. */
 	if (rows != 1)
 		refuse_unrecorded(catalog->audit_logs, "No row was written to gateway_pool_audit_logs.");
 }
 
 /*
- * audit_prune deletes some of the rows that are older than audit_retention, if it
- * is set and there are any; only the oldest rows are looked at.  Waits for no lock
- * of the table.  Returns how many.
+ * audit_log_prune deletes up to PRUNE_MAX of the oldest rows if they are older than
+ * audit_retention, and returns how many.  Does not wait for a lock on the table.
  */
 int
-audit_prune(const PoolCatalog *catalog)
+audit_log_prune(const PoolCatalog *catalog)
 {
 	OwnerScope	scope;
 	Datum		before;
@@ -304,8 +303,8 @@ audit_prune(const PoolCatalog *catalog)
  * audit_logs_refuse(): BEFORE INSERT OR UPDATE OR DELETE, row, and BEFORE
  * TRUNCATE, statement, of gateway_pool_audit_logs
  *
- * The table is append-only: rows are written by the triggers of other tables, and
- * pruned by the worker.
+ * The table is append-only: triggers of other tables write rows, and the worker
+ * prunes them.
  */
 Datum
 audit_logs_refuse(PG_FUNCTION_ARGS)

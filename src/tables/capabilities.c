@@ -1,8 +1,8 @@
 /*
  * capabilities.c
- *		What gateways say they can do, each distinct value once.
+ *		Capabilities of gateways, each distinct value once.
  *
- * Agents report it, so it may be large, and many gateways report the same.
+ * Agents report them; they may be large, and many gateways report the same.
  */
 #include "postgres.h"
 
@@ -37,7 +37,7 @@ typedef struct SharedValue
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* capabilities_create makes an empty set; it goes with the context. */
+/* capabilities_create makes an empty set in a memory context. */
 CapabilitySet *
 capabilities_create(MemoryContext context)
 {
@@ -45,8 +45,8 @@ capabilities_create(MemoryContext context)
 }
 
 /*
- * capabilities_add returns the value of a set that is equal to one, made now if
- * there was none: then "added" grows by its size.
+ * capabilities_add returns the value of the set that equals "value".  If there is
+ * none, it adds a copy, and adds its size to "added".
  */
 Jsonb *
 capabilities_add(CapabilitySet *set, Jsonb *value, Size *added)
@@ -67,7 +67,7 @@ capabilities_add(CapabilitySet *set, Jsonb *value, Size *added)
 	return shared->value;
 }
 
-/* capabilities_remove undoes one capabilities_add, of the value that it returned; the last one frees it. */
+/* capabilities_remove undoes one capabilities_add, given the value that this returned; the last one frees it. */
 void
 capabilities_remove(CapabilitySet *set, Jsonb *value)
 {
@@ -80,9 +80,10 @@ capabilities_remove(CapabilitySet *set, Jsonb *value)
 }
 
 /*
- * Makes jsonb of a value of type json, in the current memory context; NULL if that
- * cannot be had.  The type takes what jsonb does not: "\u0000", half of a surrogate
- * pair, a number out of range.  One gateway's must not fail the picks of others.
+ * Converts a value of type json to jsonb, in the current memory context; NULL if it
+ * is not valid as jsonb.  Type json accepts what jsonb does not: "\u0000", half of a
+ * surrogate pair, a number out of range.  In one gateway, these must not fail the
+ * picks of others.
  */
 static Jsonb *
 jsonb_of_json(char *json)
@@ -119,8 +120,8 @@ jsonb_of_json(char *json)
 }
 
 /*
- * capabilities_read is capabilities_add for a value as a column of type jsonb or
- * json holds it.  NULL if it is not valid as jsonb.
+ * capabilities_read is capabilities_add for a value of a column of type jsonb or
+ * json.  Returns NULL if it is not valid as jsonb.
  */
 Jsonb *
 capabilities_read(CapabilitySet *set, Datum stored, Oid type, Size *added)

@@ -1,13 +1,13 @@
 /*
  * capabilities.h
- *		What gateways say they can do, each distinct value once.
+ *		Capabilities of gateways, each distinct value once.
  */
 #ifndef GATEWAY_POOL_CAPABILITIES_H
 #define GATEWAY_POOL_CAPABILITIES_H
 
 #include "utils/jsonb.h"
 
-/* Values in one memory context, no two of them equal. */
+/* A set of values in one memory context. */
 typedef struct shared_hash CapabilitySet;
 
 extern CapabilitySet *capabilities_create(MemoryContext context);

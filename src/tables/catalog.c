@@ -1,12 +1,12 @@
 /*
  * catalog.c
- *		Our tables, and the host's beside them.
+ *		Finds our tables and those of the host.
  *
- * The catalog is the registry; no second list is kept.  Each of the tables carries
- * a marker: a trigger of the function gateway_pool_internal.table_marker(), whose
- * first argument is the table's role.  Only the owner of the extension may use
- * that function, so that a marker cannot be forged, and a table is found whatever
- * its name and schema are.  Consumers are whatever references gateway_pools.
+ * PostgreSQL's catalog is the only list of them.  Each table has a marker: a trigger
+ * of the function gateway_pool_internal.table_marker(), whose first argument is the
+ * table's role.  Only the owner of the extension may use that function, so a marker
+ * cannot be forged, and the name and schema of a table do not matter.  Consumers are
+ * all tables that reference gateway_pools.
  */
 #include "postgres.h"
 
@@ -38,7 +38,7 @@
 
 PG_FUNCTION_INFO_V1(is_extension_script);
 
-/* The roles of tables, as markers name them, and where each is kept. */
+/* The roles of tables, as markers name them, and their place in a PoolCatalog. */
 static const struct
 {
 	const char *name;
@@ -64,36 +64,36 @@ table_of_role(PoolCatalog *catalog, int role)
 	return (Oid *) ((char *) catalog + table_roles[role].place);
 }
 
-/* What was found last. */
+/* The result of the last look-up. */
 static struct
 {
 	bool		valid;
 	PoolCatalog catalog;
 }			found;
 
-/* Two tables with one marker, as the last look found them: nothing is done on either. */
+/* Two tables with the same role, found by the last look-up: neither is used. */
 static struct
 {
 	int			role;
 	Oid			tables[2];
 }			ambiguous;
 
-/* Counts what was forgotten, for those who are just finding something out. */
-static uint64 forgotten;
+/* Counts invalidations: a result that was found across one is not kept. */
+static uint64 invalidations;
 
-/* Counts changes of what was found, and of databases. */
+/* Counts changes of the tables that were found, and of databases. */
 static uint64 changes;
 
-/* Counts those upon which pools have to be read again. */
+/* Counts the changes that outdate pools that were read. */
 static uint64 pool_changes;
 
-/* Where only columns of the host's tables changed, catalog_find notices by the version. */
+/* A change of columns of the host's tables changes the version, which catalog_find computes. */
 static void
 relation_changed(Oid relation)
 {
 	PoolCatalog *catalog = &found.catalog;
 
-	forgotten++;
+	invalidations++;
 	if (!OidIsValid(relation) || relation == catalog->pools || relation == catalog->memberships ||
 		relation == catalog->states || relation == catalog->signal)
 	{
@@ -122,8 +122,8 @@ const InvalidationSubscriber catalog_invalidation = {
 };
 
 /*
- * catalog_pool_changes counts the changes upon which pools have to be read again.
- * ANALYZE of the host's tables, which runs all day, is none.
+ * catalog_pool_changes counts the changes that outdate pools that were read.  ANALYZE
+ * of the host's tables, which runs all day, is none.
  */
 uint64
 catalog_pool_changes(void)
@@ -132,8 +132,8 @@ catalog_pool_changes(void)
 }
 
 /*
- * catalog_changes returns another number when what was found last, or a database,
- * has changed in any way that this process has been told of.
+ * catalog_changes counts the changes of the tables that were found, and of databases,
+ * of which this process has received an invalidation.
  */
 uint64
 catalog_changes(void)
@@ -149,7 +149,7 @@ refuse_dropped(void)
 			 errmsg("a table of gateway pools was dropped by a concurrent transaction")));
 }
 
-/* catalog_open_table is relation_open, but for the error where the table was dropped this moment. */
+/* catalog_open_table is relation_open with an error of ours (42P01) for a table that was just dropped. */
 Relation
 catalog_open_table(Oid relation, LOCKMODE mode)
 {
@@ -160,7 +160,7 @@ catalog_open_table(Oid relation, LOCKMODE mode)
 	return table;
 }
 
-/* The table that the foreign key of one column references, or InvalidOid. */
+/* catalog_referenced_table returns the table that the foreign key of one column references, or InvalidOid. */
 Oid
 catalog_referenced_table(Relation relation, AttrNumber column)
 {
@@ -176,7 +176,7 @@ catalog_referenced_table(Relation relation, AttrNumber column)
 	return InvalidOid;
 }
 
-/* A hash of the names, order and types of the columns of a table. */
+/* Returns a hash of the names, order and types of the columns of a table. */
 static uint64
 hash_columns(Oid relation)
 {
@@ -196,7 +196,7 @@ hash_columns(Oid relation)
 	return hash;
 }
 
-/* The schema of the extension in this database, or InvalidOid. */
+/* Returns the schema of the extension in this database, or InvalidOid. */
 static Oid
 extension_schema(void)
 {
@@ -217,9 +217,8 @@ extension_schema(void)
 }
 
 /*
- * catalog_marker_argument returns an argument of a marker, given the one before it
- * or NULL for the first; NULL after the last.  pg_trigger holds each with the zero
- * byte that ends it.
+ * catalog_marker_argument returns the argument of a marker after the one given, or the
+ * first for NULL; NULL after the last.  In pg_trigger, a zero byte ends each.
  */
 const char *
 catalog_marker_argument(const bytea *arguments, const char *before)
@@ -230,7 +229,6 @@ catalog_marker_argument(const bytea *arguments, const char *before)
 	return next < end ? next : NULL;
 }
 
-/* Calls "visit" for the marker of this Oid. */
 static void
 visit_marker(Relation triggers, Oid trigger, MarkerVisitor visit, void *context)
 {
@@ -251,7 +249,7 @@ visit_marker(Relation triggers, Oid trigger, MarkerVisitor visit, void *context)
 	systable_endscan(scan);
 }
 
-/* catalog_visit_markers calls "visit" for each marker: with its table and its arguments, of which there is one at least. */
+/* catalog_visit_markers calls "visit" for each marker, with its table and its arguments, at least one. */
 void
 catalog_visit_markers(Oid marker_function, MarkerVisitor visit, void *context)
 {
@@ -278,7 +276,7 @@ catalog_visit_markers(Oid marker_function, MarkerVisitor visit, void *context)
 	table_close(dependencies, AccessShareLock);
 }
 
-/* Takes the table of a marker, unless its role has another one already. */
+/* Stores the table of a marker; two tables with one role are ambiguous. */
 static void
 take_table(Oid table, const bytea *arguments, void *context)
 {
@@ -301,7 +299,7 @@ take_table(Oid table, const bytea *arguments, void *context)
 	}
 }
 
-/* Fills in the catalog, what there is of it; false if a table is missing or ambiguous. */
+/* Fills in the catalog as far as possible; returns false if a table is missing or ambiguous. */
 static bool
 look_up(PoolCatalog *catalog)
 {
@@ -337,9 +335,9 @@ look_up(PoolCatalog *catalog)
 }
 
 /*
- * catalog_find finds the tables.  Returns false if they are not all there; what is
- * missing is InvalidOid then.  All that others have committed by now is seen.  What
- * was found is kept until one of the relations changes in any way.
+ * catalog_find finds the tables, as of all transactions that have committed by now.
+ * Returns false if one is missing, which is then InvalidOid.  The result is cached
+ * until one of the relations changes in any way.
  */
 bool
 catalog_find(PoolCatalog *catalog)
@@ -352,16 +350,16 @@ catalog_find(PoolCatalog *catalog)
 		*catalog = found.catalog;
 		return true;
 	}
-	before = forgotten;
+	before = invalidations;
 	if (!look_up(catalog))
 		return false;
 	found.catalog = *catalog;
-	/* After a change meanwhile, this serves but once. */
-	found.valid = forgotten == before;
+	/* After a change meanwhile, the result is used only once. */
+	found.valid = invalidations == before;
 	return true;
 }
 
-/* catalog_open is catalog_find with an error (55000) where the tables are not all there. */
+/* catalog_open is catalog_find with an error (55000) if a table is missing. */
 void
 catalog_open(PoolCatalog *catalog)
 {
@@ -385,7 +383,7 @@ catalog_open(PoolCatalog *catalog)
 			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_not_installed")));
 }
 
-/* catalog_owner gives a table's owner. */
+/* catalog_owner returns the owner of a table. */
 Oid
 catalog_owner(Oid relation)
 {
@@ -399,7 +397,7 @@ catalog_owner(Oid relation)
 	return owner;
 }
 
-/* catalog_name gives a table's qualified and quoted name, for SQL text. */
+/* catalog_name returns the qualified and quoted name of a table, for SQL text. */
 const char *
 catalog_name(Oid relation)
 {
@@ -412,8 +410,8 @@ catalog_name(Oid relation)
 }
 
 /*
- * catalog_error_constraint, within ereport, names the rule that was broken:
- * "constraint" is no row of pg_constraint, as the rules live in triggers.
+ * catalog_error_constraint, within ereport, names the rule that was broken and the
+ * table; the rule is no row of pg_constraint, since triggers enforce it.
  */
 int
 catalog_error_constraint(Oid relation, const char *constraint)
@@ -429,9 +427,8 @@ catalog_error_constraint(Oid relation, const char *constraint)
 }
 
 /*
- * is_extension_script() returns boolean
- *
- * Tells whether a script of CREATE or ALTER EXTENSION is running.
+ * is_extension_script() returns true while a script of CREATE or ALTER EXTENSION
+ * runs.
  */
 Datum
 is_extension_script(PG_FUNCTION_ARGS)

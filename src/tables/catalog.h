@@ -1,6 +1,6 @@
 /*
  * catalog.h
- *		Our tables, and the host's beside them.
+ *		Finds our tables and those of the host.
  */
 #ifndef GATEWAY_POOL_CATALOG_H
 #define GATEWAY_POOL_CATALOG_H
@@ -17,7 +17,7 @@ typedef struct PoolCatalog
 {
 	Oid			schema;			/* the extension's */
 	Oid			host_schema;	/* the gateways table's */
-	Oid			marker_function;	/* of the triggers that mark tables */
+	Oid			marker_function;	/* of the marker triggers */
 	Oid			pools;
 	Oid			memberships;
 	Oid			entitlements;
@@ -29,21 +29,18 @@ typedef struct PoolCatalog
 	Oid			tenants;		/* gateway_pool_tenants */
 	Oid			organizations;	/* the host's */
 	Oid			gateways;		/* the host's */
-	Oid			signal;			/* a relation whose relcache entry is
-								 * invalidated when what picks depend on
-								 * changes */
-	uint64		version;		/* changes with any Oid above, and with the
-								 * columns of the gateways table and of the
-								 * members */
+	Oid			signal;			/* a relation that is invalidated when
+								 * something that picks depend on changes */
+	uint64		version;		/* changes with any Oid above and with the
+								 * columns of gateways and memberships */
 	bool		has_weight;		/* members have "pickWeight" */
 	bool		has_priority;	/* members have "pickPriority" */
-	bool		isolated;		/* by organization: gateway_pools has our
-								 * policy */
-	bool		policed;		/* pools or members have policies that are not
-								 * ours */
+	bool		isolated;		/* gateway_pools has our policy */
+	bool		policed;		/* pools or memberships have policies that are
+								 * not ours */
 } PoolCatalog;
 
-/* What is called for a marker: a trigger by which a table is found. */
+/* Called for a marker, the trigger by which a table is found. */
 typedef void (*MarkerVisitor) (Oid table, const bytea *arguments, void *context);
 
 extern const InvalidationSubscriber catalog_invalidation;

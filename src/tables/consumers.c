@@ -1,6 +1,6 @@
 /*
  * consumers.c
- *		The columns that reference gateway_pools, and how they are registered.
+ *		Consumers: columns that reference gateway_pools, and their registration.
  */
 #include "postgres.h"
 
@@ -24,7 +24,7 @@
 
 PG_FUNCTION_INFO_V1(consumers);
 
-/* By name, so that a message reads the same in every database. */
+/* By name, so that messages are the same in every database. */
 static int
 compare_consumers(const ListCell *a, const ListCell *b)
 {
@@ -37,7 +37,7 @@ compare_consumers(const ListCell *a, const ListCell *b)
 	return order != 0 ? order : left->column - right->column;
 }
 
-/* The numbers in an array of columns of pg_constraint. */
+/* Returns the column numbers in an array column of pg_constraint. */
 static AttrNumber *
 key_columns(HeapTuple constraint, int attribute, int *count)
 {
@@ -50,9 +50,9 @@ key_columns(HeapTuple constraint, int attribute, int *count)
 }
 
 /*
- * Of a foreign key to gateway_pools, the column that references the id; a key
- * may have others beside it.  InvalidAttrNumber if there is none, or if it is
- * no uuid, which an implicit cast of its owner's would allow.
+ * Returns the column of a foreign key to gateway_pools that references the id; the
+ * key may have other columns.  InvalidAttrNumber if there is none, or if it is no
+ * uuid, which an implicit cast of the owner's would allow.
  */
 static AttrNumber
 consumer_column(const PoolCatalog *catalog, HeapTuple constraint)
@@ -79,9 +79,9 @@ add_consumer(List *consumers, Oid relation, AttrNumber column)
 
 	foreach(cell, consumers)
 	{
-		const PoolConsumer *known = lfirst(cell);
+		const PoolConsumer *listed = lfirst(cell);
 
-		if (known->relation == relation && known->column == column)
+		if (listed->relation == relation && listed->column == column)
 			return consumers;
 	}
 
@@ -91,16 +91,16 @@ add_consumer(List *consumers, Oid relation, AttrNumber column)
 	consumer->table_name = get_rel_name(relation);
 	consumer->column_name = get_attname(relation, column, true);
 	if (consumer->schema_name == NULL || consumer->table_name == NULL || consumer->column_name == NULL)
-		return consumers;		/* dropped this moment */
+		return consumers;		/* just dropped */
 	return lappend(consumers, consumer);
 }
 
 /*
- * consumers_list lists the columns that reference gateway_pools by a foreign
- * key, but for the one of the members, by the names of their tables.
+ * consumers_list lists the columns that reference gateway_pools by a foreign key,
+ * except that of memberships, sorted by the names of their tables.
  *
- * pg_constraint has no index by referenced table; the relation's own triggers,
- * which the relcache holds, name every foreign key that they serve.
+ * pg_constraint has no index by referenced table, but the triggers of gateway_pools,
+ * which are in the relcache, name each foreign key that they enforce.
  */
 List *
 consumers_list(const PoolCatalog *catalog)
@@ -111,7 +111,7 @@ consumers_list(const PoolCatalog *catalog)
 	List	   *consumers = NIL;
 	ListCell   *cell;
 
-	/* Look nothing up yet: that may rebuild the relcache's entry under us. */
+	/* Look up nothing in this loop: that may rebuild the relcache entry. */
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
@@ -145,8 +145,8 @@ consumers_list(const PoolCatalog *catalog)
 }
 
 /*
- * consumers_have_strangers returns true if a table that references gateway_pools is
- * owned by a role that is neither the owner of that nor a superuser.
+ * consumers_have_strangers returns true if the owner of a table that references
+ * gateway_pools is neither the owner of gateway_pools nor a superuser.
  */
 bool
 consumers_have_strangers(const PoolCatalog *catalog)
@@ -164,7 +164,7 @@ consumers_have_strangers(const PoolCatalog *catalog)
 	return false;
 }
 
-/* consumers_include tells whether a column references gateway_pools by a foreign key. */
+/* consumers_include returns true if a column references gateway_pools by a foreign key. */
 bool
 consumers_include(const PoolCatalog *catalog, Relation relation, AttrNumber column)
 {
@@ -181,7 +181,7 @@ consumers_include(const PoolCatalog *catalog, Relation relation, AttrNumber colu
 	return false;
 }
 
-/* Looks for the marker of a column of a table, which is open, in its list of triggers. */
+/* Looks for the marker of a column among the triggers of an open table. */
 static bool
 find_registration(const PoolCatalog *catalog, Relation relation, const char *column, Registration *registration)
 {
@@ -203,9 +203,9 @@ find_registration(const PoolCatalog *catalog, Relation relation, const char *col
 }
 
 /*
- * consumers_registration returns how a column of a table is registered as that of
- * a consumer's pool: by the table's marker, which the table's owner alone cannot
- * make.  A partition is registered as its topmost parent is.
+ * consumers_registration returns how a column is registered as the pool of a consumer:
+ * by a marker, which the owner of the table cannot make alone.  A partition has the
+ * registration of its topmost parent.
  */
 Registration
 consumers_registration(const PoolCatalog *catalog, Oid table, const char *column)
@@ -219,8 +219,7 @@ consumers_registration(const PoolCatalog *catalog, Oid table, const char *column
 		Relation	topmost;
 
 		/*
-		 * Also while a partition is being detached, when it has no ancestors
-		 * for others.
+		 * This also finds the parent of a partition that is being detached.
 		 */
 		while (get_rel_relispartition(root))
 			root = get_partition_parent(root, true);
@@ -239,7 +238,7 @@ put_name(ResultRow *row, const char *column, const char *name)
 		result_put(row, column, DirectFunctionCall1(namein, CStringGetDatum(name)));
 }
 
-/* Adds the row of a marker, if it is a consumer's, to the result of the call. */
+/* Adds the row of a marker to the result of the call, if it is a consumer's. */
 static void
 add_registration(Oid table, const bytea *arguments, void *context)
 {
@@ -267,7 +266,7 @@ add_registration(Oid table, const bytea *arguments, void *context)
  * consumers() returns (consumer regclass, pool_column name, gateway_column name,
  * org_query text)
  *
- * What is registered, whether or not the columns are still there.
+ * One row a registered consumer, even if its columns were dropped.
  */
 Datum
 consumers(PG_FUNCTION_ARGS)

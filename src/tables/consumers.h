@@ -1,6 +1,6 @@
 /*
  * consumers.h
- *		The columns that reference gateway_pools, and how they are registered.
+ *		Consumers: columns that reference gateway_pools, and their registration.
  */
 #ifndef GATEWAY_POOL_CONSUMERS_H
 #define GATEWAY_POOL_CONSUMERS_H

@@ -1,6 +1,6 @@
 /*
  * entitlement.c
- *		What an organization's plan allows, and what its policy demands.
+ *		Entitlements: what the plans of organizations allow, and whether they require pools.
  */
 #include "postgres.h"
 
@@ -20,7 +20,7 @@
 
 PG_FUNCTION_INFO_V1(get_gateway_pool_plan);
 
-/* A column of the row read last, or "absent" where it is null. */
+/* Returns a column of the row that was read, or "absent" if it is null. */
 static int32
 limit_column(int column, int32 absent)
 {
@@ -31,9 +31,9 @@ limit_column(int column, int32 absent)
 }
 
 /*
- * entitlement_read tells what an organization may do by now: its row in
- * gateway_pool_entitlements, the settings where that says nothing, or where the
- * organization is NULL: one that nobody knows of.
+ * entitlement_read returns the entitlement of an organization as of now: its row in
+ * gateway_pool_entitlements, with the settings where a column is null or there is no
+ * row.  NULL is an organization that does not exist.
  */
 Entitlement
 entitlement_read(const PoolCatalog *catalog, const pg_uuid_t *org)
@@ -68,8 +68,8 @@ entitlement_read(const PoolCatalog *catalog, const pg_uuid_t *org)
 }
 
 /*
- * entitlement_require is entitlement_read with an error unless the
- * organization's plan has gateway pools.
+ * entitlement_require is entitlement_read with an error (42501) unless the plan of the
+ * organization has gateway pools.
  */
 Entitlement
 entitlement_require(const PoolCatalog *catalog, const pg_uuid_t *org)
@@ -91,11 +91,11 @@ entitlement_require(const PoolCatalog *catalog, const pg_uuid_t *org)
 }
 
 /*
- * policy_requires_pools tells whether an organization requires gateway pools in
- * place of single gateways; where the host has no such policy, none does.
+ * entitlement_requires_pools returns true if the policy of an organization requires
+ * pools in place of single gateways; false if the host has no such policy.
  */
 bool
-policy_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org)
+entitlement_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org)
 {
 	return get_attnum(catalog->organizations, "requireGatewayPools") != InvalidAttrNumber &&
 		owner_exists(catalog->organizations,
@@ -104,8 +104,8 @@ policy_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org)
 }
 
 /*
- * get_gateway_pool_plan(org_id uuid) returns one row: what the organization's
- * plan allows by now and how many pools it has.  Needs SELECT on gateway_pools.
+ * get_gateway_pool_plan(org_id uuid) returns one row: the entitlement of the
+ * organization as of now and the number of its pools.  Needs SELECT on gateway_pools.
  */
 Datum
 get_gateway_pool_plan(PG_FUNCTION_ARGS)

@@ -1,6 +1,6 @@
 /*
  * entitlement.h
- *		What an organization's plan allows.
+ *		Entitlements: what the plans of organizations allow.
  */
 #ifndef GATEWAY_POOL_ENTITLEMENT_H
 #define GATEWAY_POOL_ENTITLEMENT_H
@@ -11,7 +11,7 @@
 
 typedef struct Entitlement
 {
-	bool		gateway_pool;	/* may use pools, the expiry considered */
+	bool		gateway_pool;	/* may use pools; false once expired */
 	bool		expires;
 	TimestampTz expires_at;		/* valid if expires */
 	int32		max_pools;		/* or NO_LIMIT */
@@ -19,7 +19,7 @@ typedef struct Entitlement
 } Entitlement;
 
 extern Entitlement entitlement_read(const PoolCatalog *catalog, const pg_uuid_t *org);
-extern bool policy_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org);
+extern bool entitlement_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org);
 extern Entitlement entitlement_require(const PoolCatalog *catalog, const pg_uuid_t *org);
 
 #endif							/* GATEWAY_POOL_ENTITLEMENT_H */

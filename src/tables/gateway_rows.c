@@ -25,6 +25,7 @@
 #include "tables/gateway_rows_internal.h"
 #include "tables/owner.h"
 
+/* gateway_rows_begin is called before the query: it returns what has to be read then. */
 Reading
 gateway_rows_begin(const PoolCatalog *catalog)
 {
@@ -39,7 +40,10 @@ gateway_rows_begin(const PoolCatalog *catalog)
 		.wall_now = GetCurrentTimestamp()
 	};
 
-	/* The lock is kept: the columns must be the same when the text is parsed. */
+	/*
+	 * The lock is kept, so that the columns are the same when the text is
+	 * parsed.
+	 */
 	relation_close(gateways, NoLock);
 	if (RecoveryInProgress())
 		health_evidence_note_standby();
@@ -47,9 +51,9 @@ gateway_rows_begin(const PoolCatalog *catalog)
 }
 
 /*
- * The list of columns of a gateway "g", its state "s" and recorded health "h",
- * in the order of the enum above.  Rows without an id or an organization are left
- * out by the conditions below: the tables' owner decides what may be null there.
+ * gateway_rows_append_columns adds SELECT and the columns of a gateway "g", its state
+ * "s" and its recorded health "h".  Queries leave out rows without an id or an
+ * organization, since the owner of the tables decides what may be null.
  */
 void
 gateway_rows_append_columns(StringInfo sql, HostColumns columns, RowFilter filter)
@@ -128,7 +132,7 @@ gateways_sql(const PoolCatalog *catalog, HostColumns columns, RowFilter filter)
 	return sql.data;
 }
 
-/* One column of a row of the result, null as zero. */
+/* gateway_rows_column returns a column of a row of the result, zero for null. */
 Datum
 gateway_rows_column(HeapTuple row, int column, bool *is_null)
 {
@@ -150,8 +154,8 @@ state_of(HeapTuple row)
 }
 
 /*
- * Judges a gateway by its slot, as picks do; by its row alone where it has no
- * slot, and for the heartbeat where the transaction itself wrote the row.
+ * Judges a gateway by its slot, as picks do.  Without a slot, it is judged by its row;
+ * so is the heartbeat in a row that this transaction wrote.
  */
 static void
 judge(GatewayRow *gateway, const Reading *reading)
@@ -177,10 +181,7 @@ judge(GatewayRow *gateway, const Reading *reading)
 									 reading->now, reading->wall_now, &evidence);
 	gateway->health = health_rule(&evidence);
 
-	/*
-	 * Of the healthy ones there is nothing to explain, and picks read many of
-	 * them.
-	 */
+	/* A healthy one needs no reason, and picks read many of them. */
 	if (gateway->slot.number != NO_SLOT && gateway->health.status != GATEWAY_HEALTHY)
 	{
 		char	   *reason = palloc(HEALTH_EXPLANATION_SIZE);
@@ -216,7 +217,10 @@ recorded_of(HeapTuple row)
 	return recorded;
 }
 
-/* Reads a gateway; "added" grows by the size of capabilities that none before has. */
+/*
+ * gateway_rows_take returns a gateway of a row of the result, judged.  Adds the size
+ * of its capabilities to "added" if no gateway read before has the same.
+ */
 GatewayRow
 gateway_rows_take(HeapTuple row, const Reading *reading, Size *added)
 {
@@ -251,7 +255,7 @@ gateway_rows_take(HeapTuple row, const Reading *reading, Size *added)
 	return gateway;
 }
 
-/* gateway_rows_heartbeat applies the settings to what the host's row says. */
+/* gateway_rows_heartbeat applies the settings to the heartbeat in the host's row. */
 Heartbeat
 gateway_rows_heartbeat(const HostHeartbeat *host)
 {
@@ -260,9 +264,8 @@ gateway_rows_heartbeat(const HostHeartbeat *host)
 }
 
 /*
- * gateway_rows_read reads gateways, ordered by name and without their capabilities,
- * and judges each as of now.  Returns an array of *count in the
- * current memory context.
+ * gateway_rows_read reads gateways, without their capabilities, and judges each as of
+ * now.  Returns an array of *count, ordered by name, in the current memory context.
  */
 GatewayRow *
 gateway_rows_read(const PoolCatalog *catalog, RowFilter filter, int *count)
@@ -286,7 +289,7 @@ gateway_rows_read(const PoolCatalog *catalog, RowFilter filter, int *count)
 	return gateways;
 }
 
-/* gateway_rows_refuse_missing raises P0002 for a gateway that is not there, or hidden from the caller. */
+/* gateway_rows_refuse_missing raises P0002: the gateway does not exist or is hidden from the caller. */
 void
 gateway_rows_refuse_missing(const PoolCatalog *catalog, const pg_uuid_t *id)
 {
@@ -296,7 +299,7 @@ gateway_rows_refuse_missing(const PoolCatalog *catalog, const pg_uuid_t *id)
 			 catalog_error_constraint(catalog->gateways, "gateway_pools_not_found")));
 }
 
-/* gateway_rows_is_eligible tells whether a pick may fall on the gateway at all. */
+/* gateway_rows_is_eligible returns true if a pick may return the gateway. */
 bool
 gateway_rows_is_eligible(const GatewayRow *gateway)
 {
@@ -304,8 +307,8 @@ gateway_rows_is_eligible(const GatewayRow *gateway)
 }
 
 /*
- * gateway_rows_display tells what is known of a gateway, for people: by its slot, as
- * it is judged; by its row where that is what it is judged by.
+ * gateway_rows_display returns what views show of a gateway's health: from its slot or
+ * its row, as it was judged.
  */
 void
 gateway_rows_display(const GatewayRow *gateway, HealthDisplay *display)

@@ -20,14 +20,12 @@ typedef struct GatewayRow
 	pg_uuid_t	id;
 	pg_uuid_t	org_id;
 	char	   *name;
-	Jsonb	   *capabilities;	/* or NULL; one copy for all rows that were
-								 * read at once */
-	bool		capabilities_invalid;	/* there are some, and they are no
-										 * jsonb */
+	Jsonb	   *capabilities;	/* or NULL; rows that were read together share
+								 * equal values */
+	bool		capabilities_invalid;	/* they are not valid as jsonb */
 	GatewayState state;
 	RecordedHealth recorded;	/* what gateway_health says */
-	bool		own;			/* written or read so by this transaction
-								 * alone */
+	bool		own;			/* only this transaction sees the row so */
 	HealthSlotRef slot;
 	uint64		deletions;		/* health_map_deletion_count from before the
 								 * row was read */
@@ -35,14 +33,14 @@ typedef struct GatewayRow
 	GatewayHealth health;
 } GatewayRow;
 
-/* By which pools or gateways are chosen, all NULL is all, and what of them is read. */
+/* Which pools or gateways are read: those that match all members that are not NULL. */
 typedef struct RowFilter
 {
 	const pg_uuid_t *org_id;
 	const pg_uuid_t *id;
-	ArrayType  *orgs;			/* of which it is one */
-	ArrayType  *ids;			/* of gateways alone */
-	bool		capabilities;	/* are to be read, too */
+	ArrayType  *orgs;
+	ArrayType  *ids;			/* for gateways only */
+	bool		capabilities;	/* read them, too */
 } RowFilter;
 
 extern GatewayRow *gateway_rows_read(const PoolCatalog *catalog, RowFilter filter, int *count);

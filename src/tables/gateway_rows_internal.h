@@ -1,6 +1,6 @@
 /*
  * gateway_rows_internal.h
- *		How the rows of a query that reads gateways are read, for gateway_rows.c and pool_rows.c.
+ *		Queries that read gateways, alone or with pools, and their rows.
  */
 #ifndef GATEWAY_POOL_GATEWAY_ROWS_INTERNAL_H
 #define GATEWAY_POOL_GATEWAY_ROWS_INTERNAL_H
@@ -12,7 +12,7 @@
 #include "tables/gateway_rows.h"
 #include "tables/host_columns.h"
 
-/* Places in the list of columns that every query of a gateway has. */
+/* The columns that each query of gateways returns, then those of pools. */
 enum
 {
 	GATEWAY_ID = 1,
@@ -41,11 +41,10 @@ typedef struct Reading
 {
 	Oid			table;
 	HostColumns columns;
-	uint64		sequence;		/* of publications, from before the query */
-	uint64		deletions;		/* of rows, likewise */
-	bool		own;			/* by columns that this transaction may have
-								 * altered */
-	CapabilitySet *capabilities;	/* read so far */
+	uint64		sequence;		/* health_evidence_sequence before the query */
+	uint64		deletions;		/* health_map_deletion_count before the query */
+	bool		own;			/* this transaction may have altered columns */
+	CapabilitySet *capabilities;	/* those read so far */
 	int64		now;			/* monotonic */
 	TimestampTz wall_now;
 } Reading;

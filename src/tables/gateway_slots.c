@@ -1,6 +1,6 @@
 /*
  * gateway_slots.c
- *		Makes slots of the health map for gateways, and frees those of gateways that are gone.
+ *		Makes slots in the health map for gateways, and frees those of deleted ones.
  */
 #include "postgres.h"
 
@@ -12,7 +12,7 @@
 #include "tables/gateway_slots.h"
 #include "tables/owner.h"
 
-/* Frees the slots of gateways and databases that are gone without our being told. */
+/* Frees the slots of deleted gateways and databases whose deletion was not noticed. */
 static void
 sweep_slots(const PoolCatalog *catalog)
 {
@@ -27,10 +27,7 @@ sweep_slots(const PoolCatalog *catalog)
 	OwnerScope	scope;
 	uint64		rows;
 
-	/*
-	 * Listed before the rows are read: a slot made later has a row not read
-	 * yet.
-	 */
+	/* Slots were listed first: the row of one made later may not be read. */
 	owner_begin(&scope, catalog->gateways);
 	rows = owner_query(psprintf("SELECT g.id::uuid FROM %s g WHERE g.id IS NOT NULL", catalog_name(catalog->gateways)), NULL);
 	for (uint64 i = 0; i < rows; i++)
@@ -52,10 +49,9 @@ sweep_slots(const PoolCatalog *catalog)
 }
 
 /*
- * gateway_slots_make returns the slot of a gateway that was read, made now if there
- * was none.  Where none is free, it first looks for slots of gateways that are
- * gone, now and then.  NO_SLOT if none is free after that, or if the row may be
- * gone: see "creation".
+ * gateway_slots_make returns the slot of a gateway that was read, and makes it if there
+ * is none.  If the map is full, it frees slots of deleted gateways first, now and then.
+ * NO_SLOT if there is still no room, or if the row may be deleted: see "creation".
  */
 HealthSlotRef
 gateway_slots_make(const PoolCatalog *catalog, const GatewayRow *gateway, SlotCreation *creation)

@@ -1,6 +1,6 @@
 /*
  * gateway_slots.h
- *		Makes slots of the health map for gateways, and frees those of gateways that are gone.
+ *		Makes slots in the health map for gateways, and frees those of deleted ones.
  */
 #ifndef GATEWAY_POOL_GATEWAY_SLOTS_H
 #define GATEWAY_POOL_GATEWAY_SLOTS_H

@@ -2,8 +2,8 @@
  * host_columns.c
  *		The columns of the host's gateways table.
  *
- * They change with the host's migrations.  A row is read by those that the
- * table has at the moment, and whatever it lacks is null.
+ * The host's migrations change them.  A row is read with the columns that the table
+ * has at the moment; a column that it lacks is null.
  */
 #include "postgres.h"
 
@@ -25,19 +25,18 @@ enum
 	DIRECT_ADDRESS,
 	DIRECT_HEARTBEAT,
 	CAPABILITIES,
-	WIDE_TTL					/* no column: the type of the TTL can hold
-								 * values that do not fit into a bigint */
+	WIDE_TTL					/* not a column: the type of the TTL has
+								 * values out of range of bigint */
 };
 
 #define HAS(column)		(1 << (column))
 #define HAS_DIRECT_PATH	(HAS(DIRECT_ADDRESS) | HAS(DIRECT_HEARTBEAT))
 
-/* The types are those by which a row is read without a query. */
+/* A row with these types can be read without a query. */
 static const struct
 {
 	const char *name;
-	Oid			type;			/* or InvalidOid: of any, since only null is
-								 * told from the rest */
+	Oid			type;			/* or InvalidOid: any, since only null matters */
 }			host_columns[] =
 {
 	{"heartbeat", TIMESTAMPTZOID},
@@ -49,10 +48,10 @@ static const struct
 	{"capabilities", JSONBOID}
 };
 
-/* Longest time-to-live that is believed, so that sums stay in range: 100 years. */
+/* The longest time-to-live, so that sums stay in range: 100 years. */
 #define TTL_MAX_SECONDS INT64CONST(3155760000)
 
-/* The numbers of the columns, InvalidAttrNumber where the table has none. */
+/* Fills in the numbers of the columns, InvalidAttrNumber for those that the table lacks. */
 static HostColumns
 find_columns(TupleDesc table, AttrNumber *numbers)
 {
@@ -66,10 +65,7 @@ find_columns(TupleDesc table, AttrNumber *numbers)
 		for (int j = 0; j < lengthof(host_columns) && !attribute->attisdropped; j++)
 			if (strcmp(NameStr(attribute->attname), host_columns[j].name) == 0)
 			{
-				/*
-				 * Text that is no JSON in one row would fail the picks of a
-				 * whole pool.
-				 */
+				/* Text that is no JSON would fail picks of the whole pool. */
 				if (j == CAPABILITIES && attribute->atttypid != JSONBOID && attribute->atttypid != JSONOID)
 					continue;
 				if (j == HEARTBEAT_TTL && (attribute->atttypid == NUMERICOID || attribute->atttypid == FLOAT4OID ||
@@ -82,7 +78,7 @@ find_columns(TupleDesc table, AttrNumber *numbers)
 	return found;
 }
 
-/* host_columns_find tells which of the columns a table has. */
+/* host_columns_find returns the columns that a table has. */
 HostColumns
 host_columns_find(TupleDesc table)
 {
@@ -98,9 +94,9 @@ has_direct_path(HostColumns columns)
 }
 
 /*
- * host_columns_append adds ", " and the columns of a gateway "g" to a query, as
- * HostColumn counts them.  Casts make it indifferent to how the host types them;
- * capabilities, which may be large, are read as they are, and only if wanted.
+ * host_columns_append adds ", " and the columns of a gateway "g" to a query, in the
+ * order of HostColumn.  They are cast, as hosts have different types.  Capabilities,
+ * which may be large, are not, and are read only with "with_capabilities".
  */
 void
 host_columns_append(StringInfo sql, HostColumns columns, bool with_capabilities)
@@ -109,7 +105,7 @@ host_columns_append(StringInfo sql, HostColumns columns, bool with_capabilities)
 
 	appendStringInfo(sql, ", %s::timestamptz",
 					 columns & HAS(HEARTBEAT) ? "g.heartbeat" : "NULL");
-	/* One that is out of range would fail the picks of a whole pool. */
+	/* A TTL that is out of range would fail picks of the whole pool. */
 	if (columns & HAS(WIDE_TTL))
 		appendStringInfo(sql, ", CASE WHEN g.\"heartbeatTTL\" IS NOT NULL THEN"
 						 " least(greatest(g.\"heartbeatTTL\", 0), " INT64_FORMAT ") END::int8", TTL_MAX_SECONDS);
@@ -120,10 +116,7 @@ host_columns_append(StringInfo sql, HostColumns columns, bool with_capabilities)
 					 columns & HAS(HEALTH_CHECK_STATUS) ?
 					 "coalesce(g.\"lastHealthCheckStatus\"::text = 'failed', false)" : "false");
 
-	/*
-	 * Only once there are two paths does the host say which of them are in
-	 * use.
-	 */
+	/* Only a host with two paths has columns that say which are in use. */
 	appendStringInfo(sql, ", %s",
 					 has_direct && (columns & HAS(RELAY_ID)) ? "g.\"relayId\" IS NOT NULL" : "true");
 	appendStringInfo(sql, ", %s::timestamptz, %s",
@@ -133,7 +126,7 @@ host_columns_append(StringInfo sql, HostColumns columns, bool with_capabilities)
 					 with_capabilities && (columns & HAS(CAPABILITIES)) ? "g.capabilities" : "NULL");
 }
 
-/* host_columns_direct_address gives the SQL text of the direct address of a gateway "g". */
+/* host_columns_direct_address returns the SQL text of the direct address of a gateway "g". */
 const char *
 host_columns_direct_address(HostColumns columns)
 {
@@ -151,7 +144,7 @@ read_path(Datum heard_at, bool is_null, bool configured)
 	};
 }
 
-/* host_columns_read puts together what the columns of such a query say. */
+/* host_columns_read returns the heartbeat in the columns that host_columns_append has added. */
 HostHeartbeat
 host_columns_read(HostColumns columns, const Datum *values, const bool *nulls)
 {
@@ -170,9 +163,8 @@ host_columns_read(HostColumns columns, const Datum *values, const bool *nulls)
 }
 
 /*
- * host_columns_read_tuple reads the same from a row of the table, as it is.
- * Returns false where a column has another type than the host usually gives it:
- * then only a query can tell.
+ * host_columns_read_tuple reads the heartbeat from a row of the table.  Returns false
+ * if a column has an unusual type: then it takes a query.
  */
 bool
 host_columns_read_tuple(HeapTuple row, TupleDesc table, HostHeartbeat *heartbeat)

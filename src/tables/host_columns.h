@@ -11,10 +11,10 @@
 
 #include "rules/health_rule.h"
 
-/* Which of the columns a table has, as a set of bits. */
+/* The columns that a table has, as a set of bits. */
 typedef int HostColumns;
 
-/* The list of columns that a query has of them, in this order. */
+/* The columns that a query returns, in this order. */
 typedef enum HostColumn
 {
 	HOST_HEARTBEAT,

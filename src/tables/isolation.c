@@ -1,17 +1,16 @@
 /*
  * isolation.c
- *		Which organizations a role may know of.
+ *		Isolation: which organizations a role may see.
  *
- * Isolation is on where gateway_pools has row-level security with our policy.
- * A role knows then of the organizations that gateway_pool_tenants names for it, or for a role
- * whose privileges it has.  The policies of the tables ask here, and so does
- * whatever reads the tables as their owner on behalf of a role.  For the owner,
- * superusers and roles with BYPASSRLS nothing is hidden.
+ * Isolation is on if gateway_pools has row-level security with our policy.  A role
+ * then sees the organizations that gateway_pool_tenants names for it, or for a role
+ * whose privileges it has.  The policies of the tables call this file, and so do
+ * functions that read tables as their owner on behalf of a role.  Nothing is hidden
+ * from the owner, superusers and roles with BYPASSRLS.
  *
- * The organizations of a role are read once and kept until tenants, or roles,
- * change anywhere: a trigger on that table invalidates it, as with pools in
- * pool_cache.c.  What was read while this transaction had changed something goes
- * when it, or any of its subtransactions, aborts.
+ * The organizations of a role are cached until tenants or roles change: a trigger on
+ * gateway_pool_tenants invalidates it.  Entries that were read after this transaction
+ * had changed something are discarded when it, or any subtransaction, aborts.
  */
 #include "postgres.h"
 
@@ -32,29 +31,29 @@ PG_FUNCTION_INFO_V1(is_tenant);
 PG_FUNCTION_INFO_V1(is_tenant_of_pool);
 PG_FUNCTION_INFO_V1(is_tenant_of_gateway);
 
-/* With so many roles known, all are forgotten. */
+/* When so many roles are cached, all are discarded. */
 #define ROLES_MAX 1024
 
-/* What a role may know of. */
-typedef struct KnownRole
+/* The organizations that a role may see. */
+typedef struct CachedRole
 {
 	Oid			role;			/* the key */
 	bool		everything;
 	int			count;
 	pg_uuid_t  *orgs;			/* sorted */
-} KnownRole;
+} CachedRole;
 
 static MemoryContext context;
-static HTAB *known_roles;
-static KnownRole *last_role;	/* the one that was asked for last, or NULL */
-static Oid	tenants_table;		/* that they were read from */
-static Oid	pools_table;		/* whose owner is told nothing */
+static HTAB *cached_roles;
+static CachedRole *last_role;	/* the role of the last call, or NULL */
+static Oid	tenants_table;		/* the table that they were read from */
+static Oid	pools_table;		/* the table whose owner may see everything */
 
-/* What is kept is not to be used any more. */
-static bool stale = true;
+/* The cache is outdated. */
+static bool outdated = true;
 
-/* Some of it may come from changes that have not been committed. */
-static bool uncommitted_kept;
+/* Some of it may come from changes that are not committed. */
+static bool uncommitted_cached;
 
 /* The plans of the query of the organization of a pool, and of a gateway. */
 static KeptPlan pool_plan;
@@ -64,13 +63,13 @@ static void
 relation_changed(Oid relation)
 {
 	if (!OidIsValid(relation) || relation == tenants_table || relation == pools_table)
-		stale = true;
+		outdated = true;
 }
 
 static void
 roles_changed(void)
 {
-	stale = true;
+	outdated = true;
 }
 
 const InvalidationSubscriber isolation_invalidation = {
@@ -80,13 +79,13 @@ const InvalidationSubscriber isolation_invalidation = {
 										 * of a role */
 };
 
-/* What was read of changes that are now lost is not used again. */
+/* Discards what may have been read of changes that are undone. */
 static void
 discard_uncommitted(SubTransactionId aborted)
 {
-	if (uncommitted_kept)
-		stale = true;
-	uncommitted_kept = false;
+	if (uncommitted_cached)
+		outdated = true;
+	uncommitted_cached = false;
 }
 
 static void
@@ -94,7 +93,7 @@ at_end(TransactionEnd end)
 {
 	if (end != TRANSACTION_COMMITTED)
 		discard_uncommitted(TopSubTransactionId);
-	uncommitted_kept = false;
+	uncommitted_cached = false;
 }
 
 const TransactionSubscriber isolation_subscriber = {
@@ -103,104 +102,104 @@ const TransactionSubscriber isolation_subscriber = {
 };
 
 static void
-start_anew(const PoolCatalog *catalog)
+clear(const PoolCatalog *catalog)
 {
-	HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(KnownRole)};
+	HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(CachedRole)};
 
 	if (context == NULL)
 		context = AllocSetContextCreate(TopMemoryContext, "gateway_pool tenants", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(context);
 	control.hcxt = context;
-	known_roles = hash_create("gateway_pool tenants", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	cached_roles = hash_create("gateway_pool tenants", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	last_role = NULL;
 	tenants_table = catalog->tenants;
 	pools_table = catalog->pools;
-	uncommitted_kept = false;
-	stale = false;
+	uncommitted_cached = false;
+	outdated = false;
 }
 
 /* Reads the organizations of a role into the current memory context. */
-static KnownRole
+static CachedRole
 read_role(const PoolCatalog *catalog, Oid role)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Oid			owner = catalog_owner(catalog->pools);
-	KnownRole	known = {.role = role};
+	CachedRole	cached = {.role = role};
 	Datum		value = ObjectIdGetDatum(role);
 	OwnerScope	scope;
 
-	known.everything = has_bypassrls_privilege(role) || has_privs_of_role(role, owner);
-	if (known.everything)
-		return known;
+	cached.everything = has_bypassrls_privilege(role) || has_privs_of_role(role, owner);
+	if (cached.everything)
+		return cached;
 
 	owner_begin(&scope, catalog->tenants);
-	known.count = owner_execute(owner_prepare(psprintf("SELECT DISTINCT t.\"orgId\"::uuid FROM %s t"
-													   " JOIN pg_roles r ON r.rolname = t.\"roleName\"::text"
-													   " WHERE t.\"orgId\" IS NOT NULL AND pg_has_role($1, r.oid, 'USAGE')",
-													   catalog_name(catalog->tenants)), 1, (Oid[]) {OIDOID}), &value);
-	known.orgs = MemoryContextAlloc(caller, sizeof(pg_uuid_t) * Max(known.count, 1));
-	for (int i = 0; i < known.count; i++)
-		known.orgs[i] = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+	cached.count = owner_execute(owner_prepare(psprintf("SELECT DISTINCT t.\"orgId\"::uuid FROM %s t"
+														" JOIN pg_roles r ON r.rolname = t.\"roleName\"::text"
+														" WHERE t.\"orgId\" IS NOT NULL AND pg_has_role($1, r.oid, 'USAGE')",
+														catalog_name(catalog->tenants)), 1, (Oid[]) {OIDOID}), &value);
+	cached.orgs = MemoryContextAlloc(caller, sizeof(pg_uuid_t) * Max(cached.count, 1));
+	for (int i = 0; i < cached.count; i++)
+		cached.orgs[i] = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
 	owner_end(&scope);
-	qsort(known.orgs, known.count, sizeof(pg_uuid_t), uuid_compare);
-	return known;
+	qsort(cached.orgs, cached.count, sizeof(pg_uuid_t), uuid_compare);
+	return cached;
 }
 
-/* Keeps what was read of a role; valid until the next call. */
-static KnownRole *
-keep(const KnownRole *read)
+/* Adds a role to the cache; the result is valid until the next call. */
+static CachedRole *
+cache(const CachedRole *read)
 {
 	pg_uuid_t  *orgs = MemoryContextAlloc(context, sizeof(pg_uuid_t) * Max(read->count, 1));
 	bool		found;
-	KnownRole  *known = hash_search(known_roles, &read->role, HASH_ENTER, &found);
+	CachedRole *cached = hash_search(cached_roles, &read->role, HASH_ENTER, &found);
 
 	if (read->count > 0)
 		memcpy(orgs, read->orgs, sizeof(pg_uuid_t) * read->count);
-	*known = *read;
-	known->orgs = orgs;
+	*cached = *read;
+	cached->orgs = orgs;
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		uncommitted_kept = true;
-	return known;
+		uncommitted_cached = true;
+	return cached;
 }
 
 /*
- * What the current role may know of.  It is kept, unless something changed while
- * it was read: then the caller, who began before, may use it, but no other.
+ * Returns the organizations that the current role may see.  They are cached unless
+ * something changed while they were read: then only this caller may use them.
  */
-static const KnownRole *
+static const CachedRole *
 current_role(const PoolCatalog *catalog)
 {
 	Oid			role = GetUserId();
-	KnownRole  *read;
+	CachedRole *read;
 
-	if (stale || tenants_table != catalog->tenants || pools_table != catalog->pools)
-		start_anew(catalog);
+	if (outdated || tenants_table != catalog->tenants || pools_table != catalog->pools)
+		clear(catalog);
 	if (last_role != NULL && last_role->role == role)
 		return last_role;
-	last_role = hash_search(known_roles, &role, HASH_FIND, NULL);
+	last_role = hash_search(cached_roles, &role, HASH_FIND, NULL);
 	if (last_role != NULL)
 		return last_role;
 
-	read = palloc(sizeof(KnownRole));
+	read = palloc(sizeof(CachedRole));
 	*read = read_role(catalog, role);
 	AcceptInvalidationMessages();
-	if (stale)
+	if (outdated)
 		return read;
-	if (hash_get_num_entries(known_roles) >= ROLES_MAX)
-		start_anew(catalog);
-	return last_role = keep(read);
+	if (hash_get_num_entries(cached_roles) >= ROLES_MAX)
+		clear(catalog);
+	return last_role = cache(read);
 }
 
 static bool
 is_tenant_of_org(const PoolCatalog *catalog, const pg_uuid_t *org)
 {
-	const KnownRole *known = current_role(catalog);
+	const CachedRole *cached = current_role(catalog);
 
-	return known->everything ||
-		bsearch(org, known->orgs, known->count, sizeof(pg_uuid_t), uuid_compare) != NULL;
+	return cached->everything ||
+		bsearch(org, cached->orgs, cached->count, sizeof(pg_uuid_t), uuid_compare) != NULL;
 }
 
-/* isolation_applies tells whether anything may be hidden from the current role. */
+/* isolation_applies returns true if anything may be hidden from the current role. */
 bool
 isolation_applies(const PoolCatalog *catalog)
 {
@@ -215,25 +214,25 @@ isolation_is_foreign(const PoolCatalog *catalog, const pg_uuid_t *org)
 }
 
 /*
- * isolation_orgs returns an array of the organizations that the current role may
- * know of, or NULL where nothing is hidden from it.
+ * isolation_orgs returns an array of the organizations that the current role may see,
+ * or NULL if nothing is hidden from it.
  */
 ArrayType *
 isolation_orgs(const PoolCatalog *catalog)
 {
-	const KnownRole *known;
+	const CachedRole *cached;
 	Datum	   *orgs;
 
 	if (!isolation_applies(catalog))
 		return NULL;
-	known = current_role(catalog);
-	orgs = palloc(sizeof(Datum) * Max(known->count, 1));
-	for (int i = 0; i < known->count; i++)
-		orgs[i] = UUIDPGetDatum(&known->orgs[i]);
-	return construct_array(orgs, known->count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	cached = current_role(catalog);
+	orgs = palloc(sizeof(Datum) * Max(cached->count, 1));
+	for (int i = 0; i < cached->count; i++)
+		orgs[i] = UUIDPGetDatum(&cached->orgs[i]);
+	return construct_array(orgs, cached->count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 }
 
-/* Whether the current role is a tenant of the organization of a pool or a gateway, which may not exist. */
+/* Returns true if the current role may see the organization of a pool or a gateway; false if that does not exist. */
 static bool
 is_tenant_of(const PoolCatalog *catalog, Oid relation, KeptPlan *kept, const pg_uuid_t *id)
 {
@@ -258,14 +257,14 @@ is_tenant_of(const PoolCatalog *catalog, Oid relation, KeptPlan *kept, const pg_
 	return !is_null && is_tenant_of_org(catalog, &org);
 }
 
-/* isolation_hides_pool is isolation_hides for the id of a pool; one that does not exist is hidden. */
+/* isolation_hides_pool is isolation_hides for the id of a pool; a pool that does not exist is hidden. */
 bool
 isolation_hides_pool(const PoolCatalog *catalog, const pg_uuid_t *pool)
 {
 	return catalog->isolated && !is_tenant_of(catalog, catalog->pools, &pool_plan, pool);
 }
 
-/* The same for a gateway. */
+/* isolation_hides_gateway is isolation_hides_pool for a gateway. */
 bool
 isolation_hides_gateway(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
@@ -273,10 +272,8 @@ isolation_hides_gateway(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 }
 
 /*
- * is_tenant(org uuid) returns boolean
- *
- * Whether the current role may know of an organization, if isolation is on: what
- * the policies ask.  False for NULL.  Tells a role about itself alone.
+ * is_tenant(org uuid) returns true if the current role may see an organization, for
+ * the policies; false for NULL.  A role learns about itself only.
  */
 Datum
 is_tenant(PG_FUNCTION_ARGS)
@@ -288,9 +285,8 @@ is_tenant(PG_FUNCTION_ARGS)
 }
 
 /*
- * is_tenant_of_pool(pool uuid) returns boolean: the same for the
- * organization of a pool; false for one that does not exist, to a role from which
- * anything may be hidden
+ * is_tenant_of_pool(pool uuid) is is_tenant for the organization of a pool.  For a
+ * role from which something may be hidden, false if the pool does not exist.
  */
 Datum
 is_tenant_of_pool(PG_FUNCTION_ARGS)
@@ -301,7 +297,7 @@ is_tenant_of_pool(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(!PG_ARGISNULL(0) && is_tenant_of(&catalog, catalog.pools, &pool_plan, PG_GETARG_UUID_P(0)));
 }
 
-/* is_tenant_of_gateway(gateway uuid) returns boolean: the same for a gateway */
+/* is_tenant_of_gateway(gateway uuid) is is_tenant_of_pool for a gateway. */
 Datum
 is_tenant_of_gateway(PG_FUNCTION_ARGS)
 {

@@ -1,6 +1,6 @@
 /*
  * isolation.h
- *		Which organizations a role may know of.
+ *		Isolation: which organizations a role may see.
  */
 #ifndef GATEWAY_POOL_ISOLATION_H
 #define GATEWAY_POOL_ISOLATION_H
@@ -21,9 +21,8 @@ extern bool isolation_hides_gateway(const PoolCatalog *catalog, const pg_uuid_t 
 extern ArrayType *isolation_orgs(const PoolCatalog *catalog);
 
 /*
- * isolation_hides tells whether an organization, and all that is its, is to be as
- * if it were not there, for the current role.  Asked at each pick: where isolation
- * is off that is all it takes.
+ * isolation_hides returns true if an organization, and all that belongs to it, is
+ * hidden from the current role.  It is inline because each pick calls it.
  */
 static inline bool
 isolation_hides(const PoolCatalog *catalog, const pg_uuid_t *org)

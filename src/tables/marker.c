@@ -1,6 +1,6 @@
 /*
  * marker.c
- *		The triggers by which the tables of gateway pools are found.
+ *		Markers: the triggers by which the tables of gateway pools are found.
  */
 #include "postgres.h"
 
@@ -28,8 +28,8 @@ PG_FUNCTION_INFO_V1(mark_table);
  * table_marker(role, ...): BEFORE TRUNCATE, statement, of every table of gateway
  * pools, of the host's organizations and gateways, and of consumers
  *
- * Tables are found by this trigger.  When it fires, what is cached about the table
- * is invalidated.
+ * The trigger marks the table.  When it fires, it invalidates what is cached about the
+ * table.
  */
 Datum
 table_marker(PG_FUNCTION_ARGS)
@@ -54,10 +54,10 @@ owner_of_function(Oid function)
 }
 
 /*
- * Raises 42501 unless the caller may mark the table.  A marker decides whose rows
- * are believed: the owner of the extension, or a superuser, says once which
- * gateways table that is.  From then on the owner of that table may mark tables of
- * the same owner, and consumers that the caller owns as well.
+ * Raises 42501 unless the caller may mark the table.  A marker decides which rows are
+ * trusted: the owner of the extension, or a superuser, marks the gateways table.  Then
+ * the owner of that table may mark other tables of the same owner, and consumers that
+ * the caller owns.
  */
 static void
 require_right_to_mark(Oid extension_owner, Oid gateways, Oid relation, const char *role)
@@ -79,7 +79,7 @@ require_right_to_mark(Oid extension_owner, Oid gateways, Oid relation, const cha
 			 catalog_error_constraint(relation, "gateway_pools_access")));
 }
 
-/* The commands CREATE TRIGGER for a marker with these arguments. */
+/* Returns the command CREATE TRIGGER for a marker with these arguments. */
 static char *
 marker_sql(Oid relation, const char *name, Datum *arguments, int count)
 {
@@ -97,8 +97,8 @@ marker_sql(Oid relation, const char *name, Datum *arguments, int count)
 /*
  * mark_table(relation regclass, trigger_name name, arguments text[])
  *
- * Attaches a marker to a table, with the rights of the extension's owner.  The
- * first argument is the role of the table.  Errors: NULL 22023, no right 42501.
+ * Creates a marker of a table, with the rights of the extension's owner.  The first
+ * argument is the role of the table.  Errors: NULL 22023, no right 42501.
  */
 Datum
 mark_table(PG_FUNCTION_ARGS)
@@ -125,7 +125,7 @@ mark_table(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("arguments must not be empty or contain null")));
 
-	/* What is missing does not matter: this may be what makes it whole. */
+	/* A missing table does not matter: it may be the one that is marked here. */
 	(void) catalog_find(&catalog);
 	extension_owner = owner_of_function(fcinfo->flinfo->fn_oid);
 	require_right_to_mark(extension_owner, catalog.gateways, relation, TextDatumGetCString(arguments[0]));

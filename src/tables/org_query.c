@@ -1,12 +1,12 @@
 /*
  * org_query.c
- *		The query that finds the organization of a consumer's row.
+ *		The query that returns the organization of a consumer's row.
  *
- * It is an argument of the consumer's marker: a SELECT over $1, the row, or '' for
- * the row's own "orgId", or else for that of the row which "identityId" references.
- * Whoever registers it owns the consumer; it is parsed, planned and run as that
- * owner alone, in a restricted operation.  The names in it are qualified when it is
- * registered.
+ * It is an argument of the consumer's marker: a SELECT whose $1 is the row, or '' for
+ * the row's own "orgId", or, without one, that of the row which "identityId"
+ * references.  The role that registers it owns the consumer; it is only parsed,
+ * planned and run as that owner, in a restricted operation.  Names in it are qualified
+ * when it is registered.
  */
 #include "postgres.h"
 
@@ -31,7 +31,7 @@
 
 PG_FUNCTION_INFO_V1(qualify_consumer_query);
 
-/* The text of the query where none was registered. */
+/* Returns the text of the query for a consumer that registered none. */
 static const char *
 default_query(Oid relation)
 {
@@ -58,9 +58,8 @@ refuse_no_uuid(void)
 }
 
 /*
- * org_query_plan plans the query that finds the organization of a consumer's
- * row, its $1; '' where none was registered.  To be called as the consumer's owner,
- * between owner_begin and owner_end.  42804 for what returns no rows.
+ * org_query_plan plans the query; '' if none was registered.  Call it as the consumer's
+ * owner, between owner_begin and owner_end.  42804 for a statement without a result.
  */
 SPIPlanPtr
 org_query_plan(Oid relation, const char *org_query)
@@ -69,13 +68,13 @@ org_query_plan(Oid relation, const char *org_query)
 	SPIPlanPtr	plan;
 
 	plan = owner_prepare(org_query[0] == '\0' ? default_query(relation) : org_query, 1, &row_type);
-	/* SPI has no SQLSTATE of its own for COPY, COMMIT and the like. */
+	/* SPI has no SQLSTATE for COPY, COMMIT and the like. */
 	if (!SPI_is_cursor_plan(plan))
 		refuse_no_uuid();
 	return plan;
 }
 
-/* org_query_run runs that plan for a row; NULL if it finds none. */
+/* org_query_run runs that plan for a row; returns NULL if it finds no organization. */
 pg_uuid_t *
 org_query_run(SPIPlanPtr plan, Datum row, MemoryContext context)
 {
@@ -88,7 +87,7 @@ org_query_run(SPIPlanPtr plan, Datum row, MemoryContext context)
 	return org;
 }
 
-/* Whether a query, or one within it, locks rows. */
+/* Returns true if a query, or one within it, locks rows. */
 static bool
 locks_rows(Node *node, void *context)
 {
@@ -100,7 +99,7 @@ locks_rows(Node *node, void *context)
 	return expression_tree_walker(node, locks_rows, context);
 }
 
-/* Collects the operators of a query, in the order in which they stand there. */
+/* Collects the operators of a query, in the order of the tree. */
 static bool
 collect_operators(Node *node, void *context)
 {
@@ -120,7 +119,7 @@ collect_operators(Node *node, void *context)
 	return expression_tree_walker(node, collect_operators, context);
 }
 
-/* Analyzes a query whose $1 is a row of the table; an error unless it finds an organization and only reads. */
+/* Analyzes a query whose $1 is a row of the table; an error unless it returns a uuid and only reads. */
 static Query *
 analyze(const char *sql, Oid row_type)
 {
@@ -138,8 +137,8 @@ analyze(const char *sql, Oid row_type)
 				 errmsg("org_query must only read")));
 
 	/*
-	 * In another session, the name would be that of a table of whoever writes
-	 * to the consumer.
+	 * In another session, the name would be that of a table of the role that
+	 * writes to the consumer.
 	 */
 	if (isQueryUsingTempRelation(query))
 		ereport(ERROR,
@@ -160,7 +159,7 @@ set(const char *name, const char *value)
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* The schemas of the search path, by name, so that they are the same for another role. */
+/* Returns the schemas of the search path by name, so that another role can use them. */
 static char *
 search_path_text(void)
 {
@@ -175,10 +174,9 @@ search_path_text(void)
 }
 
 /*
- * The text of a query, with every name qualified by what a search path makes of it,
- * and with constants that mean the same whatever a session's settings are.  To be
- * called as the consumer's owner, between owner_begin and owner_end, which restores
- * the settings.
+ * Returns the text of a query with all names qualified as a search path resolves them,
+ * and with constants that do not depend on settings.  Call it as the consumer's owner,
+ * between owner_begin and owner_end, which restores the settings.
  */
 static char *
 qualify(const char *sql, Oid row_type, const char *search_path)
@@ -190,7 +188,7 @@ qualify(const char *sql, Oid row_type, const char *search_path)
 
 	set("search_path", search_path);
 	query = analyze(sql, row_type);
-	/* Before it is deparsed: that may change the tree. */
+	/* Deparsing may change the tree. */
 	(void) collect_operators((Node *) query, &operators);
 	set("search_path", "pg_catalog, pg_temp");
 	set("DateStyle", "ISO");
@@ -199,10 +197,7 @@ qualify(const char *sql, Oid row_type, const char *search_path)
 	set("quote_all_identifiers", "off");
 	qualified = deparse_query(query, sql);
 
-	/*
-	 * IS DISTINCT FROM, NULLIF, CASE and USING name no operator that could be
-	 * qualified.
-	 */
+	/* IS DISTINCT FROM, NULLIF, CASE and USING cannot qualify an operator. */
 	(void) collect_operators((Node *) analyze(qualified, row_type), &operators_qualified);
 	if (!equal(operators, operators_qualified))
 		ereport(ERROR,
@@ -216,12 +211,11 @@ qualify(const char *sql, Oid row_type, const char *search_path)
 /*
  * qualify_consumer_query(consumer regclass, org_query text) returns text
  *
- * Parses the query of the organization of a consumer's row with the caller's search
- * path, as the consumer's owner, who will run it; returns it with all names
- * qualified, NULL for NULL.  For callers who have the privileges of that owner:
- * nothing is parsed for others (42501).  Errors: the parser's; 22023 unless it is
- * one SELECT of one uuid, which writes and locks nothing and reads no temporary
- * table, and whose names can be qualified.
+ * Parses the query of a consumer with the caller's search path, as the consumer's
+ * owner, and returns it with all names qualified; NULL for NULL.  Needs the privileges
+ * of that owner: nothing is parsed for other callers (42501).  Errors: the parser's;
+ * 22023 unless it is one SELECT of one uuid, which writes and locks nothing and reads
+ * no temporary table, and whose names can be qualified.
  */
 Datum
 qualify_consumer_query(PG_FUNCTION_ARGS)

@@ -1,6 +1,6 @@
 /*
  * org_query.h
- *		The query that finds the organization of a consumer's row.
+ *		The query that returns the organization of a consumer's row.
  */
 #ifndef GATEWAY_POOL_ORG_QUERY_H
 #define GATEWAY_POOL_ORG_QUERY_H

@@ -23,8 +23,8 @@ PG_FUNCTION_INFO_V1(run_as_owner);
 #define AS_OWNER (SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS)
 
 /*
- * The names in the code of an owner's triggers and policies mean what they mean
- * to the owner: a temporary table of the caller's comes last.
+ * Names in the code of an owner's triggers and policies resolve as they do for the
+ * owner: temporary tables of the caller come last.
  */
 static char *
 search_path_of(Oid relation)
@@ -46,20 +46,17 @@ begin(OwnerScope *scope, Oid relation, Oid user, int restrictions)
 	(void) set_config_option("search_path", path,
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 
-	/*
-	 * Long values of the rows are fetched when their query has ended, which
-	 * takes a snapshot.
-	 */
+	/* Fetching long values of rows after their query takes a snapshot. */
 	scope->snapshot_pushed = !ActiveSnapshotSet();
 	if (scope->snapshot_pushed)
 		PushActiveSnapshot(GetTransactionSnapshot());
 }
 
 /*
- * owner_begin makes what follows run with the rights of a table's owner, as
- * foreign-key checks do: no path of the caller's choice, no way for code that
- * the owner defined to reach anybody else's rights.  An ERROR undoes it with
- * the (sub)transaction.
+ * owner_begin makes the statements up to owner_end run with the rights of a table's
+ * owner, as foreign-key checks do: not with the caller's search path, and in a
+ * restricted operation, so that code of the owner gets no other rights.  An ERROR
+ * undoes it with the (sub)transaction.
  */
 void
 owner_begin(OwnerScope *scope, Oid relation)
@@ -68,12 +65,12 @@ owner_begin(OwnerScope *scope, Oid relation)
 }
 
 /*
- * owner_begin_change is the same for a change that the caller asked for.  It may
- * queue deferred triggers, which a restricted operation must not: a host has
- * consumers whose keys are deferred.  They fire when they are due, as after a
- * statement of the caller's own, who trusts the owner with what he may do himself.
- * A superuser does not: what the owner's triggers leave in the session, such as a
- * cursor WITH HOLD, would run as him.
+ * owner_begin_change is owner_begin for a change that the caller asked for.  It may
+ * queue deferred triggers, which a restricted operation cannot: a host may have
+ * consumers with deferred keys.  They fire when they are due, as after a statement of
+ * the caller's own, who trusts the owner in the same way.  A superuser does not: what
+ * the owner's triggers leave in the session, such as a cursor WITH HOLD, would run as
+ * superuser.
  */
 void
 owner_begin_change(OwnerScope *scope, Oid relation)
@@ -85,8 +82,8 @@ owner_begin_change(OwnerScope *scope, Oid relation)
 }
 
 /*
- * owner_begin_as_caller is the same with the caller's own rights: for a table whose
- * policies decide what the caller may do there.
+ * owner_begin_as_caller is owner_begin with the caller's own rights, for a table whose
+ * policies apply to the caller.
  */
 void
 owner_begin_as_caller(OwnerScope *scope, Oid relation)
@@ -166,11 +163,10 @@ execute(SPIPlanPtr plan, Datum *values, bool read_only, bool fire_triggers)
 }
 
 /*
- * owner_execute runs one statement that writes nothing and locks no row, and
- * returns the number of rows; they are in SPI_tuptable until owner_end.
- *
- * It sees whatever has committed by now and the transaction's own changes, at
- * any isolation level, as foreign-key checks do.
+ * owner_execute runs one statement that neither writes nor locks rows, and returns the
+ * number of rows, which are in SPI_tuptable until owner_end.  At any isolation level,
+ * it sees all that is committed by now and the transaction's own changes, as
+ * foreign-key checks do.
  */
 uint64
 owner_execute(SPIPlanPtr plan, Datum *values)
@@ -178,7 +174,7 @@ owner_execute(SPIPlanPtr plan, Datum *values)
 	return execute(plan, values, true, false);
 }
 
-/* owner_query is owner_execute for SQL text with an id as its $1; NULL means that the text has no argument. */
+/* owner_query is owner_execute for SQL text with an id as its $1; NULL for a text without arguments. */
 uint64
 owner_query(const char *sql, const pg_uuid_t *id)
 {
@@ -188,8 +184,8 @@ owner_query(const char *sql, const pg_uuid_t *id)
 }
 
 /*
- * owner_query_before is the same with the snapshot of the statement that has
- * fired a trigger: it finds the rows that this has deleted.
+ * owner_query_before is owner_query with the snapshot of the statement that fired a
+ * trigger: it finds rows that this statement deleted.
  */
 uint64
 owner_query_before(const char *sql, const pg_uuid_t *id)
@@ -203,9 +199,8 @@ owner_query_before(const char *sql, const pg_uuid_t *id)
 }
 
 /*
- * owner_lock is owner_query for a SELECT that locks rows.  A row that a
- * concurrent transaction changed meanwhile is an error under REPEATABLE READ
- * (40001).
+ * owner_lock is owner_query for a SELECT that locks rows.  Under REPEATABLE READ, a
+ * row that a concurrent transaction changed is an error (40001).
  */
 uint64
 owner_lock(const char *sql, const pg_uuid_t *id)
@@ -215,10 +210,7 @@ owner_lock(const char *sql, const pg_uuid_t *id)
 	return execute(owner_prepare(sql, 1, (Oid[]) {UUIDOID}), &value, false, false);
 }
 
-/*
- * owner_write runs one statement that writes, with all the triggers that this
- * fires, and returns the number of rows.
- */
+/* owner_write runs one statement that writes, with its triggers; returns the number of rows. */
 uint64
 owner_write(SPIPlanPtr plan, Datum *values)
 {
@@ -226,8 +218,8 @@ owner_write(SPIPlanPtr plan, Datum *values)
 }
 
 /*
- * owner_change is the same with the transaction's own snapshot: under REPEATABLE
- * READ it does not change what that does not see (40001).
+ * owner_change is owner_write with the transaction's own snapshot: under REPEATABLE
+ * READ, a row that this does not see cannot be changed (40001).
  */
 uint64
 owner_change(SPIPlanPtr plan, Datum *values, const char *nulls)
@@ -240,8 +232,8 @@ owner_change(SPIPlanPtr plan, Datum *values, const char *nulls)
 }
 
 /*
- * owner_uuid returns a uuid of a row of a query's result: the nil UUID for null, since a cast
- * that the owner has made may return that for any value.
+ * owner_uuid returns a uuid of a row of the result.  The nil UUID for null, which a
+ * cast that the owner made may return for any value.
  */
 pg_uuid_t
 owner_uuid(HeapTuple row, TupleDesc columns, int column)
@@ -252,7 +244,7 @@ owner_uuid(HeapTuple row, TupleDesc columns, int column)
 	return is_null ? (pg_uuid_t) {{0}} : *DatumGetUUIDP(value);
 }
 
-/* owner_first_id returns the id in the first column of the first row of the query before, or NULL. */
+/* owner_first_id returns the id in the first column of the first row of the result, or NULL. */
 pg_uuid_t *
 owner_first_id(MemoryContext context)
 {
@@ -270,7 +262,7 @@ owner_first_id(MemoryContext context)
 	return id;
 }
 
-/* owner_end ends what owner_begin, owner_begin_change or owner_begin_as_caller began. */
+/* owner_end restores what owner_begin, owner_begin_change or owner_begin_as_caller changed. */
 void
 owner_end(const OwnerScope *scope)
 {
@@ -281,7 +273,7 @@ owner_end(const OwnerScope *scope)
 	SPI_finish();
 }
 
-/* owner_exists tells whether a statement, run as the owner of "relation", finds a row. */
+/* owner_exists returns true if a query, run as the owner of "relation", returns a row. */
 bool
 owner_exists(Oid relation, const char *sql, const pg_uuid_t *id)
 {
@@ -294,7 +286,7 @@ owner_exists(Oid relation, const char *sql, const pg_uuid_t *id)
 	return found;
 }
 
-/* owner_lock_row locks the row of an id with a strength of SELECT ... FOR. */
+/* owner_lock_row locks the row of an id by SELECT ... FOR "strength". */
 void
 owner_lock_row(Oid relation, const pg_uuid_t *id, const char *strength)
 {
@@ -324,9 +316,9 @@ owner_count(Oid relation, const char *sql, const pg_uuid_t *id)
 /*
  * run_as_owner(relation regclass, commands text)
  *
- * Runs commands as the owner of a table, in a restricted operation, so that code
- * which the owner defined, such as a function in an index's predicate, runs with
- * no other rights.  For callers who have the owner's privileges: 42501 otherwise.
+ * Runs commands as the owner of a table, in a restricted operation, so that code of
+ * the owner, such as a function in an index's predicate, gets no other rights.  42501
+ * unless the caller has the owner's privileges.
  */
 Datum
 run_as_owner(PG_FUNCTION_ARGS)

@@ -8,7 +8,7 @@
 #include "executor/spi.h"
 #include "utils/uuid.h"
 
-/* What to restore when the work as somebody else is done. */
+/* What owner_end restores. */
 typedef struct OwnerScope
 {
 	Oid			user;
@@ -17,10 +17,7 @@ typedef struct OwnerScope
 	bool		snapshot_pushed;
 } OwnerScope;
 
-/*
- * A plan that is kept between statements, and the text that it was made of.
- * Starts as zeros.
- */
+/* A plan that is kept between statements, and its text.  Zeros at first. */
 typedef struct KeptPlan
 {
 	SPIPlanPtr	plan;

@@ -1,6 +1,6 @@
 /*
  * pick_counters_room.c
- *		Room for counters of picks: removes those of deleted pools, members and databases.
+ *		Removes counters of picks of deleted pools, members and databases.
  */
 #include "postgres.h"
 
@@ -14,7 +14,7 @@
 #include "tables/owner.h"
 #include "tables/pick_counters_room.h"
 
-/* Of entries of this database, moves those of which the pool or the member is gone to the front; returns how many. */
+/* Moves the entries of deleted pools and members of this database to the front; returns how many. */
 static int
 find_gone(const PoolCatalog *catalog, StatsEntry *copy, int count)
 {
@@ -50,12 +50,11 @@ find_gone(const PoolCatalog *catalog, StatsEntry *copy, int count)
 }
 
 /*
- * pick_counters_make_room looks for counts of what is gone, pools and members of this
- * database and other databases, if there is little room and that has not just been
- * done.
+ * pick_counters_room_make removes counters of deleted pools, members and databases, if
+ * there is little room and it was not done a short while ago.
  */
 void
-pick_counters_make_room(const PoolCatalog *catalog)
+pick_counters_room_make(const PoolCatalog *catalog)
 {
 	StatsEntry *copy;
 	StatsEntry *own;
@@ -65,7 +64,7 @@ pick_counters_make_room(const PoolCatalog *catalog)
 
 	if (!pick_counters_begin_sweep())
 		return;
-	/* Copied before the rows are read: what comes later is not gone. */
+	/* Copied before the rows are read, since later entries have later rows. */
 	copy = pick_counters_copy(&count);
 	own = palloc_extended(sizeof(StatsEntry) * Max(count, 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < count; i++)
@@ -80,11 +79,11 @@ pick_counters_make_room(const PoolCatalog *catalog)
 }
 
 /*
- * pick_counters_crowded tells whether counts had to go lately for pools and members
- * that are there, since these are too many: what is gone is no harm.
+ * pick_counters_room_is_short returns true if counters of existing pools and members
+ * were dropped lately because there are too many.
  */
 bool
-pick_counters_crowded(const PoolCatalog *catalog)
+pick_counters_room_is_short(const PoolCatalog *catalog)
 {
 	StatsEntry *copy;
 	int			count;

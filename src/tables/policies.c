@@ -1,10 +1,10 @@
 /*
  * policies.c
- *		Row-level security that is not ours, on the tables that we read and write.
+ *		Row-level security on our tables that is not ours.
  *
- * What our functions do as the owner of a table passes by its policies.  Ours is
- * asked in other ways (see isolation.c); where one of the owner's own applies to a
- * role, functions read and write as that role, as plain statements would.
+ * Our functions access tables as their owner, to whom policies do not apply.  They
+ * enforce our own policy in other ways (see isolation.c); if another policy applies to
+ * a role, they read and write as that role, as plain statements would.
  */
 #include "postgres.h"
 
@@ -25,16 +25,14 @@
 
 #include "tables/policies.h"
 
-/* What the policies of a table are. */
 typedef struct TablePolicies
 {
-	bool		ours;			/* one is that of isolation */
-	bool		foreign;		/* one is another */
-	bool		foreign_to_role;	/* one of those is for a role that was
-									 * asked for */
+	bool		ours;			/* there is the policy of isolation */
+	bool		foreign;		/* there is another */
+	bool		foreign_to_role;	/* and it is for the role in question */
 } TablePolicies;
 
-/* A table that was dropped meanwhile has none. */
+/* Returns true for a table with row-level security; false for a dropped one. */
 static bool
 is_enabled(Oid relation)
 {
@@ -48,7 +46,7 @@ is_enabled(Oid relation)
 	return enabled;
 }
 
-/* Returns true if a policy with these roles is for a role; 0 is every role. */
+/* Returns true if a policy with these roles applies to a role; 0 is every role. */
 static bool
 is_for_role(ArrayType *roles, Oid role)
 {
@@ -98,8 +96,8 @@ policies_isolate(Oid relation)
 }
 
 /*
- * policies_are_foreign returns true if a table has row-level security by anything
- * but isolation: another policy, or none, which shows no role anything.
+ * policies_are_foreign returns true if a table has row-level security other than
+ * isolation: another policy, or none, which shows no rows to any role.
  */
 bool
 policies_are_foreign(Oid relation)
@@ -113,8 +111,8 @@ policies_are_foreign(Oid relation)
 }
 
 /*
- * policies_apply returns true if such a policy applies to the current role: then
- * what is done on its behalf is done as that role.
+ * policies_apply returns true if row-level security other than isolation applies to
+ * the current role: then functions act as that role.
  */
 bool
 policies_apply(Oid relation)

@@ -1,11 +1,11 @@
 /*
  * policies.h
- *		Row-level security that is not ours, on the tables that we read and write.
+ *		Row-level security on our tables that is not ours.
  */
 #ifndef GATEWAY_POOL_POLICIES_H
 #define GATEWAY_POOL_POLICIES_H
 
-/* The policy by which isolation works, on each table. */
+/* The name of the policy of isolation, on each table. */
 #define ISOLATION_POLICY "GatewayPools_isolation"
 
 extern bool policies_isolate(Oid relation);

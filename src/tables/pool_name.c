@@ -1,6 +1,6 @@
 /*
  * pool_name.c
- *		What a pool may be called.
+ *		Names of pools.
  */
 #include "postgres.h"
 
@@ -20,8 +20,8 @@ is_slug_char(char c)
 }
 
 /*
- * pool_name_is_valid tells whether a name is a slug of 1 to POOL_NAME_MAX
- * bytes, that is, matches ^[a-z0-9]+(-[a-z0-9]+)*$.
+ * pool_name_is_valid returns true for a slug of 1 to POOL_NAME_MAX bytes: one that
+ * matches ^[a-z0-9]+(-[a-z0-9]+)*$.
  */
 bool
 pool_name_is_valid(const char *name, int length)
@@ -38,7 +38,7 @@ pool_name_is_valid(const char *name, int length)
 	return true;
 }
 
-/* pool_name_require raises the error of a bad name. */
+/* pool_name_require raises 23514 unless a name is valid. */
 void
 pool_name_require(Oid pools, const char *name)
 {
@@ -51,7 +51,7 @@ pool_name_require(Oid pools, const char *name)
 				 catalog_error_constraint(pools, "gateway_pools_name_check")));
 }
 
-/* is_gateway_pool_name(name text) returns boolean: whether a pool may be called so. */
+/* is_gateway_pool_name(name text) returns true for a valid name of a pool. */
 Datum
 is_gateway_pool_name(PG_FUNCTION_ARGS)
 {
@@ -61,8 +61,8 @@ is_gateway_pool_name(PG_FUNCTION_ARGS)
 }
 
 /*
- * pool_name_read returns a name trimmed and lower-cased, as the API takes it, and
- * raises 23514 if a pool may not be called so.
+ * pool_name_read returns a name trimmed and lower-cased, as upstream does; 23514 unless
+ * it is valid then.
  */
 text *
 pool_name_read(Oid pools, const text *given)
@@ -76,10 +76,7 @@ pool_name_read(Oid pools, const text *given)
 	while (length > 0 && scanner_isspace(name[length - 1]))
 		length--;
 
-	/*
-	 * Whatever is not ASCII is refused, so that ASCII is all there is to
-	 * fold.
-	 */
+	/* Only ASCII is folded: other characters are not valid. */
 	for (int i = 0; i < length; i++)
 		name[i] = pg_ascii_tolower((unsigned char) name[i]);
 	name[length] = '\0';

@@ -1,6 +1,6 @@
 /*
  * pool_name.h
- *		What a pool may be called.
+ *		Names of pools.
  */
 #ifndef GATEWAY_POOL_POOL_NAME_H
 #define GATEWAY_POOL_POOL_NAME_H

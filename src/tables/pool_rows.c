@@ -46,7 +46,7 @@ pools_sql(const PoolCatalog *catalog, HostColumns columns, RowFilter filter)
 	return sql.data;
 }
 
-/* Adds the row of a member, or of a pool that has none, to the pools so far. */
+/* Adds the row of a member, or of a pool without members; returns the number of pools. */
 static int
 add_pool_row(PoolRow *pools, int count, HeapTuple row, const Reading *reading,
 			 MemberRow *next_member)
@@ -82,9 +82,9 @@ add_pool_row(PoolRow *pools, int count, HeapTuple row, const Reading *reading,
 }
 
 /*
- * pool_rows_read reads pools, ordered by id, with their members, ordered by
- * priority and name, and judges each gateway as of now.  Returns an array of
- * *count pools in the current memory context.
+ * pool_rows_read reads pools and their members, and judges each gateway as of now.
+ * Returns an array of *count pools, ordered by id, in the current memory context;
+ * members are ordered by priority and name.
  */
 PoolRow *
 pool_rows_read(const PoolCatalog *catalog, RowFilter filter, int *count)
@@ -116,11 +116,11 @@ pool_rows_read(const PoolCatalog *catalog, RowFilter filter, int *count)
 		*count = add_pool_row(pools, *count, SPI_tuptable->vals[i], &reading, &members[i]);
 	owner_end(&scope);
 	if (unlikely(catalog->policed))
-		*count = visible_pools(catalog, pools, *count);
+		*count = visible_rows_of_pools(catalog, pools, *count);
 	return pools;
 }
 
-/* pool_rows_find returns the pool of an id among those that pool_rows_read has returned, or NULL. */
+/* pool_rows_find returns the pool of an id in a result of pool_rows_read, or NULL. */
 const PoolRow *
 pool_rows_find(const PoolRow *pools, int count, const pg_uuid_t *id)
 {

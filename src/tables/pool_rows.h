@@ -23,7 +23,8 @@ typedef struct PoolRow
 	TimestampTz updated_at;
 	MemberRow  *members;
 	int			member_count;
-	Size		capabilities_size;	/* of those that no pool read before has */
+	Size		capabilities_size;	/* without those that a pool read before
+									 * has */
 } PoolRow;
 
 extern PoolRow *pool_rows_read(const PoolCatalog *catalog, RowFilter filter, int *count);

@@ -1,36 +1,21 @@
 /*
  * resources.c
- *		What is reached through pools: the rows of consumers.
+ *		Resources of pools: the rows of consumers that reference them.
  *
- * A consumer may be the table of a role that is not trusted, so that its rows are
- * read by table_scan.c, and values of the server's own types alone are shown.
+ * A consumer may be the table of a role that is not trusted, so table_scan.c reads
+ * its rows.
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/transam.h"
-#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/json.h"
-#include "utils/jsonb.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/rls.h"
 
-#include "base/clean_text.h"
-#include "tables/consumers.h"
-#include "tables/isolation.h"
 #include "tables/resources.h"
 #include "tables/table_scan.h"
 
-/* resources_warn_of_lock warns that the rows of a locked table are left out. */
+/* resources_warn_of_lock warns that a consumer is locked and its rows are left out. */
 void
 resources_warn_of_lock(const PoolConsumer *consumer)
 {
@@ -39,13 +24,13 @@ resources_warn_of_lock(const PoolConsumer *consumer)
 			 errmsg("table %s is locked: its rows are left out", catalog_name(consumer->relation))));
 }
 
-/* Counting the rows of one consumer: of one pool, or of each of the pools, which are ordered by id. */
+/* The rows of one consumer, counted by pool. */
 typedef struct Counting
 {
 	const char *column;
-	const PoolRow *pools;		/* or NULL */
+	const PoolRow *pools;		/* ordered by id */
 	int			pool_count;
-	int64	   *counts;			/* of each pool, or of them all */
+	int64	   *counts;			/* one for each pool */
 } Counting;
 
 static void
@@ -67,9 +52,9 @@ count_row_of_pool(HeapTuple row, TupleDesc columns, void *context)
 }
 
 /*
- * resources_count counts the rows that reference each of the pools, which are
- * ordered by id: by an index on the consumer's column, else by one look at the
- * whole table.  Those of a consumer that is locked are left out, with a WARNING.
+ * resources_count counts the rows that reference each of the pools, which are ordered
+ * by id: with an index on the consumer's column, else by one scan of the whole table.
+ * The rows of a locked consumer are left out, with a WARNING.
  */
 int64 *
 resources_count(const PoolCatalog *catalog, const PoolRow *pools, int pool_count)
@@ -101,7 +86,7 @@ resources_count(const PoolCatalog *catalog, const PoolRow *pools, int pool_count
 	return counts;
 }
 
-/* The rows of a consumer that reference a pool, or any pool where that is NULL; an error if the table cannot be read. */
+/* Counts the rows of a consumer that reference a pool, or any pool for NULL; an error if the table is locked. */
 static int64
 count_references(const PoolCatalog *catalog, const PoolConsumer *consumer, const pg_uuid_t *pool)
 {
@@ -126,10 +111,10 @@ count_references(const PoolCatalog *catalog, const PoolConsumer *consumer, const
 }
 
 /*
- * resources_in_words says what references a pool, or any pool where that is NULL:
- * "2 rows of identity_kubernetes_auths, 1 row of app_connections", or NULL for
- * nothing.  It waits for tables of the owner of gateway_pools, as foreign keys do;
- * a table of another owner's that is locked is an error (55P03).
+ * resources_in_words returns the number of rows that reference a pool, or any pool for
+ * NULL, as "2 rows of identity_kubernetes_auths, 1 row of app_connections", or NULL if
+ * there are none.  It waits for locks of tables of the owner of gateway_pools, as
+ * foreign keys do; for a locked table of another owner it raises an error (55P03).
  */
 char *
 resources_in_words(const PoolCatalog *catalog, const pg_uuid_t *pool)

@@ -1,6 +1,6 @@
 /*
  * resources.h
- *		What is reached through pools: the rows of consumers.
+ *		Resources of pools: the rows of consumers that reference them.
  */
 #ifndef GATEWAY_POOL_RESOURCES_H
 #define GATEWAY_POOL_RESOURCES_H

@@ -1,6 +1,6 @@
 /*
  * same_org.c
- *		Which organization a pool or gateway belongs to, held while it is compared.
+ *		The rule that a pool and its members belong to the same organization.
  */
 #include "postgres.h"
 
@@ -13,12 +13,12 @@
 
 /*
  * same_org_lock locks a pool or a gateway FOR KEY SHARE, which a change of its
- * organization waits for, and returns its organization as of now, or NULL if
- * there is no such row.
+ * organization waits for, and returns its organization as of now, or NULL if there is
+ * no such row.
  *
- * The organization is read after the lock is held.  Whoever waited for a
- * transaction that first changed no key, then moved the row in a
- * subtransaction, is given the version before both by the locking itself.
+ * The organization is read by a second query: if the lock waited for a transaction
+ * that first changed no key, then moved the row in a subtransaction, the locking query
+ * returns the version before both.
  */
 pg_uuid_t *
 same_org_lock(Oid relation, const pg_uuid_t *id)
@@ -36,9 +36,9 @@ same_org_lock(Oid relation, const pg_uuid_t *id)
 }
 
 /*
- * same_org_require raises the error of gateway_pools_same_org unless both sides
- * exist and are equal.  It is the same error for a missing and for a foreign side: a
- * role must not learn what another organization has.
+ * same_org_require raises the error of gateway_pools_same_org unless both sides exist
+ * and are equal.  A missing side and a foreign one give the same error: a role must
+ * not learn what another organization has.
  */
 void
 same_org_require(Relation relation, const pg_uuid_t *left, const pg_uuid_t *right,

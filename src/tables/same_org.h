@@ -1,6 +1,6 @@
 /*
  * same_org.h
- *		Which organization a pool or gateway belongs to, held while it is compared.
+ *		The rule that a pool and its members belong to the same organization.
  */
 #ifndef GATEWAY_POOL_SAME_ORG_H
 #define GATEWAY_POOL_SAME_ORG_H

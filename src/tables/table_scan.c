@@ -1,13 +1,12 @@
 /*
  * table_scan.c
- *		Rows of a table by an id, without running anything of its owner's.
+ *		Rows of a table by an id, without running code of its owner.
  *
- * Any role that may reference gateway_pools can make its table one whose rows
- * are listed and counted.  A query on such a table runs code of its owner while it
- * is planned, such as a function in the predicate of an index, fails where the
- * owner has revoked a right, and waits where the owner has locked the table.  A
- * scan does none of that: it takes its locks at once or not at all, and looks at
- * values of the server's own types alone.
+ * Any role that may reference gateway_pools can make a consumer, whose rows we list
+ * and count.  A query on such a table runs code of its owner while it is planned, such
+ * as a function in the predicate of an index, fails if the owner has revoked a right,
+ * and waits if the owner has locked the table.  A scan does none of that: it takes
+ * locks only without waiting, and reads only values of the server's own types.
  */
 #include "postgres.h"
 
@@ -32,9 +31,8 @@
 #include "tables/table_scan.h"
 
 /*
- * table_scan_open opens a table to be read, or returns NULL if it is locked, unless
- * it is to wait for that, or gone.  To be closed by relation_close with the same
- * lock: AccessShareLock.
+ * table_scan_open opens a table with AccessShareLock.  Returns NULL if it is dropped,
+ * or, without "wait", if it is locked.
  */
 Relation
 table_scan_open(Oid table, bool wait)
@@ -51,7 +49,7 @@ table_scan_open(Oid table, bool wait)
 	return relation_open(table, NoLock);
 }
 
-/* Returns true for an index by which rows with one value of a column can be found: all of them, and as the server orders ids. */
+/* Returns true if an index finds all rows with one id in a column, by the server's own operators. */
 static bool
 is_index_of(Oid index, AttrNumber column)
 {
@@ -65,7 +63,7 @@ is_index_of(Oid index, AttrNumber column)
 		return false;
 	form = (Form_pg_index) GETSTRUCT(row);
 	classes = SysCacheGetAttr(INDEXRELID, row, Anum_pg_index_indclass, &is_null);
-	/* With broken HOT chains, an index has not all rows for every snapshot. */
+	/* With broken HOT chains, an index lacks rows of some snapshots. */
 	is_index = form->indisvalid && !form->indcheckxmin && form->indkey.values[0] == column &&
 		heap_attisnull(row, Anum_pg_index_indpred, NULL) &&
 		((oidvector *) DatumGetPointer(classes))->values[0] == GetDefaultOpClass(UUIDOID, BTREE_AM_OID);
@@ -73,7 +71,7 @@ is_index_of(Oid index, AttrNumber column)
 	return is_index;
 }
 
-/* An index of a column that can be locked at once, and is locked now; InvalidOid if there is none. */
+/* Locks an index of a column that can be locked without waiting; returns InvalidOid if there is none. */
 static Oid
 lock_index(Relation table, AttrNumber column)
 {
@@ -87,7 +85,7 @@ lock_index(Relation table, AttrNumber column)
 	return InvalidOid;
 }
 
-/* Visits the rows of one table that holds rows itself. */
+/* Visits the rows of one table that is not partitioned. */
 static void
 scan_table(Relation table, const char *column, const pg_uuid_t *id, Snapshot snapshot, RowVisitor visit, void *context)
 {
@@ -97,7 +95,7 @@ scan_table(Relation table, const char *column, const pg_uuid_t *id, Snapshot sna
 	SysScanDesc scan;
 	HeapTuple	row;
 
-	/* An owner may have made it something else than an id. */
+	/* An owner may have changed its type. */
 	if (number == InvalidAttrNumber || getBaseType(get_atttype(RelationGetRelid(table), number)) != UUIDOID)
 		return;
 	if (id != NULL)
@@ -118,11 +116,10 @@ scan_table(Relation table, const char *column, const pg_uuid_t *id, Snapshot sna
 }
 
 /*
- * table_scan_rows visits the rows of a table, which table_scan_open has opened, in
- * whose column of this name there is an id: this one, or any where that is NULL.
- * Those of a partitioned table are in its partitions.  It sees what has committed
- * by now and the transaction's own changes.  Returns false if a partition is
- * locked, unless it is to wait for that: then not all rows were visited.
+ * table_scan_rows visits the rows with an id in a column, or with any id for NULL, of
+ * a table that table_scan_open opened, and of its partitions.  It sees all that is
+ * committed by now and the transaction's own changes.  Returns false if it left out a
+ * locked partition; with "wait", it waits for the lock.
  */
 bool
 table_scan_rows(Relation table, const char *column, const pg_uuid_t *id, bool wait, RowVisitor visit, void *context)
@@ -156,7 +153,7 @@ table_scan_rows(Relation table, const char *column, const pg_uuid_t *id, bool wa
 	return complete;
 }
 
-/* table_scan_has_index returns true if rows of a table with one id can be found without looking at all of them. */
+/* table_scan_has_index returns true if an index finds the rows with an id in a column. */
 bool
 table_scan_has_index(Relation table, const char *column)
 {
@@ -171,7 +168,7 @@ table_scan_has_index(Relation table, const char *column)
 	return false;
 }
 
-/* table_scan_column returns the number of the column of that name, or InvalidAttrNumber. */
+/* table_scan_column returns the number of a column, or InvalidAttrNumber. */
 AttrNumber
 table_scan_column(TupleDesc columns, const char *name)
 {

@@ -1,6 +1,6 @@
 /*
  * table_scan.h
- *		Rows of a table by an id, without running anything of its owner's.
+ *		Rows of a table by an id, without running code of its owner.
  */
 #ifndef GATEWAY_POOL_TABLE_SCAN_H
 #define GATEWAY_POOL_TABLE_SCAN_H
@@ -11,7 +11,7 @@
 #include "utils/relcache.h"
 #include "utils/uuid.h"
 
-/* What is called for a row. */
+/* Called for a row. */
 typedef void (*RowVisitor) (HeapTuple row, TupleDesc columns, void *context);
 
 extern Relation table_scan_open(Oid table, bool wait);

@@ -1,10 +1,10 @@
 /*
  * visible_rows.c
- *		Which rows the policies of their owner show to the current role.
+ *		Rows that the policies of their owner show to the current role.
  *
- * Rows are read as the owner of the table.  Where a policy other than that of
- * isolation applies to the role, what it does not show is left out: the ids of the
- * rows are read again, as the role.
+ * Rows are read as the owner of the table.  If a policy other than that of isolation
+ * applies to the role, the ids of the rows are read again, as the role, and rows that
+ * it does not see are left out.
  */
 #include "postgres.h"
 
@@ -16,7 +16,7 @@
 #include "tables/policies.h"
 #include "tables/visible_rows.h"
 
-/* A row of a member by its keys; of a pool or a gateway, by its id alone. */
+/* The keys of a membership, or the id of a pool or a gateway. */
 typedef struct VisibleKey
 {
 	pg_uuid_t	id;
@@ -24,8 +24,8 @@ typedef struct VisibleKey
 } VisibleKey;
 
 /*
- * The keys of rows that the role sees of a table: those in the first column of the
- * query, and in the second if it has one.  $1 is an array of ids.
+ * Reads the keys of the rows that the role sees: one or two columns of a table, where
+ * the column "filter" is one of the ids.
  */
 static HTAB *
 read_visible(Oid relation, const char *columns, const char *filter, Datum ids)
@@ -70,11 +70,11 @@ visible_rows_differ(const PoolCatalog *catalog)
 }
 
 /*
- * visible_pools leaves out the pools and the members that the current role does not
- * see, and returns how many pools are left.
+ * visible_rows_of_pools removes the pools and the members that the current role does
+ * not see, and returns the number of pools left.
  */
 int
-visible_pools(const PoolCatalog *catalog, PoolRow *pools, int count)
+visible_rows_of_pools(const PoolCatalog *catalog, PoolRow *pools, int count)
 {
 	Datum	   *ids = palloc(sizeof(Datum) * Max(count, 1));
 	Datum		array;
@@ -112,11 +112,11 @@ visible_pools(const PoolCatalog *catalog, PoolRow *pools, int count)
 }
 
 /*
- * visible_gateways leaves out the gateways that the current role does not see, and
- * returns how many are left.
+ * visible_rows_of_gateways removes the gateways that the current role does not see, and
+ * returns the number left.
  */
 int
-visible_gateways(const PoolCatalog *catalog, GatewayRow *gateways, int count)
+visible_rows_of_gateways(const PoolCatalog *catalog, GatewayRow *gateways, int count)
 {
 	Datum	   *ids = palloc(sizeof(Datum) * Max(count, 1));
 	HTAB	   *visible;

@@ -86,7 +86,7 @@ is_same(const char *left, const char *right)
 static void
 put_id(StringInfo metadata, const char *key, const pg_uuid_t *id)
 {
-	audit_put(metadata, key, id == NULL ? NULL : uuid_text(id));
+	audit_log_put(metadata, key, id == NULL ? NULL : uuid_text(id));
 }
 
 /*
@@ -99,10 +99,10 @@ put_column(StringInfo metadata, const RowChange *change, const char *column, con
 	char	   *before = value_of(change, change->before, column);
 	char	   *after = value_of(change, change->after, column);
 
-	audit_put(metadata, key, change->after == NULL ? before : after);
+	audit_log_put(metadata, key, change->after == NULL ? before : after);
 	if (change->before == NULL || change->after == NULL || is_same(before, after))
 		return false;
-	audit_put(metadata, old_key, before);
+	audit_log_put(metadata, old_key, before);
 	return true;
 }
 
@@ -114,13 +114,13 @@ put_named(StringInfo metadata, const RowChange *change, const char *column, Oid 
 	const pg_uuid_t *after = id_of(change, change->after, column);
 	const pg_uuid_t *id = after == NULL ? before : after;
 
-	*name = audit_name(relation, id);
+	*name = audit_log_name(relation, id);
 	put_id(metadata, psprintf("%sId", kind), id);
-	audit_put(metadata, psprintf("%sName", kind), name->name);
+	audit_log_put(metadata, psprintf("%sName", kind), name->name);
 	if (id == before || before == NULL || uuid_equal_or_null(before, after))
 		return false;
 	put_id(metadata, psprintf("old%c%sId", pg_toupper(kind[0]), kind + 1), before);
-	audit_put(metadata, psprintf("old%c%sName", pg_toupper(kind[0]), kind + 1), audit_name(relation, before).name);
+	audit_log_put(metadata, psprintf("old%c%sName", pg_toupper(kind[0]), kind + 1), audit_log_name(relation, before).name);
 	return true;
 }
 
@@ -137,19 +137,19 @@ audit_pool(const PoolCatalog *catalog, const RowChange *change)
 	StringInfoData metadata;
 	bool		changed;
 
-	audit_begin(&metadata);
+	audit_log_begin(&metadata);
 	changed = put_column(&metadata, change, "id", "poolId", "oldPoolId");
 	changed |= put_column(&metadata, change, "name", "name", "oldName");
 	if (!is_same(value_of(change, change->before, "orgId"), value_of(change, row, "orgId")) && change->before != NULL)
 	{
-		audit_put(&metadata, "oldOrgId", value_of(change, change->before, "orgId"));
+		audit_log_put(&metadata, "oldOrgId", value_of(change, change->before, "orgId"));
 		changed = true;
 	}
 	if (change->after == NULL)
-		audit_remember_deleted(catalog->pools, id_of(change, row, "id"), id_of(change, row, "orgId"), value_of(change, row, "name"));
+		audit_log_remember_deleted(catalog->pools, id_of(change, row, "id"), id_of(change, row, "orgId"), value_of(change, row, "name"));
 	if (changed || change->before == NULL || change->after == NULL)
-		audit_write(catalog, event_of(change, "gateway-pool-create", "gateway-pool-update", "gateway-pool-delete"),
-					id_of(change, row, "orgId"), &metadata);
+		audit_log_write(catalog, event_of(change, "gateway-pool-create", "gateway-pool-update", "gateway-pool-delete"),
+						id_of(change, row, "orgId"), &metadata);
 }
 
 static void
@@ -160,15 +160,15 @@ audit_member(const PoolCatalog *catalog, const RowChange *change)
 	AuditName	gateway;
 	bool		changed;
 
-	audit_begin(&metadata);
+	audit_log_begin(&metadata);
 	changed = put_named(&metadata, change, "gatewayPoolId", catalog->pools, "pool", &pool);
 	changed |= put_named(&metadata, change, "gatewayId", catalog->gateways, "gateway", &gateway);
 	changed |= put_column(&metadata, change, "pickWeight", "weight", "oldWeight");
 	changed |= put_column(&metadata, change, "pickPriority", "priority", "oldPriority");
 	if (changed || change->before == NULL || change->after == NULL)
-		audit_write(catalog, event_of(change, "gateway-pool-add-member", "gateway-pool-update-member",
-									  "gateway-pool-remove-member"),
-					pool.org_id != NULL ? pool.org_id : gateway.org_id, &metadata);
+		audit_log_write(catalog, event_of(change, "gateway-pool-add-member", "gateway-pool-update-member",
+										  "gateway-pool-remove-member"),
+						pool.org_id != NULL ? pool.org_id : gateway.org_id, &metadata);
 }
 
 /* A gateway without a row is active. */
@@ -183,17 +183,17 @@ audit_state(const PoolCatalog *catalog, const RowChange *change)
 	AuditName	gateway;
 	bool		moved;
 
-	audit_begin(&metadata);
+	audit_log_begin(&metadata);
 	moved = put_named(&metadata, change, "gatewayId", catalog->gateways, "gateway", &gateway);
 	old_state = old_state == NULL ? "active" : old_state;
 	state = state == NULL ? "active" : state;
 	if (is_same(state, old_state) && is_same(reason, old_reason) && !moved)
 		return;
-	audit_put(&metadata, "state", state);
-	audit_put(&metadata, "oldState", old_state);
-	audit_put_reason(&metadata, "reason", reason);
-	audit_put_reason(&metadata, "oldReason", old_reason);
-	audit_write(catalog, "gateway-state-update", gateway.org_id, &metadata);
+	audit_log_put(&metadata, "state", state);
+	audit_log_put(&metadata, "oldState", old_state);
+	audit_log_put_reason(&metadata, "reason", reason);
+	audit_log_put_reason(&metadata, "oldReason", old_reason);
+	audit_log_write(catalog, "gateway-state-update", gateway.org_id, &metadata);
 }
 
 /* Calls "audit" with each row of a table before its TRUNCATE, as deleted; "condition" is a WHERE clause or "". */
@@ -301,11 +301,11 @@ audit_consumer(TriggerData *call, const PoolCatalog *catalog, const RowChange *c
 
 	if (uuid_equal_or_null(before, after))
 		return;
-	audit_begin(&metadata);
+	audit_log_begin(&metadata);
 	(void) put_named(&metadata, change, column, catalog->pools, "pool", &pool);
-	audit_put(&metadata, "resource", resource_name(catalog, call->tg_relation));
-	audit_put(&metadata, "resourceId", resource_id(change, row));
-	audit_write(catalog, after == NULL ? "gateway-pool-detach" : "gateway-pool-attach", pool.org_id, &metadata);
+	audit_log_put(&metadata, "resource", resource_name(catalog, call->tg_relation));
+	audit_log_put(&metadata, "resourceId", resource_id(change, row));
+	audit_log_write(catalog, after == NULL ? "gateway-pool-detach" : "gateway-pool-attach", pool.org_id, &metadata);
 }
 
 /*

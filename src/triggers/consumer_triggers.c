@@ -260,7 +260,7 @@ require_isolation(TriggerData *call, const Route *route, const PoolCatalog *cata
 static void
 enforce_pools_policy(TriggerData *call, const Route *route, const PoolCatalog *catalog, const pg_uuid_t *org)
 {
-	if (!policy_requires_pools(catalog, org))
+	if (!entitlement_requires_pools(catalog, org))
 		return;
 
 	ereport(ERROR,

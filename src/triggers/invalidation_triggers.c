@@ -127,9 +127,9 @@ publish_delete(TriggerData *call, const PoolCatalog *catalog)
 		return;
 	commit_queue_deletion(relations_of(catalog), id);
 	if (org != InvalidAttrNumber && SPI_gettypeid(columns, org) == UUIDOID)
-		audit_remember_deleted(catalog->gateways, id,
-							   trigger_uuid(call, call->tg_trigtuple, org),
-							   name == InvalidAttrNumber ? NULL : SPI_getvalue(call->tg_trigtuple, columns, name));
+		audit_log_remember_deleted(catalog->gateways, id,
+								   trigger_uuid(call, call->tg_trigtuple, org),
+								   name == InvalidAttrNumber ? NULL : SPI_getvalue(call->tg_trigtuple, columns, name));
 }
 
 /*

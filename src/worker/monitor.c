@@ -207,7 +207,7 @@ prune(int64 now)
 	my_worker_slot_enter_table(catalog.events);
 	any = health_writer_prune(&catalog) > 0;
 	my_worker_slot_enter_table(catalog.audit_logs);
-	any |= audit_prune(&catalog) > 0;
+	any |= audit_log_prune(&catalog) > 0;
 	worker_task_commit();
 	worker_task_pause(now + (any ? TURN_PAUSE : PRUNE_INTERVAL));
 }
