@@ -302,7 +302,8 @@ require_right(PoolCatalog *catalog)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to check the gateway pools of all organizations"),
-				 errdetail("Roles are isolated by organization; their owner and roles with BYPASSRLS may check them.")));
+				 errdetail("Roles are isolated by organization; their owner and roles with BYPASSRLS may check them."),
+				 catalog_error_constraint(catalog->pools, "gateway_pools_access")));
 }
 
 /*

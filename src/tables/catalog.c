@@ -146,7 +146,8 @@ refuse_dropped(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_TABLE),
-			 errmsg("a table of gateway pools was dropped by a concurrent transaction")));
+			 errmsg("a table of gateway pools was dropped by a concurrent transaction"),
+			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_not_installed")));
 }
 
 /* catalog_open_table is relation_open with an error of ours (42P01) for a table that was just dropped. */
