@@ -36,7 +36,7 @@ include test/tests.mk
 # Called by name, these work before PostgreSQL's build files are on the machine: they
 # install them.
 PG_CONFIG   ?= pg_config
-ifeq ($(filter bench bench-probes check check-indent check-stop demo indent lint sanitize test typedefs help,$(MAKECMDGOALS)),)
+ifeq ($(filter bench bench-probes check check-indent check-stop coverage demo indent lint sanitize test typedefs help,$(MAKECMDGOALS)),)
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
@@ -55,7 +55,7 @@ check: ## run the tests named by T="pick 010 ...", without T the quick ones
 	@test/check $(T)
 endif
 
-.PHONY: bench bench-probes check check-indent check-stop demo indent lint sanitize test typedefs help
+.PHONY: bench bench-probes check check-indent check-stop coverage demo indent lint sanitize test typedefs help
 demo: ## show the whole thing on a throw-away server (KEEP=1 leaves it up)
 	test/demo/run
 
@@ -76,6 +76,9 @@ check-indent: ## show what make indent would change, and fail if it is anything
 
 typedefs: ## list the types anew by which make indent goes
 	test/indent --typedefs
+
+coverage: ## measure which lines of src/ the tests run
+	test/coverage
 
 lint: ## look for faults without running anything (test/lint TOOL for one tool)
 	test/lint
