@@ -1,12 +1,12 @@
 /*
  * probe.c
- *		One probe of a gateway, on libcurl.
+ *		One probe of a gateway, by libcurl.
  *
  * A probe is a connection, with a handshake for tls and a request for http and
- * https; it is over as soon as the answer's header is.  libcurl is given an
- * address, never a name; it follows no redirect, uses no proxy and keeps no
- * connection.  Its callbacks note what they see and call nothing of the
- * server's: an ERROR must not leave through libcurl.
+ * https; it ends with the header of the answer.  libcurl gets an address, never a
+ * name; it follows no redirect, uses no proxy and keeps no connection.  Its
+ * callbacks store what they see and call no function of the server: an ERROR must
+ * not jump through libcurl.
  */
 #include "postgres.h"
 
@@ -17,7 +17,7 @@
 #include "probe/probe.h"
 #include "probe/probe_tls.h"
 
-/* What is read of a header at most, in bytes, but of a single line, which libcurl reads whole. */
+/* The most bytes of a header that are read; libcurl reads a single line as a whole. */
 #define HEADER_MAX 4096
 
 struct Probe
@@ -34,30 +34,30 @@ struct Probe
 								 * ended */
 	int			open_errno;		/* why there is no socket */
 	const char *refused;		/* why the address must not be connected to */
-	bool		answered;		/* the header of an answer is complete */
+	bool		answered;		/* the header of the answer is complete */
 	size_t		header_length;	/* so far */
-	bool		oversized;		/* the header has no end, as far as we read */
+	bool		oversized;		/* the header is longer than HEADER_MAX */
 };
 
 static bool
-speaks_tls(const ProbeSpec *spec)
+uses_tls(const ProbeSpec *spec)
 {
 	return spec->protocol == PROBE_TLS || spec->protocol == PROBE_HTTPS;
 }
 
 static bool
-speaks_http(const ProbeSpec *spec)
+uses_http(const ProbeSpec *spec)
 {
 	return spec->protocol == PROBE_HTTP || spec->protocol == PROBE_HTTPS;
 }
 
 /*
- * The address is looked at once more where nothing comes between that and connect().
+ * Opens the socket.  The address is checked again here, because nothing comes
+ * between this and connect().
  *
- * A connection that only shows that the port is open is reset when it is closed,
- * which leaves no TIME_WAIT on our side: ports and their memory would run out
- * otherwise.  Libcurl may close a socket after the probe has ended, so that no
- * callback on that may have the probe.
+ * Linger resets a tcp probe's connection when it is closed, which leaves no
+ * TIME_WAIT on our side: otherwise ports and their memory would run out.  A callback
+ * for closing could not do that: libcurl may close after the probe has ended.
  */
 static curl_socket_t
 open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
@@ -80,7 +80,7 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	return probe->socket;
 }
 
-/* One line of the header; ends the probe with the last one of the last answer. */
+/* Takes one line of the header; ends the probe after the last line of the final answer. */
 static size_t
 take_header(char *line, size_t size, size_t count, void *arg)
 {
@@ -101,14 +101,14 @@ take_header(char *line, size_t size, size_t count, void *arg)
 	return 0;
 }
 
-/* There is no need of a body, and none is read. */
+/* No body is needed: ends the probe. */
 static size_t
 take_body(char *data, size_t size, size_t count, void *arg)
 {
 	return 0;
 }
 
-/* probe_create makes what probes need, to be used for one after the other; NULL without memory. */
+/* probe_create makes what one probe after the other uses; returns NULL if out of memory. */
 Probe *
 probe_create(CURLM *multi, ProbeRefusal refusal)
 {
@@ -117,7 +117,7 @@ probe_create(CURLM *multi, ProbeRefusal refusal)
 	if (probe == NULL)
 		return NULL;
 	probe->easy = curl_easy_init();
-	/* Who keeps no connection says so (RFC 9112, 9.6). */
+	/* A client that keeps no connection should say so (RFC 9112, 9.6). */
 	probe->headers = curl_slist_append(NULL, "Connection: close");
 	if (probe->easy == NULL || probe->headers == NULL)
 	{
@@ -139,13 +139,14 @@ probe_destroy(Probe *probe)
 	free(probe);
 }
 
-/* probe_set_owner, probe_owner: whose probe it is that libcurl tells of; NULL for a handle of its own. */
+/* probe_set_owner sets the owner of a probe. */
 void
 probe_set_owner(Probe *probe, void *owner)
 {
 	probe->owner = owner;
 }
 
+/* probe_owner returns the owner of the probe of a handle; NULL for a handle that libcurl made itself. */
 void *
 probe_owner(CURL *easy)
 {
@@ -155,7 +156,7 @@ probe_owner(CURL *easy)
 	return probe == NULL ? NULL : ((Probe *) probe)->owner;
 }
 
-/* The host as it stands in a URL. */
+/* Writes a host as in a URL: an IPv6 address in brackets. */
 static void
 write_host(char *place, size_t size, const char *host)
 {
@@ -176,15 +177,15 @@ set_options(Probe *probe, const struct sockaddr *address)
 	if (address->sa_family == AF_INET6)
 	{
 		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *) address)->sin6_addr, numeric, sizeof(numeric));
-		snprintf(connect_to, sizeof(connect_to), "::[%s]:%d", numeric, spec->target.port);
+		snprintf(connect_to, sizeof(connect_to), "::[%s]:%d", numeric, spec->address.port);
 	}
 	else
 	{
 		inet_ntop(AF_INET, &((const struct sockaddr_in *) address)->sin_addr, numeric, sizeof(numeric));
-		snprintf(connect_to, sizeof(connect_to), "::%s:%d", numeric, spec->target.port);
+		snprintf(connect_to, sizeof(connect_to), "::%s:%d", numeric, spec->address.port);
 	}
-	write_host(host, sizeof(host), spec->server_name != NULL ? spec->server_name : spec->target.host);
-	snprintf(url, sizeof(url), "%s://%s:%d", speaks_tls(spec) ? "https" : "http", host, spec->target.port);
+	write_host(host, sizeof(host), spec->server_name != NULL ? spec->server_name : spec->address.host);
+	snprintf(url, sizeof(url), "%s://%s:%d", uses_tls(spec) ? "https" : "http", host, spec->address.port);
 
 	probe->connect_to = curl_slist_append(NULL, connect_to);
 	if (probe->connect_to == NULL)
@@ -209,13 +210,13 @@ set_options(Probe *probe, const struct sockaddr *address)
 	SET(CURLOPT_FRESH_CONNECT, 1L);
 	SET(CURLOPT_FORBID_REUSE, 1L);
 	SET(CURLOPT_TCP_KEEPALIVE, 0L);
-	SET(CURLOPT_TCP_NODELAY, speaks_http(spec) || speaks_tls(spec) ? 1L : 0L);
+	SET(CURLOPT_TCP_NODELAY, uses_http(spec) || uses_tls(spec) ? 1L : 0L);
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, probe);
 	SET(CURLOPT_BUFFERSIZE, (long) HEADER_MAX);
-	/* The owner keeps a deadline of its own, shorter than this. */
+	/* The prober has deadlines of its own, shorter than this. */
 	SET(CURLOPT_CONNECTTIMEOUT_MS, 0L);
-	if (speaks_http(spec))
+	if (uses_http(spec))
 	{
 		SET(CURLOPT_REQUEST_TARGET, spec->path);
 		SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
@@ -227,14 +228,14 @@ set_options(Probe *probe, const struct sockaddr *address)
 	}
 	else
 		SET(CURLOPT_CONNECT_ONLY, 1L);
-	if (speaks_tls(spec))
+	if (uses_tls(spec))
 	{
-		SET(CURLOPT_SSL_ENABLE_ALPN, speaks_http(spec) ? 1L : 0L);
+		SET(CURLOPT_SSL_ENABLE_ALPN, uses_http(spec) ? 1L : 0L);
 		SET(CURLOPT_SSL_VERIFYPEER, spec->verify_tls ? 1L : 0L);
 		SET(CURLOPT_SSL_VERIFYHOST, spec->verify_tls ? 2L : 0L);
 		/* A resumed session shows no certificate. */
 		SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
-		/* Libcurl would read its authorities anew for each probe. */
+		/* libcurl would read its authorities again for each probe. */
 		SET(CURLOPT_CAINFO, (char *) NULL);
 		SET(CURLOPT_CAPATH, (char *) NULL);
 		SET(CURLOPT_SSL_CTX_FUNCTION, probe_tls_prepare);
@@ -255,7 +256,7 @@ release(Probe *probe)
 	probe->spec = (ProbeSpec) {0};
 }
 
-/* probe_result_set says how a probe ended, and why. */
+/* probe_result_set sets the outcome and the reason of a result. */
 void
 probe_result_set(ProbeResult *result, ProbeOutcome outcome, const char *reason)
 {
@@ -279,18 +280,17 @@ conclude_denied(ProbeResult *result, const char *why)
 	return conclude(result, PROBE_INCONCLUSIVE, reason);
 }
 
-/* probe_verifies tells whether a probe verifies a certificate. */
+/* probe_verifies returns true if a probe verifies a certificate. */
 bool
 probe_verifies(const ProbeSpec *spec)
 {
-	return speaks_tls(spec) && spec->verify_tls;
+	return uses_tls(spec) && spec->verify_tls;
 }
 
 /*
- * probe_start begins a probe of an address, the target's, which trusts some
- * authorities if it verifies a certificate.  What "spec" refers to has to stay
- * until its end.  Returns false, and fills "result", if it has ended before it
- * began.
+ * probe_start starts a probe of the address to which that of "spec" resolved, and
+ * trusts "trusted" if it verifies a certificate.  What "spec" points to must stay
+ * until the probe ends.  Returns false and fills "result" if it could not start.
  */
 bool
 probe_start(Probe *probe, const ProbeSpec *spec, X509_STORE *trusted, const struct sockaddr *address,
@@ -327,7 +327,7 @@ probe_start(Probe *probe, const ProbeSpec *spec, X509_STORE *trusted, const stru
 }
 
 static bool
-shook_hands(Probe *probe)
+has_shaken_hands(Probe *probe)
 {
 	curl_off_t	at = 0;
 
@@ -335,9 +335,9 @@ shook_hands(Probe *probe)
 	return at > 0;
 }
 
-/* What failed in our own kernel or network says nothing about the gateway; NULL if that was not it. */
+/* The reason, if the error came from this machine or its network and is no evidence; else NULL. */
 static const char *
-own_trouble(int error)
+local_failure(int error)
 {
 	switch (error)
 	{
@@ -363,7 +363,7 @@ own_trouble(int error)
 	}
 }
 
-/* Libcurl's own time of the connection is not there before the end of a handshake. */
+/* libcurl does not set its time of the connection before the handshake ends. */
 static bool
 is_connected(const Probe *probe)
 {
@@ -383,8 +383,8 @@ conclude_not_connected(Probe *probe, ProbeResult *result)
 		error = probe->open_errno;
 	if (probe->refused != NULL)
 		conclude_denied(result, probe->refused);
-	else if (own_trouble(error) != NULL)
-		conclude(result, PROBE_INCONCLUSIVE, own_trouble(error));
+	else if (local_failure(error) != NULL)
+		conclude(result, PROBE_INCONCLUSIVE, local_failure(error));
 	else if (error == ECONNREFUSED)
 		conclude(result, PROBE_FAILED, "refused");
 	else if (error == EHOSTUNREACH)
@@ -394,8 +394,8 @@ conclude_not_connected(Probe *probe, ProbeResult *result)
 	else if (error == ECONNRESET && probe->spec.protocol == PROBE_TCP)
 	{
 		/*
-		 * Only a listener that accepted can reset; the timing decides whether
-		 * we see it.
+		 * Only a listener that has accepted can reset; whether we see it
+		 * depends on timing.
 		 */
 		conclude(result, PROBE_SUCCEEDED, "");
 	}
@@ -420,11 +420,11 @@ conclude_answer(Probe *probe, ProbeResult *result)
 }
 
 /*
- * Whether libcurl gave up a line of the header without an end, which it does after
- * 100 kB of it; for older versions, that is like having no memory for more.
+ * Returns true if libcurl gave up a line of the header, after 100 kB.  Versions
+ * before 8.6 report that as out of memory.
  */
 static bool
-gave_up_line(Probe *probe, CURLcode code)
+is_line_too_long(Probe *probe, CURLcode code)
 {
 	curl_off_t	first_byte_at = 0;
 
@@ -433,10 +433,10 @@ gave_up_line(Probe *probe, CURLcode code)
 		return true;
 #endif
 	(void) curl_easy_getinfo(probe->easy, CURLINFO_STARTTRANSFER_TIME_T, &first_byte_at);
-	return code == CURLE_OUT_OF_MEMORY && speaks_http(&probe->spec) && first_byte_at > 0;
+	return code == CURLE_OUT_OF_MEMORY && uses_http(&probe->spec) && first_byte_at > 0;
 }
 
-/* probe_end tells how a probe ended, of which libcurl says that it has. */
+/* probe_end fills the result of a probe that libcurl reported as ended. */
 void
 probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 {
@@ -447,18 +447,15 @@ probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 		conclude_answer(probe, result);
 	else if (probe_tls_problem(&probe->tls, problem, sizeof(problem)))
 		conclude(result, PROBE_FAILED, problem);
-	else if (probe->oversized || gave_up_line(probe, code))
+	else if (probe->oversized || is_line_too_long(probe, code))
 		conclude(result, PROBE_FAILED, "header too long");
 	else
 		switch (code)
 		{
 			case CURLE_OK:
 
-				/*
-				 * An HTTP answer that ended without the end of its header is
-				 * none.
-				 */
-				if (speaks_http(&probe->spec))
+				/* An HTTP answer without the end of its header is none. */
+				if (uses_http(&probe->spec))
 					conclude(result, PROBE_FAILED, "no answer");
 				else
 					conclude(result, PROBE_SUCCEEDED, "");
@@ -477,7 +474,7 @@ probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 				conclude(result, PROBE_INCONCLUSIVE, "serverName is no host");
 				break;
 			case CURLE_ABORTED_BY_CALLBACK:
-				/* It could not be watched. */
+				/* Its socket could not be watched. */
 				conclude(result, PROBE_INCONCLUSIVE, "no descriptors left");
 				break;
 			case CURLE_UNSUPPORTED_PROTOCOL:
@@ -497,28 +494,32 @@ probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 				conclude(result, PROBE_INCONCLUSIVE, "no memory");
 				break;
 			default:
-				/* Libcurl's longer word may be the other side's. */
+
+				/*
+				 * libcurl's longer message may contain text of the other
+				 * side.
+				 */
 				conclude(result, PROBE_FAILED, curl_easy_strerror(code));
 				break;
 		}
 	release(probe);
 }
 
-/* probe_cancel ends a probe of which nobody wants to know any more. */
+/* probe_cancel ends a probe without a result. */
 void
 probe_cancel(Probe *probe)
 {
 	release(probe);
 }
 
-/* probe_expire ends a probe whose time is over, and tells in which phase it was. */
+/* probe_expire ends a probe at its deadline; the reason names its phase. */
 void
 probe_expire(Probe *probe, ProbeResult *result)
 {
 	*result = (ProbeResult) {.hung = true};
 	if (!is_connected(probe))
 		conclude(result, PROBE_FAILED, "timeout while connecting");
-	else if (speaks_tls(&probe->spec) && !shook_hands(probe))
+	else if (uses_tls(&probe->spec) && !has_shaken_hands(probe))
 		conclude(result, PROBE_FAILED, "timeout in the tls handshake");
 	else
 		conclude(result, PROBE_FAILED, "timeout waiting for the answer");

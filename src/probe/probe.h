@@ -1,6 +1,6 @@
 /*
  * probe.h
- *		One probe of a gateway, on libcurl.
+ *		One probe of a gateway, by libcurl.
  */
 #ifndef GATEWAY_POOL_PROBE_H
 #define GATEWAY_POOL_PROBE_H
@@ -12,37 +12,37 @@
 #include "rules/probe_address.h"
 #include "rules/probe_rule.h"
 
-/* Bytes that are kept of the reason why a probe did not succeed, with the terminator. */
+/* The size of the reason why a probe did not succeed, with the terminator. */
 #define PROBE_REASON_SIZE 64
 
 /* What to connect to and what to expect there. */
 typedef struct ProbeSpec
 {
 	ProbeProtocol protocol;
-	ProbeAddress target;
+	ProbeAddress address;
 	const char *path;			/* for http and https */
-	int			status_from;	/* that http and https expect */
+	int			status_from;	/* for http and https: the status expected */
 	int			status_to;
-	const char *server_name;	/* that is asked for and verified; NULL is the
-								 * target's */
+	const char *server_name;	/* to request and to verify; NULL for the host
+								 * of the address */
 	bool		verify_tls;
-	const char *ca_certificate; /* PEM of the authorities to trust, or NULL
-								 * for the system's */
+	const char *ca_certificate; /* PEM of the authorities to trust; NULL for
+								 * the system's */
 } ProbeSpec;
 
 /* How a probe ended. */
 typedef struct ProbeResult
 {
 	ProbeOutcome outcome;
-	bool		hung;			/* it ended by its deadline */
-	char		reason[PROBE_REASON_SIZE];	/* in ASCII, of our own words; ""
-											 * if it succeeded */
+	bool		hung;			/* its deadline ended it */
+	char		reason[PROBE_REASON_SIZE];	/* in ASCII, no text of the other
+											 * side; "" if it succeeded */
 	int64		certificate_expires_at; /* seconds since 1970; 0 unknown */
 	int64		started_at;		/* these two are set by the prober */
 	int64		duration;		/* microseconds */
 } ProbeResult;
 
-/* Tells why an address must not be connected to, or NULL. */
+/* Returns why an address must not be connected to, or NULL. */
 typedef const char *(*ProbeRefusal) (const struct sockaddr *address);
 
 typedef struct Probe Probe;

@@ -2,13 +2,13 @@
  * probe_tls.c
  *		TLS settings of a probe, and how it verifies the other side.
  *
- * The other side may be anybody's.  What it can make us compute is bounded: no
+ * The other side is not trusted.  What it can make us compute is bounded: no
  * finite-field Diffie-Hellman, whose groups it would choose, no large key, no
- * long chain, no endless handshake.  And nothing that it says becomes part of
- * a reason: that is OpenSSL's own word for the number of an error.
+ * long chain, no endless handshake.  No text of it becomes part of a reason:
+ * that is OpenSSL's own text for the number of an error.
  *
- * The callbacks are called through libcurl and OpenSSL, and call nothing of the
- * server's.
+ * The callbacks are called by libcurl and OpenSSL, and call no function of the
+ * server.
  */
 #include "postgres.h"
 
@@ -20,24 +20,24 @@
 #include "base/trust_cache.h"
 #include "probe/probe_tls.h"
 
-/* The longest chain that is read, in bytes, and verified, in authorities between. */
+/* The longest chain that is read, in bytes, and that is verified, in intermediate authorities. */
 #define CHAIN_BYTES_MAX (32 * 1024)
 #define CHAIN_DEPTH_MAX 8
 
 /*
- * Records and messages of a probe, in both directions; usual are 20 to 40.
- * OpenSSL reads on as long as there is something to read, and passes over, for
- * one, any number of requests to begin anew.
+ * The most records and messages of a probe, in both directions; 20 to 40 are usual.
+ * OpenSSL reads as long as there is something to read, and ignores, for example, any
+ * number of requests to renegotiate.
  */
 #define MESSAGES_MAX 1000
 
-/* Those of OpenSSL without finite fields; the second where only approved ones are there. */
+/* OpenSSL's groups without finite fields; the second list is for FIPS builds. */
 #define GROUPS "X25519:P-256:X448:P-384:P-521"
 #define APPROVED_GROUPS "P-256:P-384:P-521"
 
 #define CIPHERS_SIZE 8192
 
-/* As a socket that is only shut down keeps what has come to it, it is disconnected. */
+/* Disconnects the socket after too many messages: after a shutdown, what has arrived could still be read. */
 static void
 count_message(int is_written, int version, int type, const void *message, size_t length, SSL *ssl, void *arg)
 {
@@ -59,7 +59,7 @@ read_expiry(ProbeTls *tls, X509 *certificate)
 		tls->expires_at = Max(timegm(&at), 0);
 }
 
-/* Looks at what the other side has sent, verified or not, and verifies it. */
+/* Inspects the certificates of the other side, and verifies them unless the probe does not. */
 static int
 verify(X509_STORE_CTX *context, void *arg)
 {
@@ -83,7 +83,7 @@ verify(X509_STORE_CTX *context, void *arg)
 	return verified;
 }
 
-/* The system's ciphers of TLS 1.2 without those of finite fields; others are those of all systems. */
+/* Removes the ciphers with finite fields from the system's list for TLS 1.2. */
 static bool
 limit_ciphers(SSL_CTX *context)
 {
@@ -105,7 +105,7 @@ limit_ciphers(SSL_CTX *context)
 	return length == 0 || SSL_CTX_set_cipher_list(context, names) == 1;
 }
 
-/* probe_tls_prepare is for CURLOPT_SSL_CTX_FUNCTION, with a ProbeTls as its data. */
+/* probe_tls_prepare is the CURLOPT_SSL_CTX_FUNCTION of probes; "data" is a ProbeTls. */
 CURLcode
 probe_tls_prepare(CURL *easy, void *arg, void *data)
 {
@@ -113,8 +113,8 @@ probe_tls_prepare(CURL *easy, void *arg, void *data)
 	ProbeTls   *tls = data;
 
 	/*
-	 * Beside the store in which libcurl puts what it has read, and which it
-	 * keeps for other probes.
+	 * Not the context's own store: libcurl adds to that what it has read, and
+	 * keeps it for other probes.
 	 */
 	if (tls->trusted != NULL)
 		(void) SSL_CTX_set1_verify_cert_store(context, tls->trusted);
@@ -131,7 +131,7 @@ probe_tls_prepare(CURL *easy, void *arg, void *data)
 	return CURLE_OK;
 }
 
-/* probe_tls_problem tells what was wrong with the other side; false if nothing was, as far as we have seen. */
+/* probe_tls_problem writes what was wrong with the other side; returns false if nothing was. */
 bool
 probe_tls_problem(const ProbeTls *tls, char *problem, size_t size)
 {

@@ -8,19 +8,19 @@
 #include <curl/curl.h>
 #include <openssl/ossl_typ.h>
 
-/* Of one probe; all zero but the first two at its start. */
+/* The state of one probe; at its start, all zero but the first two. */
 typedef struct ProbeTls
 {
 	X509_STORE *trusted;		/* NULL: nothing is verified */
-	int			socket;			/* that is disconnected if the other side says
-								 * too much */
+	int			socket;			/* is disconnected if the other side sends too
+								 * many messages */
 	int			messages;		/* so far */
-	bool		flooded;		/* the other side said too much */
-	bool		large_key;		/* it has a key that would take too long */
-	int			chain_error;	/* why its certificate is not verified,
-								 * X509_V_OK for no reason */
-	int64		expires_at;		/* its certificate, in seconds since 1970; 0
-								 * unknown */
+	bool		flooded;		/* the other side sent too many */
+	bool		large_key;		/* a key of it would take too long to verify */
+	int			chain_error;	/* why its certificate is not valid, or
+								 * X509_V_OK */
+	int64		expires_at;		/* of its certificate, in seconds since 1970;
+								 * 0 unknown */
 } ProbeTls;
 
 extern CURLcode probe_tls_prepare(CURL *easy, void *context, void *tls);

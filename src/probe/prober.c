@@ -2,11 +2,10 @@
  * prober.c
  *		Probes of many gateways at once, each at its time.
  *
- * Everything waits in one epoll set: the sockets of libcurl and those of the
- * resolver.  prober_run does what there is to do and never waits.  Answers are
- * read before deadlines are looked at, so that one that came in time counts
- * however late we are; what has not been answered while we were late is waited for
- * once more.
+ * One epoll set has all sockets: those of libcurl and those of the resolver.
+ * prober_run does what is due and never waits.  It reads answers before it checks
+ * deadlines, so that an answer in time counts however late the prober is.  A probe
+ * that a stall left without an answer gets its timeout a second time.
  */
 #include "postgres.h"
 
@@ -19,23 +18,23 @@
 /* Starts that are due within the same tick go together: one wake-up for all of them. */
 #define TICK (10 * INT64CONST(1000))
 
-/* A round that begins later than this after its time, or takes longer, is a stall. */
+/* A round is a stall if it begins more than this late, or takes longer. */
 #define STALL (100 * INT64CONST(1000))
 
-/* A start that is later than half its interval, and than this, is left out; not two in a row. */
+/* A start that is late by more than this, and than half its interval, is skipped; not two in a row. */
 #define LATE_START (200 * INT64CONST(1000))
 
 /* The findings of gateways that are down are extended by this at a time while they wait for a place. */
 #define EXTENSION (2 * USECS_PER_SEC)
 
-/* How long timeouts are no evidence after a stall, for people to read. */
+/* How long ProberState says after a stall that timeouts are no evidence. */
 #define ABSTENTION USECS_PER_SEC
 
 #define SWEEP_INTERVAL (60 * USECS_PER_SEC)
 
 #define EVENTS_AT_ONCE 64
 
-/* What the epoll set says of the resolver; of libcurl's sockets, the number of the run and the descriptor. */
+/* Data of the epoll set: this for the resolver; for libcurl's sockets, the number of the run and the descriptor. */
 #define RESOLVER_EVENT PG_UINT64_MAX
 #define NO_RUN UINT64CONST(0x7fffffff)
 
@@ -50,12 +49,12 @@ note_stall(Prober *prober, int64 late, int64 now)
 }
 
 /*
- * Libcurl tells which descriptors it waits for, and for what; "known" is what we
- * gave it for one.  Where we cannot, it gives up all probes that run, as soon as
- * it looks at them, and does not look at this one.
+ * libcurl's callback to watch a descriptor; "watched" is not NULL if it is watched
+ * already.  After -1, libcurl ends all running probes as soon as it handles them,
+ * and does not handle this one.
  */
 static int
-watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
+watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *watched)
 {
 	Prober	   *prober = arg;
 	Run		   *run = probe_owner(easy);
@@ -70,10 +69,10 @@ watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *known)
 		(void) epoll_ctl(prober->epoll, EPOLL_CTL_DEL, item, NULL);
 		return 0;
 	}
-	if (epoll_ctl(prober->epoll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, item, &event) != 0)
+	if (epoll_ctl(prober->epoll, watched == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, item, &event) != 0)
 	{
 		if (run != NULL)
-			run->blind = true;
+			run->unwatched = true;
 		return -1;
 	}
 	(void) curl_multi_assign(prober->multi, item, prober);
@@ -89,7 +88,7 @@ set_timer(CURLM *multi, long milliseconds, void *arg)
 	return 0;
 }
 
-/* Closes what is open, be it all or what could be had. */
+/* Closes what is open; prober_create may have failed half-way. */
 static void
 close_all(Prober *prober)
 {
@@ -112,7 +111,7 @@ close_all(Prober *prober)
 
 /*
  * prober_create makes a prober without targets in the current memory context.
- * Errors: out of memory, or of descriptors (53000); then nothing is left open.
+ * Errors: 53000, with nothing left open, if out of descriptors or memory.
  */
 Prober *
 prober_create(const ProberUser *user)
@@ -164,7 +163,7 @@ prober_create(const ProberUser *user)
 		close_all(prober);
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not set up probes")));
+				 errmsg("could not initialize probes")));
 	}
 	return prober;
 }
@@ -177,14 +176,14 @@ prober_destroy(Prober *prober)
 	close_all(prober);
 }
 
-/* prober_descriptor returns what becomes readable when there is something to do. */
+/* prober_descriptor returns a descriptor that is readable when prober_run has something to do. */
 int
 prober_descriptor(const Prober *prober)
 {
 	return prober->epoll;
 }
 
-/* Lets libcurl have its time, until it wants to wait for something. */
+/* Serves libcurl's timer while it is due. */
 static void
 serve_timer(Prober *prober)
 {
@@ -213,7 +212,7 @@ serve_socket(Prober *prober, uint64 number, int item, uint32 events)
 	runs_finish_ended(prober);
 }
 
-/* All that has come by now; what comes meanwhile has its turn after the others. */
+/* Serves all events up to now; later ones come in the next round. */
 static void
 serve_events(Prober *prober)
 {
@@ -232,8 +231,8 @@ serve_events(Prober *prober)
 }
 
 /*
- * When many gateways hang, each of them waits for long between two probes.  That
- * it has not been probed for so long must not make it look alive meanwhile.
+ * When many gateways hang, each waits long for its next probe.  Its finding is
+ * extended meanwhile: if it expired, the gateway would not be down any more.
  */
 static void
 extend_finding(Prober *prober, Target *target, int64 now)
@@ -267,20 +266,20 @@ start_or_wait(Prober *prober, Target *target, int64 now)
 	extend_finding(prober, target, now);
 }
 
-/* Finds the address of a target, and goes on from there. */
+/* Finds the address of a target and starts its probe, or has it wait. */
 static void
 resolve(Prober *prober, Target *target, int64 now)
 {
 	ProbeResult result = {.outcome = PROBE_INCONCLUSIVE};
 	const char *reason;
 
-	if (target->plan.spec.target.numeric)
+	if (target->plan.spec.address.numeric)
 	{
-		(void) probe_address_to_socket(&target->plan.spec.target, &target->address);
+		(void) probe_address_to_socket(&target->plan.spec.address, &target->address);
 		start_or_wait(prober, target, now);
 		return;
 	}
-	switch (resolver_look_up(prober->resolver, target->plan.spec.target.host, now, &target->address, &reason))
+	switch (resolver_look_up(prober->resolver, target->plan.spec.address.host, now, &target->address, &reason))
 	{
 		case RESOLVER_RESOLVED:
 			start_or_wait(prober, target, now);
@@ -297,7 +296,7 @@ resolve(Prober *prober, Target *target, int64 now)
 	}
 }
 
-/* Those whose names have been resolved meanwhile, or will not be. */
+/* Starts the targets whose names have been resolved, and finishes those whose names cannot be. */
 static void
 start_resolved(Prober *prober, int64 now)
 {
@@ -346,15 +345,15 @@ start_due(Prober *prober, int64 now)
 		if (target->due > now)
 			break;
 		target_unschedule(prober, target);
-		target->left_out = !target->asked && !target->left_out && now - target->due > Max(pace.interval / 2, LATE_START);
-		if (target->left_out)
+		target->skipped = !target->requested && !target->skipped && now - target->due > Max(pace.interval / 2, LATE_START);
+		if (target->skipped)
 			target_schedule(prober, target, probe_grid_time(pace.interval, load_interval(prober, target->phase), now));
 		else
 			resolve(prober, target, now);
 	}
 }
 
-/* When there is something to do again, if nothing happens before. */
+/* When the next round is due, if the descriptor is not readable before. */
 static int64
 next_run(Prober *prober, int64 now)
 {
@@ -372,23 +371,23 @@ next_run(Prober *prober, int64 now)
 
 		next = Min(next, (due + TICK - 1) / TICK * TICK);
 	}
-	/* A name that is in a file was resolved while another one was asked for. */
+	/* A name in a file was resolved during the look-up of another one. */
 	if (!dlist_is_empty(&prober->resolving) && prober->resolved != resolver_generation(prober->resolver))
 		next = Min(next, now);
-	/* Somebody else may have the descriptors that we wait for. */
+	/* A descriptor may become free at any time. */
 	if (prober->waiting_count > 0)
 		next = Min(next, now + TICK);
 	return next;
 }
 
-/* prober_next_run tells when prober_run is to be called at the latest. */
+/* prober_next_run returns when prober_run has to be called at the latest. */
 int64
 prober_next_run(Prober *prober)
 {
 	return prober->planned;
 }
 
-/* prober_run does all that there is to do by now. */
+/* prober_run does all that is due. */
 void
 prober_run(Prober *prober)
 {
@@ -428,14 +427,14 @@ prober_run(Prober *prober)
 	prober->planned = next_run(prober, now);
 }
 
-/* prober_stalled_at tells when it was last kept from its rounds; 0 if never. */
+/* prober_stalled_at returns the time of the last stall, 0 if there was none. */
 int64
 prober_stalled_at(const Prober *prober)
 {
 	return prober->stalled_at;
 }
 
-/* prober_state tells how it goes. */
+/* prober_state fills in the state. */
 void
 prober_state(Prober *prober, ProberState *state)
 {
@@ -453,7 +452,7 @@ prober_state(Prober *prober, ProberState *state)
 		state->running++;
 }
 
-/* prober_problem tells that it probes late, or less often than it should, and why; "" if it does not. */
+/* prober_problem returns why probes are late or less frequent than planned; "" if they are not. */
 const char *
 prober_problem(const Prober *prober)
 {

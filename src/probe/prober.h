@@ -29,33 +29,30 @@ typedef struct ProberUser
 	bool		(*acquire_descriptor) (void);
 	void		(*release_descriptor) (void);
 
-	/*
-	 * Returns what an earlier prober found of a gateway; all zero if it found
-	 * nothing, or that does not count any more.
-	 */
+	/* Returns what an earlier prober found, if it counts; else all zero. */
 	ProbeFinding (*recall) (const pg_uuid_t *gateway);
 
 	/*
-	 * A probe has ended, after which the finding is as given; "changed" if
-	 * its verdict is another one by this probe.
+	 * Takes the finding after a probe; "changed": by that, the verdict
+	 * changed.
 	 */
 	void		(*publish) (const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *result, bool changed);
 
-	/* The finding counts for longer, because the next probe has to wait. */
+	/* Takes a finding that counts for longer, as the next probe has to wait. */
 	void		(*extend) (const ProbePlan *plan, const ProbeFinding *finding);
 } ProberUser;
 
-/* How it goes, for people. */
+/* The state of a prober, for people. */
 typedef struct ProberState
 {
 	int			targets;
 	int			running;
-	int			waiting;		/* due, and without a place to run in */
-	int64		lag;			/* by how much the last round was late */
-	int64		lateness;		/* 99th percentile of late starts, of the last
-								 * 10 to 20 s */
-	bool		abstains;		/* a stall of our own makes timeouts no
-								 * evidence at first */
+	int			waiting;		/* due, but at the limit of concurrency */
+	int64		lag;			/* the delay of the last round */
+	int64		lateness;		/* 99th percentile of the delays of starts, of
+								 * the last 10 to 20 s */
+	bool		abstains;		/* timeouts are no evidence, after a stall of
+								 * the prober */
 } ProberState;
 
 typedef struct Prober Prober;

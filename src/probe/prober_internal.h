@@ -1,7 +1,6 @@
 /*
  * prober_internal.h
- *		What a prober consists of: for prober.c, prober_schedule.c, prober_running.c and
- *		prober_load.c alone.
+ *		The parts of a prober: for prober*.c alone.
  */
 #ifndef GATEWAY_POOL_PROBER_INTERNAL_H
 #define GATEWAY_POOL_PROBER_INTERNAL_H
@@ -14,7 +13,7 @@
 #include "probe/prober.h"
 #include "probe/resolver.h"
 
-/* Lateness of starts is counted in steps, over two spans in turn. */
+/* The delays of starts are counted in steps, over two spans in turn. */
 #define LATENESS_STEP (5 * INT64CONST(1000))
 #define LATENESS_STEPS 200
 #define LATENESS_SPAN (10 * USECS_PER_SEC)
@@ -22,10 +21,10 @@
 /* Where a target is between two probes. */
 typedef enum TargetPlace
 {
-	TARGET_NOWHERE,				/* yet: it gets its time with its phase */
+	TARGET_UNSCHEDULED,			/* targets_schedule gives it its time */
 	TARGET_SCHEDULED,			/* in the heap */
-	TARGET_RESOLVING,			/* for the address of its name */
-	TARGET_WAITING,				/* for a place to run in */
+	TARGET_RESOLVING,			/* waits for the address of its name */
+	TARGET_WAITING,				/* is due, and waits for a place to run in */
 	TARGET_RUNNING
 } TargetPlace;
 
@@ -34,20 +33,20 @@ struct Run;
 typedef struct Target
 {
 	pg_uuid_t	gateway;		/* the key */
-	ProbePlan	plan;			/* its texts are ours, its PEM is that of
-								 * "trust" */
+	ProbePlan	plan;			/* owns its texts, except the PEM, which is
+								 * that of "trust" */
 	Trust	   *trust;
 	ProbeFinding finding;
 	TargetPlace place;
-	bool		kept;			/* the new plans have it too */
-	bool		asked;			/* somebody waits: no start is too late */
-	bool		left_out;		/* the last start was */
-	bool		dark;			/* it is down, and hangs */
+	bool		planned;		/* is in the new plans */
+	bool		requested;		/* a caller waits: no start is too late */
+	bool		skipped;		/* its last start was too late */
+	bool		dark;			/* it is down, and its last probe hung */
 	int64		phase;
 	int64		due;
 	int64		work;			/* microseconds spent on its probes, in the
-								 * span of Load */
-	int64		worked_since;	/* that began then */
+								 * span of Load that began at worked_since */
+	int64		worked_since;
 	struct sockaddr_storage address;
 	struct Run *run;			/* valid if running */
 	pairingheap_node heap_node; /* if scheduled */
@@ -60,11 +59,11 @@ typedef struct Run
 	Probe	   *probe;
 	Target	   *target;			/* NULL if free */
 	bool		dark;
-	bool		blind;			/* its socket could not be watched */
-	bool		prolonged;		/* it had its time once more */
+	bool		unwatched;		/* its socket could not be watched */
+	bool		prolonged;		/* it got its timeout a second time */
 	int64		started_at;
 	int64		deadline;
-	int64		stalled_before; /* of all stalls so far, when it began */
+	int64		stalled_before; /* Prober.stalled when it began */
 	dlist_node	list_node;
 } Run;
 
@@ -75,25 +74,26 @@ typedef struct Lateness
 	uint32		steps[LATENESS_STEPS + 1];
 } Lateness;
 
-/* What the prober's time goes to, and what follows from it. */
+/* How the prober spends its time, and how much longer its intervals are for that. */
 typedef struct Load
 {
-	double		stretch;		/* of all intervals; 1 where there is time
-								 * enough */
+	double		stretch;		/* the factor of all intervals, 1 if there is
+								 * enough time */
 	int			high_spans;		/* in a row */
-	int64		late_since;		/* stalls have come one after the other; valid
-								 * if one has just come */
+	int64		late_since;		/* the first of stalls in a row; valid after a
+								 * recent stall */
 	int64		described_at;
 	char		problem[PROBER_PROBLEM_SIZE];	/* "" if there is none */
 
 	/* Of the current span. */
 	int64		since;
-	int64		processor;		/* processor time of the process before */
+	int64		processor;		/* processor time of the process before it */
 	int64		busy;
 	int64		late;
 	int64		by_protocol[PROBE_HTTPS + 1];
 	int64		most_work;
-	pg_uuid_t	costliest;		/* gateway, which had that; valid if any had */
+	pg_uuid_t	costliest;		/* the gateway with most_work; valid if that
+								 * is not 0 */
 } Load;
 
 struct Prober
@@ -112,24 +112,25 @@ struct Prober
 	int			waiting_count;
 	Run		   *runs;
 	int			run_count;
-	Probe	  **probes;			/* all that were made: of the runs, and to
-								 * spare */
+	Probe	  **probes;			/* all that were made: those of runs, and
+								 * spare ones */
 	int			probe_count;
 	dlist_head	free_runs;
 	dlist_head	running;
 	int			live_room;		/* places left for each kind */
 	int			dark_room;
-	bool		to_schedule;	/* the plans are others than the times are for */
+	bool		to_schedule;	/* the plans have changed since the last
+								 * targets_schedule */
 	int64		timer;			/* libcurl's next, or PG_INT64_MAX */
-	int64		planned;		/* when the next round is to begin */
+	int64		planned;		/* when the next round is due */
 	int64		lag;
-	int64		stalled;		/* all stalls together */
+	int64		stalled;		/* the sum of all stalls */
 	int64		stalled_at;
-	int64		swept_at;		/* when the resolver last forgot unused names */
+	int64		swept_at;		/* when the resolver last dropped unused names */
 	int64		extended_at;	/* when the findings of all that wait were
 								 * last extended */
-	uint64		resolved;		/* the resolver's generation when it was last
-								 * asked */
+	uint64		resolved;		/* the resolver's generation at the last
+								 * look-ups */
 	Lateness	lateness[2];	/* the current span and the one before */
 	Load		load;
 };
@@ -137,7 +138,7 @@ struct Prober
 extern int	target_compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg);
 extern void target_schedule(Prober *prober, Target *target, int64 due);
 extern void targets_schedule(Prober *prober, int64 now);
-extern void targets_hasten(Prober *prober, int64 now);
+extern void targets_reschedule(Prober *prober, int64 now);
 extern void target_unschedule(Prober *prober, Target *target);
 extern void target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started_at, int64 now);
 

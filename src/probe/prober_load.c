@@ -1,10 +1,9 @@
 /*
  * prober_load.c
- *		How busy a prober is, and by how much it probes less often for that.
+ *		How busy a prober is, and how much longer its intervals are for that.
  *
- * Where there is more to do than time for it, some probes would be late by
- * chance, and others not.  So the intervals of all are stretched by the same
- * factor, until the prober has time to spare again.
+ * If there were more probes than time, some of them would be late by chance.  So
+ * all intervals are stretched by the same factor, until there is enough time.
  */
 #include "postgres.h"
 
@@ -18,31 +17,31 @@
 
 /*
  * Shares of one processor that the prober uses.  If other processes leave it less
- * than that, what counts is whether each round still finishes: while it does,
- * longer intervals would not help.
+ * time than that, only LOAD_FULL counts: while rounds still finish, longer
+ * intervals would not help.
  */
 #define LOAD_LOW 0.5
 #define LOAD_AIM 0.7
 #define LOAD_HIGH 0.85
 #define LOAD_FULL 0.97
 
-/* So many spans in a row are too busy before anything follows: tables are read once a minute, too. */
+/* Intervals are stretched after this many busy spans in a row: reading the tables fills one, too. */
 #define HIGH_SPANS 3
 
-/* A factor at a time, and in all. */
+/* The largest factor of one step, and of all. */
 #define STEP_MAX 2.0
 #define STRETCH_MAX 1000.0
 
-/* Late for so long is late for long. */
+/* Stalls in a row for this long are a problem. */
 #define LONG_LATE (10 * USECS_PER_SEC)
 
-/* It is not late any more after this. */
+/* Stalls are in a row if they are not further apart than this. */
 #define LATE_PAUSE (2 * USECS_PER_SEC)
 
-/* What is said of it is said anew after this, as it is logged. */
+/* The text of a problem is not updated more often than this, because it is logged. */
 #define PROBLEM_LIFETIME (60 * USECS_PER_SEC)
 
-/* Microseconds of a processor that this process has had. */
+/* The processor time of this process, in microseconds. */
 static int64
 processor_time(void)
 {
@@ -53,14 +52,14 @@ processor_time(void)
 	return time.tv_sec * USECS_PER_SEC + time.tv_nsec / 1000;
 }
 
-/* load_interval returns what an interval of a plan is at the moment. */
+/* load_interval returns an interval of a plan, stretched. */
 int64
 load_interval(const Prober *prober, int64 interval)
 {
 	return interval * prober->load.stretch;
 }
 
-/* load_pace returns the pace at which a target is probed at the moment. */
+/* load_pace returns the pace of a target, stretched. */
 ProbePace
 load_pace(const Prober *prober, const Target *target)
 {
@@ -71,7 +70,7 @@ load_pace(const Prober *prober, const Target *target)
 	return pace;
 }
 
-/* load_note_work notes the time that was spent on a target's probe. */
+/* load_note_work adds time that was spent on a target's probe. */
 void
 load_note_work(Prober *prober, Target *target, int64 time)
 {
@@ -90,7 +89,7 @@ load_note_work(Prober *prober, Target *target, int64 time)
 	load->costliest = target->gateway;
 }
 
-/* Where the time goes, most of which the machine may have for others. */
+/* Writes what most of the time is spent on, which may be other processes. */
 static void
 describe_cause(const Load *load, int64 processor, char *text, size_t size)
 {
@@ -100,14 +99,14 @@ describe_cause(const Load *load, int64 processor, char *text, size_t size)
 		if (load->by_protocol[i] > load->by_protocol[most])
 			most = i;
 	if (processor < load->busy / 2 || load->most_work == 0)
-		strlcpy(text, "the machine has too little time for it", size);
+		strlcpy(text, "the machine is too busy", size);
 	else
 		snprintf(text, size, "%d %% of the time is %s, most of gateway %s",
 				 (int) (100 * load->by_protocol[most] / Max(load->busy, 1)), probe_protocol_name(most),
 				 uuid_text(&load->costliest));
 }
 
-/* Says what is wrong, with the span that is over, or that nothing is. */
+/* Updates the text of the problem from the span that has ended. */
 static void
 describe_problem(Prober *prober, int64 processor, int64 now)
 {
@@ -142,13 +141,10 @@ adjust_stretch(Prober *prober, double share, int64 now)
 	else if (share < LOAD_LOW)
 		load->stretch = Max(load->stretch * Max(share / LOAD_AIM, 1 / STEP_MAX), 1);
 	if (load->stretch < before)
-		targets_hasten(prober, now);
+		targets_reschedule(prober, now);
 }
 
-/*
- * load_note_round notes a round that is over: by how much it was late, if that is
- * a stall, and how long it took.
- */
+/* load_note_round adds a round: its delay, 0 unless that is a stall, and its duration. */
 void
 load_note_round(Prober *prober, int64 late, int64 busy, int64 now)
 {
@@ -172,7 +168,7 @@ load_note_round(Prober *prober, int64 late, int64 busy, int64 now)
 	memset(load->by_protocol, 0, sizeof(load->by_protocol));
 }
 
-/* load_note_stall notes that the prober was kept from its rounds. */
+/* load_note_stall adds a stall; called before stalled_at is set to it. */
 void
 load_note_stall(Prober *prober, int64 now)
 {
@@ -180,7 +176,7 @@ load_note_stall(Prober *prober, int64 now)
 		prober->load.late_since = now;
 }
 
-/* load_is_late_for_long tells whether stalls have come one after the other for some time. */
+/* load_is_late_for_long returns true if stalls have come in a row for LONG_LATE. */
 bool
 load_is_late_for_long(const Prober *prober, int64 now)
 {

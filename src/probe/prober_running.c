@@ -1,6 +1,6 @@
 /*
  * prober_running.c
- *		The places in which probes run, and the probes that are under way.
+ *		The places in which probes run, and the running probes.
  *
  * Each place keeps what libcurl needs, for one probe after the other.
  */
@@ -12,8 +12,8 @@
 #include "probe/prober_internal.h"
 
 /*
- * runs_cancel ends all probes.  What they are made of stays until libcurl's multi
- * handle is cleaned up: it may still be closing connections, and calls back.
+ * runs_cancel ends all probes.  Their memory stays until libcurl's multi handle is
+ * cleaned up, which may call back while it closes connections.
  */
 void
 runs_cancel(Prober *prober)
@@ -31,7 +31,7 @@ runs_cancel(Prober *prober)
 	prober->run_count = 0;
 }
 
-/* The probe of a place: one that was made before, or a new one. */
+/* Returns the probe of a place, and makes it if it is new. */
 static Probe *
 probe_of(Prober *prober, int place)
 {
@@ -58,7 +58,7 @@ free_run(Prober *prober, Run *run)
 	dlist_push_head(&prober->free_runs, &run->list_node);
 }
 
-/* run_cancel ends the probe of a target, if one is under way, without an outcome. */
+/* run_cancel ends the running probe of a target, if there is one, without an outcome. */
 void
 run_cancel(Prober *prober, Target *target)
 {
@@ -66,12 +66,12 @@ run_cancel(Prober *prober, Target *target)
 		return;
 	probe_cancel(target->run->probe);
 	free_run(prober, target->run);
-	target->place = TARGET_NOWHERE;
+	target->place = TARGET_UNSCHEDULED;
 }
 
 /*
  * prober_set_concurrency sets how many probes may run at once.  A quarter of the
- * places is for gateways that are known to hang: they never keep others waiting.
+ * places is for dark targets, so that others never wait for them.
  */
 void
 prober_set_concurrency(Prober *prober, int concurrency)
@@ -116,13 +116,13 @@ finish_run(Prober *prober, Run *run, ProbeResult *result, int64 now)
 {
 	Target	   *target = run->target;
 
-	if (result->outcome != PROBE_SUCCEEDED && !target->plan.spec.target.numeric)
-		resolver_doubt(prober->resolver, target->plan.spec.target.host, (struct sockaddr *) &target->address);
+	if (result->outcome != PROBE_SUCCEEDED && !target->plan.spec.address.numeric)
+		resolver_doubt(prober->resolver, target->plan.spec.address.host, (struct sockaddr *) &target->address);
 	free_run(prober, run);
 	target_finish(prober, target, result, run->started_at, now);
 }
 
-/* runs_finish_ended takes the outcome of each probe of which libcurl says that it has ended. */
+/* runs_finish_ended finishes each probe that libcurl reports as ended. */
 void
 runs_finish_ended(Prober *prober)
 {
@@ -140,7 +140,7 @@ runs_finish_ended(Prober *prober)
 		}
 }
 
-/* Gives a probe its time once more if we may have let it wait for longer than it lets us. */
+/* Gives a probe its timeout a second time if stalls since its start may explain that it has no answer. */
 static bool
 prolong(Prober *prober, Run *run, int64 now)
 {
@@ -153,10 +153,7 @@ prolong(Prober *prober, Run *run, int64 now)
 	return true;
 }
 
-/*
- * runs_expire ends the probes whose time was over then, before what has come was
- * read.
- */
+/* runs_expire ends the probes whose deadline was before "now", a time before answers were read. */
 void
 runs_expire(Prober *prober, int64 now)
 {
@@ -171,7 +168,7 @@ runs_expire(Prober *prober, int64 now)
 			ProbeResult result;
 
 			probe_expire(run->probe, &result);
-			if (run->blind)
+			if (run->unwatched)
 				probe_result_set(&result, PROBE_INCONCLUSIVE, "no descriptors left");
 			finish_run(prober, run, &result, now);
 		}
@@ -193,7 +190,7 @@ count_lateness(Prober *prober, int64 late, int64 now)
 	current->steps[Min(Max(late, 0) / LATENESS_STEP, LATENESS_STEPS)]++;
 }
 
-/* The authorities whose certificates a target's probe trusts; NULL if it needs none. */
+/* Returns the authorities that a target's probe trusts; NULL if it needs none. */
 static X509_STORE *
 find_trusted(Prober *prober, Target *target, int64 now)
 {
@@ -207,7 +204,7 @@ find_trusted(Prober *prober, Target *target, int64 now)
 	return trusted;
 }
 
-/* run_start starts the probe of a target that has its address, unless there is no place for it. */
+/* run_start starts the probe of a target that has its address; returns false if no place is free. */
 bool
 run_start(Prober *prober, Target *target, int64 now)
 {
@@ -222,7 +219,7 @@ run_start(Prober *prober, Target *target, int64 now)
 	run = dlist_container(Run, list_node, dlist_pop_head_node(&prober->free_runs));
 	run->target = target;
 	run->dark = target->dark;
-	run->blind = run->prolonged = false;
+	run->unwatched = run->prolonged = false;
 	run->started_at = now;
 	run->deadline = now + target->plan.timeout;
 	run->stalled_before = prober->stalled;
@@ -236,7 +233,7 @@ run_start(Prober *prober, Target *target, int64 now)
 	return true;
 }
 
-/* runs_lateness returns the 99th percentile of late starts. */
+/* runs_lateness returns the 99th percentile of the delays of starts. */
 int64
 runs_lateness(const Prober *prober)
 {

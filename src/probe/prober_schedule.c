@@ -1,6 +1,6 @@
 /*
  * prober_schedule.c
- *		The gateways that are probed: how, with what outcome, and when next.
+ *		The targets of a prober: their plans, their findings and their next probes.
  */
 #include "postgres.h"
 
@@ -9,10 +9,10 @@
 
 #include "probe/prober_internal.h"
 
-/* A finding counts for so many intervals. */
+/* The intervals for which a finding counts. */
 #define COUNTED_INTERVALS 3
 
-/* target_compare_due orders the schedule: the earliest is the first. */
+/* target_compare_due orders the schedule by time. */
 int
 target_compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 {
@@ -22,7 +22,7 @@ target_compare_due(const pairingheap_node *a, const pairingheap_node *b, void *a
 	return first < second ? 1 : first > second ? -1 : 0;
 }
 
-/* target_schedule has a target that is nowhere probed at a time. */
+/* target_schedule schedules a target that is unscheduled. */
 void
 target_schedule(Prober *prober, Target *target, int64 due)
 {
@@ -31,7 +31,7 @@ target_schedule(Prober *prober, Target *target, int64 due)
 	pairingheap_add(prober->schedule, &target->heap_node);
 }
 
-/* target_unschedule takes a target from where it is between two probes. */
+/* target_unschedule removes a target from the schedule, or from the list in which it waits. */
 void
 target_unschedule(Prober *prober, Target *target)
 {
@@ -46,14 +46,14 @@ target_unschedule(Prober *prober, Target *target)
 		case TARGET_RESOLVING:
 			dlist_delete(&target->list_node);
 			break;
-		case TARGET_NOWHERE:
+		case TARGET_UNSCHEDULED:
 		case TARGET_RUNNING:
 			break;
 	}
-	target->place = TARGET_NOWHERE;
+	target->place = TARGET_UNSCHEDULED;
 }
 
-/* target_finish judges by a probe that has ended, publishes the finding, and plans the next. */
+/* target_finish updates the finding by a probe that has ended, publishes it, and schedules the next. */
 void
 target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started_at, int64 now)
 {
@@ -65,7 +65,7 @@ target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started
 	if (result->outcome != PROBE_INCONCLUSIVE)
 		target->finding.counts_until = started_at + COUNTED_INTERVALS * pace.interval;
 	target->dark = target->finding.verdict == PROBE_DOWN && result->hung;
-	target->asked = false;
+	target->requested = false;
 	target_schedule(prober, target,
 					probe_next_start(&target->finding, &pace, load_interval(prober, target->phase), started_at, now));
 	prober->user.publish(&target->plan, &target->finding, result, changed);
@@ -77,12 +77,12 @@ same_text(const char *a, const char *b)
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/* Whether what was found by the one is true of the other. */
+/* Returns true if a finding by one spec is valid for the other. */
 static bool
 same_spec(const ProbeSpec *a, const ProbeSpec *b)
 {
-	return a->protocol == b->protocol && strcmp(a->target.host, b->target.host) == 0 &&
-		a->target.port == b->target.port && same_text(a->path, b->path) &&
+	return a->protocol == b->protocol && strcmp(a->address.host, b->address.host) == 0 &&
+		a->address.port == b->address.port && same_text(a->path, b->path) &&
 		a->status_from == b->status_from && a->status_to == b->status_to &&
 		same_text(a->server_name, b->server_name) && a->verify_tls == b->verify_tls &&
 		same_text(a->ca_certificate, b->ca_certificate);
@@ -119,7 +119,7 @@ set_spec(Prober *prober, Target *target, const ProbeSpec *spec)
 	target->plan.spec.ca_certificate = trust_pem(target->trust);
 }
 
-/* Gives a gateway its plan; its due time is set when all have theirs. */
+/* Sets the plan of a gateway; targets_schedule sets its time when all have theirs. */
 static void
 set_plan(Prober *prober, const ProbePlan *plan)
 {
@@ -147,7 +147,7 @@ set_plan(Prober *prober, const ProbePlan *plan)
 	target->plan.pace = plan->pace;
 	target->plan.timeout = plan->timeout;
 	target->plan.required = plan->required;
-	target->kept = true;
+	target->planned = true;
 }
 
 static void
@@ -159,7 +159,7 @@ remove_target(Prober *prober, Target *target)
 	(void) hash_search(prober->targets, &target->gateway, HASH_REMOVE, NULL);
 }
 
-/* By interval, and by hash among those of one interval. */
+/* Orders by interval, then by hash. */
 static int
 compare_phase(const void *a, const void *b)
 {
@@ -174,8 +174,8 @@ compare_phase(const void *a, const void *b)
 }
 
 /*
- * targets_schedule gives all targets their phases, and those that are nowhere yet
- * their times, the first one after now.
+ * targets_schedule sets the phases of all targets, and schedules those that are
+ * unscheduled at their next time after now.
  */
 void
 targets_schedule(Prober *prober, int64 now)
@@ -201,8 +201,8 @@ targets_schedule(Prober *prober, int64 now)
 		{
 			target = sorted[i];
 			target->phase = probe_phase(interval, i - from, to - from);
-			if (target->place == TARGET_NOWHERE)
-				target_schedule(prober, target, target->asked ? now :
+			if (target->place == TARGET_UNSCHEDULED)
+				target_schedule(prober, target, target->requested ? now :
 								probe_grid_time(load_interval(prober, interval), load_interval(prober, target->phase), now));
 		}
 	}
@@ -210,9 +210,9 @@ targets_schedule(Prober *prober, int64 now)
 	prober->to_schedule = false;
 }
 
-/* targets_hasten plans anew what was planned for longer intervals than there are now. */
+/* targets_reschedule brings probes forward that were scheduled by longer intervals than those of now. */
 void
-targets_hasten(Prober *prober, int64 now)
+targets_reschedule(Prober *prober, int64 now)
 {
 	HASH_SEQ_STATUS scan;
 	Target	   *target;
@@ -230,10 +230,9 @@ targets_hasten(Prober *prober, int64 now)
 }
 
 /*
- * prober_set_plans replaces the plans by others.  Gateways that are probed as
- * before keep what has been found; those whose target is another begin anew, at
- * the times that the next prober_run gives them: what the caller does before, it
- * would have to catch up with by a bunch of starts.
+ * prober_set_plans replaces all plans.  Gateways with the same spec keep their
+ * findings; others start without one.  The next prober_run sets the times: by times
+ * of now, what the caller does before that would end in a bunch of late starts.
  */
 void
 prober_set_plans(Prober *prober, const ProbePlan *plans, int count, int64 now)
@@ -243,21 +242,21 @@ prober_set_plans(Prober *prober, const ProbePlan *plans, int count, int64 now)
 
 	hash_seq_init(&scan, prober->targets);
 	while ((target = hash_seq_search(&scan)) != NULL)
-		target->kept = false;
+		target->planned = false;
 	for (int i = 0; i < count; i++)
 		set_plan(prober, &plans[i]);
 
 	hash_seq_init(&scan, prober->targets);
 	while ((target = hash_seq_search(&scan)) != NULL)
-		if (!target->kept)
+		if (!target->planned)
 			remove_target(prober, target);
 	prober->to_schedule = true;
 	prober->planned = Min(prober->planned, now);
 }
 
 /*
- * prober_probe_now has a gateway probed at once, unless a probe of it is under
- * way.  Returns false if it is no target.
+ * prober_probe_now probes a gateway at once, unless a probe of it is running.
+ * Returns false if it is no target.
  */
 bool
 prober_probe_now(Prober *prober, const pg_uuid_t *gateway, int64 now)
@@ -266,7 +265,7 @@ prober_probe_now(Prober *prober, const pg_uuid_t *gateway, int64 now)
 
 	if (target == NULL)
 		return false;
-	target->asked = true;
+	target->requested = true;
 	if (target->place == TARGET_SCHEDULED)
 	{
 		target_unschedule(prober, target);
@@ -276,7 +275,7 @@ prober_probe_now(Prober *prober, const pg_uuid_t *gateway, int64 now)
 	return true;
 }
 
-/* prober_finding returns what the probes of a gateway have shown; NULL if it is no target. */
+/* prober_finding returns what the probes of a gateway have found; NULL if it is no target. */
 const ProbeFinding *
 prober_finding(Prober *prober, const pg_uuid_t *gateway)
 {

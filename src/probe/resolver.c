@@ -1,12 +1,12 @@
 /*
  * resolver.c
- *		From names to addresses, without waiting.
+ *		Resolves names to addresses, without waiting.
  *
- * Each query in flight has a channel of c-ares to itself, its lane: so it can be
- * given up at its deadline without those of others, and comes from a port that
- * nobody knows beforehand.  Lanes are few, names wait for one in two queues.
- * Those whose last query timed out wait in the second one, which never has more
- * than half of the lanes, so that dark zones do not hold up the others.
+ * Each query in flight has a channel of c-ares of its own, its lane: so it can be
+ * canceled at its deadline without other queries, and its port cannot be predicted.
+ * Lanes are few, and names wait for one in two queues.  Names whose last query timed
+ * out wait in the second queue, which never has more than half of the lanes, so
+ * that others do not wait for zones without an answer.
  */
 #include "postgres.h"
 
@@ -19,12 +19,12 @@
 
 #define SLOW_LANES (LANES / 2)
 
-/* A server that is down is left soon enough for two others to be asked. */
+/* These leave time for two more servers if the first one is down. */
 #define QUERY_TIME (2 * USECS_PER_SEC)
 #define TRY_MS 500
 #define TRIES 3
 
-/* Sockets that a call of c-ares may open: of two servers, and by two protocols. */
+/* The most sockets that one call of c-ares opens: for two servers, by two protocols. */
 #define CALL_SOCKETS 4
 
 #define SYSTEM_CONFIGURATION "/etc/resolv.conf"
@@ -51,7 +51,7 @@ pop_host(HostQueue *queue)
 	return host;
 }
 
-/* A slow one has its turn if none of them has a lane, or nobody else wants one. */
+/* The queue of the next lane: the slow one if it has no lane, or if no other name waits. */
 static HostQueue *
 next_queue(Resolver *resolver)
 {
@@ -64,14 +64,14 @@ next_queue(Resolver *resolver)
 
 /* c-ares calls this from any of its functions, ares_getaddrinfo included. */
 static void
-lane_ended(void *argument, int status, int timeouts, struct ares_addrinfo *answer)
+query_ended(void *argument, int status, int timeouts, struct ares_addrinfo *answer)
 {
 	Lane	   *lane = argument;
 	Host	   *host = lane->host;
 
 	lane->host = NULL;
 	lane->resolver->slow_lanes -= lane->slow;
-	resolver_host_take(lane->resolver, host, status, answer);
+	resolver_host_end_query(lane->resolver, host, status, answer);
 	if (answer != NULL)
 		ares_freeaddrinfo(answer);
 }
@@ -90,9 +90,8 @@ release_descriptor(const Resolver *resolver)
 }
 
 /*
- * Acquires what a call of c-ares may need, and releases what it did not: the
- * server may have to close files for it, and reports if it cannot, which is
- * nothing for a callback.
+ * Acquires the descriptors that a call of c-ares may need.  Not in its callback: the
+ * server may have to close files for them, and may raise an ERROR.
  */
 static void
 begin_call(Resolver *resolver)
@@ -108,7 +107,7 @@ end_call(Resolver *resolver)
 		release_descriptor(resolver);
 }
 
-/* Has c-ares close a new socket again, without another word, if there are too many. */
+/* c-ares calls this for a new socket; -1 makes it close the socket: there are too many. */
 static int
 acquire_socket(ares_socket_t socket, int type, void *argument)
 {
@@ -131,8 +130,8 @@ release_socket(Resolver *resolver)
 }
 
 /*
- * Newer c-ares has nothing watched of a TCP connection before it has written to
- * it, which it tries at once, and says nothing when it closes such a one.
+ * Newer versions of c-ares do not watch a TCP connection before they have written to
+ * it, and do not call back when they close one that was never watched.
  */
 static void
 release_unwatched(Lane *lane)
@@ -141,7 +140,7 @@ release_unwatched(Lane *lane)
 		release_socket(lane->resolver);
 }
 
-/* Follows what c-ares wants to know of its sockets.  One that cannot be watched times out. */
+/* c-ares calls this to watch a socket, or to end that.  A socket that cannot be watched times out. */
 static void
 watch_socket(void *argument, ares_socket_t socket, int readable, int writable)
 {
@@ -180,7 +179,7 @@ open_channel(Lane *lane)
 	Resolver   *resolver = lane->resolver;
 	char		lookups[] = "fb";	/* files, then servers */
 	struct ares_options options = {
-		/* HOSTALIASES of the environment is not for servers. */
+		/* Ignores the environment variable HOSTALIASES. */
 		.flags = ARES_FLAG_NOALIASES,
 		.timeout = TRY_MS,
 		.tries = TRIES,
@@ -192,7 +191,7 @@ open_channel(Lane *lane)
 						ARES_OPT_SOCK_STATE_CB);
 
 #ifdef ARES_OPT_QUERY_CACHE
-	/* Left at 0: a doubted answer must not come again from a cache. */
+	/* Left at 0: a doubted answer must not come from a cache again. */
 	mask |= ARES_OPT_QUERY_CACHE;
 #endif
 
@@ -217,7 +216,7 @@ open_channel(Lane *lane)
 	return true;
 }
 
-/* Looks now and then whether the system's servers have changed. */
+/* Checks, after each CONFIGURATION_PAUSE, whether the system's servers have changed. */
 static void
 check_configuration(Resolver *resolver)
 {
@@ -247,10 +246,10 @@ start_query(Lane *lane, Host *host)
 	};
 	Resolver   *resolver = lane->resolver;
 
-	host->asked_at = resolver->now;
+	host->queried_at = resolver->now;
 	if (!open_channel(lane))
 	{
-		resolver_host_take(resolver, host, ARES_ENOMEM, NULL);
+		resolver_host_end_query(resolver, host, ARES_ENOMEM, NULL);
 		return;
 	}
 
@@ -259,14 +258,14 @@ start_query(Lane *lane, Host *host)
 	lane->deadline = resolver->now + QUERY_TIME;
 	resolver->slow_lanes += lane->slow;
 	begin_call(resolver);
-	ares_getaddrinfo(lane->channel, host->name, NULL, &hints, lane_ended, lane);
+	ares_getaddrinfo(lane->channel, host->name, NULL, &hints, query_ended, lane);
 	end_call(resolver);
 }
 
 /*
  * Gives idle lanes to the names that wait.  A query may end before this returns,
- * but its lane is not used again at once: a thousand names that are in a file
- * would take too long.
+ * but its lane is not used again in this call: a thousand names in a file would take
+ * too long.
  */
 static void
 start_queries(Resolver *resolver)
@@ -296,11 +295,10 @@ free_resolver(Resolver *resolver)
 }
 
 /*
- * resolver_create makes a resolver that asks "servers", as in 127.0.0.1:53, or
- * those of the system if that is NULL.  Each descriptor is acquired before it is
- * used and released when it is closed; without the two functions, NULL, there is
- * no limit but RESOLVER_DESCRIPTORS_MAX.  Returns NULL if there is no memory or
- * no descriptor for it.
+ * resolver_create makes a resolver that queries "servers", such as 127.0.0.1:53, or
+ * those of the system if NULL.  It acquires each descriptor before it opens one, and
+ * releases it after closing; if the functions are NULL, RESOLVER_DESCRIPTORS_MAX is
+ * the only limit.  Returns NULL if out of memory or descriptors.
  */
 Resolver *
 resolver_create(const char *servers, bool (*acquire) (void), void (*release) (void))
@@ -331,7 +329,7 @@ resolver_create(const char *servers, bool (*acquire) (void), void (*release) (vo
 	return NULL;
 }
 
-/* resolver_destroy gives up all queries and frees all. */
+/* resolver_destroy cancels all queries and frees everything. */
 void
 resolver_destroy(Resolver *resolver)
 {
@@ -342,7 +340,7 @@ resolver_destroy(Resolver *resolver)
 	free_resolver(resolver);
 }
 
-/* resolver_descriptor returns what is readable whenever resolver_run has to be called. */
+/* resolver_descriptor returns a descriptor that is readable when resolver_run has something to do. */
 int
 resolver_descriptor(const Resolver *resolver)
 {
@@ -382,7 +380,7 @@ process(Lane *lane, ares_socket_t readable, ares_socket_t writable)
 	end_call(lane->resolver);
 }
 
-/* resolver_run reads what has come, gives up what is late, asks what waits. */
+/* resolver_run reads answers, cancels queries at their deadlines, and starts queries that wait. */
 void
 resolver_run(Resolver *resolver, int64 now)
 {
@@ -421,9 +419,10 @@ resolver_generation(const Resolver *resolver)
 }
 
 /*
- * resolver_look_up tells what is known of a name, and asks if that is nothing or
- * old.  The last good answer is held meanwhile, and while no better one comes.
- * Sets the address, with port 0, if resolved, and the reason if absent or failed.
+ * resolver_look_up returns the present answer for a name, and starts a query if
+ * there is none or it is old.  The last good answer stays until there is a better
+ * one.  Sets the address, with port 0, if resolved, and the reason if absent or
+ * failed.
  */
 ResolverAnswer
 resolver_look_up(Resolver *resolver, const char *name, int64 now,
@@ -440,11 +439,11 @@ resolver_look_up(Resolver *resolver, const char *name, int64 now,
 	}
 
 	host->used_at = now;
-	if (!host->asked && now >= host->ask_at)
+	if (!host->queried && now >= host->query_at)
 	{
-		host->asked = true;
+		host->queried = true;
 		push_host(host->slow ? &resolver->slow : &resolver->fresh, host);
 		start_queries(resolver);
 	}
-	return resolver_host_tell(host, address, reason);
+	return resolver_host_answer(host, address, reason);
 }

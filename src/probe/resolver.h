@@ -1,21 +1,21 @@
 /*
  * resolver.h
- *		From names to addresses, without waiting.
+ *		Resolves names to addresses, without waiting.
  *
- * For one loop of one process, which waits for the resolver's descriptor to
- * become readable or its timeout to run out, then calls resolver_run.  Times are
- * CLOCK_MONOTONIC, in microseconds.  Needs nothing of the server's, neither
- * memory nor errors, but that SIGPIPE is ignored, as in every process of it.
+ * For one loop of one process, which waits until the resolver's descriptor is
+ * readable or its timeout has passed, then calls resolver_run.  Times are
+ * CLOCK_MONOTONIC, in microseconds.  It uses neither memory nor errors of the
+ * server; SIGPIPE must be ignored, as it is in all processes of the server.
  *
- * What it resolves to is not judged: that is network_list.h's, at each use.  If
- * an address is refused or does not answer, resolver_doubt leads to the next.
+ * Addresses are not checked here, but by network_list.h at each use.  After an
+ * address is refused or does not answer, resolver_doubt switches to the next.
  */
 #ifndef GATEWAY_POOL_RESOLVER_H
 #define GATEWAY_POOL_RESOLVER_H
 
 #include <sys/socket.h>
 
-/* At most so many descriptors are open, usually one and one for each query in flight. */
+/* The most open descriptors; usually one, and one for each query in flight. */
 #define RESOLVER_DESCRIPTORS_MAX 129
 
 typedef struct Resolver Resolver;
@@ -23,11 +23,11 @@ typedef struct Resolver Resolver;
 typedef enum ResolverAnswer
 {
 	RESOLVER_RESOLVED,
-	RESOLVER_PENDING,			/* ask again when resolver_generation has
+	RESOLVER_PENDING,			/* look up again when resolver_generation has
 								 * changed */
 	RESOLVER_ABSENT,			/* there is no such name */
-	RESOLVER_FAILED				/* the resolver's own trouble, says nothing
-								 * about the name */
+	RESOLVER_FAILED				/* the resolver failed, which is no evidence
+								 * of the name */
 } ResolverAnswer;
 
 extern Resolver *resolver_create(const char *servers, bool (*acquire) (void), void (*release) (void));

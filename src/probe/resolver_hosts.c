@@ -1,10 +1,9 @@
 /*
  * resolver_hosts.c
- *		The names that the resolver knows, and their addresses.
+ *		The resolver's cache of names and their addresses.
  *
- * A name is known from its first look-up until nobody has asked for it for some
- * time.  What it resolved to last is held while there is nothing better; an
- * address that is doubted makes place for the next one.
+ * A name stays from its first look-up until it has not been looked up for
+ * UNUSED_LIFETIME.  Its last good answer stays until there is a better one.
  */
 #include "postgres.h"
 
@@ -15,18 +14,18 @@
 
 #include "probe/resolver_internal.h"
 
-/* Whatever an answer's time-to-live is, it counts for so long. */
+/* The limits of an answer's time-to-live. */
 #define LIFETIME_MIN (5 * USECS_PER_SEC)
 #define LIFETIME_MAX (60 * USECS_PER_SEC)
 
-/* For so long a name is not asked for again. */
+/* The pauses before the next query of a name. */
 #define FAILURE_PAUSE (1 * USECS_PER_SEC)
 #define DOUBT_PAUSE (1 * USECS_PER_SEC)
 
-/* A name that is gone keeps its addresses for so long: others may have them now. */
-#define ABSENT_HOLD (10 * SECS_PER_MINUTE * USECS_PER_SEC)
+/* A name that no longer exists keeps its addresses for this time only: other hosts may get them. */
+#define ABSENT_LIFETIME (10 * SECS_PER_MINUTE * USECS_PER_SEC)
 
-#define UNUSED_HOLD (10 * SECS_PER_MINUTE * USECS_PER_SEC)
+#define UNUSED_LIFETIME (10 * SECS_PER_MINUTE * USECS_PER_SEC)
 #define HOSTS_MAX 65536
 #define FORGET_PAUSE (1 * USECS_PER_SEC)
 
@@ -60,7 +59,7 @@ add_host(Resolver *resolver, const char *name)
 	if (host == NULL)
 		return NULL;
 	host->name = memcpy(host + 1, name, size);
-	host->ask_at = resolver->now;
+	host->query_at = resolver->now;
 	host->absent_since = PG_INT64_MAX;
 	if (tsearch(host, &resolver->tree, compare_hosts) == NULL)
 	{
@@ -73,7 +72,7 @@ add_host(Resolver *resolver, const char *name)
 	return host;
 }
 
-/* resolver_host_find_or_add returns the host of a name, NULL if that is new and there is no room. */
+/* resolver_host_find_or_add returns the host of a name; NULL if it is new and there is no room. */
 Host *
 resolver_host_find_or_add(Resolver *resolver, const char *name)
 {
@@ -111,7 +110,7 @@ address_to(const Address *address, struct sockaddr_storage *socket_address)
 		memcpy(&((struct sockaddr_in6 *) socket_address)->sin6_addr, address->bytes, 16);
 }
 
-/* IPv4 first, which more networks have. */
+/* Orders IPv4 first: more networks have it. */
 static int
 compare_addresses(const Address *a, const Address *b)
 {
@@ -121,9 +120,9 @@ compare_addresses(const Address *a, const Address *b)
 }
 
 /*
- * Puts an address in its place among "count", and tells how many there are then.
- * Servers rotate their answers; in order, the same set is the same list, also
- * where it is longer than we keep.
+ * Inserts an address among "count" in their order, and returns the new count.
+ * Servers rotate their answers; in order, the same set gives the same list, even if
+ * it is longer than ADDRESSES_MAX.
  */
 static int
 insert_address(Address *addresses, int count, const Address *address)
@@ -142,7 +141,7 @@ insert_address(Address *addresses, int count, const Address *address)
 	return count + 1;
 }
 
-/* Takes what a name resolved to, and stays with the current address if it still does. */
+/* Takes the addresses of an answer, and keeps the current one if it is among them; false if there are none. */
 static bool
 take_addresses(Host *host, const struct ares_addrinfo *answer, int64 now)
 {
@@ -171,7 +170,7 @@ take_addresses(Host *host, const struct ares_addrinfo *answer, int64 now)
 			host->current = i;
 	memcpy(host->addresses, addresses, count * sizeof(Address));
 	host->count = count;
-	host->ask_at = now + Max(lifetime, LIFETIME_MIN);
+	host->query_at = now + Max(lifetime, LIFETIME_MIN);
 	return true;
 }
 
@@ -199,17 +198,17 @@ failure_reason(int status)
 }
 
 /*
- * resolver_host_take takes the end of a query, good or bad.  The last good answer
- * outlives what does not say that the name is gone; that no address came may be
+ * resolver_host_end_query takes the result of a query.  The last good answer stays
+ * unless the result is that the name does not exist; one without an address may be
  * half of an answer.
  */
 void
-resolver_host_take(Resolver *resolver, Host *host, int status, const struct ares_addrinfo *answer)
+resolver_host_end_query(Resolver *resolver, Host *host, int status, const struct ares_addrinfo *answer)
 {
 	int64		now = resolver->now;
 
 	resolver->generation++;
-	host->asked = false;
+	host->queried = false;
 	host->slow = status == ARES_ETIMEOUT || status == ARES_ECANCELLED;
 
 	if (status == ARES_SUCCESS)
@@ -226,39 +225,39 @@ resolver_host_take(Resolver *resolver, Host *host, int status, const struct ares
 	if (status != ARES_ENOTFOUND)
 	{
 		host->failure = RESOLVER_FAILED;
-		host->ask_at = now + FAILURE_PAUSE;
+		host->query_at = now + FAILURE_PAUSE;
 		return;
 	}
 
 	host->failure = RESOLVER_ABSENT;
-	host->ask_at = now + LIFETIME_MIN;
+	host->query_at = now + LIFETIME_MIN;
 	host->absent_since = Min(host->absent_since, now);
-	if (now - host->absent_since >= ABSENT_HOLD)
+	if (now - host->absent_since >= ABSENT_LIFETIME)
 		host->count = 0;
 }
 
 /*
- * resolver_host_tell tells what is known of a name.  Sets the address, with port
- * 0, if resolved, and the reason if absent or failed.
+ * resolver_host_answer returns the present answer for a name.  Sets the address, with
+ * port 0, if resolved, and the reason if absent or failed.
  */
 ResolverAnswer
-resolver_host_tell(const Host *host, struct sockaddr_storage *address, const char **reason)
+resolver_host_answer(const Host *host, struct sockaddr_storage *address, const char **reason)
 {
 	if (host->count > 0)
 	{
 		address_to(&host->addresses[host->current], address);
 		return RESOLVER_RESOLVED;
 	}
-	if (host->asked)
+	if (host->queried)
 		return RESOLVER_PENDING;
 	*reason = host->reason;
 	return host->failure;
 }
 
 /*
- * resolver_doubt says that a name's address, which was handed out, is refused or
- * does not answer.  The next look-up gives another one, if there is, and asks
- * again.  An address that is no longer the current one has been doubted before.
+ * resolver_doubt is for an address, returned by a look-up, that is refused or does
+ * not answer.  The next look-up returns another one, if there is, and queries again.
+ * Does nothing if the address is not the current one: it was doubted before.
  */
 void
 resolver_doubt(Resolver *resolver, const char *name, const struct sockaddr *address)
@@ -270,10 +269,10 @@ resolver_doubt(Resolver *resolver, const char *name, const struct sockaddr *addr
 		compare_addresses(&doubted, &host->addresses[host->current]) != 0)
 		return;
 	host->current = (host->current + 1) % host->count;
-	host->ask_at = Min(host->ask_at, host->asked_at + DOUBT_PAUSE);
+	host->query_at = Min(host->query_at, host->queried_at + DOUBT_PAUSE);
 }
 
-/* resolver_forget_unused drops what nobody has asked for in ten minutes. */
+/* resolver_forget_unused drops the names that have not been looked up for UNUSED_LIFETIME. */
 void
 resolver_forget_unused(Resolver *resolver, int64 now)
 {
@@ -284,7 +283,7 @@ resolver_forget_unused(Resolver *resolver, int64 now)
 	{
 		Host	   *host = *link;
 
-		if (host->asked || now - host->used_at < UNUSED_HOLD)
+		if (host->queried || now - host->used_at < UNUSED_LIFETIME)
 		{
 			link = &host->next;
 			continue;
@@ -296,7 +295,7 @@ resolver_forget_unused(Resolver *resolver, int64 now)
 	}
 }
 
-/* resolver_hosts_free forgets all names, whatever they wait for. */
+/* resolver_hosts_free frees all names. */
 void
 resolver_hosts_free(Resolver *resolver)
 {

@@ -1,6 +1,6 @@
 /*
  * resolver_internal.h
- *		What a resolver consists of: for resolver.c and resolver_hosts.c alone.
+ *		The parts of a resolver: for resolver.c and resolver_hosts.c alone.
  */
 #ifndef GATEWAY_POOL_RESOLVER_INTERNAL_H
 #define GATEWAY_POOL_RESOLVER_INTERNAL_H
@@ -16,19 +16,19 @@
 typedef struct Address
 {
 	sa_family_t family;
-	unsigned char bytes[16];	/* the first 4 of IPv4, the others 0 */
+	unsigned char bytes[16];	/* of IPv4 the first 4, the others are 0 */
 } Address;
 
 typedef struct Host
 {
 	const char *name;
-	struct Host *next;			/* of all */
-	struct Host *next_waiting;	/* of its queue */
+	struct Host *next;			/* in the list of all */
+	struct Host *next_waiting;	/* in its queue */
 
-	bool		asked;			/* waits for a lane or has one */
+	bool		queried;		/* waits for a lane or has one */
 	bool		slow;			/* its last query timed out */
-	int64		asked_at;		/* its last query began */
-	int64		ask_at;			/* not before */
+	int64		queried_at;		/* its last query began */
+	int64		query_at;		/* the next query is not before this */
 	int64		used_at;
 
 	/* The last good answer, in order. */
@@ -36,7 +36,7 @@ typedef struct Host
 	int			current;
 	Address		addresses[ADDRESSES_MAX];
 
-	/* How the last query failed, for as long as there was no good answer. */
+	/* How the last query failed; used while there is no good answer. */
 	ResolverAnswer failure;
 	const char *reason;
 	int64		absent_since;	/* PG_INT64_MAX unless absent */
@@ -52,31 +52,33 @@ typedef struct Lane
 {
 	Resolver   *resolver;
 	ares_channel channel;		/* NULL before its first use */
-	uint32		configuration;	/* with which the channel was made */
+	uint32		configuration;	/* the channel was made with this one */
 	Host	   *host;			/* NULL while idle */
 	bool		slow;
 	int64		deadline;
-	int			unwatched;		/* sockets that c-ares has acquired, and not
-								 * had watched yet */
+	int			unwatched;		/* sockets that c-ares has acquired, but not
+								 * yet watched */
 } Lane;
 
 struct Resolver
 {
 	int			epoll;
 	char	   *servers;		/* NULL for the system's */
-	int64		now;			/* of the call that we are in */
+	int64		now;			/* of the current call */
 	uint64		generation;
 
-	/* NULL if nobody counts but we. */
+	/* NULL if the process does not count descriptors. */
 	bool		(*acquire_descriptor) (void);
 	void		(*release_descriptor) (void);
 	int			sockets;		/* of all lanes */
-	int			spare;			/* descriptors that the call of c-ares may use */
+	int			spare;			/* descriptors that the current call of c-ares
+								 * may use */
 
 	void	   *tree;			/* of hosts, by name */
 	Host	   *hosts;
 	int			host_count;
-	int64		forget_at;		/* not before, to make room */
+	int64		forget_at;		/* to make room, unused names are not dropped
+								 * before this */
 
 	HostQueue	fresh;
 	HostQueue	slow;
@@ -89,8 +91,8 @@ struct Resolver
 };
 
 extern Host *resolver_host_find_or_add(Resolver *resolver, const char *name);
-extern void resolver_host_take(Resolver *resolver, Host *host, int status, const struct ares_addrinfo *answer);
-extern ResolverAnswer resolver_host_tell(const Host *host, struct sockaddr_storage *address, const char **reason);
+extern void resolver_host_end_query(Resolver *resolver, Host *host, int status, const struct ares_addrinfo *answer);
+extern ResolverAnswer resolver_host_answer(const Host *host, struct sockaddr_storage *address, const char **reason);
 extern void resolver_hosts_free(Resolver *resolver);
 
 #endif							/* GATEWAY_POOL_RESOLVER_INTERNAL_H */

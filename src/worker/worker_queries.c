@@ -117,7 +117,7 @@ read_probe(HeapTuple row, ProbePlan *plan)
 	plan->timeout = Min(Max(number_of(row, PROBE_TIMEOUT, setting_probe_timeout), 1) * INT64CONST(1000),
 						plan->pace.interval);
 	plan->required = protocol != NULL && flag_of(row, PROBE_IS_REQUIRED);
-	return probe_address_parse(address, &plan->spec.target);
+	return probe_address_parse(address, &plan->spec.address);
 }
 
 /*
