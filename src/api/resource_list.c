@@ -119,13 +119,13 @@ value_as_json(HeapTuple row, TupleDesc columns, AttrNumber number)
 }
 
 /* The rows of one consumer, as JSON objects. */
-typedef struct Listing
+typedef struct ConsumerRows
 {
 	List	   *objects;
 	Oid			identities;		/* that "identityId" references, or InvalidOid */
 	MemoryContext context;
 	MemoryContext row_context;	/* reset for each row */
-} Listing;
+} ConsumerRows;
 
 static void
 put_member(StringInfo object, const char *key, const char *json)
@@ -161,28 +161,28 @@ static void
 list_row(HeapTuple row, TupleDesc columns, void *context)
 {
 	static const char *const shown[] = {"id", "app", "name", "type", "folderId", "projectId", "identityId"};
-	Listing    *listing = context;
-	MemoryContext caller = MemoryContextSwitchTo(listing->row_context);
+	ConsumerRows *rows = context;
+	MemoryContext caller = MemoryContextSwitchTo(rows->row_context);
 	AttrNumber	identity = table_scan_column(columns, "identityId");
 	StringInfoData object;
 
-	MemoryContextReset(listing->row_context);
+	MemoryContextReset(rows->row_context);
 	initStringInfo(&object);
 	appendStringInfoChar(&object, '{');
 	for (int i = 0; i < lengthof(shown); i++)
 		if (table_scan_column(columns, shown[i]) != InvalidAttrNumber)
 			put_member(&object, shown[i], value_as_json(row, columns, table_scan_column(columns, shown[i])));
-	if (OidIsValid(listing->identities) && identity != InvalidAttrNumber &&
+	if (OidIsValid(rows->identities) && identity != InvalidAttrNumber &&
 		TupleDescAttr(columns, identity - 1)->atttypid == UUIDOID)
 	{
 		bool		is_null;
 		Datum		id = heap_getattr(row, identity, columns, &is_null);
 
-		put_member(&object, "identityName", is_null ? NULL : identity_name(listing->identities, DatumGetUUIDP(id)));
+		put_member(&object, "identityName", is_null ? NULL : identity_name(rows->identities, DatumGetUUIDP(id)));
 	}
 	appendStringInfoChar(&object, '}');
-	MemoryContextSwitchTo(listing->context);
-	listing->objects = lappend(listing->objects, pstrdup(object.data));
+	MemoryContextSwitchTo(rows->context);
+	rows->objects = lappend(rows->objects, pstrdup(object.data));
 	MemoryContextSwitchTo(caller);
 }
 
@@ -208,7 +208,7 @@ compare_objects(const ListCell *a, const ListCell *b)
 static void
 append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool)
 {
-	Listing		listing = {
+	ConsumerRows rows = {
 		.context = CurrentMemoryContext,
 		.row_context = AllocSetContextCreate(CurrentMemoryContext, "row of a consumer", ALLOCSET_DEFAULT_SIZES)
 	};
@@ -221,11 +221,11 @@ append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool
 		AttrNumber	identity = table_scan_column(RelationGetDescr(table), "identityId");
 
 		if (identity != InvalidAttrNumber)
-			listing.identities = catalog_referenced_table(table, identity);
+			rows.identities = catalog_referenced_table(table, identity);
 		/* The consumer's owner may reference the table without reading it. */
-		if (OidIsValid(listing.identities) && !may_read_names(listing.identities, table->rd_rel->relowner))
-			listing.identities = InvalidOid;
-		complete = table_scan_rows(table, consumer->column_name, pool, false, list_row, &listing);
+		if (OidIsValid(rows.identities) && !may_read_names(rows.identities, table->rd_rel->relowner))
+			rows.identities = InvalidOid;
+		complete = table_scan_rows(table, consumer->column_name, pool, false, list_row, &rows);
 		relation_close(table, AccessShareLock);
 	}
 	if (!complete)
@@ -234,10 +234,10 @@ append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool
 		appendStringInfoString(json, "null");
 		return;
 	}
-	MemoryContextDelete(listing.row_context);
-	list_sort(listing.objects, compare_objects);
+	MemoryContextDelete(rows.row_context);
+	list_sort(rows.objects, compare_objects);
 	appendStringInfoChar(json, '[');
-	foreach(cell, listing.objects)
+	foreach(cell, rows.objects)
 		appendStringInfo(json, "%s%s", foreach_current_index(cell) > 0 ? ", " : "", (char *) lfirst(cell));
 	appendStringInfoChar(json, ']');
 }

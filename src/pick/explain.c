@@ -60,33 +60,43 @@ typedef struct Explanation
 
 /* Applies the rules of a pick to the tables and shared memory as of now. */
 static Explanation
-explain(const PickArguments *request)
+explain(const PickArguments *arguments)
 {
 	Explanation explanation;
 	int			count;
 
 	worker_slots_want_here();
-	if (isolation_hides_pool(&request->catalog, request->pool_id))
-		pick_arguments_refuse_pool(request);
-	explanation.pool = pool_rows_read(&request->catalog, (RowFilter) {
-		.id = request->pool_id, .capabilities = request->capabilities != NULL
+	if (isolation_hides_pool(&arguments->catalog, arguments->pool_id))
+		pick_arguments_refuse_pool(arguments);
+	explanation.pool = pool_rows_read(&arguments->catalog, (RowFilter) {
+		.id = arguments->pool_id, .capabilities = arguments->capabilities != NULL
 	}, &count);
 	if (count == 0)
-		pick_arguments_refuse_pool(request);
-	explanation.members = pick_candidates_read_row(explanation.pool, request, clock_monotonic());
-	explanation.tickets = pick_candidates_narrow(request, explanation.members, explanation.pool->member_count);
+		pick_arguments_refuse_pool(arguments);
+	explanation.members = pick_candidates_read_row(explanation.pool, arguments, clock_monotonic());
+	explanation.tickets = pick_candidates_narrow(arguments, explanation.members, explanation.pool->member_count);
 	return explanation;
 }
 
-/* Returns a reason why some members are no candidates, for a sentence with their number. */
-static const char *
-reason_with_count(const SelectionMember *member, const GatewayRow *gateway, int count)
+/* A reason why members are no candidates. */
+typedef struct ReasonCount
 {
-	if (member->candidacy != REFUSED_CAPABILITIES)
-		return psprintf("%d %s", count, candidacy_reason(member, gateway));
-	if (gateway->capabilities_invalid)
-		return psprintf(ngettext("%d has invalid capabilities", "%d have invalid capabilities", count), count);
-	return psprintf(ngettext("%d lacks capabilities", "%d lack capabilities", count), count);
+	const char *reason;
+	int			first;			/* index of the first member with it */
+	int			count;			/* of members */
+} ReasonCount;
+
+/* Appends how many members have a reason, such as ", 2 lack capabilities". */
+static void
+append_reason(StringInfo words, const Explanation *explanation, const ReasonCount *reason)
+{
+	if (explanation->members[reason->first].candidacy != REFUSED_CAPABILITIES)
+		appendStringInfo(words, ", %d %s", reason->count, reason->reason);
+	else if (explanation->pool->members[reason->first].gateway.capabilities_invalid)
+		appendStringInfo(words, ngettext(", %d has invalid capabilities", ", %d have invalid capabilities", reason->count),
+						 reason->count);
+	else
+		appendStringInfo(words, ngettext(", %d lacks capabilities", ", %d lack capabilities", reason->count), reason->count);
 }
 
 /* Returns a sentence such as "Of 3 members, 2 unhealthy (heartbeat expired), 1 draining." */
@@ -94,9 +104,7 @@ static const char *
 reasons_in_words(const Explanation *explanation)
 {
 	int			count = explanation->pool->member_count;
-	const char **reasons = palloc(sizeof(char *) * Max(count, 1));
-	int		   *first = palloc(sizeof(int) * Max(count, 1));
-	int		   *times = palloc0(sizeof(int) * Max(count, 1));
+	ReasonCount *reasons = palloc(sizeof(ReasonCount) * Max(count, 1));
 	int			distinct = 0;
 	StringInfoData words;
 
@@ -108,39 +116,35 @@ reasons_in_words(const Explanation *explanation)
 		const char *reason = candidacy_reason(&explanation->members[i], &explanation->pool->members[i].gateway);
 		int			j = 0;
 
-		while (j < distinct && strcmp(reasons[j], reason) != 0)
+		while (j < distinct && strcmp(reasons[j].reason, reason) != 0)
 			j++;
 		if (j == distinct)
-		{
-			first[distinct] = i;
-			reasons[distinct++] = reason;
-		}
-		times[j]++;
+			reasons[distinct++] = (ReasonCount) {.reason = reason, .first = i};
+		reasons[j].count++;
 	}
 
 	initStringInfo(&words);
 	appendStringInfo(&words, ngettext("Of %d member", "Of %d members", count), count);
 	for (int j = 0; j < distinct; j++)
-		appendStringInfo(&words, ", %s", reason_with_count(&explanation->members[first[j]],
-														   &explanation->pool->members[first[j]].gateway, times[j]));
+		append_reason(&words, explanation, &reasons[j]);
 	appendStringInfoChar(&words, '.');
 	return words.data;
 }
 
 /* explain_refusal raises 55000 for a pool without an eligible member, with the reasons. */
 void
-explain_refusal(const PickArguments *request)
+explain_refusal(const PickArguments *arguments)
 {
-	Explanation explanation = explain(request);
+	Explanation explanation = explain(arguments);
 
 	/* A role that only picks may not read the name. */
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 access_has(&request->catalog, RIGHT_LIST) ?
+			 access_has(&arguments->catalog, RIGHT_LIST) ?
 			 errmsg("gateway pool \"%s\" has no eligible member", explanation.pool->name) :
-			 errmsg("gateway pool %s has no eligible member", uuid_text(request->pool_id)),
+			 errmsg("gateway pool %s has no eligible member", uuid_text(arguments->pool_id)),
 			 errdetail_internal("%s", reasons_in_words(&explanation)),
-			 catalog_error_constraint(request->catalog.pools, "gateway_pools_no_eligible_member")));
+			 catalog_error_constraint(arguments->catalog.pools, "gateway_pools_no_eligible_member")));
 }
 
 /*
@@ -151,12 +155,12 @@ explain_refusal(const PickArguments *request)
 Datum
 explain_gateway_pick(PG_FUNCTION_ARGS)
 {
-	PickArguments request;
+	PickArguments arguments;
 	Explanation explanation;
 	ResultRow	result;
 
-	pick_arguments_read(fcinfo, 1, RIGHT_LIST, &request);
-	explanation = explain(&request);
+	pick_arguments_read(fcinfo, 1, RIGHT_LIST, &arguments);
+	explanation = explain(&arguments);
 	result_begin_rows(&result, fcinfo);
 	for (int i = 0; i < explanation.pool->member_count; i++)
 	{

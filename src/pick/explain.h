@@ -7,6 +7,6 @@
 
 #include "pick/pick_arguments.h"
 
-extern void explain_refusal(const PickArguments *request);
+extern void explain_refusal(const PickArguments *arguments);
 
 #endif							/* GATEWAY_POOL_EXPLAIN_H */

@@ -38,7 +38,7 @@ PG_FUNCTION_INFO_V1(resolve_gateway);
  * QUICK_DRAWS draws: then all members have to be read.
  */
 static int
-quick_draw(const CachedPool *pool, const PickArguments *request, int64 now)
+quick_draw(const CachedPool *pool, const PickArguments *arguments, int64 now)
 {
 	uint64		size = draw_table_size(&pool->draw);
 	int			draws = size == 0 ? 0 : Min(pool->draw.count, QUICK_DRAWS);
@@ -50,7 +50,7 @@ quick_draw(const CachedPool *pool, const PickArguments *request, int64 now)
 		GatewayStatus status;
 
 		if (pick_candidates_status(member, now, &status) && status == GATEWAY_HEALTHY &&
-			!pick_arguments_excludes(request, &member->gateway) && pick_arguments_suits(request, member->capabilities))
+			!pick_arguments_excludes(arguments, &member->gateway) && pick_arguments_suits(arguments, member->capabilities))
 			return drawn;
 	}
 	return -1;
@@ -63,7 +63,7 @@ quick_draw(const CachedPool *pool, const PickArguments *request, int64 now)
  * cache, so that it is read again.
  */
 static void
-refresh_slots(const PickArguments *request, const CachedPool *pool, int64 now)
+refresh_slots(const PickArguments *arguments, const CachedPool *pool, int64 now)
 {
 	const CachedMember *expired = NULL;
 	bool		read_pool = !pool->kept;
@@ -93,7 +93,7 @@ refresh_slots(const PickArguments *request, const CachedPool *pool, int64 now)
 		pg_uuid_t	id = expired->gateway;
 		int			count;
 
-		(void) gateway_rows_read(&request->catalog, (RowFilter) {.id = &id}, &count);
+		(void) gateway_rows_read(&arguments->catalog, (RowFilter) {.id = &id}, &count);
 	}
 }
 
@@ -135,7 +135,7 @@ claim(const CachedMember *member, const SelectionMember *selection, const Gatewa
  * place at the first, which the caller will use.
  */
 static pg_uuid_t *
-pick(const PickArguments *request, int wanted, int *picked_count)
+pick(const PickArguments *arguments, int wanted, int *picked_count)
 {
 	pg_uuid_t  *picked = NULL;
 	CachedPool *pool;
@@ -147,37 +147,37 @@ pick(const PickArguments *request, int wanted, int *picked_count)
 	for (int attempt = 1;; attempt++)
 	{
 		now = clock_monotonic();
-		pool = pool_cache_get(&request->catalog, request->pool_id, request->capabilities != NULL, now);
+		pool = pool_cache_get(&arguments->catalog, arguments->pool_id, arguments->capabilities != NULL, now);
 		if (pool == NULL)
-			pick_arguments_refuse_pool(request);
+			pick_arguments_refuse_pool(arguments);
 
 		wanted = Min(wanted, Max(pool->member_count, 1));
 		if (picked == NULL)
 			picked = palloc(sizeof(pg_uuid_t) * wanted);
-		if (request->strategy == STRATEGY_RANDOM && wanted == 1 &&
-			(chosen = quick_draw(pool, request, now)) >= 0)
+		if (arguments->strategy == STRATEGY_RANDOM && wanted == 1 &&
+			(chosen = quick_draw(pool, arguments, now)) >= 0)
 		{
 			count_pick(pool, &pool->members[chosen], GATEWAY_HEALTHY);
 			picked[count++] = pool->members[chosen].gateway;
 			break;
 		}
 
-		candidates = pick_candidates_read(pool, request, now);
+		candidates = pick_candidates_read(pool, arguments, now);
 		if (candidates->has_stale_slot && attempt < ATTEMPTS_MAX)
 		{
-			refresh_slots(request, pool, now);
+			refresh_slots(arguments, pool, now);
 			continue;
 		}
 
-		chosen = pick_candidates_draw(request, candidates->members, pool->member_count);
-		if (chosen >= 0 && request->strategy == STRATEGY_LEAST_LOADED &&
+		chosen = pick_candidates_draw(arguments, candidates->members, pool->member_count);
+		if (chosen >= 0 && arguments->strategy == STRATEGY_LEAST_LOADED &&
 			!claim(&pool->members[chosen], &candidates->members[chosen], &candidates->loads[chosen], now, attempt))
 		{
 			CHECK_FOR_INTERRUPTS();
 			continue;
 		}
 
-		for (; chosen >= 0; chosen = pick_candidates_draw(request, candidates->members, pool->member_count))
+		for (; chosen >= 0; chosen = pick_candidates_draw(arguments, candidates->members, pool->member_count))
 		{
 			CHECK_FOR_INTERRUPTS();
 			count_pick(pool, &pool->members[chosen], candidates->members[chosen].status);
@@ -191,8 +191,8 @@ pick(const PickArguments *request, int wanted, int *picked_count)
 
 	if (count == 0)
 		tally(pool, &pool->count, false, false);
-	if (count == 0 && !request->null_if_none)
-		explain_refusal(request);
+	if (count == 0 && !arguments->null_if_none)
+		explain_refusal(arguments);
 	*picked_count = count;
 	return picked;
 }
@@ -208,12 +208,12 @@ pick(const PickArguments *request, int wanted, int *picked_count)
 Datum
 pick_healthy_gateway(PG_FUNCTION_ARGS)
 {
-	PickArguments request;
+	PickArguments arguments;
 	pg_uuid_t  *picked;
 	int			count;
 
-	pick_arguments_read(fcinfo, 1, RIGHT_PICK, &request);
-	picked = pick(&request, 1, &count);
+	pick_arguments_read(fcinfo, 1, RIGHT_PICK, &arguments);
+	picked = pick(&arguments, 1, &count);
 	if (count == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_UUID_P(picked);
@@ -228,13 +228,13 @@ pick_healthy_gateway(PG_FUNCTION_ARGS)
 Datum
 pick_healthy_gateways(PG_FUNCTION_ARGS)
 {
-	PickArguments request;
+	PickArguments arguments;
 	pg_uuid_t  *picked;
 	int			wanted;
 	int			count;
 	ResultRow	row;
 
-	pick_arguments_read(fcinfo, 2, RIGHT_PICK, &request);
+	pick_arguments_read(fcinfo, 2, RIGHT_PICK, &arguments);
 	argument_require(fcinfo, 1, "count");
 	wanted = PG_GETARG_INT32(1);
 	if (wanted < 1)
@@ -243,7 +243,7 @@ pick_healthy_gateways(PG_FUNCTION_ARGS)
 				 errmsg("count must be greater than zero")));
 
 	result_begin_rows(&row, fcinfo);
-	picked = pick(&request, wanted, &count);
+	picked = pick(&arguments, wanted, &count);
 	for (int i = 0; i < count; i++)
 	{
 		result_put(&row, "", UUIDPGetDatum(&picked[i]));
@@ -261,7 +261,7 @@ pick_healthy_gateways(PG_FUNCTION_ARGS)
 Datum
 resolve_gateway(PG_FUNCTION_ARGS)
 {
-	PickArguments request = {0};
+	PickArguments arguments = {0};
 	int			count;
 
 	if (!PG_ARGISNULL(0))
@@ -271,8 +271,8 @@ resolve_gateway(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no gateway or gateway pool is given")));
 
-	catalog_open(&request.catalog);
-	access_require(&request.catalog, RIGHT_PICK);
-	request.pool_id = PG_GETARG_UUID_P(1);
-	PG_RETURN_UUID_P(pick(&request, 1, &count));
+	catalog_open(&arguments.catalog);
+	access_require(&arguments.catalog, RIGHT_PICK);
+	arguments.pool_id = PG_GETARG_UUID_P(1);
+	PG_RETURN_UUID_P(pick(&arguments, 1, &count));
 }

@@ -18,19 +18,19 @@
 
 /* Ignores null elements: a first attempt has no gateway to exclude yet. */
 static void
-read_excluded(ArrayType *array, PickArguments *request)
+read_excluded(ArrayType *array, PickArguments *arguments)
 {
 	Datum	   *values;
 	bool	   *nulls;
 	int			count;
 
 	deconstruct_array(array, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &values, &nulls, &count);
-	request->excluded = palloc(sizeof(pg_uuid_t) * Max(count, 1));
-	request->excluded_count = 0;
+	arguments->excluded = palloc(sizeof(pg_uuid_t) * Max(count, 1));
+	arguments->excluded_count = 0;
 	for (int i = 0; i < count; i++)
 		if (!nulls[i])
-			request->excluded[request->excluded_count++] = *DatumGetUUIDP(values[i]);
-	qsort(request->excluded, request->excluded_count, sizeof(pg_uuid_t), uuid_compare);
+			arguments->excluded[arguments->excluded_count++] = *DatumGetUUIDP(values[i]);
+	qsort(arguments->excluded, arguments->excluded_count, sizeof(pg_uuid_t), uuid_compare);
 }
 
 static bool
@@ -58,71 +58,71 @@ read_strategy(const text *word)
  * and requires the right of the caller.
  */
 void
-pick_arguments_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickArguments *request)
+pick_arguments_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickArguments *arguments)
 {
-	catalog_open(&request->catalog);
-	access_require(&request->catalog, right);
+	catalog_open(&arguments->catalog);
+	access_require(&arguments->catalog, right);
 
-	request->pool_id = argument_uuid(fcinfo, 0, "pool_id");
-	request->excluded_count = 0;
+	arguments->pool_id = argument_uuid(fcinfo, 0, "pool_id");
+	arguments->excluded_count = 0;
 	if (!PG_ARGISNULL(options))
-		read_excluded(PG_GETARG_ARRAYTYPE_P(options), request);
+		read_excluded(PG_GETARG_ARRAYTYPE_P(options), arguments);
 	argument_require(fcinfo, options + 1, "strategy");
-	request->strategy = read_strategy(PG_GETARG_TEXT_PP(options + 1));
-	request->capabilities = NULL;
+	arguments->strategy = read_strategy(PG_GETARG_TEXT_PP(options + 1));
+	arguments->capabilities = NULL;
 	if (!PG_ARGISNULL(options + 2))
 	{
-		request->capabilities = PG_GETARG_JSONB_P(options + 2);
-		if (!JB_ROOT_IS_OBJECT(request->capabilities))
+		arguments->capabilities = PG_GETARG_JSONB_P(options + 2);
+		if (!JB_ROOT_IS_OBJECT(arguments->capabilities))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("capabilities must be a JSON object")));
 	}
-	if (request->strategy == STRATEGY_STICKY)
+	if (arguments->strategy == STRATEGY_STICKY)
 	{
 		text	   *key;
 
 		argument_require(fcinfo, options + 3, "sticky_key");
 		key = PG_GETARG_TEXT_PP(options + 3);
-		request->key_hash = selection_key_hash(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+		arguments->key_hash = selection_key_hash(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
 	}
-	if (request->strategy == STRATEGY_LEAST_LOADED && !health_map_exists())
+	if (arguments->strategy == STRATEGY_LEAST_LOADED && !health_map_exists())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("strategy \"least_loaded\" needs gateway_pool to be preloaded"),
 				 errhint("Add gateway_pool to shared_preload_libraries and restart the server."),
 				 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_not_preloaded")));
 	argument_require(fcinfo, options + 4, "null_if_none");
-	request->null_if_none = PG_GETARG_BOOL(options + 4);
+	arguments->null_if_none = PG_GETARG_BOOL(options + 4);
 }
 
 /* pick_arguments_excludes returns true if the caller excludes a gateway. */
 bool
-pick_arguments_excludes(const PickArguments *request, const pg_uuid_t *gateway)
+pick_arguments_excludes(const PickArguments *arguments, const pg_uuid_t *gateway)
 {
-	return request->excluded_count > 0 &&
-		bsearch(gateway, request->excluded, request->excluded_count, sizeof(pg_uuid_t), uuid_compare) != NULL;
+	return arguments->excluded_count > 0 &&
+		bsearch(gateway, arguments->excluded, arguments->excluded_count, sizeof(pg_uuid_t), uuid_compare) != NULL;
 }
 
 /* pick_arguments_suits returns true if capabilities, NULL for none, contain those asked for. */
 bool
-pick_arguments_suits(const PickArguments *request, Jsonb *capabilities)
+pick_arguments_suits(const PickArguments *arguments, Jsonb *capabilities)
 {
-	if (request->capabilities == NULL)
+	if (arguments->capabilities == NULL)
 		return true;
 	if (capabilities == NULL)
-		return JB_ROOT_COUNT(request->capabilities) == 0;
+		return JB_ROOT_COUNT(arguments->capabilities) == 0;
 	return DatumGetBool(DirectFunctionCall2(jsonb_contains,
 											JsonbPGetDatum(capabilities),
-											JsonbPGetDatum(request->capabilities)));
+											JsonbPGetDatum(arguments->capabilities)));
 }
 
 /* pick_arguments_refuse_pool raises P0002: the pool does not exist. */
 void
-pick_arguments_refuse_pool(const PickArguments *request)
+pick_arguments_refuse_pool(const PickArguments *arguments)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NO_DATA_FOUND),
-			 errmsg("gateway pool %s does not exist", uuid_text(request->pool_id)),
-			 catalog_error_constraint(request->catalog.pools, "gateway_pools_not_found")));
+			 errmsg("gateway pool %s does not exist", uuid_text(arguments->pool_id)),
+			 catalog_error_constraint(arguments->catalog.pools, "gateway_pools_not_found")));
 }

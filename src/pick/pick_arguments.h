@@ -32,9 +32,9 @@ typedef struct PickArguments
 	bool		null_if_none;
 } PickArguments;
 
-extern void pick_arguments_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickArguments *request);
-extern bool pick_arguments_excludes(const PickArguments *request, const pg_uuid_t *gateway);
-extern bool pick_arguments_suits(const PickArguments *request, Jsonb *capabilities);
-pg_noreturn extern void pick_arguments_refuse_pool(const PickArguments *request);
+extern void pick_arguments_read(FunctionCallInfo fcinfo, int options, AccessRight right, PickArguments *arguments);
+extern bool pick_arguments_excludes(const PickArguments *arguments, const pg_uuid_t *gateway);
+extern bool pick_arguments_suits(const PickArguments *arguments, Jsonb *capabilities);
+pg_noreturn extern void pick_arguments_refuse_pool(const PickArguments *arguments);
 
 #endif							/* GATEWAY_POOL_PICK_ARGUMENTS_H */

@@ -67,14 +67,14 @@ candidates_for(int member_count)
 
 /* Sets what of a member depends on the caller's arguments. */
 static inline void
-apply_arguments(SelectionMember *selection, GatewayLoad *load, const PickArguments *request,
+apply_arguments(SelectionMember *selection, GatewayLoad *load, const PickArguments *arguments,
 				const pg_uuid_t *gateway, Jsonb *capabilities, HealthSlotRef slot, int64 now)
 {
-	selection->excluded = pick_arguments_excludes(request, gateway);
-	selection->capable = pick_arguments_suits(request, capabilities);
-	if (request->strategy == STRATEGY_STICKY)
-		selection->hash = selection_hash(request->key_hash, gateway->data);
-	if (request->strategy == STRATEGY_LEAST_LOADED && slot.number != NO_SLOT)
+	selection->excluded = pick_arguments_excludes(arguments, gateway);
+	selection->capable = pick_arguments_suits(arguments, capabilities);
+	if (arguments->strategy == STRATEGY_STICKY)
+		selection->hash = selection_hash(arguments->key_hash, gateway->data);
+	if (arguments->strategy == STRATEGY_LEAST_LOADED && slot.number != NO_SLOT)
 	{
 		*load = reservation_load(slot, now);
 		selection->load_known = load->reported;
@@ -84,7 +84,7 @@ apply_arguments(SelectionMember *selection, GatewayLoad *load, const PickArgumen
 
 /* pick_candidates_read reads all members, as of now; the result is valid until the next call. */
 PickCandidates *
-pick_candidates_read(const CachedPool *pool, const PickArguments *request, int64 now)
+pick_candidates_read(const CachedPool *pool, const PickArguments *arguments, int64 now)
 {
 	PickCandidates *candidates = candidates_for(pool->member_count);
 
@@ -103,7 +103,7 @@ pick_candidates_read(const CachedPool *pool, const PickArguments *request, int64
 		selection->state = member->state;
 		selection->weight = member->weight;
 		selection->priority = member->priority;
-		apply_arguments(selection, &candidates->loads[i], request, &member->gateway, member->capabilities,
+		apply_arguments(selection, &candidates->loads[i], arguments, &member->gateway, member->capabilities,
 						member->slot, now);
 	}
 	return candidates;
@@ -111,7 +111,7 @@ pick_candidates_read(const CachedPool *pool, const PickArguments *request, int64
 
 /* pick_candidates_read_row returns the members of a pool that was just read from the tables. */
 SelectionMember *
-pick_candidates_read_row(const PoolRow *pool, const PickArguments *request, int64 now)
+pick_candidates_read_row(const PoolRow *pool, const PickArguments *arguments, int64 now)
 {
 	SelectionMember *members = palloc_extended(sizeof(SelectionMember) * Max(pool->member_count, 1),
 											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
@@ -125,7 +125,7 @@ pick_candidates_read_row(const PoolRow *pool, const PickArguments *request, int6
 		members[i].state = row->gateway.state;
 		members[i].weight = row->weight;
 		members[i].priority = row->priority;
-		apply_arguments(&members[i], &load, request, &row->gateway.id, row->gateway.capabilities,
+		apply_arguments(&members[i], &load, arguments, &row->gateway.id, row->gateway.capabilities,
 						row->gateway.slot, now);
 	}
 	return members;
@@ -133,11 +133,11 @@ pick_candidates_read_row(const PoolRow *pool, const PickArguments *request, int6
 
 /* pick_candidates_narrow applies the rules and the strategy, and returns how many tickets are left. */
 uint64
-pick_candidates_narrow(const PickArguments *request, SelectionMember *members, int count)
+pick_candidates_narrow(const PickArguments *arguments, SelectionMember *members, int count)
 {
 	uint64		tickets = selection_filter(members, count);
 
-	switch (request->strategy)
+	switch (arguments->strategy)
 	{
 		case STRATEGY_RANDOM:
 			break;
@@ -151,9 +151,9 @@ pick_candidates_narrow(const PickArguments *request, SelectionMember *members, i
 
 /* pick_candidates_draw draws one of the candidates and returns its index, or -1 if there is none. */
 int
-pick_candidates_draw(const PickArguments *request, SelectionMember *members, int count)
+pick_candidates_draw(const PickArguments *arguments, SelectionMember *members, int count)
 {
-	uint64		tickets = pick_candidates_narrow(request, members, count);
+	uint64		tickets = pick_candidates_narrow(arguments, members, count);
 
 	return tickets == 0 ? -1 : selection_draw(members, count, random_below(tickets));
 }

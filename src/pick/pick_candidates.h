@@ -20,9 +20,9 @@ typedef struct PickCandidates
 } PickCandidates;
 
 extern bool pick_candidates_status(const CachedMember *member, int64 now, GatewayStatus *status);
-extern PickCandidates *pick_candidates_read(const CachedPool *pool, const PickArguments *request, int64 now);
-extern SelectionMember *pick_candidates_read_row(const PoolRow *pool, const PickArguments *request, int64 now);
-extern uint64 pick_candidates_narrow(const PickArguments *request, SelectionMember *members, int count);
-extern int	pick_candidates_draw(const PickArguments *request, SelectionMember *members, int count);
+extern PickCandidates *pick_candidates_read(const CachedPool *pool, const PickArguments *arguments, int64 now);
+extern SelectionMember *pick_candidates_read_row(const PoolRow *pool, const PickArguments *arguments, int64 now);
+extern uint64 pick_candidates_narrow(const PickArguments *arguments, SelectionMember *members, int count);
+extern int	pick_candidates_draw(const PickArguments *arguments, SelectionMember *members, int count);
 
 #endif							/* GATEWAY_POOL_PICK_CANDIDATES_H */
