@@ -1,25 +1,30 @@
 /*
  * administration.c
- *		Functions that set plans of organizations, and states and probes of gateways.
+ *		Functions for plans of organizations, and for states and probes of gateways.
  *
- * Each checks the rights that a plain statement needs, then its arguments, then that
- * the gateway exists, and writes one row.
+ * Each that writes checks the rights that a plain statement needs, then its arguments,
+ * then that the gateway exists, and writes one row.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "api/management.h"
 #include "api/table_change.h"
 #include "base/argument.h"
 #include "base/clean_text.h"
+#include "base/result_row.h"
 #include "tables/access.h"
+#include "tables/entitlement.h"
 #include "tables/gateway_rows.h"
 #include "tables/isolation.h"
+#include "tables/owner.h"
 #include "tables/same_org.h"
 
 PG_FUNCTION_INFO_V1(set_gateway_pool_entitlement);
+PG_FUNCTION_INFO_V1(get_gateway_pool_plan);
 PG_FUNCTION_INFO_V1(set_gateway_state);
 PG_FUNCTION_INFO_V1(set_gateway_probe);
 PG_FUNCTION_INFO_V1(clear_gateway_probe);
@@ -58,6 +63,37 @@ set_gateway_pool_entitlement(PG_FUNCTION_ARGS)
 	table_change_call_argument(&change, TIMESTAMPTZOID, fcinfo, 4);
 	(void) table_change_run_silently(&change);
 	PG_RETURN_VOID();
+}
+
+/*
+ * get_gateway_pool_plan(org_id uuid) returns one row: the entitlement of the
+ * organization as of now and the number of its pools.  Needs SELECT on gateway_pools.
+ */
+Datum
+get_gateway_pool_plan(PG_FUNCTION_ARGS)
+{
+	PoolCatalog catalog;
+	Entitlement entitlement;
+	const pg_uuid_t *org;
+	int64		pool_count = 0;
+	ResultRow	row;
+
+	catalog_open(&catalog);
+	access_require(&catalog, RIGHT_LIST);
+	org = argument_uuid(fcinfo, 0, "org_id");
+	if (isolation_hides(&catalog, org))
+		org = NULL;
+	entitlement = entitlement_read(&catalog, org);
+	if (org != NULL)
+		pool_count = owner_count(catalog.pools,
+								 psprintf("SELECT count(*) FROM %s WHERE \"orgId\" = $1", catalog_name(catalog.pools)), org);
+	result_begin_one(&row, fcinfo);
+	result_put(&row, "gatewayPool", BoolGetDatum(entitlement.gateway_pool));
+	result_put_if(&row, "expiresAt", entitlement.expires, TimestampTzGetDatum(entitlement.expires_at));
+	result_put(&row, "maxPools", Int32GetDatum(entitlement.max_pools));
+	result_put(&row, "usedPools", Int64GetDatum(pool_count));
+	result_put(&row, "maxGatewaysPerPool", Int32GetDatum(entitlement.max_gateways_per_pool));
+	PG_RETURN_DATUM(result_datum(&row));
 }
 
 /* Returns the first argument, a gateway's id, and locks its row; P0002 if it does not exist or is hidden. */

@@ -9,16 +9,10 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
-#include "base/argument.h"
 #include "base/compat.h"
-#include "base/result_row.h"
 #include "base/settings.h"
-#include "tables/access.h"
 #include "tables/entitlement.h"
-#include "tables/isolation.h"
 #include "tables/owner.h"
-
-PG_FUNCTION_INFO_V1(get_gateway_pool_plan);
 
 /* Returns a column of the row that was read, or "absent" if it is null. */
 static int32
@@ -101,35 +95,4 @@ entitlement_requires_pools(const PoolCatalog *catalog, const pg_uuid_t *org)
 		owner_exists(catalog->organizations,
 					 psprintf("SELECT FROM %s WHERE id = $1 AND \"requireGatewayPools\"",
 							  catalog_name(catalog->organizations)), org);
-}
-
-/*
- * get_gateway_pool_plan(org_id uuid) returns one row: the entitlement of the
- * organization as of now and the number of its pools.  Needs SELECT on gateway_pools.
- */
-Datum
-get_gateway_pool_plan(PG_FUNCTION_ARGS)
-{
-	PoolCatalog catalog;
-	Entitlement entitlement;
-	const pg_uuid_t *org;
-	int64		pool_count = 0;
-	ResultRow	row;
-
-	catalog_open(&catalog);
-	access_require(&catalog, RIGHT_LIST);
-	org = argument_uuid(fcinfo, 0, "org_id");
-	if (isolation_hides(&catalog, org))
-		org = NULL;
-	entitlement = entitlement_read(&catalog, org);
-	if (org != NULL)
-		pool_count = owner_count(catalog.pools,
-								 psprintf("SELECT count(*) FROM %s WHERE \"orgId\" = $1", catalog_name(catalog.pools)), org);
-	result_begin_one(&row, fcinfo);
-	result_put(&row, "gatewayPool", BoolGetDatum(entitlement.gateway_pool));
-	result_put_if(&row, "expiresAt", entitlement.expires, TimestampTzGetDatum(entitlement.expires_at));
-	result_put(&row, "maxPools", Int32GetDatum(entitlement.max_pools));
-	result_put(&row, "usedPools", Int64GetDatum(pool_count));
-	result_put(&row, "maxGatewaysPerPool", Int32GetDatum(entitlement.max_gateways_per_pool));
-	PG_RETURN_DATUM(result_datum(&row));
 }
