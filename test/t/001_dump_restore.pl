@@ -1,5 +1,5 @@
-# A dump goes into an empty database without a manual step, and the copy has all
-# that the original had: objects, rights, rows and rules.
+# A dump can be restored into an empty database without a manual step, and the copy has
+# the same objects, privileges, rows and rules as the original.
 
 use strict;
 use warnings FATAL => 'all';
@@ -17,13 +17,13 @@ my $edge  = 'b0000000-0000-4000-8000-000000000001';
 my $spare = 'b0000000-0000-4000-8000-000000000002';
 my $auth  = 'c0000000-0000-4000-8000-000000000001';
 
-# Rows stay what they are: nobody records health, or probes what is written here.
+# No worker, so that rows do not change and the addresses below are not probed.
 my $node = start_node('main', conf => 'gateway_pool.worker = off');
 my $dumps = PostgreSQL::Test::Utils::tempdir;
 
 $node->safe_psql('postgres', 'CREATE ROLE app_owner LOGIN; CREATE ROLE app LOGIN; CREATE ROLE "Reader" LOGIN');
 
-# A database in which everything is in use that the extension has.
+# Makes a database that uses every feature of the extension.
 sub make_original
 {
     my ($name, $schema) = @_;
@@ -42,7 +42,7 @@ sub make_original
                register_pool_consumer('resource_kubernetes_auths', 'gatewayPoolId', 'gatewayV2Id', 'SELECT g."orgId"
                    FROM resource_auth_methods m JOIN gateways_v2 g ON g.id = m."gatewayId" WHERE m.id = (\$1)."authMethodId"')});
 
-    # Rows.  Gateways live as long as the test may take.
+    # Rows.  Heartbeats stay fresh during the test.
     $db->value(qq{
         SELECT add_org('$schema', 'acme', '$acme'), add_org('$schema', 'beta', '$beta');
         SELECT add_gateway('$schema', '$acme', 'g' || i, '0s', ('9000000' || i || '-0000-4000-8000-000000000000')::uuid)
@@ -70,7 +70,7 @@ sub make_original
         SELECT add_resource_kubernetes_auth('$schema', '$gateway[4]', '$spare');
         SELECT add_app_connection('$schema', '$acme', 'warehouse', '$edge')});
 
-    # What an administrator adds to all this.
+    # Changes of an administrator.
     $db->as('app_owner')->value(qq{
         GRANT SELECT, INSERT, UPDATE ON gateway_pools, gateway_pool_memberships TO app;
         GRANT SELECT ON gateway_pool_entitlements TO app WITH GRANT OPTION;
@@ -97,47 +97,47 @@ sub make_original
         GRANT SELECT ON gateway_options TO "Reader" WITH GRANT OPTION;
         REVOKE EXECUTE ON FUNCTION set_gateway_state(uuid, text, text) FROM PUBLIC;
         GRANT EXECUTE ON FUNCTION set_gateway_state(uuid, text, text) TO app});
-    # Deleted rows leave gaps, and updated ones come last, which a dump has to stand.
+    # Deleted rows leave gaps, and updated rows come last; a dump must be able to deal with both.
     $db->value(q{UPDATE gateway_pools SET notes = 'first of all' WHERE name = 'edge'});
     return $db;
 }
 
-# The text of a dump without the words that are made up each time.
+# Returns the text of a dump without the words that are random each time.
 sub dump_text
 {
     my ($db, @options) = @_;
     my $file = "$dumps/text.sql";
 
     $node->command_ok([ 'pg_dump', '-f', $file, @options, $node->connstr($db->{name}) ],
-        "$db->{name}: pg_dump");
+        "$db->{name}: pg_dump succeeds");
     my $text = slurp_file($file);
     $text =~ s/^\\(un)?restrict .*\n//mg;
     return $text;
 }
 
-# The three ways into an empty database.
+# The three ways to restore into an empty database.
 my %restores = (
     plain => sub {
         my ($from, $to) = @_;
-        $node->command_ok([ 'pg_dump', '-f', "$dumps/plain.sql", $node->connstr($from) ], "$from: plain dump");
+        $node->command_ok([ 'pg_dump', '-f', "$dumps/plain.sql", $node->connstr($from) ], "$from: a plain dump succeeds");
         $node->command_checks_all(
             [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($to), '-f', "$dumps/plain.sql" ],
-            0, [qr/^/], [qr/^(psql:[^\n]*INFO:  gateway pools are not installed[^\n]*\nHINT:[^\n]*\n?)?$/], "$to: psql restores it and complains of nothing");
+            0, [qr/^/], [qr/^(psql:[^\n]*INFO:  gateway pools are not installed[^\n]*\nHINT:[^\n]*\n?)?$/], "$to: psql restores it without a warning");
     },
     custom => sub {
         my ($from, $to) = @_;
-        $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dumps/custom", $node->connstr($from) ], "$from: custom dump");
+        $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dumps/custom", $node->connstr($from) ], "$from: a custom dump succeeds");
         $node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr($to), "$dumps/custom" ],
-            "$to: pg_restore");
+            "$to: pg_restore succeeds");
     },
     parallel => sub {
         my ($from, $to) = @_;
-        $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dumps/parallel", $node->connstr($from) ], "$from: custom dump");
+        $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dumps/parallel", $node->connstr($from) ], "$from: a custom dump succeeds");
         $node->command_ok([ 'pg_restore', '--exit-on-error', '-j2', '-d', $node->connstr($to), "$dumps/parallel" ],
-            "$to: pg_restore -j2");
+            "$to: pg_restore -j2 succeeds");
     });
 
-# What works in the original has to work in the copy.
+# Checks that the copy behaves as the original.
 sub check_rules
 {
     my ($db, $schema) = @_;
@@ -147,80 +147,80 @@ sub check_rules
       . " '$gateway[1]' WHERE id = '$auth'";
     my $output;
 
-    $db->shows('SELECT * FROM check_gateway_pools() WHERE problem <> \'worker not running\'', '', "$name: nothing to complain of");
+    $db->shows('SELECT * FROM check_gateway_pools() WHERE problem <> \'worker not running\'', '', "$name: check_gateway_pools() reports no problem");
     $app->shows(qq{SELECT count(DISTINCT pick_healthy_gateway('$edge')) FROM generate_series(1, 200)}, '2',
         "$name: an application role picks each of the eligible members");
     $app->shows(qq{SET search_path = ''; SELECT "$schema".pick_healthy_gateway('$edge', capabilities => '{"pkcs11": true}')},
-        $gateway[2], "$name: a pick by capability, without any search_path");
+        $gateway[2], "$name: a pick by capability works without a search_path");
     $db->shows(q{SELECT name, label, "connectedResourcesCount" FROM gateway_pool_status ORDER BY name},
-        "edge|2/3 healthy|2\nspare|1/1 healthy|1", "$name: status of the pools");
+        "edge|2/3 healthy|2\nspare|1/1 healthy|1", "$name: the status of the pools is as expected");
     $db->shows('SELECT name, label FROM pool_labels ORDER BY name', "edge|2/3 healthy\nspare|1/1 healthy",
-        "$name: a view of the host's on a view of ours");
-    $db->shows('SELECT * FROM pool_picture ORDER BY name', "edge|3\nspare|1", "$name: a materialized view was filled");
+        "$name: a view of the host's that reads a view of the extension works");
+    $db->shows('SELECT * FROM pool_picture ORDER BY name', "edge|3\nspare|1", "$name: a materialized view is filled");
     $db->shows(q{SELECT name || ' ' || verdict FROM explain_gateway_pick('} . $edge . q{') ORDER BY name},
-        "g1 candidate\ng2 candidate\ng3 draining", "$name: state and members");
+        "g1 candidate\ng2 candidate\ng3 draining", "$name: members and states are as expected");
 
     $output = $db->fails("DELETE FROM gateway_pools WHERE id = '$edge'", '23503 gateway_pools_in_use',
         "$name: a referenced pool cannot be deleted");
-    like($output, qr/1 row of app_connections, 1 row of identity_kubernetes_auths/, "$name: the guard names the consumers");
+    like($output, qr/1 row of app_connections, 1 row of identity_kubernetes_auths/, "$name: the deletion guard names the consumers");
     $db->fails("DELETE FROM gateway_pools WHERE id = '$spare'", '23503 gateway_pools_in_use',
-        "$name: nor can one that another consumer references");
-    $db->fails('TRUNCATE gateway_pools CASCADE', '23503 gateway_pools_in_use', "$name: nor all at once");
+        "$name: a pool that another consumer references cannot be deleted");
+    $db->fails('TRUNCATE gateway_pools CASCADE', '23503 gateway_pools_in_use', "$name: the pools cannot be truncated");
     $app->fails(qq{INSERT INTO gateway_pools ("orgId", name) VALUES ('$acme', 'third')}, '54000 gateway_pools_max_per_org',
-        "$name: the limit of pools");
+        "$name: the limit of pools applies");
     $app->fails(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$edge', '$gateway[4]')},
-        '54000 gateway_pool_memberships_max_per_pool', "$name: the limit of members");
+        '54000 gateway_pool_memberships_max_per_pool', "$name: the limit of members applies");
     $app->fails(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$spare', '$gateway[9]')},
-        '23503 gateway_pools_same_org', "$name: members of the same organization only");
+        '23503 gateway_pools_same_org', "$name: a gateway of another organization cannot be a member");
     $app->fails(qq{INSERT INTO gateway_pools ("orgId", name) VALUES ('$beta', 'beta')}, '42501 gateway_pools_entitlement',
-        "$name: no pool without a plan");
+        "$name: a pool needs an entitlement");
     $app->fails(qq{UPDATE gateway_pools SET name = 'No Slug' WHERE id = '$spare'}, '23514 gateway_pools_name_check',
-        "$name: names");
+        "$name: names are checked");
     $app->fails(qq{UPDATE gateway_pools SET name = 'edge' WHERE id = '$spare'}, '23505 gateway_pools_orgid_name_unique',
         "$name: names are unique");
-    $db->fails($kubernetes_auth, '23514 gateway_pools_one_route', "$name: pool or gateway, not both");
+    $db->fails($kubernetes_auth, '23514 gateway_pools_one_route', "$name: pool and gateway cannot both be set");
     $db->shows(qq{UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '$gateway[1]' WHERE id = '$auth'
                   RETURNING "gatewayPoolId" IS NULL;
                   UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$edge' WHERE id = '$auth'
-                  RETURNING "gatewayV2Id" IS NULL}, "t\nt", "$name: one takes the place of the other");
+                  RETURNING "gatewayV2Id" IS NULL}, "t\nt", "$name: setting pool or gateway clears the other");
     $db->fails(qq{UPDATE gateways_v2 SET "orgId" = '$beta' WHERE id = '$gateway[1]'}, '23503 gateway_pools_same_org',
-        "$name: a member does not move");
-    $db->fails("UPDATE gateway_probes SET address = 'nowhere'", '23514 gateway_pool_probes_address_check', "$name: addresses");
+        "$name: a member cannot move to another organization");
+    $db->fails("UPDATE gateway_probes SET address = 'nowhere'", '23514 gateway_pool_probes_address_check', "$name: addresses of probes are checked");
     $db->shows(q{UPDATE gateway_pool_memberships SET "pickWeight" = 2 WHERE "pickWeight" = 3 RETURNING "updatedAt" > "createdAt"}, 't',
-        "$name: \"updatedAt\" is kept");
-    $db->as('Reader')->shows('SELECT count(*) FROM gateway_probes', '1', "$name: the policy holds");
+        "$name: \"updatedAt\" is set");
+    $db->as('Reader')->shows('SELECT count(*) FROM gateway_probes', '1', "$name: a policy of the owner's applies");
     $db->as('Reader')->fails("SELECT set_gateway_state('$gateway[1]', 'active')", '42501',
-        "$name: what was revoked from PUBLIC stays revoked");
-    $db->as('app')->fails('SELECT count(*) FROM gateway_options', '42501', "$name: also of a view");
+        "$name: a privilege that was revoked from PUBLIC stays revoked");
+    $db->as('app')->fails('SELECT count(*) FROM gateway_options', '42501', "$name: a privilege on a view that was revoked stays revoked");
 }
 
-# The organization goes with everything that is its own, in whatever order.
+# Deleting an organization deletes its rows, whatever their order.
 sub check_organization_goes
 {
     my ($db) = @_;
 
-    $db->works("DELETE FROM organizations WHERE id = '$acme'", "$db->{name}: an organization goes");
+    $db->works("DELETE FROM organizations WHERE id = '$acme'", "$db->{name}: an organization can be deleted");
     $db->shows('SELECT (SELECT count(*) FROM gateway_pools), (SELECT count(*) FROM gateway_pool_memberships),
                        (SELECT count(*) FROM gateway_states), (SELECT count(*) FROM gateway_probes),
                        (SELECT count(*) FROM identity_kubernetes_auths), (SELECT count(*) FROM resource_kubernetes_auths),
                        (SELECT count(*) FROM app_connections), (SELECT count(*) FROM gateway_pool_entitlements),
                        (SELECT count(*) FROM gateways_v2)',
-        '0|0|0|0|0|0|0|1|1', "$db->{name}: and all that was its own");
-    $db->shows('SELECT * FROM check_gateway_pools() WHERE problem <> \'worker not running\'', '', "$db->{name}: nothing to complain of after that");
+        '0|0|0|0|0|0|0|1|1', "$db->{name}: its rows are deleted too");
+    $db->shows('SELECT * FROM check_gateway_pools() WHERE problem <> \'worker not running\'', '', "$db->{name}: check_gateway_pools() reports no problem after it");
 }
 
-# Names that need quoting, or mean something to format() and RAISE.
+# Names that need quoting, or that format() and RAISE interpret.
 foreach my $schema ('a.b', 'select', '50% off')
 {
     my $db = PoolDatabase->create_with_host_functions($node, "in $schema");
 
     $db->value("SELECT host_test.make_host('$schema', 2, 'app_owner')");
-    $db->works("CREATE EXTENSION gateway_pool SCHEMA \"$schema\"", "schema \"$schema\": CREATE EXTENSION")
-      && $db->shows("SELECT * FROM \"$schema\".check_gateway_pools() WHERE problem <> 'worker not running'", '', "schema \"$schema\": nothing to complain of")
-      && $db->shows("SELECT count(*) FROM \"$schema\".gateway_options", '0', "schema \"$schema\": a view");
+    $db->works("CREATE EXTENSION gateway_pool SCHEMA \"$schema\"", "schema \"$schema\": CREATE EXTENSION works")
+      && $db->shows("SELECT * FROM \"$schema\".check_gateway_pools() WHERE problem <> 'worker not running'", '', "schema \"$schema\": check_gateway_pools() reports no problem")
+      && $db->shows("SELECT count(*) FROM \"$schema\".gateway_options", '0', "schema \"$schema\": a view works");
     $db = PoolDatabase->create($node, "empty $schema");
     $db->works("CREATE SCHEMA \"$schema\"; CREATE EXTENSION gateway_pool SCHEMA \"$schema\"",
-        "schema \"$schema\": CREATE EXTENSION where there is no host");
+        "schema \"$schema\": CREATE EXTENSION works without a host");
 }
 
 foreach my $schema ('public', 'My Schema')
@@ -233,8 +233,8 @@ foreach my $schema ('public', 'My Schema')
 
     unlike($text, qr/CREATE FUNCTION [^\n]*(pick_healthy_gateway|install_gateway_pools)/,
         "$from: functions of the extension are not dumped");
-    like($text, qr/CREATE TABLE [^\n]*gateway_pools /, "$from: its tables are");
-    is(dump_text($original, '-U', 'app_owner'), $text, "$from: the owner of the tables can dump them as well");
+    like($text, qr/CREATE TABLE [^\n]*gateway_pools /, "$from: its tables are dumped");
+    is(dump_text($original, '-U', 'app_owner'), $text, "$from: the owner of the tables can dump them too");
 
     foreach my $way (sort keys %restores)
     {

@@ -1,6 +1,6 @@
 # The host's migrations run with the extension installed and rows present, each
-# in one transaction; picks and views follow at once, in sessions that planned
-# their statements before as well as in new ones.
+# in one transaction; picks and views use the new columns at once, in new sessions and
+# in sessions that planned their statements before.
 
 use strict;
 use warnings FATAL => 'all';
@@ -22,7 +22,7 @@ my %gateway = map { $_->[1] => sprintf('90000000-0000-4000-8000-%012d', $_->[0])
 my $node = start_node('main');
 $node->safe_psql('postgres', 'CREATE ROLE app_owner LOGIN; CREATE ROLE app LOGIN');
 
-# What each gateway is, and what can be picked, by name.
+# Returns the status of each gateway, and the gateways that can be picked, by name.
 my $statuses = q{SELECT string_agg(name || ' ' || status || ' (' || reason || ')', E'\n' ORDER BY name) FROM gateway_status};
 my $members = q{SELECT string_agg(name || ' ' || status || ' (' || reason || ')', E'\n' ORDER BY name) FROM gateway_pool_members};
 my $picked = "SELECT coalesce(string_agg(g.name, ' ' ORDER BY g.name), 'none')"
@@ -31,7 +31,7 @@ my $picked = "SELECT coalesce(string_agg(g.name, ' ' ORDER BY g.name), 'none')"
 my $lifetimes = 'SELECT DISTINCT "heartbeatExpiresAt" - "lastHeartbeatAt" FROM gateway_status'
   . ' WHERE "heartbeatExpiresAt" IS NOT NULL ORDER BY 1';
 
-# Plans statements that have to survive all that follows.
+# Plans statements that have to work after every migration below.
 sub open_session
 {
     my ($db) = @_;
@@ -50,8 +50,8 @@ sub open_session
     return $session;
 }
 
-# Asserts the status of each gateway, "name status (reason)", and that picks,
-# members, badge and options agree with it: in an open and in a new session.
+# Asserts that each gateway has the status "name status (reason)", and that picks, members,
+# label and options agree with it, in an open and in a new session.
 sub check_status
 {
     my ($open, $db, $label, @expected) = @_;
@@ -69,16 +69,16 @@ sub check_status
 
         $session->shows($statements[0], $lines, "$label, $where: statuses");
         $session->shows($statements[1], $lines, "$label, $where: statuses of the members");
-        $session->shows($statements[2], $names, "$label, $where: what can be picked");
-        $session->shows($statements[3], $badge, "$label, $where: the badge");
+        $session->shows($statements[2], $names, "$label, $where: gateways that can be picked");
+        $session->shows($statements[3], $badge, "$label, $where: the label");
         $session->shows($statements[4], scalar @healthy, "$label, $where: the options");
     }
     my $one = $open->value("EXECUTE pick_one ('$pool')");
-    ok((@healthy ? (grep { $_ eq $one } @healthy) : $one eq ''), "$label, open session: a single pick");
-    $db->shows('SELECT * FROM check_gateway_pools()', '', "$label: nothing to complain of");
+    ok((@healthy ? (grep { $_ eq $one } @healthy) : $one eq ''), "$label, open session: a single pick returns a healthy member");
+    $db->shows('SELECT * FROM check_gateway_pools()', '', "$label: check_gateway_pools() reports no problem");
 }
 
-# A migration as the host's tool runs it, after a transaction's other work.
+# Runs a migration as the host's tool does, after other statements in the transaction.
 sub migrate
 {
     my ($db, $function) = @_;
@@ -96,7 +96,7 @@ sub migrate
         COMMIT}, $function);
 }
 
-# A host at some stage with one pool of which all gateways are members.
+# Makes a host at a stage, with one pool that has all gateways as members.
 sub make_host
 {
     my ($name, $stage) = @_;
@@ -123,7 +123,7 @@ sub add_pool
         UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$pool'});
 }
 
-# The whole way up and down again.
+# All migrations up, and down again.
 {
     my $db = make_host('up_and_down', 0);
     my $owner = $db->as('app_owner');
@@ -132,7 +132,7 @@ sub add_pool
     $db->value('CREATE EXTENSION gateway_pool');
     add_rows($db);
     add_pool($db);
-    # At the first stage a failed check writes the time of the failure.
+    # At the first stage, a failed check writes the time of the failure.
     $db->value(q{
         UPDATE gateways_v2 SET heartbeat = now() - interval '10 minutes', "lastHealthCheckStatus" = 'healthy'
          WHERE name IN ('fresh', 'unrelayed');
@@ -145,42 +145,42 @@ sub add_pool
 
     my @hour = ('fresh healthy (heartbeat fresh)', 'late healthy (heartbeat fresh)', 'direct healthy (heartbeat fresh)',
         'unrelayed healthy (heartbeat fresh)', 'expired unhealthy (heartbeat expired)', 'never unknown (no evidence)');
-    check_status($open, $db, 'an hour for all', @hour, 'failed unhealthy (heartbeat failed)');
-    $open->shows($lifetimes, '01:00:00', 'heartbeats live for an hour');
+    check_status($open, $db, 'heartbeats with one hour', @hour, 'failed unhealthy (heartbeat failed)');
+    $open->shows($lifetimes, '01:00:00', 'heartbeats are fresh for an hour');
 
-    # Times-to-live: 1800 seconds for all that answered, 0 for those that did not.
+    # Times-to-live: 1800 seconds for gateways whose check succeeded, 0 for others.
     migrate($db, "migrate_heartbeat_ttl('public')");
     $db->shows(q{SELECT string_agg(name || ' ' || coalesce("heartbeatTTL"::text, 'none'), ' ' ORDER BY name) FROM gateways_v2},
-        'direct 1800 expired 1800 failed 0 fresh 1800 late 1800 never none unrelayed 1800', 'the host filled in times-to-live');
+        'direct 1800 expired 1800 failed 0 fresh 1800 late 1800 never none unrelayed 1800', 'the host has filled in times-to-live');
     my @ttl = ('fresh healthy (heartbeat fresh)', 'late unhealthy (heartbeat expired)', 'direct unhealthy (heartbeat expired)',
         'unrelayed healthy (heartbeat fresh)', 'expired unhealthy (heartbeat expired)', 'failed unhealthy (heartbeat failed)',
         'never unknown (no evidence)');
     check_status($open, $db, 'times-to-live', @ttl);
 
-    $open->works("EXECUTE beat ('late')", 'a heartbeat planned before the migration');
+    $open->works("EXECUTE beat ('late')", 'a heartbeat planned before the migration works');
     check_status($open, $db, 'a heartbeat', 'late healthy (heartbeat fresh)', grep { !/^late / } @ttl);
     $owner->value(q{UPDATE gateways_v2 SET heartbeat = now() - interval '45 minutes' WHERE name = 'late'});
     $owner->value(q{UPDATE gateways_v2 SET heartbeat = now(), "heartbeatTTL" = 180 WHERE name = 'never'});
     check_status($open, $db, 'a first heartbeat', 'never healthy (heartbeat fresh)', grep { !/^never / } @ttl);
-    $open->shows($lifetimes, "00:03:30\n00:30:30", 'heartbeats live for their times-to-live and the grace');
+    $open->shows($lifetimes, "00:03:30\n00:30:30", 'heartbeats are fresh for their time-to-live and the grace');
     $owner->value(q{UPDATE gateways_v2 SET heartbeat = now() - interval '211 seconds' WHERE name = 'never'});
-    check_status($open, $db, 'beyond the grace', 'never unhealthy (heartbeat expired)', grep { !/^never / } @ttl);
+    check_status($open, $db, 'after the grace', 'never unhealthy (heartbeat expired)', grep { !/^never / } @ttl);
     $owner->value(q{UPDATE gateways_v2 SET heartbeat = NULL, "heartbeatTTL" = NULL WHERE name = 'never'});
 
     # Capabilities.
     $open->fails(qq{SELECT pick_healthy_gateway('$pool', capabilities => '{"pkcs11": true}')}, '55000 gateway_pools_no_eligible_member',
-        'no gateway has capabilities before there are any');
+        'no gateway matches capabilities before the column exists');
     migrate($db, "migrate_capabilities('public')");
     check_status($open, $db, 'capabilities', @ttl);
     $open->fails(qq{SELECT pick_healthy_gateway('$pool', capabilities => '{"pkcs11": true}')}, '55000 gateway_pools_no_eligible_member',
-        'no gateway has capabilities before it tells them');
+        'no gateway matches capabilities before it reports some');
     $owner->value(q{UPDATE gateways_v2 SET capabilities = '{"pkcs11": true, "ssh": false}' WHERE name IN ('unrelayed', 'failed')});
     $open->shows(qq{SELECT pick_healthy_gateway('$pool', capabilities => '{"pkcs11": true}')}, $gateway{unrelayed},
         'a gateway with capabilities is picked in the open session');
     $db->shows(qq{SELECT pick_healthy_gateway('$pool', capabilities => '{"pkcs11": true}')}, $gateway{unrelayed},
-        'and in a new one');
+        'a gateway with capabilities is picked in a new session');
 
-    # Direct addresses: the heartbeat of a relay that is gone counts no longer.
+    # Direct addresses: the heartbeat through a relay that was removed does not count any more.
     migrate($db, "migrate_direct_address('public')");
     my @direct = ('unrelayed unknown (no evidence)', grep { !/^unrelayed / } @ttl);
     check_status($open, $db, 'direct addresses', @direct);
@@ -192,49 +192,49 @@ sub add_pool
     check_status($open, $db, 'failed on all paths', 'direct unhealthy (heartbeat failed)', grep { !/^direct / } @direct);
     $owner->value(q{UPDATE gateways_v2 SET heartbeat = now() - interval '45 minutes', "heartbeatTTL" = 1800,
                            "directAddress" = NULL WHERE name = 'direct'});
-    check_status($open, $db, 'a heartbeat on a path that is no more', @direct);
+    check_status($open, $db, 'a heartbeat on a path that was removed', @direct);
 
-    # Wider names do not make the rule wider.
+    # A wider name column does not change the rule.
     migrate($db, "widen_pool_name('public', 255)");
     check_status($open, $db, 'wide names', @direct);
     $owner->fails(qq{UPDATE gateway_pools SET name = repeat('a', 33)}, '23514 gateway_pools_name_check',
-        'a name may not be longer than it was');
+        'the length of a name is still checked');
     migrate($db, "widen_pool_name('public', 32)");
     check_status($open, $db, 'narrow names', @direct);
-    $owner->works(q{UPDATE gateway_pools SET name = 'edge-2'}, 'a pool is renamed');
+    $owner->works(q{UPDATE gateway_pools SET name = 'edge-2'}, 'a pool can be renamed');
 
-    # All of it once more: nothing happens.
+    # All migrations again: nothing changes.
     migrate($db, "$_('public')") foreach qw(migrate_heartbeat_ttl migrate_capabilities migrate_direct_address);
     check_status($open, $db, 'everything twice', @direct);
 
-    # And down again.  What failed is not known any more after that.
+    # And down again.  This removes the failed status.
     migrate($db, "unmigrate_direct_address('public')");
     check_status($open, $db, 'no direct addresses', @ttl);
     migrate($db, "unmigrate_capabilities('public')");
     check_status($open, $db, 'no capabilities', @ttl);
     $open->fails(qq{SELECT pick_healthy_gateway('$pool', capabilities => '{"pkcs11": true}')}, '55000 gateway_pools_no_eligible_member',
-        'no gateway has capabilities any more');
-    # The test itself must not make a gateway late.
+        'no gateway matches capabilities without the column');
+    # The test itself must not let heartbeats expire.
     $owner->value(q{UPDATE gateways_v2 SET heartbeat = now() - interval '10 minutes' WHERE name IN ('fresh', 'unrelayed', 'failed');
                     UPDATE gateways_v2 SET heartbeat = now() - interval '45 minutes' WHERE name IN ('late', 'direct')});
     migrate($db, "unmigrate_heartbeat_ttl('public')");
-    check_status($open, $db, 'an hour for all again', @hour, 'failed healthy (heartbeat fresh)');
+    check_status($open, $db, 'heartbeats with one hour again', @hour, 'failed healthy (heartbeat fresh)');
     $owner->value(q{UPDATE gateways_v2 SET "lastHealthCheckStatus" = 'failed' WHERE name = 'failed'});
     check_status($open, $db, 'a failed check', @hour, 'failed unhealthy (heartbeat failed)');
 
-    # The host types columns as it likes.
+    # The host changes types of columns.
     $owner->value(q{ALTER TABLE gateways_v2 ALTER heartbeat TYPE timestamp USING heartbeat AT TIME ZONE 'UTC',
                                             ALTER "lastHealthCheckStatus" TYPE text, ALTER name TYPE text,
                                             ADD COLUMN capabilities json DEFAULT '{"a": 1}'});
     check_status($open, $db, 'other types', @hour, 'failed unhealthy (heartbeat failed)');
     $open->shows(qq{SELECT count(*) FROM pick_healthy_gateways('$pool', 100, capabilities => '{"a": 1}')}, 4,
-        'capabilities of another type');
+        'capabilities of another type match');
     $owner->value(q{ALTER TABLE gateways_v2 DROP COLUMN "lastHealthCheckStatus", ADD COLUMN "heartbeatTTL" numeric DEFAULT 1800});
     check_status($open, $db, 'times-to-live of another type', 'failed healthy (heartbeat fresh)', grep { !/^failed/ } @ttl);
     $open->end;
 }
 
-# A host that begins without any heartbeat.
+# A host that starts without heartbeats.
 {
     my $db = make_host('from_nothing', -1);
     my $owner = $db->as('app_owner');
@@ -247,31 +247,31 @@ sub add_pool
     add_pool($db);
     $open = open_session($owner);
     check_status($open, $db, 'no heartbeats', @unknown);
-    $open->fails("SELECT pick_healthy_gateway('$pool')", '55000 gateway_pools_no_eligible_member', 'no evidence is no ground for a pick');
+    $open->fails("SELECT pick_healthy_gateway('$pool')", '55000 gateway_pools_no_eligible_member', 'a pick without evidence is refused');
 
     migrate($db, "migrate_heartbeat_ttl('public')");
-    check_status($open, $db, 'times-to-live of nothing', @unknown);
+    check_status($open, $db, 'times-to-live without heartbeats', @unknown);
     $owner->value(q{UPDATE gateways_v2 SET "heartbeatTTL" = 180 WHERE name = 'fresh'});
-    check_status($open, $db, 'a time-to-live of nothing', @unknown);
+    check_status($open, $db, 'a time-to-live without a heartbeat', @unknown);
     $owner->works(q{BEGIN; UPDATE gateways_v2 SET "heartbeatTTL" = 180; ALTER TABLE gateways_v2 ADD COLUMN heartbeat timestamptz;
-                    UPDATE gateways_v2 SET "heartbeatTTL" = NULL WHERE name <> 'fresh'; COMMIT}, 'heartbeats come later');
+                    UPDATE gateways_v2 SET "heartbeatTTL" = NULL WHERE name <> 'fresh'; COMMIT}, 'the host adds heartbeats later');
     check_status($open, $db, 'no heartbeat yet', @unknown);
     $open->works("EXECUTE count_token ('fresh'); UPDATE gateways_v2 SET heartbeat = now() WHERE name = 'fresh'",
-        'a statement planned before there were heartbeats, and the first heartbeat');
+        'a statement planned before heartbeats exist works, and the first heartbeat too');
     check_status($open, $db, 'a heartbeat', @but_fresh, 'fresh healthy (heartbeat fresh)');
 
     migrate($db, "unmigrate_heartbeat_ttl('public')");
-    check_status($open, $db, 'an hour for all', @but_fresh, 'fresh healthy (heartbeat fresh)');
-    $owner->works('ALTER TABLE gateways_v2 DROP COLUMN heartbeat', 'heartbeats go');
+    check_status($open, $db, 'heartbeats with one hour', @but_fresh, 'fresh healthy (heartbeat fresh)');
+    $owner->works('ALTER TABLE gateways_v2 DROP COLUMN heartbeat', 'the host drops heartbeats');
     check_status($open, $db, 'no heartbeats again', @unknown);
     migrate($db, "migrate_direct_address('public')");
-    check_status($open, $db, 'direct addresses alone', @unknown);
+    check_status($open, $db, 'only direct addresses', @unknown);
     $owner->value(q{UPDATE gateways_v2 SET "directAddress" = 'gw:1', "directHeartbeat" = now() WHERE name = 'fresh'});
-    check_status($open, $db, 'a direct path alone', @but_fresh, 'fresh healthy (heartbeat fresh)');
+    check_status($open, $db, 'only a direct path', @but_fresh, 'fresh healthy (heartbeat fresh)');
     $open->end;
 }
 
-# The extension before the host's own migration, which finds everything there.
+# The extension is created before the host's own migration, which then does nothing.
 {
     my $db = make_host('extension_first', 0);
     my $objects;
@@ -280,15 +280,15 @@ sub add_pool
     $db->value('CREATE EXTENSION gateway_pool');
     add_pool($db);
     $objects = $db->objects('public');
-    $db->works("BEGIN; SELECT host_test.migrate_pools('public'); COMMIT", "the host's migration after the extension");
-    same_lines($db->objects('public'), $objects, 'it changed nothing');
-    $db->shows('SELECT count(*) FROM gateway_pool_memberships', 7, 'rows are still there');
-    $db->shows('SELECT * FROM check_gateway_pools()', '', 'nothing to complain of');
-    $db->shows('SELECT install_gateway_pools()', '', 'nothing is left to install');
-    same_lines($db->objects('public'), $objects, 'and that changed nothing either');
+    $db->works("BEGIN; SELECT host_test.migrate_pools('public'); COMMIT", "the host's migration works after the extension");
+    same_lines($db->objects('public'), $objects, 'it changes nothing');
+    $db->shows('SELECT count(*) FROM gateway_pool_memberships', 7, 'the rows are still there');
+    $db->shows('SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem');
+    $db->shows('SELECT install_gateway_pools()', '', 'install_gateway_pools() works');
+    same_lines($db->objects('public'), $objects, 'install_gateway_pools() changes nothing');
 }
 
-# The host's own migration first: its tables are adopted as they are.
+# The host's own migration runs first: its tables are adopted unchanged.
 {
     my $db = make_host('host_first', 0);
     my $owner = $db->as('app_owner');
@@ -329,53 +329,53 @@ sub add_pool
     $rows = $rows_of_host->();
     $before = $facts_of_host->();
     $db->works('CREATE EXTENSION gateway_pool', 'the extension adopts the tables of the host');
-    is($rows_of_host->(), $rows, 'no row changed');
-    same_lines($facts_of_host->(), $before, 'no column, key, index or trigger of the host changed');
-    like($before, qr/ name character varying\(255\)/, 'names are as wide as they were');
-    like($before, qr/REFERENCES public.gateway_pools\(id\) ON DELETE RESTRICT/, 'the action of the key is what it was');
+    is($rows_of_host->(), $rows, 'adoption changes no row');
+    same_lines($facts_of_host->(), $before, 'adoption changes no column, key, index or trigger of the host');
+    like($before, qr/ name character varying\(255\)/, 'names keep their width');
+    like($before, qr/REFERENCES public.gateway_pools\(id\) ON DELETE RESTRICT/, 'the action of the key is unchanged');
     $db->shows(q{SELECT count(*), min("pickWeight"), max("pickWeight"), min("pickPriority"), max("pickPriority") FROM gateway_pool_memberships},
-        '3|1|1|0|0', 'members weigh the same');
+        '3|1|1|0|0', 'members get default weight and priority');
     $db->shows(q{SELECT o.name, e."gatewayPool", e."maxPools", e."maxGatewaysPerPool", e."expiresAt"
                    FROM gateway_pool_entitlements e JOIN organizations o ON o.id = e."orgId" ORDER BY 1},
-        "acme|t|||\nbeta|t|||", 'organizations with pools, and only they, are entitled');
+        "acme|t|||\nbeta|t|||", 'organizations with pools, and no others, get an entitlement');
     $db->shows('SELECT problem, object FROM check_gateway_pools() ORDER BY 1, 2', join("\n",
             'member of another organization|membership d0000000-0000-4000-8000-000000000003',
             "name off the rule|gateway pool $pool",
             'name off the rule|gateway pool b0000000-0000-4000-8000-000000000002',
             'pool and gateway both|public.identity_kubernetes_auths."gatewayPoolId"'),
-        'what is against the rules is told');
+        'check_gateway_pools() reports what breaks the rules');
 
-    # What is there works on; what changes is checked.
+    # Existing rows keep working; changes are checked.
     my $open = $owner->session;
     $open->shows("SELECT pick_healthy_gateway('$pool', ARRAY['90000000-0000-4000-8000-000000000009']::uuid[])", $gateway{fresh},
         'picks work');
-    $open->works(qq{UPDATE gateway_pools SET "updatedAt" = now(), name = name}, 'rows with names off the rule can be written');
+    $open->works(qq{UPDATE gateway_pools SET "updatedAt" = now(), name = name}, 'a row with an invalid name can be updated');
     $open->works(qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = "gatewayPoolId", "gatewayV2Id" = "gatewayV2Id",
-                           "allowedNames" = 'x'}, 'rows with pool and gateway can be written');
-    $open->works(qq{UPDATE gateway_pool_memberships SET "pickWeight" = 5, "gatewayId" = "gatewayId"}, 'members can be written');
+                           "allowedNames" = 'x'}, 'a row with pool and gateway can be updated');
+    $open->works(qq{UPDATE gateway_pool_memberships SET "pickWeight" = 5, "gatewayId" = "gatewayId"}, 'members can be updated');
     $open->works(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$gateway{late}')},
-        'a pool with a name off the rule takes members');
+        'a pool with an invalid name accepts members');
     $open->fails(qq{UPDATE gateway_pools SET name = name || '!' WHERE id = '$pool'}, '23514 gateway_pools_name_check',
         'a new name is checked');
     $open->fails(qq{UPDATE gateway_pools SET name = upper(name) WHERE name = 'good-name'}, '23514 gateway_pools_name_check',
-        'a good name is not given up');
-    $output = $open->fails("DELETE FROM gateway_pools WHERE id = '$pool'", '23503 gateway_pools_in_use', 'the guard comes before the key');
-    like($output, qr/2 rows of identity_kubernetes_auths/, 'and tells more');
+        'a valid name cannot become invalid');
+    $output = $open->fails("DELETE FROM gateway_pools WHERE id = '$pool'", '23503 gateway_pools_in_use', 'the deletion guard refuses before the key does');
+    like($output, qr/2 rows of identity_kubernetes_auths/, 'the deletion guard reports counts');
     $open->works(qq{
         UPDATE gateway_pools SET name = 'long' WHERE id = '$pool';
         UPDATE gateway_pools SET name = 'under-score' WHERE name = 'Under_Score';
         DELETE FROM gateway_pool_memberships WHERE id = 'd0000000-0000-4000-8000-000000000003';
-        UPDATE identity_kubernetes_auths SET "gatewayV2Id" = NULL}, 'the owner puts things right');
-    $open->shows('SELECT * FROM check_gateway_pools()', '', 'after which nothing is left to complain of');
-    $open->works("DELETE FROM organizations WHERE id = '$acme'", 'an organization goes in spite of RESTRICT');
+        UPDATE identity_kubernetes_auths SET "gatewayV2Id" = NULL}, 'the owner repairs the rows');
+    $open->shows('SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem after it');
+    $open->works("DELETE FROM organizations WHERE id = '$acme'", 'an organization can be deleted in spite of RESTRICT');
     $open->end;
 
-    # A second time, nobody is entitled anew.
+    # Creating the extension again gives no entitlements.
     $db->value(qq{DELETE FROM gateway_pool_entitlements; DROP EXTENSION gateway_pool CASCADE; CREATE EXTENSION gateway_pool});
-    $db->shows('SELECT count(*) FROM gateway_pool_entitlements', 0, 'entitlements that were taken are not given again');
+    $db->shows('SELECT count(*) FROM gateway_pool_entitlements', 0, 'entitlements that were removed are not given again');
 }
 
-# The host takes its pools back while the extension is there.
+# The host runs its down migration while the extension is installed.
 {
     my $db = make_host('host_takes_back', 0);
     my $owner = $db->as('app_owner');
@@ -387,21 +387,21 @@ sub add_pool
     $db->value("SELECT set_gateway_state('$gateway{late}', 'draining')");
     $open = open_session($owner);
     $open->value(q{PREPARE beat (text) AS UPDATE gateways_v2 SET heartbeat = now() WHERE name = $1});
-    $open->shows('EXECUTE label', '6/7 healthy', 'all is well before');
+    $open->shows('EXECUTE label', '6/7 healthy', 'members are healthy before');
     $objects = $db->objects('public');
 
     $db->works(qq{BEGIN; UPDATE gateways_v2 SET heartbeat = now(); UPDATE gateway_pool_memberships SET "pickWeight" = 2;
                   UPDATE identity_kubernetes_auths SET "gatewayPoolId" = NULL; SELECT host_test.unmigrate_pools('public'); COMMIT},
-        'the host takes its pools back');
+        'the host drops its pools');
     foreach ([ 'open session', $open, 'EXECUTE ' ], [ 'new session', $owner, '' ])
     {
         my ($where, $session, $execute) = @$_;
 
         $session->works($execute ? "EXECUTE beat ('fresh')" : q{UPDATE gateways_v2 SET heartbeat = now() WHERE name = 'fresh'},
             "$where: heartbeats work");
-        $session->works(qq{UPDATE gateways_v2 SET "orgId" = "orgId", name = name}, "$where: gateways can be written");
+        $session->works(qq{UPDATE gateways_v2 SET "orgId" = "orgId", name = name}, "$where: gateways can be updated");
         $session->works(qq{UPDATE identity_kubernetes_auths SET "gatewayV2Id" = '$gateway{fresh}'; UPDATE identity_kubernetes_auths
-                           SET "gatewayV2Id" = NULL, "allowedNames" = 'x'}, "$where: Kubernetes auths can be written");
+                           SET "gatewayV2Id" = NULL, "allowedNames" = 'x'}, "$where: Kubernetes auths can be updated");
         $session->fails($_, '55000 gateway_pools_not_installed', "$where: $_") foreach
           "SELECT pick_healthy_gateway('$pool')", "SELECT * FROM pick_healthy_gateways('$pool')",
           "SELECT resolve_gateway(NULL, '$pool')", "SELECT * FROM explain_gateway_pick('$pool')",
@@ -413,43 +413,43 @@ sub add_pool
           "SELECT get_gateway_pool_resources('$acme', '$pool')", "SELECT get_gateway_pool_plan('$acme')",
           "SELECT set_gateway_pool_entitlement('$acme', true)", "SELECT set_gateway_state('$gateway{fresh}', 'active')";
     }
-    $open->fails('EXECUTE label', '55000 gateway_pools_not_installed', 'a statement planned before says so as well');
-    $open->fails("EXECUTE pick_one ('$pool')", '55000 gateway_pools_not_installed', 'also a pick');
+    $open->fails('EXECUTE label', '55000 gateway_pools_not_installed', 'a statement planned before raises the same error');
+    $open->fails("EXECUTE pick_one ('$pool')", '55000 gateway_pools_not_installed', 'a pick planned before raises the same error');
     $db->works(qq{
         INSERT INTO gateways_v2 ("orgId", name, heartbeat) VALUES ('$acme', 'new', now());
         DELETE FROM gateways_v2 WHERE name = 'new';
         SELECT host_test.add_kubernetes_auth('public', '$acme', 'new');
-        BEGIN; DELETE FROM gateways_v2; DELETE FROM organizations; ROLLBACK}, 'the host makes and deletes rows');
-    $db->shows('SELECT DISTINCT problem FROM check_gateway_pools()', 'not installed', 'what is missing is told');
+        BEGIN; DELETE FROM gateways_v2; DELETE FROM organizations; ROLLBACK}, 'the host inserts and deletes rows');
+    $db->shows('SELECT DISTINCT problem FROM check_gateway_pools()', 'not installed', 'check_gateway_pools() reports that gateway pools are not installed');
     $db->works("SELECT host_test.migrate_heartbeat_ttl('public'); SELECT host_test.unmigrate_heartbeat_ttl('public')",
-        'the host migrates on');
-    $db->works("BEGIN; SELECT host_test.unmigrate_pools('public'); COMMIT", 'the host takes its pools back twice');
+        'the host can run more migrations');
+    $db->works("BEGIN; SELECT host_test.unmigrate_pools('public'); COMMIT", 'the host can run its down migration twice');
 
     # The owner installs again.
-    $owner->works('SELECT install_gateway_pools()', 'the owner installs again');
-    # But for the place of the column that the host dropped and we added.
+    $owner->works('SELECT install_gateway_pools()', 'the owner can install again');
+    # All but the position of the column that the host dropped and install added.
     same_lines(join("\n", grep { !/^column r identity_kubernetes_auths/ } split(/\n/, $db->objects('public'))),
         join("\n", grep { !/^column r identity_kubernetes_auths/ } split(/\n/, $objects)), 'all objects are as before');
-    $db->shows('SELECT * FROM check_gateway_pools()', '', 'nothing to complain of');
+    $db->shows('SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem');
     $open->works(qq{
         INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$pool', '$acme', 'edge');
         INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT '$pool', id FROM gateways_v2;
         UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$pool'}, 'the entitlement is still there');
-    $open->shows('EXECUTE label', '6/7 healthy', 'so is what an administrator wanted of a gateway');
+    $open->shows('EXECUTE label', '6/7 healthy', 'the state of a gateway is still there');
     $open->shows("SELECT 1 FROM (SELECT pick_healthy_gateway('$pool')) p (id) WHERE id <> '$gateway{late}'", 1, 'picks work');
-    $open->fails('DELETE FROM gateway_pools', '23503 gateway_pools_in_use', 'the guard works');
+    $open->fails('DELETE FROM gateway_pools', '23503 gateway_pools_in_use', 'the deletion guard works');
 
-    # Both migrations of the host after another, the extension there all the time.
+    # Down and up migration of the host in sequence, with the extension installed.
     $db->works("BEGIN; SELECT host_test.unmigrate_pools('public'); COMMIT;
-                BEGIN; SELECT host_test.migrate_pools('public', 255, 'NO ACTION'); COMMIT", 'the host goes back and forth');
+                BEGIN; SELECT host_test.migrate_pools('public', 255, 'NO ACTION'); COMMIT", 'the host\'s migrations run down and up');
     $open->works("EXECUTE beat ('fresh'); UPDATE gateways_v2 SET name = name; UPDATE identity_kubernetes_auths SET \"allowedNames\" = 'y'",
-        'its rows can be written while its new tables are not ours yet');
-    $owner->works('SELECT install_gateway_pools()', 'which the owner makes them');
-    $db->shows('SELECT * FROM check_gateway_pools()', '', 'nothing to complain of after that');
+        'rows can be updated before the new tables are adopted');
+    $owner->works('SELECT install_gateway_pools()', 'the owner can adopt the new tables');
+    $db->shows('SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem after it');
     $open->shows(qq{
         INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$pool', '$acme', 'edge');
         INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$gateway{fresh}');
-        SELECT pick_healthy_gateway('$pool')}, $gateway{fresh}, 'picks work in the session that has seen it all');
+        SELECT pick_healthy_gateway('$pool')}, $gateway{fresh}, 'picks work in the session from before all migrations');
     $open->end;
 }
 

@@ -1,6 +1,6 @@
-# The library is gone from disk: what depends on it says so, and DROP EXTENSION
-# CASCADE gives the host its tables back, with all data.  It returns: CREATE
-# EXTENSION puts every trigger back.
+# The library file is missing: calls that need it raise an error, and DROP EXTENSION
+# CASCADE leaves the host its tables with all data.  When the file is back, CREATE
+# EXTENSION restores every trigger.
 
 use strict;
 use warnings FATAL => 'all';
@@ -20,8 +20,8 @@ my $pool = 'b0000000-0000-4000-8000-000000000001';
 my $auth = 'c0000000-0000-4000-8000-000000000001';
 my $gateway = '90000000-0000-4000-8000-000000000001';
 
-# A server finds its library directory by its own place: one that lies elsewhere
-# has a library directory whose files this test may rename.  Returns the two.
+# A server finds its library directory relative to its own location: a copy elsewhere has a
+# library directory whose files this test may rename.  Returns its directory and the library.
 sub private_installation
 {
     my %dir = map { chomp(my $dir = qx{pg_config --$_}); ($_ => $dir) } qw(bindir pkglibdir sharedir);
@@ -53,8 +53,8 @@ my $db = PoolDatabase->create_with_host_functions($node, 'app');
 my $owner = $db->as('app_owner');
 my ($objects, $tables, $rows, $output);
 
-# What of the objects has nothing to do with the extension: no view and no
-# function of it, and no trigger but the host's.
+# Returns the objects that do not belong to the extension: none of its views and
+# functions, and only the host's triggers.
 sub without_extension
 {
     my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
@@ -91,12 +91,12 @@ $db->value(qq{
 $objects = $db->objects('public');
 $rows = $db->rows('public');
 $db->shows("SELECT pick_healthy_gateway('$pool')", $gateway, 'the private installation works');
-$db->shows('SELECT problem FROM check_gateway_pools() WHERE problem <> \'not preloaded\'', 'pools without a plan', 'and knows one problem, which is made for this');
+$db->shows('SELECT problem FROM check_gateway_pools() WHERE problem <> \'not preloaded\'', 'pools without a plan', 'check_gateway_pools() reports the one problem that the test creates');
 
 my $old_session = $owner->session;
 $old_session->value("BEGIN; UPDATE gateways_v2 SET name = name RETURNING pick_healthy_gateway('$pool'); ROLLBACK");
 
-# The library is gone.
+# The library is missing.
 rename_library($library, "$library.away");
 foreach my $statement (
     q{UPDATE gateways_v2 SET heartbeat = now()},
@@ -112,22 +112,22 @@ foreach my $statement (
 }
 $owner->works(qq{SELECT * FROM gateways_v2; SELECT * FROM gateway_pools; UPDATE organizations SET name = name;
                  INSERT INTO relays (name, host) VALUES ('r', 'h'); DELETE FROM relays WHERE name = 'r'},
-    'new session: whatever does without the library works');
+    'new session: statements that do not need the library work');
 $old_session->shows("BEGIN; UPDATE gateways_v2 SET heartbeat = now() RETURNING pick_healthy_gateway('$pool'); ROLLBACK", $gateway,
-    'a session that has called the same functions before works on');
+    'a session that has called the same functions before keeps working');
 $rows = $db->rows('public');
 
-# The extension goes, the data stays.
+# The extension is dropped, the data stays.
 $output = $db->fails('DROP EXTENSION gateway_pool', '2BP01', 'DROP EXTENSION is refused');
-like($output, qr/trigger GatewayPools_refuse_delete on table gateway_pools depends on/, 'for the sake of the triggers');
+like($output, qr/trigger GatewayPools_refuse_delete on table gateway_pools depends on/, 'the error names a trigger that depends on it');
 $db->works('DROP EXTENSION gateway_pool CASCADE', 'DROP EXTENSION CASCADE works without the library');
 is($db->rows('public'), $rows, 'all rows are still there');
 $tables = $db->objects('public');
-same_lines($tables, without_extension($objects), 'tables, columns, keys, indexes, rights and the triggers of the host are, too');
+same_lines($tables, without_extension($objects), 'tables, columns, keys, indexes, privileges and the host\'s triggers are still there');
 like($tables, qr/^constraint public\.identity_kubernetes_auths \S+ t FOREIGN KEY \("gatewayPoolId"\) REFERENCES public\.gateway_pools/m,
-    'the key of the consumer, for example');
-unlike($tables, qr/GatewayPools_(?:enforce|route|refuse)|pick_healthy_gateway/, 'nothing of the extension is');
-$old_session->works('BEGIN; UPDATE gateways_v2 SET name = name; ROLLBACK', 'the session that has loaded the library does not miss it');
+    'for example the consumer\'s key');
+unlike($tables, qr/GatewayPools_(?:enforce|route|refuse)|pick_healthy_gateway/, 'no object of the extension is left');
+$old_session->works('BEGIN; UPDATE gateways_v2 SET name = name; ROLLBACK', 'the session that has loaded the library keeps working');
 $owner->works(qq{
     BEGIN;
     UPDATE gateways_v2 SET heartbeat = now();
@@ -137,37 +137,37 @@ $owner->works(qq{
     INSERT INTO gateway_pools ("orgId", name) VALUES ('$beta', 'No Rule');
     INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT p.id, '$gateway' FROM gateway_pools p WHERE name = 'No Rule';
     UPDATE gateway_pools SET name = 'Nor Here' WHERE id = '$pool';
-    ROLLBACK}, 'the host writes what it likes');
+    ROLLBACK}, 'the host can write rows that break the rules');
 $owner->shows(qq{BEGIN; DELETE FROM gateway_pools WHERE id = '$pool';
                  SELECT count(*), count("gatewayPoolId") FROM identity_kubernetes_auths; ROLLBACK}, '1|0',
-    'a pool that goes leaves a null behind, as the key says');
-$output = $db->fails('CREATE EXTENSION gateway_pool', '58P01', 'no CREATE EXTENSION without the library');
-same_lines($db->objects('public'), $tables, 'which leaves nothing behind');
+    'deleting a pool sets the reference to null, as the key says');
+$output = $db->fails('CREATE EXTENSION gateway_pool', '58P01', 'CREATE EXTENSION fails without the library');
+same_lines($db->objects('public'), $tables, 'the failed CREATE EXTENSION leaves nothing behind');
 
 # The library is back.
 rename_library("$library.away", $library);
-$db->works('CREATE EXTENSION gateway_pool', 'CREATE EXTENSION with the library');
-same_lines($db->objects('public'), $objects, 'all objects are as they were: triggers, keys, indexes, rights');
-is($db->rows('public'), $rows, 'all rows are, and nobody was entitled anew');
-$db->shows('SELECT problem FROM check_gateway_pools() WHERE problem <> \'not preloaded\'', 'pools without a plan', 'it knows the one problem again');
+$db->works('CREATE EXTENSION gateway_pool', 'CREATE EXTENSION works with the library');
+same_lines($db->objects('public'), $objects, 'all objects are as before: triggers, keys, indexes, privileges');
+is($db->rows('public'), $rows, 'all rows are as before, and no entitlement was added');
+$db->shows('SELECT problem FROM check_gateway_pools() WHERE problem <> \'not preloaded\'', 'pools without a plan', 'check_gateway_pools() reports the one problem again');
 $db->shows(qq{DELETE FROM gateway_pools WHERE "orgId" = '$beta'; SELECT * FROM check_gateway_pools() WHERE problem <> 'not preloaded'}, '',
-    'and none after that was solved');
+    'check_gateway_pools() reports no problem after its remedy');
 foreach ([ 'old session', $old_session ], [ 'new session', $owner ])
 {
     my ($where, $session) = @$_;
 
     $session->shows("SELECT pick_healthy_gateway('$pool')", $gateway, "$where: picks work");
     $session->works('UPDATE gateways_v2 SET heartbeat = now()', "$where: heartbeats work");
-    $session->fails("DELETE FROM gateway_pools WHERE id = '$pool'", '23503 gateway_pools_in_use', "$where: the guard works");
+    $session->fails("DELETE FROM gateway_pools WHERE id = '$pool'", '23503 gateway_pools_in_use', "$where: the deletion guard works");
     $session->fails(qq{INSERT INTO gateway_pools ("orgId", name) VALUES ('$beta', 'x')}, '42501 gateway_pools_entitlement',
-        "$where: entitlements work");
+        "$where: entitlements are checked");
     $session->fails(qq{UPDATE gateway_pools SET name = 'No Rule'}, '23514 gateway_pools_name_check', "$where: names are checked");
 }
 $db->as('app')->shows("SELECT pick_healthy_gateway('$pool')", $gateway, 'an application role picks');
 $old_session->end;
 
-# Leaving without CASCADE.
-$db->works('SELECT uninstall_gateway_pools(); DROP EXTENSION gateway_pool', 'the extension goes by uninstall_gateway_pools()');
-same_lines(without_extension($db->objects('public')), $tables, 'which leaves the same tables');
+# Uninstalling without CASCADE.
+$db->works('SELECT uninstall_gateway_pools(); DROP EXTENSION gateway_pool', 'the extension can be dropped after uninstall_gateway_pools()');
+same_lines(without_extension($db->objects('public')), $tables, 'uninstalling leaves the same tables');
 
 done_testing();

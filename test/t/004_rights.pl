@@ -1,9 +1,9 @@
-# Whatever a superuser calls of ours, nothing that a table's owner defined runs
-# with more than the owner's rights; nobody learns from our functions what he
-# may not read; and who has rights on the gateways has them on the pools.
+# When a superuser calls the extension, code that a table's owner defined never runs
+# with more than the owner's rights; no role learns from the extension's functions what
+# it may not read; and privileges on the gateways table apply to the pool tables.
 #
-# A statement of the superuser's own on a table fires the triggers of that table
-# as the superuser: that is PostgreSQL's rule, and such triggers are let pass.
+# A superuser's own statement on a table fires the triggers of that table as the
+# superuser: that is PostgreSQL's rule, and such triggers are allowed here.
 
 use strict;
 use warnings FATAL => 'all';
@@ -22,7 +22,7 @@ my $missing = 'ffffffff-0000-4000-8000-000000000000';
 my $auth = 'c0000000-0000-4000-8000-000000000001';
 my $gateway = '90000000-0000-4000-8000-000000000001';
 
-# What crashes must not end the test.
+# A crash must not end the test.
 my $node = start_node('main', conf => 'restart_after_crash = on');
 my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
 
@@ -30,9 +30,9 @@ $node->safe_psql('postgres', q{
     CREATE ROLE app LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE attacker LOGIN;
     CREATE ROLE app_owner LOGIN IN ROLE app; CREATE ROLE migrator LOGIN IN ROLE app_owner});
 
-# The owner's traps.  Each says as whom it runs, in the server's log, which no
-# rollback takes back, and tries everything to become more than it is; but for
-# those that PostgreSQL's rule may spring as the superuser.
+# The owner's traps.  Each logs the role as which it runs (a rollback does not remove
+# that), and tries to get more rights, except for those that PostgreSQL's own rule may
+# run as the superuser.
 my $traps = q[
     CREATE FUNCTION trap(place text) RETURNS boolean LANGUAGE plpgsql AS $$
     DECLARE
@@ -103,7 +103,7 @@ my $traps = q[
     CREATE CAST (trap_word AS text) WITH FUNCTION trap_cast_text(trap_word) AS IMPLICIT;
     CREATE CAST (trap_word AS timestamptz) WITH FUNCTION trap_cast_time(trap_word) AS IMPLICIT];
 
-# A host with one pool that has one healthy member and one consumer.
+# Makes a host with one pool that has one healthy member and one consumer.
 sub make_host
 {
     my ($name) = @_;
@@ -125,8 +125,8 @@ sub add_rows
         UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$pool'});
 }
 
-# Runs a statement and returns its result, with what the traps have told:
-# "place as role" each once, the allowed ones left out.
+# Runs a statement and returns its result, with the traps that ran: "place as role", each
+# once, without the allowed ones.
 sub run_past_traps
 {
     my ($session, $sql, $allowed) = @_;
@@ -135,7 +135,7 @@ sub run_past_traps
     my $log = slurp_file($node->logfile, $offset);
     my %told;
 
-    # What the worker of the database runs meanwhile has no application's name.
+    # Lines from the worker of the database have no application name.
     while ($log =~ /\[\d+\] \S+ LOG:  trap: \[([^%\]]+)\] ran as \[([^%\]]+)\]/g)
     {
         $told{"$1 as $2"} = 1 unless defined $allowed && $1 =~ $allowed;
@@ -144,8 +144,8 @@ sub run_past_traps
     return $result;
 }
 
-# Asserts that a superuser's statement ends with this state and springs no trap
-# but as the owner, and that it leaves the session as it was.
+# Asserts that a superuser's statement ends with this state, that traps run only as the
+# owner, and that the session is unchanged.
 sub superuser_safely
 {
     my ($db, $sql, $state, $label, %params) = @_;
@@ -158,10 +158,10 @@ sub superuser_safely
 
     ($result->{out}, $after) = split /(?:\n|^)after(?:\n|$)/, $result->{out}, 2;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    is($result->{traps}, $expected, "superuser, $label: nothing of the owner's ran with other rights than his");
-    is($result->{state}, $state, "superuser, $label: it ends as it should") || diag($result->{err})
+    is($result->{traps}, $expected, "superuser, $label: code of the owner runs only with the owner's rights");
+    is($result->{state}, $state, "superuser, $label: the state is as expected") || diag($result->{err})
       if defined $state;
-    if (!is($after, 't|none|"$user", public|f', "superuser, $label: the session is what it was, and the owner"))
+    if (!is($after, 't|none|"$user", public|f', "superuser, $label: session and owner are unchanged"))
     {
         diag($result->{err});
         $node->safe_psql('postgres', 'ALTER ROLE app_owner NOSUPERUSER');
@@ -169,7 +169,7 @@ sub superuser_safely
     return $result;
 }
 
-# What a superuser may want to do, and its SQLSTATE.
+# Calls of a superuser, and their SQLSTATEs.
 my @readings = (
     [ "SELECT pick_healthy_gateway('$pool')" ],
     [ "SELECT pick_healthy_gateway('$pool', capabilities => '{}')" ],
@@ -197,7 +197,7 @@ sub attach_trap_triggers
     } @tables));
 }
 
-# 1. Triggers, defaults, policies and the query of a consumer's organization.
+# 1. Triggers, defaults, policies and a consumer's org_query.
 {
     my $db = make_host('traps');
     my $owner = $db->as('app_owner');
@@ -225,7 +225,7 @@ sub attach_trap_triggers
         'the traps work');
 
     superuser_safely($db, $_->[0], $_->[1] // '', $_->[0]) foreach @readings;
-    # The doctor may read by that query, as the owner himself would.
+    # The check may run that query, as the owner's own call would.
     superuser_safely($db, 'SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools()',
         traps => run_past_traps($owner, 'SELECT * FROM check_gateway_pools()', qr/^policy of \w+$/)->{traps});
     superuser_safely($db, qq{DELETE FROM gateway_pools WHERE id = '$pool'}, '23503 gateway_pools_in_use', 'the guard',
@@ -239,7 +239,7 @@ sub attach_trap_triggers
         superuser_safely($db, $_->[0], $_->[1], $_->[0], allowed => qr/^(trigger \w+|default of) identity_kubernetes_auths$/,
             traps => 'query of the organization as app_owner');
     }
-    # Such a query may write, too; what that springs must not wait until the owner is the superuser again.
+    # Such a query may write, too; the triggers that it fires must not be delayed until the superuser's rights are back.
     $owner->value(q{
         CREATE TABLE own (a int);
         CREATE TRIGGER own AFTER INSERT ON own FOR EACH ROW EXECUTE FUNCTION trap_trigger('after');
@@ -250,7 +250,7 @@ sub attach_trap_triggers
                 RETURNING 1) SELECT i."orgId" FROM public.identities i WHERE i.id = ($1)."identityId"'])});
     $result = run_past_traps($db, qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$spare'},
         qr/^(trigger \w+|default of) identity_kubernetes_auths$/);
-    unlike($result->{traps}, qr/ as \Q$superuser\E/, 'superuser, a query of the organization that writes: nothing ran with his rights');
+    unlike($result->{traps}, qr/ as \Q$superuser\E/, 'superuser, an org_query that writes: nothing runs with the superuser\'s rights');
 
     superuser_safely($db, qq{UPDATE gateways_v2 SET "orgId" = '$beta'}, '23503 gateway_pools_same_org', 'a member moves',
         allowed => qr/^(trigger \w+|default of) gateways_v2$/);
@@ -260,20 +260,20 @@ sub attach_trap_triggers
     superuser_safely($db, qq{INSERT INTO gateway_pools ("orgId", name) VALUES ('$beta', 'x')}, '42501 gateway_pools_entitlement',
         'a pool without a plan', allowed => qr/^(trigger \w+|default of) gateway_pools$/);
 
-    # Triggers that differ are put right; then the owner takes away what has to be made again.
+    # Install repairs triggers that differ; then the owner drops parts that install has to create again.
     superuser_safely($db, 'SELECT install_gateway_pools()', '', 'install_gateway_pools() again');
     $owner->value('DROP TABLE gateway_pool_entitlements; ALTER TABLE identity_kubernetes_auths DROP COLUMN "gatewayPoolId";
                    ALTER TABLE gateway_pool_memberships DROP COLUMN "pickWeight"');
-    superuser_safely($db, 'SELECT install_gateway_pools()', '', 'install_gateway_pools() of what is missing');
+    superuser_safely($db, 'SELECT install_gateway_pools()', '', 'install_gateway_pools() of missing parts');
     $db->shows('SELECT relowner::regrole FROM pg_class WHERE relname = \'gateway_pool_entitlements\'', 'app_owner',
-        'what is made is the owner\'s');
+        'created tables belong to the owner');
     superuser_safely($db, 'DROP EXTENSION gateway_pool CASCADE', '', 'DROP EXTENSION CASCADE');
     superuser_safely($db, 'CREATE EXTENSION gateway_pool', '', 'CREATE EXTENSION after that');
     superuser_safely($db, $_->[0], $_->[1] // '', "once more $_->[0]") foreach @readings[ 0, 8 ];
     superuser_safely($db, 'SELECT uninstall_gateway_pools(true)', '', 'uninstall_gateway_pools()');
 }
 
-# 2. What the owner makes of the types of his columns, once all is installed.
+# 2. Types of columns that the owner changes after the installation.
 {
     my $db = make_host('types');
     my $owner = $db->as('app_owner');
@@ -297,14 +297,14 @@ sub attach_trap_triggers
         foreach my $statement ('SELECT * FROM check_gateway_pools()', 'SELECT install_gateway_pools()', 'SELECT * FROM gateway_options',
             "SELECT pick_healthy_gateway('$pool')")
         {
-            superuser_safely($db, $statement, undef, "$statement where $column is of a type of the owner's",
+            superuser_safely($db, $statement, undef, "$statement where $column has a type of the owner's",
                 allowed => qr/^cast to timestamptz$/, traps => run_past_traps($owner, $statement, qr/^cast to timestamptz$/)->{traps});
         }
         $owner->value("ALTER TABLE $table ALTER $name TYPE " . ($name eq 'name' ? 'varchar(32)' : 'uuid') . " USING '$value'");
     }
 }
 
-# 3. What the owner made before, for us to adopt.
+# 3. Tables that the owner created before, which install adopts.
 foreach (
     [ 'gateway_pool_entitlements', '"orgId" trap_word PRIMARY KEY, "gatewayPool" boolean, "maxPools" int, "maxGatewaysPerPool" int,
       "expiresAt" timestamptz, "createdAt" timestamptz, "updatedAt" timestamptz', $acme ],
@@ -327,11 +327,11 @@ foreach (
                                          "createdAt" timestamptz, "updatedAt" timestamptz);
              INSERT INTO gateway_pools VALUES ('$acme', '$acme', 'edge', now(), now());
              ALTER TABLE identity_kubernetes_auths ADD COLUMN "gatewayPoolId" trap_word DEFAULT '$value'});
-    superuser_safely($db, 'CREATE EXTENSION gateway_pool', undef, "CREATE EXTENSION where $table is of a type of the owner's");
+    superuser_safely($db, 'CREATE EXTENSION gateway_pool', undef, "CREATE EXTENSION where $table has a type of the owner's");
 }
 
-# 4. Functions that the owner, or whoever may create in the schema, names like
-# ours.
+# 4. Functions with the names of the extension's, by the owner or another role with
+# CREATE on the schema.
 {
     my $db = make_host('names');
     my $owner = $db->as('app_owner');
@@ -351,7 +351,7 @@ foreach (
         my $result = $db->run($statement);
         $before{$statement} = "$result->{state} $result->{out}";
     }
-    # Of every function of ours: fewer arguments, and arguments that come closer.
+    # For every function of the extension: versions with fewer arguments, and with closer argument types.
     $owner->value($db->value(q{
         SELECT format('CREATE FUNCTION %I(%s) RETURNS %s LANGUAGE plpgsql AS $f$ BEGIN PERFORM public.trap(%L); RETURN %s; END $f$;',
                       p.proname, v.arguments, CASE WHEN p.proretset THEN 'SETOF ' || r.result ELSE r.result END, 'function ' || p.proname,
@@ -371,26 +371,26 @@ foreach (
          WHERE p.prorettype <> 'trigger'::regtype}));
     foreach my $statement (@statements)
     {
-        my $result = superuser_safely($db, $statement, undef, "$statement beside functions named like ours",
+        my $result = superuser_safely($db, $statement, undef, "$statement with functions of the same names",
             allowed => qr/^function (create|list|get)_gateway_pool$/);
-        is("$result->{state} $result->{out}", $before{$statement}, "$statement does what it did before")
+        is("$result->{state} $result->{out}", $before{$statement}, "$statement does the same as before")
           || diag($result->{err});
     }
 
-    # And before we come.
+    # And before the extension is created.
     $db = make_host('names_before');
     $db->as('app_owner')->value($traps . q{;
         CREATE FUNCTION install_gateway_pools() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM public.trap('install'); END $$;
         CREATE FUNCTION gateway_status() RETURNS TABLE (a int) LANGUAGE plpgsql AS $$ BEGIN PERFORM public.trap('status'); END $$;
         CREATE FUNCTION gateway_pool_parts(oid, oid, oid) RETURNS TABLE (present boolean, command text) LANGUAGE plpgsql
             AS $$ BEGIN PERFORM public.trap('parts'); END $$});
-    superuser_safely($db, 'CREATE EXTENSION gateway_pool', undef, 'CREATE EXTENSION beside functions named like ours');
-    superuser_safely($db, 'SELECT * FROM gateway_status', undef, 'a view made beside them');
+    superuser_safely($db, 'CREATE EXTENSION gateway_pool', undef, 'CREATE EXTENSION with functions of the same names');
+    superuser_safely($db, 'SELECT * FROM gateway_status', undef, 'a view created with them');
 }
 
-# 5. Once a superuser has said which the host's tables are, the owner, who is no
-# superuser, installs; so does a role that is a member of the owner, and nobody
-# else.  Other roles get what they have on gateways.
+# 5. After the first installation by a superuser, the owner of the tables, who is no
+# superuser, can install; so can a role that is a member of the owner, and no other
+# role.  Other roles get their privileges on gateways for the pool tables, too.
 {
     my $privileges = sub {
         my ($db, $table) = @_;
@@ -404,28 +404,28 @@ foreach (
         my $result = $db->run('CREATE EXTENSION gateway_pool');
         my $on_gateways;
 
-        like($result->{err}, qr/INFO:  .*not installed.*\nHINT:  .*install_gateway_pools\(\)/, "$installer: CREATE EXTENSION says what to call");
+        like($result->{err}, qr/INFO:  .*not installed.*\nHINT:  .*install_gateway_pools\(\)/, "$installer: CREATE EXTENSION names the function to call");
         $db->value(qq{GRANT CREATE ON SCHEMA public TO app_owner, migrator; SELECT host_test.make_host('public', 2, 'app_owner')});
         $db->as('app_owner')->value(q{
             GRANT SELECT, INSERT, UPDATE, DELETE ON gateways_v2 TO app;
             GRANT SELECT ON gateways_v2 TO reader WITH GRANT OPTION;
             GRANT SELECT ON organizations TO attacker});
-        $db->as($_)->fails('SELECT install_gateway_pools()', '42501 gateway_pools_access', "$installer: $_ must not install") foreach qw(app reader attacker app_owner migrator);
+        $db->as($_)->fails('SELECT install_gateway_pools()', '42501 gateway_pools_access', "$installer: $_ cannot install") foreach qw(app reader attacker app_owner migrator);
         $db->value(q{SELECT install_gateway_pools();
             DROP TABLE gateway_pools, gateway_pool_memberships, gateway_pool_entitlements, gateway_pool_tenants, gateway_states, gateway_health,
                 gateway_health_events, gateway_probes, gateway_pool_audit_logs CASCADE});
-        $db->as($_)->fails('SELECT install_gateway_pools()', '42501 gateway_pools_access', "$installer: $_ must not install again") foreach qw(app reader attacker);
-        $db->as($installer)->works('SELECT install_gateway_pools()', "$installer: he installs");
-        $db->shows('SELECT * FROM check_gateway_pools()', '', "$installer: nothing to complain of");
+        $db->as($_)->fails('SELECT install_gateway_pools()', '42501 gateway_pools_access', "$installer: $_ cannot install again") foreach qw(app reader attacker);
+        $db->as($installer)->works('SELECT install_gateway_pools()', "$installer: the role can install");
+        $db->shows('SELECT * FROM check_gateway_pools()', '', "$installer: check_gateway_pools() reports no problem");
         $db->shows(q{SELECT DISTINCT relowner::regrole FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace},
-            'app_owner', "$installer: all tables are the owner's");
+            'app_owner', "$installer: the owner owns all tables");
         $db->shows(q{SELECT count(*) FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind <> 'v'
-                      WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e'}, 0, "$installer: none is of the extension");
+                      WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e'}, 0, "$installer: no table is a member of the extension");
         $on_gateways = $privileges->($db, 'gateways_v2');
-        like($on_gateways, qr/^reader\|SELECT\|t$/m, "$installer: there are rights to pass on");
-        is($privileges->($db, $_), $on_gateways, "$installer: $_ has the rights of the gateways")
+        like($on_gateways, qr/^reader\|SELECT\|t$/m, "$installer: there are privileges to copy");
+        is($privileges->($db, $_), $on_gateways, "$installer: $_ has the privileges of the gateways table")
           foreach qw(gateway_pools gateway_pool_memberships gateway_states gateway_health gateway_probes);
-        is($privileges->($db, 'gateway_pool_entitlements'), '', "$installer: entitlements are nobody's but the owner's");
+        is($privileges->($db, 'gateway_pool_entitlements'), '', "$installer: only the owner has privileges on entitlements");
     }
 }
 {
@@ -442,19 +442,19 @@ foreach (
     $db->value('CREATE EXTENSION gateway_pool');
     is($rights->(), join("\n", 'gateways_v2|DELETE SELECT UPDATE', map { "$_|" } qw(gateway_pools gateway_pool_memberships
                 gateway_states gateway_health gateway_probes gateway_pool_entitlements)), 'CREATE EXTENSION itself grants nothing');
-    $app->fails('SELECT * FROM gateway_pool_status', '42501', 'so an application role sees nothing yet');
+    $app->fails('SELECT * FROM gateway_pool_status', '42501', 'an application role sees nothing yet');
     $db->as('app_owner')->value('GRANT INSERT ON gateway_probes TO app');
     $db->as('app_owner')->works('SELECT install_gateway_pools()', 'the owner calls install_gateway_pools()');
     is($rights->(), join("\n", (map { "$_|DELETE SELECT UPDATE" } qw(gateways_v2 gateway_pools gateway_pool_memberships gateway_states gateway_health)),
-            'gateway_probes|INSERT', 'gateway_pool_entitlements|'), 'which grants what nobody has granted yet');
+            'gateway_probes|INSERT', 'gateway_pool_entitlements|'), 'install_gateway_pools() copies privileges to tables without grants');
     $app->works('SELECT * FROM gateway_pool_status', 'the application role sees pools');
     $app->fails(qq{INSERT INTO gateway_pool_entitlements ("orgId", "gatewayPool") VALUES ('$acme', true)}, '42501',
-        'but does not entitle itself');
-    $app->fails("SELECT set_gateway_pool_entitlement('$acme', true)", '42501', 'nor by a function');
+        'the application role cannot entitle an organization');
+    $app->fails("SELECT set_gateway_pool_entitlement('$acme', true)", '42501', 'the application role cannot do so by a function');
 }
 
-# 6. A role without rights learns nothing, whichever of our functions it calls or
-# attaches to a table of its own.
+# 6. A role without privileges learns nothing from the extension's functions, called
+# directly or attached to a table of its own.
 {
     my $db = make_host('strangers');
     my ($session, @functions);
@@ -473,7 +473,7 @@ foreach (
     @functions = split /\n/, $db->value(q{
         SELECT 'gateway_pool_internal.' || proname FROM pg_proc
          WHERE prorettype = 'trigger'::regtype AND probin = '$libdir/gateway_pool' AND proname <> 'table_marker'});
-    cmp_ok(scalar @functions, '>=', 8, 'there are functions to attach');
+    cmp_ok(scalar @functions, '>=', 8, 'there are trigger functions to attach');
     foreach my $function (@functions)
     {
         my (%seen, @differ);
@@ -503,7 +503,7 @@ foreach (
                 push @differ, $event if $outcomes[0] ne $outcomes[1];
             }
         }
-        is("@differ", '', "$function on a stranger's table does the same for rows that exist and for others");
+        is("@differ", '', "$function on a stranger's table does the same for existing and missing rows");
         is(join(' ', grep { !/^(?:39P01|42804|nothing|55000 gateway_pools_not_installed)$/ } sort keys %seen), '', "$function on a stranger's table is refused or harmless");
     }
 
@@ -535,11 +535,11 @@ foreach (
         is("@outcomes" =~ s/ gateway_pools_access//gr, '42501 42501', "a stranger may not $call");
     }
     $session->end;
-    $db->shows('SELECT * FROM check_gateway_pools()', '', 'nothing came of all this');
+    $db->shows('SELECT * FROM check_gateway_pools()', '', 'all these calls changed nothing');
 }
 
-# 7. An application's own trigger picks as whoever fires it, in the transaction
-# that made the pool.
+# 7. An application's own trigger picks as the role that fires it, in the transaction
+# that created the pool.
 {
     my $db = make_host('own_triggers');
     my $owner = $db->as('app_owner');
@@ -563,7 +563,7 @@ foreach (
     $session = $owner->session;
     $other = $db->as('app')->session;
     $other->shows("INSERT INTO requests VALUES (1, '$pool') RETURNING gateway", $gateway, 'a trigger picks with SELECT on gateway_pools');
-    $other->fails('SELECT * FROM gateways_v2', '42501', 'and needs nothing else');
+    $other->fails('SELECT * FROM gateways_v2', '42501', 'the trigger needs nothing else');
 
     foreach my $level ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
     {
@@ -576,34 +576,34 @@ foreach (
             INSERT INTO requests VALUES (2, '$missing') RETURNING gateway;
             RESET ROLE;
             SELECT gateway FROM requests WHERE id = 0}, "2\n$gateway\n$gateway",
-            "$level: triggers pick from the pool that the transaction made");
-        $other->fails("INSERT INTO requests VALUES (3, '$missing')", 'P0002 gateway_pools_not_found', "$level: nobody else does so yet");
+            "$level: triggers pick from a pool that their own transaction created");
+        $other->fails("INSERT INTO requests VALUES (3, '$missing')", 'P0002 gateway_pools_not_found', "$level: another session does not see the pool yet");
         $session->value('ROLLBACK');
-        $other->fails("INSERT INTO requests VALUES (3, '$missing')", 'P0002 gateway_pools_not_found', "$level: nor after a rollback");
+        $other->fails("INSERT INTO requests VALUES (3, '$missing')", 'P0002 gateway_pools_not_found', "$level: another session does not see it after a rollback");
     }
     $session->value(qq{
         BEGIN;
         INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$missing', '$acme', 'new');
         INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$missing', '$gateway');
         COMMIT});
-    $other->shows("INSERT INTO requests VALUES (3, '$missing') RETURNING gateway", $gateway, 'but after a commit');
+    $other->shows("INSERT INTO requests VALUES (3, '$missing') RETURNING gateway", $gateway, 'another session sees it after a commit');
     $other->shows("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM requests", 3, 'a snapshot is taken');
     $session->value(qq{INSERT INTO gateway_pools (id, "orgId", name) VALUES ('ffffffff-0000-4000-8000-000000000001', '$acme', 'newer');
         INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('ffffffff-0000-4000-8000-000000000001', '$gateway')});
     $other->shows("INSERT INTO requests VALUES (4, 'ffffffff-0000-4000-8000-000000000001') RETURNING gateway; COMMIT", $gateway,
-        'a trigger sees what was committed after its snapshot');
+        'a trigger sees rows committed after its snapshot');
     $owner->value('REVOKE SELECT ON gateway_pools FROM app');
-    $other->fails("INSERT INTO requests VALUES (5, '$pool')", '42501', 'a right that was revoked counts at once');
+    $other->fails("INSERT INTO requests VALUES (5, '$pool')", '42501', 'revoking a privilege takes effect at once');
     $_->end foreach $session, $other;
 }
 
-# A type whose values a cast turns into nothing.
+# A type whose values a cast turns into NULL.
 my $sly = q{CREATE TYPE sly AS ENUM ('sly');
     CREATE FUNCTION nothing(sly) RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid';
     CREATE CAST (sly AS uuid) WITH FUNCTION nothing(sly)};
 
-# 8. What an owner does to types, or writes as the query of an organization, is
-# answered by an error or by the right value, never by a crash.
+# 8. Whatever types or org_query an owner defines, the result is an error or the right
+# value, never a crash.
 {
     my $db = make_host('crashes');
     my $plan = sub { return qq{SELECT "$_[0]" FROM get_gateway_pool_plan('$acme')} };
@@ -612,7 +612,7 @@ my $sly = q{CREATE TYPE sly AS ENUM ('sly');
     $db->value('CREATE EXTENSION gateway_pool');
     add_rows($db);
 
-    # Each: what it is, what the owner does, what is asked then, the right answer.
+    # Each: label, what the owner does, the query after that, the right answer.
     push @attempts, [ 'an organization of gateways that is an integer',
         q{ALTER TABLE gateways_v2 DROP CONSTRAINT gateways_v2_orgid_foreign, DROP CONSTRAINT gateways_v2_orgid_name_unique,
               ALTER "orgId" TYPE int USING 7},
@@ -654,7 +654,7 @@ my $sly = q{CREATE TYPE sly AS ENUM ('sly');
           ALTER TABLE gateway_pool_memberships DROP CONSTRAINT gateway_pool_memberships_gatewaypoolid_foreign;
           ALTER TABLE gateway_pools ALTER id DROP DEFAULT, ALTER id TYPE text},
         q{SELECT id FROM gateway_pool_status WHERE name = 'edge'}, $pool ];
-    # Nothing where an id is needed: a null, or what a cast of the owner's makes of a value that is none.
+    # NULL in place of an id: stored, or by a cast of the owner's.
     my $no_keys = q{ALTER TABLE gateway_pool_memberships DROP CONSTRAINT gateway_pool_memberships_gatewayid_foreign,
             DROP CONSTRAINT gateway_pool_memberships_gatewaypoolid_foreign;
         ALTER TABLE identity_kubernetes_auths DROP CONSTRAINT identity_kubernetes_auths_gatewaypoolid_foreign};
@@ -703,16 +703,16 @@ my $sly = q{CREATE TYPE sly AS ENUM ('sly');
             qq{UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$spare'} ];
     }
 
-    # The doctor reads with such queries, too: whatever they are, it returns, and it takes good ones for good.
+    # check_gateway_pools() runs such queries, too: it returns whatever they are, and accepts valid ones.
     foreach my $query (
         'UPDATE public.own SET a = a', 'SELECT', 'SELECT $1', ' ', 'nonsense', 'NULL', 'NULL) LIMIT 0 --', 'NULL); SELECT (NULL',
         'NULL); SELECT 1 WHERE (false', q{NULL); SELECT (''text''::text}, 'NULL) GROUP BY c.id HAVING false --',
         'SELECT ($1)."identityId", 1 FROM public.own', q{SELECT ''$1''::uuid}, 'SELECT a FROM public.own')
     {
-        push @attempts, [ "the doctor with the query \"$query\"", $own_query->($query),
+        push @attempts, [ "the check with the query \"$query\"", $own_query->($query),
             q{SELECT count(*) > 0 FROM check_gateway_pools()}, 't' ];
     }
-    push @attempts, map { [ "the doctor with the good query \"$_\"", $own_query->($_),
+    push @attempts, map { [ "the check with the valid query \"$_\"", $own_query->($_),
             q{SELECT count(*) FROM check_gateway_pools() WHERE problem <> 'trigger missing'}, '0' ] }
       'SELECT c."orgId" FROM public.identities c WHERE c.id = ($1)."identityId"',
       'SELECT i."orgId" FROM public.identities i WHERE i.id = ($1)."identityId" -- of the identity',
@@ -722,7 +722,7 @@ my $sly = q{CREATE TYPE sly AS ENUM ('sly');
     {
         my ($label, $ddl, $query, $expected) = @$_;
         my $offset = -s $node->logfile;
-        # All of it is rolled back when the session ends.
+        # The end of the session rolls everything back.
         my $result = $db->as('app_owner')->run("BEGIN; $ddl;\n\\echo made\n$query");
         my $made = $result->{out} =~ s/^made\n?//;
 
@@ -734,7 +734,7 @@ my $sly = q{CREATE TYPE sly AS ENUM ('sly');
     }
 }
 
-# 8. The worker is a superuser's process: what it reads and writes springs the owner's casts and triggers as the owner.
+# 8. The worker is a superuser's process: its reads and writes run the owner's casts and triggers as the owner.
 {
     my $db = make_host('watched');
     my $owner = $db->as('app_owner');
@@ -747,15 +747,15 @@ my $sly = q{CREATE TYPE sly AS ENUM ('sly');
     attach_trap_triggers($owner, qw(gateway_health gateway_health_events));
     $owner->value('UPDATE gateways_v2 SET "heartbeatTTL" = 0');
     ok($node->poll_query_until('watched', "SELECT count(*) > 0 FROM gateway_health WHERE status = 'unhealthy'"),
-        'the worker recorded what a row says that is cast');
+        'the worker records the status from a column with a cast');
     $log = slurp_file($node->logfile);
     $told{$1}{$2} = 1 while $log =~ /\[\d+\] LOG:  trap: \[([^%\]]+)\] ran as \[([^%\]]+)\]/g;
     is(join(' ', sort map { keys %$_ } @told{'cast to timestamptz', 'trigger after gateway_health', 'trigger before gateway_health_events'}),
-        'app_owner app_owner app_owner', 'it ran casts and triggers as the owner');
-    is(join(' ', grep { $_ ne 'app_owner' } map { keys %$_ } values %told), '', 'and never anything with other rights');
+        'app_owner app_owner app_owner', 'the worker runs casts and triggers as the owner');
+    is(join(' ', grep { $_ ne 'app_owner' } map { keys %$_ } values %told), '', 'nothing runs with other rights');
 
-    # 8. Ids that a cast of the owner's turns into nothing: for the worker, for a role with
-    # policies, and for one that is isolated.
+    # 9. Ids that a cast of the owner's turns into NULL: for the worker, for a role with
+    # policies, and for an isolated role.
     my $offset = -s $node->logfile;
     my $worker = q{SELECT pid, "lastRoundAt" FROM gateway_pool_workers WHERE database = 'watched'};
 
@@ -766,18 +766,18 @@ my $sly = q{CREATE TYPE sly AS ENUM ('sly');
         INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") SELECT id, NULL FROM gateway_pools LIMIT 1;
         ALTER TABLE gateway_pool_memberships ENABLE ROW LEVEL SECURITY;
         CREATE POLICY all_of_it ON gateway_pool_memberships USING (true)});
-    $db->as('app')->works('SELECT name, "memberCount" FROM gateway_pool_status', 'a policy, and a member without a gateway');
+    $db->as('app')->works('SELECT name, "memberCount" FROM gateway_pool_status', 'a role with a policy can read members without a gateway');
     $owner->value(q{DELETE FROM gateway_pool_memberships WHERE "gatewayId" IS NULL;
         ALTER TABLE gateway_pool_memberships ALTER "gatewayId" TYPE sly USING 'sly'});
     my ($pid, $round) = split /\|/, $db->value($worker);
     $db->shows_within(30, qq{SELECT pid, "lastRoundAt" > timestamptz '$round' + interval '3 s' FROM gateway_pool_workers WHERE database = 'watched'},
-        "$pid|t", 'the worker goes on beside members that become nothing');
+        "$pid|t", 'the worker keeps working with members whose id is NULL');
     $owner->value(q{SELECT enable_gateway_pool_isolation();
         ALTER TABLE gateway_pool_tenants DISABLE TRIGGER USER; ALTER TABLE gateway_pool_tenants DROP CONSTRAINT gateway_pool_tenants_pkey;
         ALTER TABLE gateway_pool_tenants DROP CONSTRAINT gateway_pool_fk_tenants_orgid, ALTER "orgId" TYPE sly USING 'sly';
         INSERT INTO gateway_pool_tenants VALUES ('app', 'sly')});
-    $db->as('app')->shows('SELECT count(*) FROM gateway_pools', 0, 'a tenant of nothing');
-    unlike(slurp_file($node->logfile, $offset), qr/was terminated by signal|PANIC/, 'no crash');
+    $db->as('app')->shows('SELECT count(*) FROM gateway_pools', 0, 'a tenant without an organization sees no pools');
+    unlike(slurp_file($node->logfile, $offset), qr/was terminated by signal|PANIC/, 'the server does not crash');
 }
 
 done_testing();

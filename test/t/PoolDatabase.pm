@@ -1,5 +1,5 @@
 # One database of a test, as one role sees it: statements, assertions about
-# them, and a fingerprint of all objects and rows to compare databases by.
+# them, and a fingerprint of all objects and rows for comparing databases.
 
 package PoolDatabase;
 
@@ -33,9 +33,8 @@ sub init_node
     return $node->init(%params);
 }
 
-# Starts a server whose settings are those of the tests here: the library is
-# preloaded, evidence that ran out is judged as when the server has been up for a
-# while, and each database may have a worker.
+# Starts a server with the settings for these tests: the library is preloaded, there is
+# no startup_grace, and each database can have a worker.
 sub start_node
 {
     my ($name, %params) = @_;
@@ -51,7 +50,7 @@ sub start_node
     return $node;
 }
 
-# A database that is there already.
+# An existing database.
 sub new
 {
     my ($class, $node, $name) = @_;
@@ -77,8 +76,8 @@ sub create_with_host_functions
     return $self;
 }
 
-# A new database with a host at some stage, the last one if none is said, whose
-# tables are a role's.
+# A new database with a host at some stage, by default the last one, whose tables
+# belong to a role.
 sub create_with_host
 {
     my ($class, $node, $name, $stage, $owner) = @_;
@@ -126,9 +125,9 @@ sub end
     return;
 }
 
-# Runs statements up to the first error (in a session, or if told not to stop:
-# all of them).  Returns what they printed and what is known of the first error:
-# state is "23503", or "23503 some_constraint" where the error names one.
+# Runs statements up to the first error (in a session, or with on_error_stop 0, all of
+# them).  Returns their output and, for the first error, its state: "23503", or
+# "23503 some_constraint" if the error has a constraint name.
 sub run
 {
     my ($self, $sql, %params) = @_;
@@ -143,7 +142,7 @@ sub run
         $self->{session}->{stderr} = '';
         if ($@)
         {
-            # A crash is a result like others, if the server comes back.
+            # A crash is a result like others, if the server recovers.
             $result{out} = '';
             $self->wait_for_recovery($offset);
             $self->{session} = $self->connect;
@@ -168,8 +167,8 @@ sub run
     return \%result;
 }
 
-# Waits until the server is back from a crash that the log tells of from some
-# place on.  Before it knows of the crash, it still takes connections.
+# Waits until the server has recovered from a crash that is in the log after an
+# offset.  Until the server notices the crash, it still accepts connections.
 sub wait_for_recovery
 {
     my ($self, $offset) = @_;
@@ -182,7 +181,7 @@ sub wait_for_recovery
     die 'the server is gone';
 }
 
-# What statements print; an error ends the test.
+# Returns the output of statements; an error ends the test.
 sub value
 {
     my ($self, $sql) = @_;
@@ -192,7 +191,7 @@ sub value
     return $result->{out};
 }
 
-# Asserts what statements print.
+# Asserts the output of statements.
 sub shows
 {
     my ($self, $sql, $expected, $label) = @_;
@@ -204,7 +203,7 @@ sub shows
     return $ok;
 }
 
-# The same before so many seconds have gone; what is expected may be a pattern.
+# Asserts the output of statements within some seconds; the expected output may be a pattern.
 sub shows_within
 {
     my ($self, $seconds, $sql, $expected, $label) = @_;
@@ -229,7 +228,7 @@ sub works
 }
 
 # Asserts that statements fail with this SQLSTATE and, after a blank, this
-# constraint, and returns all that psql said.
+# constraint, and returns the output of psql.
 sub fails
 {
     my ($self, $sql, $state, $label) = @_;
@@ -241,7 +240,7 @@ sub fails
     return $result->{err};
 }
 
-# Asserts that two lists of lines are the same, and tells the difference.
+# Asserts that two lists of lines are the same, and prints the difference.
 sub same_lines
 {
     my ($got, $expected, $label) = @_;
@@ -258,8 +257,8 @@ sub same_lines
     return 0;
 }
 
-# All there is to know about the objects of a schema, a line a fact, in an order
-# and with words that depend on names alone.
+# Returns all properties of the objects of a schema, one per line, in an order and with
+# words that depend only on names.
 sub objects
 {
     my ($self, $schema, $kinds) = @_;
@@ -327,7 +326,7 @@ sub objects
              WHERE d.deptype = 'e'");
     my @kinds = $kinds ? @$kinds : sort keys %facts;
 
-    # Names are qualified in what follows, whatever the path of the database.
+    # Names below are qualified, whatever the search_path of the database.
     return $self->value("SET search_path = pg_catalog;\n"
           . join("\n", map { "SELECT replace('$_ ' || f, E'\\n', ' ') AS fact FROM ($facts{$_}) s (f) ORDER BY 1;" } @kinds));
 }
