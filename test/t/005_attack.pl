@@ -1,7 +1,6 @@
-# Whoever may define things of his own, and has some rights on pools, gets no
-# others by them: not by names that come first on a search path, not by tables that
-# others fill or register, not by the query of an organization; and he forges no
-# row of the audit log.
+# A role that can define objects and has some privileges on pools gains no others by
+# them: not by names that come first on a search path, not by tables that other roles
+# fill or register, not by an org_query; and it cannot forge rows of the audit log.
 
 use strict;
 use warnings FATAL => 'all';
@@ -40,7 +39,7 @@ $db->value(qq{
     GRANT USAGE ON SCHEMA attacker TO PUBLIC;
     GRANT SELECT ON gateway_pools TO attacker});
 
-# What the attacker defines says as whom it runs, in the server's log, and tries to become more.
+# Code of the attacker logs the role as which it runs, and tries to get more privileges.
 $attacker->value(q[
     SET search_path = attacker;
     CREATE FUNCTION trap(place text) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -70,7 +69,7 @@ $attacker->value(q[
     END
     $$]);
 
-# Runs a statement: its result, and "place as role" of each trap that it sprang.
+# Runs a statement: returns its result, with "place as role" for each trap that ran.
 sub run_past_traps
 {
     my ($as, $sql) = @_;
@@ -85,7 +84,7 @@ sub run_past_traps
     return $result;
 }
 
-# 1. Names that come before all others on the path of whoever calls.
+# 1. Names that come first on the caller's search path.
 {
     my $calls = $db->value(q{
         SELECT format('public.%I(%s)', p.proname, (SELECT string_agg(format('NULL::%s', format_type(a.type, NULL)), ', ' ORDER BY a.place)
@@ -93,11 +92,11 @@ sub run_past_traps
           FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
           JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'gateway_pool'
          WHERE p.prorettype <> 'trigger'::regtype ORDER BY 1});
-    # What changes more than is looked at here, or has arguments that are looked at below, is called there.
+    # Calls that change more than this part expects, or have special arguments, are made below.
     my @calls = grep { !/uninstall|\.install|able_gateway_pool_isolation/ } split /\n/, $calls;
 
     cmp_ok(scalar @calls, '>=', 40, 'there are functions to call');
-    # Operators and functions of the server's, for the types that we use; tables and functions of ours and of the host's.
+    # Operators and functions for the types that the extension uses; tables and functions with its names and the host's.
     $attacker->value(q{SET search_path = attacker;} . join(';', map {
         my ($name, $type, $result) = @$_;
         (my $word = $name) =~ s/\W/sprintf '_%x', ord $&/ge;
@@ -136,20 +135,20 @@ sub run_past_traps
             my $result = run_past_traps($session, "SELECT * FROM $call");
             push @sprung, "$call: $result->{traps}" if $result->{traps} ne '' || $result->{state} =~ /unknown/;
         }
-        is("@sprung", '', "$victim, a malicious schema first on the path: nothing in it runs");
+        is("@sprung", '', "$victim, a malicious schema first on the path: no object in it runs");
         my $result = run_past_traps($session, qq{UPDATE public.identity_kubernetes_auths SET "gatewayPoolId" = NULL;
             UPDATE public.identity_kubernetes_auths SET "gatewayPoolId" = '$pool';
             INSERT INTO public.gateway_pools ("orgId", name) VALUES ('$acme', 'x'); DELETE FROM public.gateway_pools WHERE name OPERATOR(pg_catalog.=) 'x';
             SELECT public.install_gateway_pools()});
-        is("$result->{traps}$result->{state}", '', "$victim: nor by triggers, nor by install_gateway_pools()");
+        is("$result->{traps}$result->{state}", '', "$victim: nor by triggers or install_gateway_pools()");
         $session->end;
     }
     $attacker->value('DROP OPERATOR attacker.= (uuid, uuid), attacker.= (text, text)');
-    # One of the calls has begun it.
+    # One of the calls has enabled it.
     $db->value('SELECT disable_gateway_pool_isolation()');
 }
 
-# 2. A table of his that the superuser registers, fills and reads.
+# 2. A table of the attacker's that the superuser registers, fills and reads.
 {
     my $result;
 
@@ -159,10 +158,10 @@ sub run_past_traps
         CREATE TRIGGER zz_trap BEFORE INSERT OR UPDATE OR DELETE ON attacker.shop FOR EACH ROW EXECUTE FUNCTION attacker.trap_trigger();
         CREATE POLICY trap ON attacker.shop USING (attacker.trap('policy of shop'));
         ALTER TABLE attacker.shop ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY});
-    $attacker->fails(q{SELECT register_pool_consumer('attacker.shop')}, '42501 gateway_pools_access', 'who may not reference pools makes no consumer of his table');
+    $attacker->fails(q{SELECT register_pool_consumer('attacker.shop')}, '42501 gateway_pools_access', 'a role without REFERENCES on pools cannot register its table');
     $result = run_past_traps($db, q{SELECT register_pool_consumer('attacker.shop')});
-    is("$result->{traps}$result->{state}", '', 'registered by the superuser: nothing of the table\'s runs');
-    # What the table's own triggers, checks and defaults do as whoever writes to it is PostgreSQL's rule; what we do for it is not.
+    is("$result->{traps}$result->{state}", '', 'a superuser registers the table: no code of its owner runs');
+    # The table's own triggers, checks and defaults run as the writing role, by PostgreSQL's rule; here only what the extension adds.
     $attacker->value(qq{ALTER TABLE attacker.shop DISABLE TRIGGER zz_trap, DROP CONSTRAINT trapped, ALTER note DROP DEFAULT});
     $db->value(qq{INSERT INTO attacker.shop (id, "orgId", "gatewayPoolId") VALUES ('$pool', '$acme', '$pool')});
     foreach my $statement (q{SELECT * FROM gateway_pool_status}, "SELECT get_gateway_pool_resources('$acme', '$pool')",
@@ -170,20 +169,20 @@ sub run_past_traps
         q{UPDATE attacker.shop SET "gatewayPoolId" = NULL}, qq{UPDATE attacker.shop SET "gatewayPoolId" = '$spare'})
     {
         $result = run_past_traps($db, $statement);
-        unlike($result->{traps}, qr/ as (?!attacker$)/m, "$statement: nothing of his runs with other rights than his");
+        unlike($result->{traps}, qr/ as (?!attacker$)/m, "$statement: code of the attacker runs only as the attacker");
     }
-    # Its rows are told of by its schema, whatever it is called.
+    # The log names a consumer with its schema.
     $attacker->value('ALTER TABLE attacker.shop RENAME TO identity_kubernetes_auths');
     $attacker->value(qq{UPDATE attacker.identity_kubernetes_auths SET "gatewayPoolId" = '$pool'});
     $db->shows(q{SELECT "eventMetadata"->>'resource', "sessionUser", "currentUser" FROM gateway_pool_audit_logs ORDER BY id DESC LIMIT 1},
-        'attacker.identity_kubernetes_auths|attacker|attacker', 'the log does not take his table for another');
+        'attacker.identity_kubernetes_auths|attacker|attacker', 'the log does not confuse the table with another one of that name');
     $attacker->fails(qq{UPDATE attacker.identity_kubernetes_auths SET "gatewayPoolId" = '$theirs'}, '23503 gateway_pools_same_org',
-        'nor does he reach another organization\'s pool by it');
+        'the table cannot reference another organization\'s pool');
     $db->value(q{SELECT unregister_pool_consumer('attacker.identity_kubernetes_auths')});
     $attacker->value('DROP TABLE attacker.identity_kubernetes_auths');
 }
 
-# 3. The query of an organization: it may call what its author likes, as the author, and only read.
+# 3. The org_query: it may call any function, runs as its author, and may only read.
 {
     my $result;
 
@@ -204,33 +203,33 @@ sub run_past_traps
         \$\$;
         CREATE TABLE attacker.shop (id uuid DEFAULT gen_random_uuid(), note text, direct uuid);
         GRANT ALL ON attacker.shop TO PUBLIC]);
-    $attacker->fails(q{SELECT register_pool_consumer('attacker.shop')}, '42501 gateway_pools_access', 'who does not own the pools registers no consumer');
+    $attacker->fails(q{SELECT register_pool_consumer('attacker.shop')}, '42501 gateway_pools_access', 'a role that does not own the pools cannot register a consumer');
     $db->value(q{SELECT register_pool_consumer('attacker.shop', 'gatewayPoolId', 'direct', 'SELECT attacker.org_of(($1).id)')});
     foreach my $victim ($superuser, 'app_owner')
     {
         $result = run_past_traps($db->as($victim), qq{INSERT INTO attacker.shop ("gatewayPoolId") VALUES ('$pool');
             UPDATE attacker.shop SET note = 'x'; UPDATE attacker.shop SET "gatewayPoolId" = '$spare'; SELECT * FROM check_gateway_pools()});
-        is($result->{traps}, 'query of the organization as attacker', "$victim writes to it: the query runs as its author");
-        is($result->{state}, '', 'and gives what it gives');
+        is($result->{traps}, 'query of the organization as attacker', "$victim writes to the table: the query runs as its author");
+        is($result->{state}, '', 'the write succeeds');
     }
     foreach my $query (q{WITH n AS (INSERT INTO attacker.notes VALUES (1) RETURNING 1) SELECT NULL::uuid}, q{SELECT id FROM public.gateway_pools FOR UPDATE},
         q{SELECT NULL::uuid; ALTER ROLE attacker SUPERUSER}, q{SELECT gen_random_uuid()) FROM (SELECT 1})
     {
         my $state = $attacker->run("SELECT register_pool_consumer('attacker.shop', 'gatewayPoolId', 'direct', \$q\$$query\$q\$)")->{state};
-        like($state, qr/^(22023|42601)$/, "a query that does more than read is refused: $query");
-        # Whoever attaches the trigger by hand has it refused when it runs.
+        like($state, qr/^(22023|42601)$/, "an org_query that does not only read is refused: $query");
+        # If its trigger is attached by hand, it is refused when it runs.
         $attacker->value(qq{DROP TRIGGER IF EXISTS hand ON attacker.shop; DROP TRIGGER IF EXISTS "GatewayPools_enforce" ON attacker.shop;
             CREATE TRIGGER hand AFTER INSERT OR UPDATE ON attacker.shop FOR EACH ROW
             EXECUTE FUNCTION gateway_pool_internal.consumer_enforce('gatewayPoolId', 'direct', \$q\$$query\$q\$)} =~ s/\$q\$(.*?)\$q\$/"'" . $1 =~ s{'}{''}gr . "'"/er);
-        isnt($db->run(qq{UPDATE attacker.shop SET "gatewayPoolId" = '$pool'})->{state}, '', 'and when it runs');
+        isnt($db->run(qq{UPDATE attacker.shop SET "gatewayPoolId" = '$pool'})->{state}, '', 'it is also refused when it runs');
     }
-    $db->shows('SELECT count(*) FROM attacker.notes', 0, 'nothing was written');
-    # What reads pools as the attacker reads no more than he may.
+    $db->shows('SELECT count(*) FROM attacker.notes', 0, 'nothing is written');
+    # An org_query that reads pools needs its author's privileges.
     $db->value('REVOKE SELECT ON gateway_pools FROM attacker');
     $attacker->value(q{DROP TRIGGER hand ON attacker.shop});
-    $attacker->fails(q{SELECT pick_healthy_gateway('} . $pool . q{')}, '42501', 'his rights are gone');
+    $attacker->fails(q{SELECT pick_healthy_gateway('} . $pool . q{')}, '42501', 'the attacker has lost its privileges');
     $db->value(q{SELECT register_pool_consumer('attacker.shop', 'gatewayPoolId', 'direct', 'SELECT p."orgId" FROM public.gateway_pools p WHERE p.id = ($1)."gatewayPoolId"')});
-    $db->fails(qq{UPDATE attacker.shop SET "gatewayPoolId" = '$pool'}, '42501', 'and with them those of his query, whoever makes it run');
+    $db->fails(qq{UPDATE attacker.shop SET "gatewayPoolId" = '$pool'}, '42501', 'the query has lost them too, whichever role writes');
     $db->value(q{SELECT unregister_pool_consumer('attacker.shop'); REVOKE REFERENCES ON gateway_pools FROM attacker});
     $attacker->value('DROP TABLE attacker.shop; DROP FUNCTION attacker.org_of');
 }
@@ -243,11 +242,11 @@ sub run_past_traps
     $db->value('GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_pools TO attacker;
                 GRANT ALL ON gateway_pool_audit_logs TO attacker; GRANT SELECT ON gateway_pools TO other; GRANT INSERT ON gateway_pools TO other');
     $before = $count->();
-    $attacker->fails($_, '42501 gateway_pool_audit_logs_append_only', "he may not: $_") foreach
+    $attacker->fails($_, '42501 gateway_pool_audit_logs_append_only', "the attacker may not: $_") foreach
       q{INSERT INTO public.gateway_pool_audit_logs ("eventType", "eventMetadata") VALUES ('gateway-pool-delete', '{}')},
       q{UPDATE public.gateway_pool_audit_logs SET "sessionUser" = 'somebody'}, 'DELETE FROM public.gateway_pool_audit_logs',
       'TRUNCATE public.gateway_pool_audit_logs', qq{COPY public.gateway_pool_audit_logs ("eventType", "eventMetadata") FROM stdin;\nforged\t{}\n\\.};
-    # Through a view and a rule of his own.
+    # Through a view and a rule of the attacker's.
     $attacker->value(q{CREATE VIEW attacker.logs AS SELECT * FROM public.gateway_pool_audit_logs;
         CREATE VIEW attacker.door AS SELECT 1 AS a;
         CREATE RULE door AS ON INSERT TO attacker.door DO INSTEAD
@@ -257,13 +256,13 @@ sub run_past_traps
     foreach my $victim ($superuser, 'app_owner', 'attacker')
     {
         $db->as($victim)->fails(q{INSERT INTO attacker.logs ("eventType", "eventMetadata") VALUES ('forged', '{}')},
-            '42501 gateway_pool_audit_logs_append_only', "$victim: nor through a view");
-        $db->as($victim)->fails('INSERT INTO attacker.door VALUES (1)', '42501 gateway_pool_audit_logs_append_only', "$victim: nor through a rule");
+            '42501 gateway_pool_audit_logs_append_only', "$victim: not through a view");
+        $db->as($victim)->fails('INSERT INTO attacker.door VALUES (1)', '42501 gateway_pool_audit_logs_append_only', "$victim: not through a rule");
     }
-    $db->fails('UPDATE attacker.door SET a = 2', '23503 gateway_pools_same_org', 'a rule of his is no way past the rules of ours');
-    is($count->(), $before, 'no row was forged, or lost');
+    $db->fails('UPDATE attacker.door SET a = 2', '23503 gateway_pools_same_org', 'a rule of the attacker\'s does not bypass the extension\'s rules');
+    is($count->(), $before, 'no row is forged or lost');
 
-    # Whatever he does is told as his.
+    # Changes by the attacker are logged as the attacker's.
     $attacker->value(qq{
         CREATE FUNCTION attacker.as_other() RETURNS void LANGUAGE plpgsql AS \$\$
         BEGIN
@@ -276,20 +275,20 @@ sub run_past_traps
         DELETE FROM public.gateway_pools WHERE name = 'by-other'});
     $db->shows(q{SELECT "eventType", actor, "sessionUser", "currentUser", "eventMetadata"->>'name' FROM gateway_pool_audit_logs ORDER BY id DESC LIMIT 2},
         join("\n", map { "gateway-pool-$_|the administrator\", \"sessionUser\": \"postgres|attacker|" . ($_ eq 'create' ? 'other' : 'attacker') . '|by-other' } qw(delete create)),
-        'SET ROLE in a function, and an actor that looks like more');
+        'SET ROLE in a function, and a deceptive actor, are logged as they are');
     foreach my $actor ("a\nb", "a\rb", "a\tb", "\e[2J", "\x7f")
     {
-        $attacker->fails("SET gateway_pool.actor = '$actor'", '22023', sprintf 'an actor with character %s', unpack 'H*', $actor);
+        $attacker->fails("SET gateway_pool.actor = '$actor'", '22023', sprintf 'an actor with character %s is refused', unpack 'H*', $actor);
     }
-    # One who defines security-definer functions is told as who calls them.
+    # Changes by a SECURITY DEFINER function are logged as the caller's.
     $owner->value(q{CREATE FUNCTION public.rename(pool uuid) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
                     AS $$ UPDATE public.gateway_pools SET name = 'renamed' WHERE id = pool $$}) if $db->value('GRANT CREATE ON SCHEMA public TO app_owner') eq '';
     $attacker->value("SELECT public.rename('$spare')");
     $db->shows(q{SELECT "sessionUser", "currentUser" FROM gateway_pool_audit_logs ORDER BY id DESC LIMIT 1}, 'attacker|attacker',
-        'a function of the owner\'s is told as its caller\'s');
+        'a change by a function of the owner\'s is logged as its caller\'s');
 }
 
-$db->shows('SELECT problem, object FROM check_gateway_pools() WHERE problem <> \'worker not running\'', '', 'nothing came of all this');
-$db->shows(q{SELECT rolname FROM pg_roles r WHERE rolname = 'attacker' AND (rolsuper OR pg_has_role(r.oid, 'app_owner', 'MEMBER'))}, '', 'and he is what he was');
+$db->shows('SELECT problem, object FROM check_gateway_pools() WHERE problem <> \'worker not running\'', '', 'check_gateway_pools() reports no problem after all this');
+$db->shows(q{SELECT rolname FROM pg_roles r WHERE rolname = 'attacker' AND (rolsuper OR pg_has_role(r.oid, 'app_owner', 'MEMBER'))}, '', 'the attacker has no more privileges than before');
 $node->stop;
 done_testing();

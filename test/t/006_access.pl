@@ -1,5 +1,5 @@
-# Who may do what, beyond one session: rights that are revoked while a session is
-# open, a dump by a role that backs up, what listeners hear, and whose code runs.
+# Access control beyond one session: privileges that are revoked while a session is
+# open, a dump by a backup role, notifications, and the role as which code runs.
 
 use strict;
 use warnings FATAL => 'all';
@@ -34,32 +34,32 @@ $db->value(q{SELECT grant_gateway_pool_access('tenant', '{pick, create, edit, de
 $db->waits_for_event($_, 'unknown healthy heartbeat fresh') foreach 1, 2;
 my $pick = q{SELECT pick_healthy_gateway('} . pool_id(1) . q{') IS NOT NULL};
 
-subtest 'a right that is revoked is gone at the next call of an open session' => sub {
+subtest 'revoking a privilege takes effect at the next call of an open session' => sub {
     my $session = $db->as('tenant')->session;
 
-    $session->shows($pick, 't', 'it picks');
-    $session->shows("SELECT name FROM create_gateway_pool('$acme', 'mine')", 'mine', 'it creates');
+    $session->shows($pick, 't', 'the role can pick');
+    $session->shows("SELECT name FROM create_gateway_pool('$acme', 'mine')", 'mine', 'the role can create pools');
     $db->value(q{SELECT revoke_gateway_pool_access('tenant', '{pick}')});
-    $session->fails($pick, '42501', 'it does not pick any more');
-    $session->shows("SELECT name FROM create_gateway_pool('$acme', 'mine-too')", 'mine-too', 'but creates');
+    $session->fails($pick, '42501', 'without pick, the role cannot pick');
+    $session->shows("SELECT name FROM create_gateway_pool('$acme', 'mine-too')", 'mine-too', 'without pick, the role can create pools');
     $db->value(q{SELECT revoke_gateway_pool_access('tenant', '{create}')});
-    $session->fails("SELECT name FROM create_gateway_pool('$acme', 'x')", '42501', 'it does not create any more');
-    $session->fails(qq{INSERT INTO gateway_pools ("orgId", name) VALUES ('$acme', 'x')}, '42501', 'nor by a plain statement');
+    $session->fails("SELECT name FROM create_gateway_pool('$acme', 'x')", '42501', 'without create, the role cannot create pools');
+    $session->fails(qq{INSERT INTO gateway_pools ("orgId", name) VALUES ('$acme', 'x')}, '42501', 'without create, it cannot do so by a plain statement');
     $session->value('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class');
     $db->value(q{SELECT grant_gateway_pool_access('tenant', '{pick}')});
-    $session->shows($pick, 't', 'what is granted counts within an old snapshot');
+    $session->shows($pick, 't', 'a granted privilege applies under an old snapshot');
     $db->value(q{SELECT revoke_gateway_pool_access('tenant', '{pick}')});
-    $session->fails($pick, '42501', 'and what is revoked');
+    $session->fails($pick, '42501', 'a revoked privilege is missing under an old snapshot');
     $session->value('ROLLBACK');
     $db->value(q{GRANT other TO tenant});
-    $session->shows($pick, 't', 'by another role it picks');
+    $session->shows($pick, 't', 'the role can pick by membership in another role');
     $db->value(q{REVOKE other FROM tenant});
-    $session->fails($pick, '42501', 'until that is taken away');
+    $session->fails($pick, '42501', 'the role cannot pick after its membership ends');
     $db->value(q{SELECT grant_gateway_pool_access('tenant', '{pick, create, edit, delete}')});
     $session->end;
 };
 
-subtest 'functions meet concurrent changes as plain statements do' => sub {
+subtest 'functions handle concurrent changes as plain statements do' => sub {
     my $session = $db->as('tenant')->session;
     my $id = $db->value(q{SELECT id FROM gateway_pools WHERE name = 'mine'});
 
@@ -67,17 +67,17 @@ subtest 'functions meet concurrent changes as plain statements do' => sub {
     {
         $session->value('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class');
         $db->value(q{UPDATE gateway_pools SET name = name WHERE name = 'mine'});
-        $session->fails("SELECT name FROM $call", '40001', "REPEATABLE READ: $call is told of it");
+        $session->fails("SELECT name FROM $call", '40001', "REPEATABLE READ: $call fails");
         $session->value('ROLLBACK');
     }
     $session->value('BEGIN ISOLATION LEVEL READ COMMITTED; SELECT count(*) FROM pg_class');
     $db->value(q{UPDATE gateway_pools SET name = name WHERE name = 'mine'});
-    $session->shows("SELECT name FROM update_gateway_pool('$acme', '$id', 'ours')", 'ours', 'READ COMMITTED: it goes on');
+    $session->shows("SELECT name FROM update_gateway_pool('$acme', '$id', 'ours')", 'ours', 'READ COMMITTED: the function succeeds');
     $session->value('ROLLBACK');
     $session->end;
 };
 
-subtest 'whose code runs' => sub {
+subtest 'the role as which code runs' => sub {
     my $host = WatchedDatabase->create_with_host_functions($node, 'owned');
     my $superuser = $host->value('SELECT current_user');
     my $tenant = $host->as('tenant');
@@ -94,68 +94,68 @@ subtest 'whose code runs' => sub {
         CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN INSERT INTO public.told (operation, role) VALUES (TG_NAME, current_user); RETURN NULL; END $$;
         CREATE TRIGGER at_once AFTER INSERT OR DELETE ON gateway_pools FOR EACH ROW EXECUTE FUNCTION tell()});
-    $tenant->works("SELECT create_gateway_pool('$acme', 'x')", 'a role creates');
-    $host->works("SELECT create_gateway_pool('$acme', 'y')", 'a superuser creates');
+    $tenant->works("SELECT create_gateway_pool('$acme', 'x')", 'a role can create a pool');
+    $host->works("SELECT create_gateway_pool('$acme', 'y')", 'a superuser can create a pool');
     $host->shows('SELECT operation, role FROM told ORDER BY n', "at_once|plain_owner\nat_once|plain_owner",
         q{a trigger of the owner's runs as the owner});
-    # A consumer whose key is deferred is looked at when the transaction ends.
+    # A deferred key is checked at the end of the transaction.
     $tenant->works(qq{SELECT delete_gateway_pool('$acme', (SELECT id FROM create_gateway_pool('$acme', 'z')))},
-        'a pool is deleted beside deferred keys');
-    # What a trigger of the owner's leaves in the session does not run as a superuser.
+        'a pool can be deleted in spite of deferred keys');
+    # Code that a trigger of the owner's leaves in the session does not run as a superuser.
     $host->as('plain_owner')->value(q{
         CREATE FUNCTION note() RETURNS int LANGUAGE plpgsql AS $$
             BEGIN INSERT INTO public.told (operation, role) VALUES ('held', current_user); RETURN 1; END $$;
         CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT public.note()'; RETURN NULL; END $$;
         CREATE TRIGGER leave AFTER INSERT ON gateway_pools FOR EACH ROW EXECUTE FUNCTION leave()});
-    $host->fails("SELECT create_gateway_pool('$acme', 'v')", '42501', 'a superuser, a cursor of the owner\'s that is to be held');
-    $host->shows(q{SELECT count(*) FROM told WHERE operation = 'held'}, 0, 'it does not run');
+    $host->fails("SELECT create_gateway_pool('$acme', 'v')", '42501', 'the call of a superuser fails if the owner\'s trigger declares a holdable cursor');
+    $host->shows(q{SELECT count(*) FROM told WHERE operation = 'held'}, 0, 'the cursor does not run');
     $host->as('plain_owner')->value('DROP TRIGGER leave ON gateway_pools');
-    $host->fails("SELECT delete_gateway_pool('$acme', id) FROM gateway_pools WHERE name = 'x'", '42501', 'nor does he delete beside deferred keys');
-    $host->works("SET ROLE plain_owner; SELECT delete_gateway_pool('$acme', id) FROM gateway_pools WHERE name = 'x'", 'but by the owner\'s role');
-    # The function is called with the path of the caller's, its statement with another one.
+    $host->fails("SELECT delete_gateway_pool('$acme', id) FROM gateway_pools WHERE name = 'x'", '42501', 'a superuser cannot delete a pool with deferred keys');
+    $host->works("SET ROLE plain_owner; SELECT delete_gateway_pool('$acme', id) FROM gateway_pools WHERE name = 'x'", 'the owner\'s role can');
+    # The caller's search path does not apply to the function's statement.
     $tenant->works(qq{SET search_path = pg_temp; CREATE TEMP TABLE gateway_pools (id uuid, "orgId" uuid, name text);
         SELECT public.create_gateway_pool('$acme', 'w'); SELECT 1 / (1 - count(*)) FROM gateway_pools},
-        'no table of the caller stands in for ours');
-    $host->shows(q{SELECT count(*) FROM gateway_pools WHERE name = 'w'}, 1, 'it is ours that was written');
+        'a temporary table of the caller\'s does not replace gateway_pools');
+    $host->shows(q{SELECT count(*) FROM gateway_pools WHERE name = 'w'}, 1, 'the row is in gateway_pools');
 };
 
 $db->value('SELECT enable_gateway_pool_isolation()');
 $db->value(qq{INSERT INTO gateway_pool_tenants VALUES ('tenant', '$acme'), ('other', '$bolt')});
 
-subtest 'tenants change under an open session' => sub {
+subtest 'changes of tenants take effect in an open session' => sub {
     my $session = $db->as('tenant')->session;
 
-    $session->shows($pick, 't', 'it picks from its own');
-    # What is known of it is read once.
+    $session->shows($pick, 't', 'a tenant picks from its own pool');
+    # The session caches what a role may see.
     $db->value('BEGIN; LOCK TABLE gateway_pools, gateway_pool_memberships, gateway_pool_tenants, gateways_v2');
-    $session->shows("SET statement_timeout = '10s'; $pick; RESET statement_timeout", 't', 'again, without a look at a table');
+    $session->shows("SET statement_timeout = '10s'; $pick; RESET statement_timeout", 't', 'the next pick reads no table');
     $db->value('ROLLBACK');
-    $session->fails(q{SELECT pick_healthy_gateway('} . pool_id(9) . q{')}, 'P0002 gateway_pools_not_found', 'and not from the other');
-    # What there is of a hidden pool is not even read: neither time nor a warning tells of it.
+    $session->fails(q{SELECT pick_healthy_gateway('} . pool_id(9) . q{')}, 'P0002 gateway_pools_not_found', 'a tenant cannot pick from another organization\'s pool');
+    # The members of a hidden pool are not read, so neither time nor a warning reveals them.
     $db->value('BEGIN; LOCK TABLE gateway_pool_memberships');
     $session->value("SET statement_timeout = '10s'");
-    $session->fails(q{SELECT } . $_ . q{('} . pool_id(9) . q{')}, 'P0002 gateway_pools_not_found', "nor are members of the other read by $_")
+    $session->fails(q{SELECT } . $_ . q{('} . pool_id(9) . q{')}, 'P0002 gateway_pools_not_found', "$_ does not read members of a hidden pool")
       foreach qw(pick_healthy_gateway pick_healthy_gateways);
     $session->value('RESET statement_timeout');
     $db->value('ROLLBACK');
     $db->value(q{DELETE FROM gateway_pool_tenants WHERE "roleName" = 'tenant'});
-    $session->fails($pick, 'P0002 gateway_pools_not_found', 'it does not pick any more');
+    $session->fails($pick, 'P0002 gateway_pools_not_found', 'without its tenant row, the role cannot pick');
     $db->value(qq{INSERT INTO gateway_pool_tenants VALUES ('tenant', '$acme')});
-    $session->shows($pick, 't', 'it does again');
+    $session->shows($pick, 't', 'with a new tenant row, it can pick');
     $db->value(q{SET session_replication_role = replica; DELETE FROM gateway_pool_tenants WHERE "roleName" = 'tenant'; RESET session_replication_role});
-    $session->fails($pick, 'P0002 gateway_pools_not_found', q{what replication changes counts as well});
+    $session->fails($pick, 'P0002 gateway_pools_not_found', 'changes by replication take effect');
     $db->value(qq{INSERT INTO gateway_pool_tenants VALUES ('tenant', '$acme')});
-    $session->shows($pick, 't', 'and back');
+    $session->shows($pick, 't', 'changes back take effect');
     $db->value('SELECT disable_gateway_pool_isolation(); DELETE FROM gateway_pool_tenants WHERE "roleName" = \'tenant\'');
-    $session->shows($pick, 't', 'isolation ends under it');
+    $session->shows($pick, 't', 'the role can pick after isolation is disabled');
     $db->value('SELECT enable_gateway_pool_isolation()');
-    $session->fails($pick, 'P0002 gateway_pools_not_found', 'and begins');
+    $session->fails($pick, 'P0002 gateway_pools_not_found', 'the role cannot pick after isolation is enabled');
     $db->value(qq{INSERT INTO gateway_pool_tenants VALUES ('tenant', '$acme')});
     $session->end;
 };
 
-subtest 'who listens hears that something changed, not what' => sub {
+subtest 'a notification under isolation has no content' => sub {
     my $listener = $db->as('other')->session;
     my $heard = '';
 
@@ -163,24 +163,24 @@ subtest 'who listens hears that something changed, not what' => sub {
     $db->beat(1, 0);
     $db->waits_for_event(1, 'healthy unhealthy heartbeat failed');
     soon(sub { $heard .= $listener->value('SELECT 1'); return $heard =~ /notification/ });
-    like($heard, qr/notification "gateway_health" received/, 'a notification');
-    unlike($heard, qr/payload/, 'without a payload');
+    like($heard, qr/notification "gateway_health" received/, 'a listener gets a notification');
+    unlike($heard, qr/payload/, 'the notification has no payload');
     $db->value('SELECT disable_gateway_pool_isolation()');
     $db->beat(1, 3600);
     $db->waits_for_event(1, 'unhealthy healthy heartbeat fresh');
     $heard = '';
     soon(sub { $heard .= $listener->value('SELECT 1'); return $heard =~ /payload/ });
-    like($heard, qr/payload "\{"gatewayId"/, 'and with one where there is no isolation');
+    like($heard, qr/payload "\{"gatewayId"/, 'without isolation, it has a payload');
     $db->value('SELECT enable_gateway_pool_isolation()');
     $listener->end;
 };
 
-subtest 'a dump by a role that backs up' => sub {
+subtest 'a dump by a backup role' => sub {
     my $file = PostgreSQL::Test::Utils::tempdir . '/dump';
     my $copy = WatchedDatabase->create_with_host_functions($node, 'copy');
     my ($objects, $rows);
 
-    # Nothing of it changes meanwhile.
+    # No changes during the dump.
     $node->append_conf('postgresql.conf', 'gateway_pool.worker = off');
     $node->restart;
     $db->reconnect;
@@ -188,20 +188,20 @@ subtest 'a dump by a role that backs up' => sub {
     $db->value('RESET search_path');
 
     $node->command_fails_like([ 'pg_dump', '-U', 'blind', '-f', $file, $node->connstr('app') ], qr/row-level security/,
-        'a role without BYPASSRLS is refused rather than given half');
-    $node->command_ok([ 'pg_dump', '-U', 'backup', '-N', 'host_test', '-f', $file, $node->connstr('app') ], 'a role with BYPASSRLS dumps');
-    $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('copy'), '-f', $file ], 'it is restored');
-    same_lines($copy->objects('public'), $objects, 'grants, policies and all else are the same');
+        'the dump of a role without BYPASSRLS fails instead of being incomplete');
+    $node->command_ok([ 'pg_dump', '-U', 'backup', '-N', 'host_test', '-f', $file, $node->connstr('app') ], 'a role with BYPASSRLS can dump');
+    $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('copy'), '-f', $file ], 'the dump can be restored');
+    same_lines($copy->objects('public'), $objects, 'grants, policies and all other objects are the same');
     same_lines($copy->rows('public'), $rows, 'tenants and all other rows are the same');
-    $copy->shows(q{SELECT * FROM check_gateway_pools() WHERE problem <> 'worker not running'}, '', 'nothing to complain of');
-    $copy->as('tenant')->shows($pick, 't', 'a tenant picks');
-    $copy->as('tenant')->fails(q{SELECT pick_healthy_gateway('} . pool_id(9) . q{')}, 'P0002 gateway_pools_not_found', 'from its own alone');
-    $copy->as('other')->shows('SELECT name FROM gateway_pools', 'b', 'another one sees its own');
-    $copy->as('blind')->shows('SELECT name FROM gateway_pools', '', 'who is none sees nothing');
+    $copy->shows(q{SELECT * FROM check_gateway_pools() WHERE problem <> 'worker not running'}, '', 'check_gateway_pools() reports no problem');
+    $copy->as('tenant')->shows($pick, 't', 'a tenant can pick in the copy');
+    $copy->as('tenant')->fails(q{SELECT pick_healthy_gateway('} . pool_id(9) . q{')}, 'P0002 gateway_pools_not_found', 'a tenant picks only from its own pools');
+    $copy->as('other')->shows('SELECT name FROM gateway_pools', 'b', 'another tenant sees its own pools');
+    $copy->as('blind')->shows('SELECT name FROM gateway_pools', '', 'a role that is no tenant sees nothing');
     foreach my $action (qw(list create edit delete attach pick))
     {
         my $has = "SELECT has_gateway_pool_access('tenant', '$action'), has_gateway_pool_access('other', '$action')";
-        $copy->shows($has, $db->value($has), "rights to $action are the same");
+        $copy->shows($has, $db->value($has), "access for $action is the same");
     }
 };
 

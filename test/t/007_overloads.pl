@@ -1,6 +1,6 @@
-# No function, operator, cast or look-alike of a role that may make objects in the
-# extension's schema, or owns that, runs when somebody calls a function of ours:
-# each inner call is qualified, and its arguments are of exactly the declared types.
+# No function, operator, cast or look-alike runs that a role made which may create
+# objects in the extension's schema, or owns it, when another role calls the extension:
+# each inner call is qualified, and its arguments have exactly the declared types.
 
 use strict;
 use warnings FATAL => 'all';
@@ -19,7 +19,7 @@ my $node = start_node('main', conf => 'gateway_pool.worker = off');
 
 $node->safe_psql('postgres', 'CREATE ROLE app_owner LOGIN; CREATE ROLE squatter LOGIN; CREATE ROLE schema_owner LOGIN');
 
-# What a squatter makes counts each time that it runs, which no rollback takes back.
+# A squatter's objects count each time that they run; a rollback does not undo that.
 my $make_traps = q[
     CREATE SEQUENCE public.sprung;
     GRANT USAGE, SELECT ON SEQUENCE public.sprung TO PUBLIC;
@@ -96,7 +96,7 @@ my $make_traps = q[
     END
     $make$];
 
-# A call of each function for users, with arguments of exactly the declared types.
+# Lists a call of each function for users, with arguments of exactly the declared types.
 my $list_calls = qq{
     SET search_path = pg_catalog;
     SELECT format('%s %I.%I(%s)', CASE WHEN p.proretset OR p.prorettype = 'record'::regtype THEN 'SELECT * FROM' ELSE 'SELECT' END,
@@ -122,7 +122,7 @@ my $list_calls = qq{
       JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname <> 'gateway_pool_internal'
       JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
       JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'gateway_pool'
-     -- What takes away comes last.
+     -- Calls that delete or drop come last.
      ORDER BY p.proname ~ '^uninstall', p.proname ~ '^delete', p.proname ~ '^(remove|unregister|disable)', p.proname};
 
 sub sprung
@@ -144,19 +144,19 @@ foreach my $arrangement ([ 'app', 'the schema of the host' ], [ 'pools', 'a sche
         GRANT USAGE, CREATE ON SCHEMA "$schema", public TO squatter, app_owner;
         $make_traps});
 
-    # Before the extension is there: none of the names of operators, types and functions of the server's is taken for it.
+    # Before the extension exists: its script does not use these instead of the server's operators, types and functions.
     $squatter->value(qq{SELECT public.make_operators('"$schema"'), public.make_operators('public')});
     $squatter->value(qq{
         CREATE FUNCTION "$schema".$_ LANGUAGE plpgsql AS \$\$ BEGIN PERFORM public.spring('$_'); RETURN NULL; END \$\$})
       foreach 'string_agg(text, anyelement) RETURNS text', 'format(text, text) RETURNS text', 'format(text, anyelement) RETURNS text',
       'to_regclass(anyelement) RETURNS regclass', 'coalesce(uuid, uuid) RETURNS uuid';
-    $db->works(qq{CREATE EXTENSION gateway_pool SCHEMA "$schema"}, "$label: CREATE EXTENSION beside a squatter");
+    $db->works(qq{CREATE EXTENSION gateway_pool SCHEMA "$schema"}, "$label: CREATE EXTENSION works with a squatter's objects");
     $db->works(qq{SELECT "$schema".install_gateway_pools('app.organizations'::regclass, 'app.gateways_v2'::regclass, NULL::regclass)},
-        "$label: install");
-    is(sprung($db), 0, "$label: nothing of the squatter's ran while it was made");
+        "$label: install_gateway_pools() works");
+    is(sprung($db), 0, "$label: no object of the squatter's ran during installation");
 
-    cmp_ok($squatter->value(qq{SELECT public.make_overloads('"$schema"')}), '>', 100, "$label: overloads in the extension's schema");
-    cmp_ok($squatter->value(q{SELECT public.make_overloads('public')}), '>', 100, "$label: overloads in public");
+    cmp_ok($squatter->value(qq{SELECT public.make_overloads('"$schema"')}), '>', 100, "$label: there are overloads in the extension's schema");
+    cmp_ok($squatter->value(q{SELECT public.make_overloads('public')}), '>', 100, "$label: there are overloads in public");
     $db->value(qq{
         SELECT host_test.add_org('app', 'acme', '$acme');
         SELECT host_test.add_gateway('app', '$acme', 'g', '0s', '$gateway');
@@ -170,7 +170,7 @@ foreach my $arrangement ([ 'app', 'the schema of the host' ], [ 'pools', 'a sche
     @calls = split /\n/, $db->value($list_calls);
     cmp_ok(scalar @calls, '>=', 35, "$label: there are functions to call");
 
-    # As the owner of the tables, then as a superuser, both with a path that leads to the squatter first.
+    # As the owner of the tables, then as a superuser, both with the squatter's schema first on the path.
     foreach my $who ([ 'the owner', $db->as('app_owner') ], [ 'a superuser', $db ])
     {
         my ($caller, $session) = ($who->[0], $who->[1]->session);
@@ -184,22 +184,22 @@ foreach my $arrangement ([ 'app', 'the schema of the host' ], [ 'pools', 'a sche
             my $result = $session->run("$call;");
             $result->{state} eq '' ? $called++ : ($failed{$call} = "$result->{state} $result->{message}");
         }
-        is(sprung($db), $before, "$label: whatever $caller calls, nothing of the squatter's runs")
+        is(sprung($db), $before, "$label: no object of the squatter's runs in calls by $caller")
           || diag(join "\n", grep { /sprung:/ } split /\n/, slurp_file($node->logfile));
-        cmp_ok($called, '>=', 25, "$label: most calls of $caller did what they do") || diag(explain(\%failed));
+        cmp_ok($called, '>=', 25, "$label: most calls by $caller succeed") || diag(explain(\%failed));
         $session->end;
-        # Pools that were deleted are there again.
+        # Insert deleted pools again.
         $db->value(qq{INSERT INTO app.gateway_pools (id, "orgId", name) VALUES ('$pool', '$acme', 'eu') ON CONFLICT DO NOTHING})
           if $caller eq 'the owner';
     }
 
-    # The traps are no dummies.
+    # The traps work.
     $before = sprung($db);
     $db->run(qq{SET search_path = "$schema", public; SELECT is_gateway_pool_name(1)});
-    cmp_ok(sprung($db), '>', $before, "$label: an overload runs for who calls without types");
+    cmp_ok(sprung($db), '>', $before, "$label: an overload runs in a call without types");
 }
 
-# Who owns the extension's schema renames it and puts look-alikes in its place.
+# The owner of the extension's schema renames it and puts look-alikes in its place.
 {
     my $db = PoolDatabase->create_with_host_functions($node, 'look_alikes');
     my $schema_owner = $db->as('schema_owner');
@@ -220,7 +220,7 @@ foreach my $arrangement ([ 'app', 'the schema of the host' ], [ 'pools', 'a sche
         ALTER SCHEMA pools RENAME TO moved;
         CREATE SCHEMA pools;
         GRANT USAGE ON SCHEMA pools TO PUBLIC});
-    # The same names and types, which the schema's owner may have there.
+    # The same names and types: the schema's owner may create them there.
     $schema_owner->value(q{
         DO $do$
         DECLARE
@@ -246,19 +246,19 @@ foreach my $arrangement ([ 'app', 'the schema of the host' ], [ 'pools', 'a sche
     {
         my ($caller, $session) = @$who;
 
-        $session->works('SELECT count(*) FROM moved.check_gateway_pools()', "$caller: the doctor, in a schema with another name");
-        $session->works('SELECT moved.install_gateway_pools()', "$caller: install");
-        $session->works('SELECT moved.enable_gateway_pool_isolation(); SELECT moved.disable_gateway_pool_isolation()', "$caller: isolation");
+        $session->works('SELECT count(*) FROM moved.check_gateway_pools()', "$caller: check_gateway_pools() works in a renamed schema");
+        $session->works('SELECT moved.install_gateway_pools()', "$caller: install_gateway_pools() works");
+        $session->works('SELECT moved.enable_gateway_pool_isolation(); SELECT moved.disable_gateway_pool_isolation()', "$caller: isolation works");
         $session->shows("SELECT name FROM moved.create_gateway_pool('$acme', '" . ($caller =~ s/\W+/-/gr) . "')", $caller =~ s/\W+/-/gr,
-            "$caller: a pool");
+            "$caller: creating a pool works");
         $session->works("SELECT moved.set_gateway_state('$gateway', 'active'), moved.set_gateway_pool_entitlement('$acme', true);
-            SELECT * FROM moved.gateway_options; SELECT * FROM moved.list_gateway_pools('$acme')", "$caller: the rest");
+            SELECT * FROM moved.gateway_options; SELECT * FROM moved.list_gateway_pools('$acme')", "$caller: other functions work");
     }
-    is(sprung($db), $before, "nothing of the schema's owner ran");
-    $db->shows(q{SELECT problem, remedy FROM moved.check_gateway_pools() WHERE problem <> 'worker not running'}, '', 'and the doctor has nothing to complain of');
+    is(sprung($db), $before, "no object of the schema's owner ran");
+    $db->shows(q{SELECT problem, remedy FROM moved.check_gateway_pools() WHERE problem <> 'worker not running'}, '', 'check_gateway_pools() reports no problem');
 }
 
-# No body names the extension's schema, or any other than the server's and ours.
+# No body names the extension's schema, or any but pg_catalog and the internal one.
 {
     my $db = PoolDatabase->create($node, 'bodies');
 
@@ -274,25 +274,25 @@ foreach my $arrangement ([ 'app', 'the schema of the host' ], [ 'pools', 'a sche
           JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'gateway_pool'
           JOIN pg_language l ON l.oid = p.prolang AND l.lanname IN ('sql', 'plpgsql')
          WHERE NOT coalesce(p.proconfig @> '{"search_path=pg_catalog, pg_temp"}', false)
-           AND p.proname <> 'register_pool_consumer'}, '', 'each body but one has a path of its own');
+           AND p.proname <> 'register_pool_consumer'}, '', 'each body but one sets its search_path');
 }
 
-# A schema of the internal name that somebody made first stops the script.
+# An existing schema with the internal name stops the script.
 {
     my $db = PoolDatabase->create($node, 'squatted');
 
     $db->value('GRANT CREATE ON DATABASE squatted TO squatter');
     $db->as('squatter')->value('CREATE SCHEMA gateway_pool_internal; GRANT USAGE ON SCHEMA gateway_pool_internal TO PUBLIC');
-    $db->fails('CREATE EXTENSION gateway_pool', '42P06', "a squatted internal schema stops CREATE EXTENSION");
+    $db->fails('CREATE EXTENSION gateway_pool', '42P06', "an existing internal schema stops CREATE EXTENSION");
     $db->value('DROP SCHEMA gateway_pool_internal');
-    $db->works('CREATE EXTENSION gateway_pool', 'without it, it goes on');
+    $db->works('CREATE EXTENSION gateway_pool', 'without it, CREATE EXTENSION succeeds');
     $db->as('squatter')->fails('CREATE FUNCTION gateway_pool_internal.f() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$', '42501',
-        'nobody else makes anything in it');
+        'other roles cannot create objects in it');
     $db->value('GRANT CREATE ON SCHEMA public TO squatter');
     $db->as('squatter')->value('CREATE TABLE t ()');
     $db->as('squatter')->fails(q{CREATE TRIGGER t BEFORE TRUNCATE ON t FOR EACH STATEMENT
-        EXECUTE FUNCTION gateway_pool_internal.table_marker('gateways')}, '42501', 'nor marks a table');
-    $db->as('squatter')->fails(q{SELECT gateway_pool_internal.mark_table('t', 'GatewayPools_marker', '{gateways}')}, '42501 gateway_pools_access', 'nor by our function');
+        EXECUTE FUNCTION gateway_pool_internal.table_marker('gateways')}, '42501', 'other roles cannot mark a table by a trigger');
+    $db->as('squatter')->fails(q{SELECT gateway_pool_internal.mark_table('t', 'GatewayPools_marker', '{gateways}')}, '42501 gateway_pools_access', 'other roles cannot mark a table by mark_table()');
 }
 
 done_testing();
