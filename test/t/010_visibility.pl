@@ -1,8 +1,8 @@
-# What a pick sees that has its pool in the cache: exactly what was committed
-# before it began, and its own transaction's changes.
+# What a pick sees of a pool in the cache: exactly the changes committed before the pick
+# began, and those of its own transaction.
 #
-# Every session picks from the pool before each change, so that a change of
-# which it is not told would show.
+# Every session picks from the pool before each change, so that a missing invalidation
+# would show.
 
 use strict;
 use warnings FATAL => 'all';
@@ -21,7 +21,7 @@ my $fleet = 'b0000000-0000-4000-8000-000000000002';
 my $relay = '80000000-0000-4000-8000-000000000001';
 my %gateway = map { ($_ => "90000000-0000-4000-8000-00000000000$_") } 1 .. 9;
 
-# An expiry is what some tests here wait for: no grace for it.
+# Some tests here wait for a heartbeat to expire, so there is no grace.
 my $node = start_node('main', conf => q{
     shared_preload_libraries = 'gateway_pool'
     gateway_pool.startup_grace = 0
@@ -42,8 +42,8 @@ $db->value(qq{
     INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$pool', '$acme', 'edge'), ('$fleet', '$acme', 'fleet');
     GRANT SELECT ON gateway_pools TO app});
 
-# All gateways that picks of a pool may fall on, by the last digits of their
-# ids, and one of a pick that is not among them.
+# Returns all gateways that picks of a pool can return, by the last digits of their
+# ids, and the result of a single pick if it is not among them.
 sub picks_sql
 {
     my ($of, $digits) = ($_[0] // $pool, $_[1] // 1);
@@ -69,11 +69,11 @@ sub sees
     return is(picks($session, @of), $expected, $label);
 }
 
-# Two that only pick, one that writes and picks.
+# Two sessions that only pick, and one that writes and picks.
 my ($reader, $other, $writer) = map { $db->as($_)->session } qw(app app app_owner);
 
-# Gateways 1 and 2 are members, all gateways are fresh, nothing has a state,
-# and everybody has seen that.
+# Gateways 1 and 2 are members, all gateways are fresh, no gateway has a state, and
+# every session has seen that.
 sub start_case
 {
     my (@sessions) = @_;
@@ -105,16 +105,16 @@ sub drain_sql { return qq{INSERT INTO gateway_states ("gatewayId", state) VALUES
 sub fail_sql { return qq{UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = '$gateway{$_[0]}'} }
 sub heard_sql { return qq{UPDATE gateways_v2 SET heartbeat = clock_timestamp(), "heartbeatTTL" = 180 WHERE id = '$gateway{$_[0]}'} }
 
-# Changes to a pool of 1 and 2, and what picks see when they have been made.
+# Changes to a pool of 1 and 2, and the picks after them.
 my @changes = (
-    [ 'a member comes', join_sql(3), '123' ],
-    [ 'a member goes', leave_sql(1), '2' ],
-    [ 'a member becomes another', qq{UPDATE gateway_pool_memberships SET "gatewayId" = '$gateway{4}' WHERE "gatewayId" = '$gateway{1}'}, '24' ],
-    [ 'a state', drain_sql(1), '2' ],
-    [ 'a failed heartbeat', fail_sql(2), '1' ],
-    [ 'no heartbeat', qq{UPDATE gateways_v2 SET "heartbeatTTL" = NULL WHERE id = '$gateway{1}'}, '2' ],
-    [ 'a gateway goes', qq{DELETE FROM gateways_v2 WHERE id = '$gateway{1}'}, '2' ],
-    [ 'several things', join(';', join_sql(3), drain_sql(1), fail_sql(2)), '3' ]);
+    [ 'a member is added', join_sql(3), '123' ],
+    [ 'a member is removed', leave_sql(1), '2' ],
+    [ 'the gateway of a member is replaced', qq{UPDATE gateway_pool_memberships SET "gatewayId" = '$gateway{4}' WHERE "gatewayId" = '$gateway{1}'}, '24' ],
+    [ 'a state is set', drain_sql(1), '2' ],
+    [ 'a heartbeat fails', fail_sql(2), '1' ],
+    [ 'a heartbeat becomes NULL', qq{UPDATE gateways_v2 SET "heartbeatTTL" = NULL WHERE id = '$gateway{1}'}, '2' ],
+    [ 'a gateway is deleted', qq{DELETE FROM gateways_v2 WHERE id = '$gateway{1}'}, '2' ],
+    [ 'several changes', join(';', join_sql(3), drain_sql(1), fail_sql(2)), '3' ]);
 
 subtest 'own change in the same transaction' => sub {
     foreach (@changes)
@@ -124,10 +124,10 @@ subtest 'own change in the same transaction' => sub {
         start_case();
         $writer->value("BEGIN; $change");
         sees($writer, $after, "$what: its own session sees it");
-        sees($reader, '12', "$what: others do not");
-        sees($writer, $after, "$what: its own session goes on seeing it");
+        sees($reader, '12', "$what: other sessions do not");
+        sees($writer, $after, "$what: its own session still sees it");
         $writer->value('COMMIT');
-        sees($_, $after, "$what: everybody sees it after COMMIT") foreach $reader, $other, $writer;
+        sees($_, $after, "$what: all sessions see it after COMMIT") foreach $reader, $other, $writer;
     }
 };
 
@@ -138,9 +138,9 @@ subtest 'after ROLLBACK' => sub {
 
         start_case();
         $writer->value("BEGIN; $change");
-        sees($writer, $after, "$what: seen before");
+        sees($writer, $after, "$what: its own session sees it before");
         $writer->value('ROLLBACK');
-        sees($_, '12', "$what: never was") foreach $writer, $reader;
+        sees($_, '12', "$what: no session sees it after") foreach $writer, $reader;
     }
 };
 
@@ -151,24 +151,24 @@ subtest 'after ROLLBACK TO SAVEPOINT' => sub {
 
         start_case();
         $writer->value('BEGIN; ' . join_sql(5) . '; SAVEPOINT s');
-        sees($writer, '125', "$what: what came before the savepoint");
+        sees($writer, '125', "$what: the change before the savepoint is seen");
         $writer->value("SAVEPOINT t; $change; RELEASE t");
-        sees($writer, $after . '5', "$what: and after it");
+        sees($writer, $after . '5', "$what: the change after it is seen too");
         $writer->value('ROLLBACK TO s');
-        sees($writer, '125', "$what: only the former is left");
+        sees($writer, '125', "$what: only the first change is left");
         $writer->value('COMMIT');
-        sees($_, '125', "$what: for everybody") foreach $reader, $writer;
+        sees($_, '125', "$what: all sessions see it after COMMIT") foreach $reader, $writer;
     }
 
     start_case();
     $writer->value('BEGIN; ' . fail_sql(1) . '; SAVEPOINT s; ' . fail_sql(2) . '; ' . heard_sql(1) . '; ROLLBACK TO s; COMMIT');
-    sees($_, '2', 'of two heartbeats, the one that was kept is published') foreach $reader, $writer;
+    sees($_, '2', 'the heartbeat that was kept is published, the other one is not') foreach $reader, $writer;
     start_case();
     $writer->value('BEGIN; SAVEPOINT s; ' . fail_sql(1) . '; SAVEPOINT t; ' . fail_sql(2) . '; RELEASE t; RELEASE s; COMMIT');
-    sees($_, 'none', 'heartbeats of subtransactions that committed are published') foreach $reader, $writer;
+    sees($_, 'none', 'heartbeats of released subtransactions are published') foreach $reader, $writer;
 };
 
-# The rows come one by one; when the last one is asked for, the others are there,
+# The rows are inserted one by one; when the last one is evaluated, the others exist,
 # uncommitted, and their AFTER triggers have not fired yet.
 $writer->value(qq{
     CREATE FUNCTION seen() RETURNS text LANGUAGE plpgsql AS \$function\$ BEGIN RETURN (@{[picks_sql()]}); END \$function\$;
@@ -181,15 +181,15 @@ $writer->value(qq{
     END
     \$function\$});
 
-subtest 'after a statement that failed midway' => sub {
+subtest 'after a statement that fails midway' => sub {
     my %statement = (
         memberships => [ qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId")
             SELECT '$pool', or_fail(g) FROM unnest('{$gateway{3},NULL}'::uuid[]) AS t (g)}, '123' ],
         states => [ qq{INSERT INTO gateway_states ("gatewayId", state)
             SELECT or_fail(g), 'draining' FROM unnest('{$gateway{1},NULL}'::uuid[]) AS t (g)}, '2' ]);
 
-    # The cache has to be empty when the statement begins, by somebody else's
-    # doing: a change of the session's own would be undone together with it.
+    # The cache must be empty when the statement begins, because of another session: a change
+    # of the session's own would be undone together with the statement.
     my $empty_cache = sub { $db->value(qq{UPDATE gateway_pool_memberships SET "pickWeight" = "pickWeight" WHERE "gatewayPoolId" = '$pool'}) };
 
     foreach my $table (sort keys %statement)
@@ -200,29 +200,29 @@ subtest 'after a statement that failed midway' => sub {
         start_case();
         $empty_cache->();
         $error = $writer->fails($statement, 'P0001', "$table: a statement fails");
-        like($error, qr/failed having seen $inside$/m, "$table: a pick inside of it saw its row");
-        sees($_, '12', "$table: no pick after it does") foreach $writer, $reader;
+        like($error, qr/failed having seen $inside$/m, "$table: a pick inside of it sees its row");
+        sees($_, '12', "$table: later picks do not") foreach $writer, $reader;
 
         start_case();
         $writer->value('BEGIN; SAVEPOINT s');
         $empty_cache->();
         $error = $writer->fails($statement, 'P0001', "$table, savepoint: a statement fails");
-        like($error, qr/failed having seen $inside$/m, "$table, savepoint: a pick inside of it saw its row");
+        like($error, qr/failed having seen $inside$/m, "$table, savepoint: a pick inside of it sees its row");
         $writer->value('ROLLBACK TO s');
-        sees($writer, '12', "$table, savepoint: no pick after it does");
+        sees($writer, '12', "$table, savepoint: a pick after the rollback does not");
         $writer->value('COMMIT');
-        sees($_, '12', "$table, savepoint: nor after COMMIT") foreach $writer, $reader;
+        sees($_, '12', "$table, savepoint: picks after COMMIT do not") foreach $writer, $reader;
 
         start_case();
         $writer->value('BEGIN');
         $empty_cache->();
         $writer->value("DO \$\$ BEGIN $statement; EXCEPTION WHEN raise_exception THEN IF SQLERRM NOT LIKE '%seen $inside' THEN RAISE; END IF; END \$\$");
-        sees($writer, '12', "$table, exception caught: no pick after it sees the row");
+        sees($writer, '12', "$table, exception caught: later picks do not see the row");
         $writer->value('COMMIT');
-        sees($_, '12', "$table, exception caught: nor after COMMIT") foreach $writer, $reader;
+        sees($_, '12', "$table, exception caught: picks after COMMIT do not") foreach $writer, $reader;
     }
 
-    # The last row breaks a constraint, after a trigger has picked at it.
+    # The last row violates a constraint, after a trigger has picked.
     $writer->value(q{
         CREATE FUNCTION pick_at_row() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
@@ -237,35 +237,35 @@ subtest 'after a statement that failed midway' => sub {
     my $error = $writer->fails(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight")
         VALUES ('$pool', '$gateway{3}', 1), ('$pool', '$gateway{4}', 1), ('$pool', '$gateway{5}', -1)}, '23514 gateway_pool_memberships_pickWeight_check',
         'trigger: the last row is refused');
-    like($error, qr/at the last row: 1234$/m, 'trigger: a pick at it saw the others');
+    like($error, qr/at the last row: 1234$/m, 'trigger: a pick at the last row sees the others');
     $writer->value('ROLLBACK TO s');
-    sees($writer, '12', 'trigger: no pick after it does');
+    sees($writer, '12', 'trigger: a pick after the rollback does not');
     $writer->value('COMMIT');
-    sees($_, '12', 'trigger: nor after COMMIT') foreach $writer, $reader;
+    sees($_, '12', 'trigger: picks after COMMIT do not') foreach $writer, $reader;
     $writer->value('DROP TRIGGER a_pick ON gateway_pool_memberships');
 };
 
 subtest 'PREPARE TRANSACTION, COMMIT PREPARED' => sub {
-    foreach (@changes, [ 'a heartbeat', qq{UPDATE gateways_v2 SET heartbeat = heartbeat + '1s' WHERE id = '$gateway{1}'}, '12' ])
+    foreach (@changes, [ 'a heartbeat arrives', qq{UPDATE gateways_v2 SET heartbeat = heartbeat + '1s' WHERE id = '$gateway{1}'}, '12' ])
     {
         my ($what, $change, $after) = @$_;
 
         start_case();
         $writer->value("BEGIN; $change");
-        sees($writer, $after, "$what: seen by its transaction");
+        sees($writer, $after, "$what: its transaction sees it");
         $writer->value("PREPARE TRANSACTION 'p'");
-        sees($_, '12', "$what: prepared, by nobody") foreach $writer, $reader;
+        sees($_, '12', "$what: no session sees it while prepared") foreach $writer, $reader;
         $db->value("COMMIT PREPARED 'p'");
-        sees($_, $after, "$what: committed, by everybody") foreach $reader, $other, $writer;
+        sees($_, $after, "$what: all sessions see it after COMMIT PREPARED") foreach $reader, $other, $writer;
     }
 
     start_case();
     $writer->value(fail_sql(1));
     sees($reader, '2', 'a gateway has failed');
     $writer->value('BEGIN; ' . heard_sql(1) . "; PREPARE TRANSACTION 'p'");
-    sees($_, '2', 'its next heartbeat is prepared') foreach $writer, $reader;
+    sees($_, '2', 'its next heartbeat is prepared, and not seen') foreach $writer, $reader;
     $writer->value("COMMIT PREPARED 'p'");
-    sees($_, '12', 'and committed') foreach $reader, $other, $writer;
+    sees($_, '12', 'all sessions see it after COMMIT PREPARED') foreach $reader, $other, $writer;
 };
 
 subtest 'ROLLBACK PREPARED' => sub {
@@ -275,10 +275,10 @@ subtest 'ROLLBACK PREPARED' => sub {
 
         start_case();
         $writer->value("BEGIN; $change");
-        sees($writer, $after, "$what: seen by its transaction");
+        sees($writer, $after, "$what: its transaction sees it");
         $writer->value("PREPARE TRANSACTION 'p'");
         $db->value("ROLLBACK PREPARED 'p'");
-        sees($_, '12', "$what: rolled back, by nobody") foreach $reader, $other, $writer;
+        sees($_, '12', "$what: no session sees it after ROLLBACK PREPARED") foreach $reader, $other, $writer;
     }
 };
 
@@ -300,9 +300,9 @@ subtest 'a transaction that is older than the commit' => sub {
             sees($auditor, '12', "$level, $what: before");
             $writer->value($change);
             sees($auditor, $after, "$level, $what: a pick sees it");
-            is($auditor->value($snapshot), $before, "$level, $what: plain queries do not");
+            is($auditor->value($snapshot), $before, "$level, $what: plain queries do not see it");
             $auditor->value('COMMIT');
-            sees($auditor, $after, "$level, $what: a pick sees it after COMMIT, too");
+            sees($auditor, $after, "$level, $what: a pick sees it after COMMIT");
         }
     }
     $auditor->end;
@@ -313,26 +313,26 @@ subtest 'TRUNCATE' => sub {
     $writer->value(drain_sql(1));
     sees($reader, '2', 'a gateway is drained');
     $writer->value('BEGIN; TRUNCATE gateway_states');
-    sees($writer, '12', 'states: seen by its transaction');
+    sees($writer, '12', 'states: its transaction sees it');
     $writer->value('ROLLBACK');
-    sees($_, '2', 'states: rolled back') foreach $writer, $reader;
+    sees($_, '2', 'states: no session sees it after ROLLBACK') foreach $writer, $reader;
     $writer->value('TRUNCATE gateway_states');
-    sees($_, '12', 'states') foreach $reader, $other, $writer;
+    sees($_, '12', 'states: all sessions see it') foreach $reader, $other, $writer;
 
     start_case();
     $writer->value('TRUNCATE gateway_pool_memberships');
-    sees($_, 'none', 'memberships') foreach $reader, $other, $writer;
+    sees($_, 'none', 'memberships: all sessions see it') foreach $reader, $other, $writer;
 
     start_case();
     $writer->value('BEGIN; TRUNCATE gateways_v2 CASCADE');
-    sees($writer, 'none', 'gateways: seen by its transaction');
+    sees($writer, 'none', 'gateways: its transaction sees it');
     $writer->value('ROLLBACK');
-    sees($_, '12', 'gateways: rolled back') foreach $writer, $reader;
+    sees($_, '12', 'gateways: no session sees it after ROLLBACK') foreach $writer, $reader;
     $writer->value('TRUNCATE gateways_v2 CASCADE');
-    sees($_, 'none', 'gateways') foreach $reader, $other, $writer;
+    sees($_, 'none', 'gateways: all sessions see it') foreach $reader, $other, $writer;
     start_case();
     $writer->value(fail_sql(1));
-    sees($_, '2', 'gateways of the same ids come back, and are heard of') foreach $reader, $other, $writer;
+    sees($_, '2', 'gateways with the same ids are added again, and their heartbeats seen') foreach $reader, $other, $writer;
 };
 
 subtest 'COPY' => sub {
@@ -341,11 +341,11 @@ subtest 'COPY' => sub {
     start_case();
     append_to_file($file, "$pool\t$gateway{3}\n$pool\t$gateway{4}\n");
     $db->value(qq{COPY gateway_pool_memberships ("gatewayPoolId", "gatewayId") FROM '$file'});
-    sees($_, '1234', 'memberships') foreach $reader, $other, $writer;
+    sees($_, '1234', 'memberships are seen') foreach $reader, $other, $writer;
     unlink $file;
     append_to_file($file, "$gateway{1}\tdraining\n$gateway{4}\tmaintenance\n");
     $db->value(qq{COPY gateway_states ("gatewayId", state) FROM '$file'});
-    sees($_, '23', 'states') foreach $reader, $other, $writer;
+    sees($_, '23', 'states are seen') foreach $reader, $other, $writer;
     unlink $file;
 };
 
@@ -355,7 +355,7 @@ subtest 'cascades' => sub {
 
     start_case();
     $writer->value(qq{DELETE FROM gateways_v2 WHERE id = '$gateway{1}'});
-    sees($_, '2', 'from the gateway') foreach $reader, $other, $writer;
+    sees($_, '2', 'the deletion of a gateway is seen') foreach $reader, $other, $writer;
 
     foreach my $delete (qq{DELETE FROM gateway_pools WHERE id = '$gone_pool'}, qq{DELETE FROM organizations WHERE id = '$gone'})
     {
@@ -365,16 +365,16 @@ subtest 'cascades' => sub {
                 VALUES ('$gateway{9}', '$gone', '$relay', 'g9', now(), 180) ON CONFLICT DO NOTHING;
             INSERT INTO gateway_pools (id, "orgId", name) VALUES ('$gone_pool', '$gone', 'gone');
             INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$gone_pool', '$gateway{9}')});
-        sees($_, '9', 'a pool that goes is known', $gone_pool) foreach $reader, $reader, $other, $writer, $writer;
+        sees($_, '9', 'the pool is seen before', $gone_pool) foreach $reader, $reader, $other, $writer, $writer;
         $writer->value("BEGIN; $delete");
         $writer->value('SAVEPOINT s');
-        $writer->fails(picks_sql($gone_pool), 'P0002 gateway_pools_not_found', "$delete: its transaction knows no such pool");
+        $writer->fails(picks_sql($gone_pool), 'P0002 gateway_pools_not_found', "$delete: its transaction does not find the pool");
         $writer->value('ROLLBACK TO s');
-        sees($reader, '9', 'others still do', $gone_pool);
+        sees($reader, '9', 'other sessions find it', $gone_pool);
         $writer->value('ROLLBACK');
-        sees($_, '9', 'so does everybody after ROLLBACK', $gone_pool) foreach $reader, $writer;
+        sees($_, '9', 'all sessions find it after ROLLBACK', $gone_pool) foreach $reader, $writer;
         $writer->value($delete);
-        $_->fails(picks_sql($gone_pool), 'P0002 gateway_pools_not_found', 'nobody does after COMMIT') foreach $reader, $other, $writer;
+        $_->fails(picks_sql($gone_pool), 'P0002 gateway_pools_not_found', 'no session finds it after COMMIT') foreach $reader, $other, $writer;
     }
 };
 
@@ -384,13 +384,13 @@ subtest 'session_replication_role = replica' => sub {
     start_case();
     $replica->value('SET session_replication_role = replica');
     foreach (
-        [ 'a member comes', join_sql(3), '123' ],
-        [ 'a member goes', leave_sql(2), '13' ],
-        [ 'a state comes', drain_sql(1), '3' ],
-        [ 'a state goes', 'DELETE FROM gateway_states', '13' ],
+        [ 'a member is added', join_sql(3), '123' ],
+        [ 'a member is removed', leave_sql(2), '13' ],
+        [ 'a state is set', drain_sql(1), '3' ],
+        [ 'a state is deleted', 'DELETE FROM gateway_states', '13' ],
         [ 'a heartbeat fails', fail_sql(3), '1' ],
-        [ 'a heartbeat comes', heard_sql(3), '13' ],
-        [ 'no heartbeat', qq{UPDATE gateways_v2 SET "heartbeatTTL" = NULL WHERE id = '$gateway{1}'}, '3' ],
+        [ 'a heartbeat arrives', heard_sql(3), '13' ],
+        [ 'a heartbeat becomes NULL', qq{UPDATE gateways_v2 SET "heartbeatTTL" = NULL WHERE id = '$gateway{1}'}, '3' ],
         [ 'a table is truncated', 'TRUNCATE gateway_pool_memberships', 'none' ])
     {
         my ($what, $change, $after) = @$_;
@@ -411,10 +411,10 @@ subtest 'ON CONFLICT' => sub {
         [ 'a state is inserted', $state->('draining'), '2' ],
         [ 'a state is updated', $state->('active'), '12' ],
         [ 'a state is updated back', $state->('maintenance'), '2' ],
-        [ 'nothing is done about a state', qq{INSERT INTO gateway_states ("gatewayId", state) VALUES ('$gateway{1}', 'active') ON CONFLICT DO NOTHING}, '2' ],
-        [ 'states go', 'DELETE FROM gateway_states', '12' ],
-        [ 'nothing is done about a member', $member->('NOTHING'), '12' ],
-        [ 'a member becomes another', $member->(qq{UPDATE SET "gatewayId" = '$gateway{3}'}), '23' ],
+        [ 'DO NOTHING for a state', qq{INSERT INTO gateway_states ("gatewayId", state) VALUES ('$gateway{1}', 'active') ON CONFLICT DO NOTHING}, '2' ],
+        [ 'states are deleted', 'DELETE FROM gateway_states', '12' ],
+        [ 'DO NOTHING for a member', $member->('NOTHING'), '12' ],
+        [ 'the gateway of a member is replaced', $member->(qq{UPDATE SET "gatewayId" = '$gateway{3}'}), '23' ],
         [ 'a member is inserted', $member->('NOTHING'), '123' ])
     {
         my ($what, $change, $after) = @$_;
@@ -425,10 +425,10 @@ subtest 'ON CONFLICT' => sub {
 
     $writer->value($member->('UPDATE SET "pickPriority" = 1'));
     $reader->shows("SELECT count(*) FROM generate_series(1, 100) WHERE pick_healthy_gateway('$pool') = '$gateway{1}'", 0,
-        'a member gets a later priority');
+        'a later priority is seen');
     $writer->value($member->('UPDATE SET "pickPriority" = -1'));
     $reader->shows("SELECT count(*) FROM generate_series(1, 100) WHERE pick_healthy_gateway('$pool') = '$gateway{1}'", 100,
-        'an earlier one');
+        'an earlier priority is seen');
 };
 
 subtest 'SET ROLE and privileges' => sub {
@@ -442,48 +442,48 @@ subtest 'SET ROLE and privileges' => sub {
     foreach (1, 2)
     {
         $session->value('SET ROLE app');
-        sees($session, '12', 'a role that has the privilege');
+        sees($session, '12', 'a role with the privilege can pick');
         $session->value('SET ROLE stranger');
-        $refused->($session, 'a role that has not');
+        $refused->($session, 'a role without it cannot');
         $session->value('SET ROLE app_owner');
-        sees($session, '12', 'the owner');
+        sees($session, '12', 'the owner can pick');
         $session->value('SET ROLE newcomer');
-        $refused->($session, 'another role that has not');
+        $refused->($session, 'another role without it cannot');
     }
     $session->value('BEGIN; SET LOCAL ROLE app');
-    sees($session, '12', 'a role for one transaction');
+    sees($session, '12', 'SET LOCAL ROLE: the role can pick');
     $session->value('COMMIT');
-    $refused->($session, 'and not longer');
+    $refused->($session, 'after the transaction it cannot');
     $session->value('RESET ROLE');
-    sees($session, '12', 'the superuser');
+    sees($session, '12', 'the superuser can pick');
 
     $writer->value('BEGIN; REVOKE SELECT ON gateway_pools FROM app');
-    sees($reader, '12', 'REVOKE: not before COMMIT');
+    sees($reader, '12', 'REVOKE has no effect before COMMIT');
     $writer->value('COMMIT');
-    $refused->($_, 'REVOKE') foreach $reader, $other;
+    $refused->($_, 'REVOKE takes effect at COMMIT') foreach $reader, $other;
     $writer->value('BEGIN; GRANT SELECT ON gateway_pools TO app; ROLLBACK');
-    $refused->($reader, 'GRANT that is rolled back');
+    $refused->($reader, 'GRANT that is rolled back has no effect');
     $writer->value('GRANT SELECT ON gateway_pools TO app');
-    sees($_, '12', 'GRANT') foreach $reader, $other;
+    sees($_, '12', 'GRANT takes effect') foreach $reader, $other;
 
-    $refused->($newcomer, 'not a member of the role');
+    $refused->($newcomer, 'a role that is not a member cannot pick');
     $db->value('GRANT app TO newcomer');
-    sees($newcomer, '12', 'member of the role') foreach 1, 2;
+    sees($newcomer, '12', 'a role that becomes a member can') foreach 1, 2;
     $db->value('REVOKE app FROM newcomer');
-    $refused->($newcomer, 'not a member any more');
+    $refused->($newcomer, 'a role whose membership ends cannot');
 
-    $refused->($stranger, 'not of PUBLIC');
+    $refused->($stranger, 'without a grant to PUBLIC, a stranger cannot pick');
     $writer->value('GRANT SELECT ON gateway_pools TO PUBLIC');
-    sees($stranger, '12', 'of PUBLIC') foreach 1, 2;
+    sees($stranger, '12', 'with a grant to PUBLIC, a stranger can pick') foreach 1, 2;
     $writer->value('REVOKE SELECT ON gateway_pools FROM PUBLIC');
-    $refused->($stranger, 'not of PUBLIC any more');
+    $refused->($stranger, 'after its revocation, a stranger cannot pick');
 
     $db->value('ALTER ROLE administrator NOSUPERUSER');
-    $refused->($administrator, 'a superuser no longer');
+    $refused->($administrator, 'a former superuser cannot pick');
     $_->end foreach $session, $stranger, $newcomer, $administrator;
 };
 
-subtest 'a heartbeat is seen by the very next pick' => sub {
+subtest 'the next pick sees a heartbeat' => sub {
     start_case();
     foreach (1 .. 20)
     {
@@ -508,16 +508,16 @@ subtest 'a heartbeat is seen by the very next pick' => sub {
     start_case();
     $db->value(qq{SELECT record_gateway_heartbeat('$gateway{1}')});
     $writer->value(qq{UPDATE gateways_v2 SET heartbeat = now() - interval '1 hour' WHERE id = '$gateway{1}'});
-    sees($reader, '12', 'a later heartbeat was reported');
+    sees($reader, '12', 'a later report keeps the gateway healthy');
     $writer->value(fail_sql(1));
-    sees($reader, '2', 'the host has seen the gateway fail since');
+    sees($reader, '2', 'a failure recorded by the host after it counts');
     $db->value(qq{SELECT record_gateway_heartbeat('$gateway{1}')});
-    sees($reader, '12', 'a heartbeat was reported after that');
+    sees($reader, '12', 'a report after the failure counts');
     $writer->value(qq{UPDATE gateways_v2 SET "heartbeatTTL" = NULL WHERE id = '$gateway{1}'});
-    sees($reader, '2', 'the host has forgotten the gateway since');
+    sees($reader, '2', 'a NULL recorded by the host after it counts');
     $db->value(qq{SELECT record_gateway_heartbeat('$gateway{1}')});
     $writer->value(qq{UPDATE gateways_v2 SET name = name WHERE id = '$gateway{1}'});
-    sees($reader, '12', 'a heartbeat was reported, and the host says nothing new');
+    sees($reader, '12', 'a report counts if the host records nothing new');
 };
 
 subtest 'heartbeats of 3,000 gateways in one transaction' => sub {
@@ -538,17 +538,17 @@ subtest 'heartbeats of 3,000 gateways in one transaction' => sub {
     sees($_, $everybody, 'all are fresh', @of) foreach $reader, $reader, $writer, $writer;
 
     $writer->value("BEGIN; $down");
-    sees($writer, 'none', 'its transaction sees them fail', @of);
-    sees($reader, $everybody, 'others do not', @of);
+    sees($writer, 'none', 'its transaction sees the failures', @of);
+    sees($reader, $everybody, 'other sessions do not', @of);
     $writer->value('ROLLBACK');
-    sees($_, $everybody, 'nobody does after ROLLBACK', @of) foreach $reader, $writer;
+    sees($_, $everybody, 'no session does after ROLLBACK', @of) foreach $reader, $writer;
 
     $writer->value("BEGIN; SAVEPOINT s; $down");
-    sees($writer, 'none', 'a savepoint sees them fail', @of);
+    sees($writer, 'none', 'the subtransaction sees the failures', @of);
     $writer->value('ROLLBACK TO s');
-    sees($writer, $everybody, 'its transaction does not', @of);
+    sees($writer, $everybody, 'after ROLLBACK TO it does not', @of);
     $writer->value('COMMIT');
-    sees($_, $everybody, 'nobody does', @of) foreach $reader, $writer;
+    sees($_, $everybody, 'no session does after COMMIT', @of) foreach $reader, $writer;
 
     foreach (1 .. 3)
     {
@@ -558,7 +558,7 @@ subtest 'heartbeats of 3,000 gateways in one transaction' => sub {
         sees($_, $everybody, 'all are fresh', @of) foreach $reader, $other, $writer;
     }
     $writer->value(q{DELETE FROM gateways_v2 WHERE id > '91000000-0000-4000-8000-000000000000'});
-    sees($_, 'none', 'all are gone', @of) foreach $reader, $other, $writer;
+    sees($_, 'none', 'all are deleted', @of) foreach $reader, $other, $writer;
 };
 
 subtest 'the columns of the host change' => sub {
@@ -570,40 +570,40 @@ subtest 'the columns of the host change' => sub {
     $writer->value(fail_sql(1));
     sees($_, '2', 'a gateway has failed') foreach $reader, $writer;
     $migration->('unmigrate_heartbeat_ttl');
-    sees($_, '12', 'without times-to-live it was heard of') foreach $reader, $other, $writer;
+    sees($_, '12', 'without times-to-live, its heartbeat is fresh') foreach $reader, $other, $writer;
     $writer->value(qq{UPDATE gateways_v2 SET "lastHealthCheckStatus" = 'failed' WHERE id = '$gateway{2}'});
-    sees($_, '1', 'the last check of another has failed') foreach $reader, $other, $writer;
+    sees($_, '1', 'the last check of another gateway has failed') foreach $reader, $other, $writer;
     $migration->('migrate_heartbeat_ttl');
-    sees($_, '1', 'it has with times-to-live, too') foreach $reader, $other, $writer;
+    sees($_, '1', 'it is failed with times-to-live, too') foreach $reader, $other, $writer;
     $writer->value(heard_sql(2));
-    sees($_, '12', 'it is heard of again') foreach $reader, $other, $writer;
+    sees($_, '12', 'its next heartbeat is seen') foreach $reader, $other, $writer;
 
     start_case();
     $writer->value(qq{UPDATE gateways_v2 SET capabilities = '{"pkcs11": true}' WHERE id = '$gateway{2}'});
     is($capable->($_), '2', 'a gateway gets a capability') foreach $reader, $reader, $other, $writer;
     $migration->('unmigrate_capabilities');
-    is($capable->($_), 'none', 'there are no capabilities') foreach $reader, $other, $writer;
-    sees($_, '12', 'which does not matter where none are asked for') foreach $reader, $other, $writer;
+    is($capable->($_), 'none', 'without the column, no gateway has capabilities') foreach $reader, $other, $writer;
+    sees($_, '12', 'picks without capabilities do not need the column') foreach $reader, $other, $writer;
     $migration->('migrate_capabilities');
-    is($capable->($_), 'none', 'none has any') foreach $reader, $other, $writer;
+    is($capable->($_), 'none', 'with the new column, no gateway has capabilities') foreach $reader, $other, $writer;
     $writer->value(qq{UPDATE gateways_v2 SET capabilities = '{"pkcs11": true}' WHERE id = '$gateway{1}'});
-    is($capable->($_), '1', 'one has') foreach $reader, $other, $writer;
+    is($capable->($_), '1', 'a new capability is seen') foreach $reader, $other, $writer;
 
     start_case();
     $writer->value(qq{UPDATE gateways_v2 SET "relayId" = NULL WHERE id = '$gateway{1}'});
-    sees($_, '2', 'a gateway has no path') foreach $reader, $writer;
+    sees($_, '2', 'a gateway has no configured path') foreach $reader, $writer;
     $migration->('unmigrate_direct_address');
-    sees($_, '12', 'without direct paths there is but the other') foreach $reader, $other, $writer;
+    sees($_, '12', 'without direct paths, the relay path counts') foreach $reader, $other, $writer;
     $migration->('migrate_direct_address');
-    sees($_, '2', 'with them it is not configured') foreach $reader, $other, $writer;
+    sees($_, '2', 'with direct paths, no path is configured') foreach $reader, $other, $writer;
     $writer->value(qq{UPDATE gateways_v2 SET "directAddress" = '10.0.0.1:1', "directHeartbeat" = now() WHERE id = '$gateway{1}'});
-    sees($_, '12', 'the direct path is') foreach $reader, $other, $writer;
+    sees($_, '12', 'a direct path is configured') foreach $reader, $other, $writer;
 
-    # Columns that another transaction has not committed are nobody else's business.
+    # Uncommitted changes of columns are not visible to other sessions.
     $writer->value('UPDATE gateways_v2 SET "directAddress" = NULL, "directHeartbeat" = NULL');
     start_case();
     $writer->value(fail_sql(2));
-    sees($_, '1', 'one has failed') foreach $reader, $writer;
+    sees($_, '1', 'a gateway has failed') foreach $reader, $writer;
     foreach (
         [ 'DROP COLUMN "heartbeatTTL"', '12' ],
         [ 'DROP COLUMN heartbeat', 'none' ],
@@ -613,30 +613,30 @@ subtest 'the columns of the host change' => sub {
 
         $writer->value("BEGIN; ALTER TABLE gateways_v2 $change");
         sees($writer, $after, "$change: its transaction sees it");
-        sees($reader, '1', "$change: others do not");
+        sees($reader, '1', "$change: other sessions do not");
         $writer->value('ROLLBACK');
         sees($reader, '1', "$change: nor after ROLLBACK");
-        sees($writer, '1', "$change: nobody does after ROLLBACK");
+        sees($writer, '1', "$change: its session does not after ROLLBACK");
     }
 };
 
-subtest 'a heartbeat that nobody published' => sub {
+subtest 'a heartbeat that was not published' => sub {
     start_case();
 
-    # 1 has a short time to live, and is heard of again without a trigger: it takes
-    # that time until the former heartbeat has ended.
+    # Gateway 1 has a short time-to-live, and gets a heartbeat without a trigger: sessions use
+    # the former heartbeat until it expires.
     $writer->value(qq{
         UPDATE gateways_v2 SET heartbeat = clock_timestamp(), "heartbeatTTL" = 2 WHERE id = '$gateway{1}';
         CREATE TEMPORARY TABLE ends AS SELECT heartbeat + interval '2 s' AS at FROM gateways_v2 WHERE id = '$gateway{1}'});
     my @seen = map { picks($_) } $reader, $reader;
     my $in_time = $writer->value('SELECT clock_timestamp() < at FROM ends');
-    is("@seen", '12 12', 'before it ends') if $in_time eq 't';
+    is("@seen", '12 12', 'the former heartbeat is fresh') if $in_time eq 't';
     $db->value('ALTER TABLE gateways_v2 DISABLE TRIGGER USER');
     $writer->value(heard_sql(1));
     $writer->value(q{SELECT pg_sleep(greatest(0.1, 0.1 + extract(epoch FROM at - clock_timestamp()))) FROM ends});
-    sees($_, '12', 'the former heartbeat has ended, and the gateway has not') foreach $reader, $other, $writer;
+    sees($_, '12', 'the former heartbeat has expired, and the new one is found') foreach $reader, $other, $writer;
 
-    # All members at once; and one of which nothing has been heard does end.
+    # All members at once; one without a new heartbeat expires.
     $db->value('ALTER TABLE gateways_v2 ENABLE TRIGGER USER');
     $db->value('ALTER TABLE gateways_v2 ENABLE ALWAYS TRIGGER "GatewayPools_invalidate"');
     start_case();
@@ -647,18 +647,18 @@ subtest 'a heartbeat that nobody published' => sub {
         CREATE TEMPORARY TABLE ends AS SELECT max(heartbeat) + interval '2 s' AS at FROM gateways_v2 WHERE "heartbeatTTL" = 2});
     @seen = map { picks($_) } $reader, $reader;
     $in_time = $writer->value('SELECT clock_timestamp() < at FROM ends');
-    is("@seen", '123 123', 'before they end') if $in_time eq 't';
+    is("@seen", '123 123', 'the former heartbeats are fresh') if $in_time eq 't';
     $db->value('ALTER TABLE gateways_v2 DISABLE TRIGGER USER');
     $writer->value(heard_sql($_)) foreach 1, 2;
     $writer->value(q{SELECT pg_sleep(greatest(0.1, 0.1 + extract(epoch FROM at - clock_timestamp()))) FROM ends});
-    sees($_, '12', 'all have ended, and two have not') foreach $reader, $other, $writer;
+    sees($_, '12', 'all former heartbeats have expired, and two new ones are found') foreach $reader, $other, $writer;
 
     $db->value('ALTER TABLE gateways_v2 ENABLE TRIGGER USER');
     $db->value('ALTER TABLE gateways_v2 ENABLE ALWAYS TRIGGER "GatewayPools_invalidate"');
 };
 
-# How often the memberships have been read, by this session and all that said so
-# before.
+# Returns how often the memberships have been read, by this session and all sessions that
+# were passed before.
 sub reads_after
 {
     my ($session) = @_;
@@ -667,13 +667,13 @@ sub reads_after
     return $db->value('SELECT seq_scan + idx_scan FROM pg_stat_all_tables WHERE relid = \'gateway_pool_memberships\'::regclass');
 }
 
-subtest 'heartbeats flush no cache' => sub {
+subtest 'heartbeats invalidate no cached pool' => sub {
     my $pick_often = "SELECT count(*) FROM generate_series(1, 50) WHERE pick_healthy_gateway('$pool') IS NOT NULL";
     my ($before, $after);
 
-    # Who reads members, too.
+    # No worker, because it reads members, too.
     $node->safe_psql('postgres', q{ALTER SYSTEM SET gateway_pool.worker = off; SELECT pg_reload_conf()});
-    ok(soon(sub { $db->value(q{SELECT count(*) FROM gateway_pool_workers WHERE database = current_database() AND pid IS NOT NULL}) eq '0' }), 'no worker');
+    ok(soon(sub { $db->value(q{SELECT count(*) FROM gateway_pool_workers WHERE database = current_database() AND pid IS NOT NULL}) eq '0' }), 'the worker has stopped');
     start_case();
     reads_after($_) foreach $writer, $other;
     $reader->value($pick_often);
@@ -691,29 +691,29 @@ subtest 'heartbeats flush no cache' => sub {
             END
             \$\$});
         $reader->value($pick_often);
-        # What a busy table gets all day.
+        # A busy table is vacuumed often.
         $db->value('VACUUM ANALYZE gateways_v2') if $round == 10;
     }
     reads_after($writer);
     $after = reads_after($reader);
-    cmp_ok($after - $before, '<=', 2, '2,000 heartbeats and VACUUM: pools are not read anew');
+    cmp_ok($after - $before, '<=', 2, '2,000 heartbeats and VACUUM: pools are not read again');
 
     $writer->value(q{UPDATE gateway_pool_memberships SET "pickWeight" = 2});
     $before = reads_after($writer);
     $reader->value($pick_often);
     $after = reads_after($reader);
-    cmp_ok($after - $before, '>=', 1, 'a change of members: they are');
+    cmp_ok($after - $before, '>=', 1, 'a change of members: they are read again');
     $reader->value($pick_often);
-    is(reads_after($reader), $after, 'once');
+    is(reads_after($reader), $after, 'they are read once');
 
-    # The reads that picks make can be told apart from those of the change.
+    # The reads by picks are counted apart from those by the change.
     $before = $after;
     foreach (1 .. 20)
     {
         $writer->value(q{UPDATE gateway_pool_memberships SET "pickWeight" = "pickWeight" + 1});
         $reader->value($pick_often);
     }
-    cmp_ok(reads_after($reader) - $before, '>=', 20, '20 changes of members: each time');
+    cmp_ok(reads_after($reader) - $before, '>=', 20, '20 changes of members: they are read each time');
     $node->safe_psql('postgres', q{ALTER SYSTEM RESET gateway_pool.worker; SELECT pg_reload_conf()});
 };
 
@@ -728,7 +728,7 @@ subtest 'crash and restart' => sub {
         return qq{UPDATE gateways_v2 SET heartbeat = now() - interval '1 hour' WHERE id IN ('} . join(q{', '}, @gateway{@_}) . q{')};
     };
 
-    # It would record what expires, which is not held against those of whom that was not known.
+    # No worker: it would record the expired heartbeats, and grace does not apply to recorded ones.
     $node->safe_psql('postgres', 'ALTER SYSTEM SET gateway_pool.worker = off');
     $node->safe_psql('postgres', 'SELECT pg_reload_conf()');
     $writer->value('DELETE FROM gateway_health') if $node->poll_query_until($db->{name},
@@ -737,12 +737,12 @@ subtest 'crash and restart' => sub {
     start_case();
     $writer->value($expire->(2, 3, 4) . ';' . join(';', map { join_sql($_) } 3, 4) . ';'
           . qq{INSERT INTO gateway_health ("gatewayId", status) VALUES ('$gateway{3}', 'unhealthy')});
-    sees($_, '1', 'before: one is fresh') foreach $reader, $writer;
+    sees($_, '1', 'before: one gateway is fresh') foreach $reader, $writer;
     $setting->('10min');
     my $victim = $db->session;
     my $pid = $victim->value('SELECT pg_backend_pid()');
     $victim->value('BEGIN; ' . leave_sql(1) . '; ' . join_sql(5));
-    sees($victim, '2345', 'a transaction that will not commit; what expired counts until then');
+    sees($victim, '2345', 'an uncommitted transaction has grace for expired heartbeats');
     kill 'KILL', $pid or die "kill: $!";
     $db->wait_for_recovery($log);
     foreach ($victim, $reader, $other, $writer)
@@ -751,29 +751,29 @@ subtest 'crash and restart' => sub {
     }
 
     ($reader, $other, $writer) = map { $db->as($_)->session } qw(app app app_owner);
-    sees($reader, '124', 'after: those that expired may be alive, but for one that was known to be unhealthy');
+    sees($reader, '124', 'after: expired gateways have grace, except for one recorded as unhealthy');
     $reader->shows("SELECT count(*) FROM generate_series(1, 100) WHERE pick_healthy_gateway('$pool') = '$gateway{1}'", 100,
-        'who is fresh comes first');
+        'fresh gateways are picked first');
     $writer->shows(q{SELECT string_agg(right("gatewayId"::text, 1) || ' ' || status, ', ' ORDER BY "gatewayId") FROM gateway_status
         WHERE right("gatewayId"::text, 1) IN ('1', '2', '3', '4')},
-        '1 healthy, 2 degraded, 3 unhealthy, 4 degraded', 'what the view says');
+        '1 healthy, 2 degraded, 3 unhealthy, 4 degraded', 'gateway_status shows the same');
     $reader->value("SELECT report_gateway_failure('$gateway{4}')");
-    sees($_, '12', 'a failure was seen since') foreach $reader, $other;
+    sees($_, '12', 'a reported failure ends the grace') foreach $reader, $other;
     $writer->value(leave_sql(2));
-    sees($_, '1', 'changes are told again') foreach $reader, $other, $writer;
+    sees($_, '1', 'changes of members are seen') foreach $reader, $other, $writer;
     $writer->value(fail_sql(1));
-    sees($_, 'none', 'so are heartbeats') foreach $reader, $other, $writer;
+    sees($_, 'none', 'heartbeats are seen') foreach $reader, $other, $writer;
     $writer->value(join_sql(2));
-    sees($_, '2', 'grace is for what expired, not for what failed') foreach $reader, $other, $writer;
+    sees($_, '2', 'an expired gateway has grace, a failed one has none') foreach $reader, $other, $writer;
 
     $setting->('0');
     $node->poll_query_until('app', 'SELECT status = \'unhealthy\' FROM gateway_status WHERE right("gatewayId"::text, 1) = \'2\'')
       or die 'the setting is not read';
-    # Each session reads settings when it gets to it.
+    # Each session reads the configuration file later.
     foreach my $session ($reader, $other, $writer)
     {
         soon(sub { $session->value('SHOW gateway_pool.startup_grace') eq '0' });
-        sees($session, 'none', 'without grace, what expired is unhealthy');
+        sees($session, 'none', 'without grace, expired gateways are unhealthy');
     }
     start_case();
 };

@@ -1,6 +1,6 @@
-# Shared memory of one server and several databases: evidence does not mix,
-# slots of databases that are gone are used again, and where there are too few,
-# or none at all since the library is not preloaded, picks are right anyway.
+# Shared memory of one server with several databases: evidence does not mix, slots of
+# dropped databases are used again, and if there are too few slots, or none because the
+# library is not preloaded, picks are still right.
 
 use strict;
 use warnings FATAL => 'all';
@@ -15,12 +15,12 @@ use Test::More;
 my $acme = 'a0000000-0000-4000-8000-000000000001';
 my $pool = 'b0000000-0000-4000-8000-000000000001';
 
-# A full map is looked through for slots that are not needed any more this often.
+# How often, in seconds, a full map is searched for unused slots.
 my $sweep_pause = 10;
 
 sub gateway { return sprintf '90000000-0000-4000-8000-%012d', $_[0] }
 
-# The host with so many gateways, all fresh and members of the pool.
+# Makes a host with some gateways, all fresh and members of the pool.
 sub make_database
 {
     my ($node, $name, $gateways) = @_;
@@ -44,8 +44,8 @@ sub add_gateways
             SELECT '$pool', ('90000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid FROM generate_series($first, $last) AS n});
 }
 
-# The numbers of all gateways that picks may fall on, and one of a pick that is
-# not among them.
+# Returns the numbers of all gateways that picks can return, and the result of a single
+# pick if it is not among them.
 my $picks = qq{
     SELECT concat_ws(' and single ', many, CASE WHEN single <> ALL (string_to_array(many, ' ')) THEN single END)
       FROM (SELECT coalesce(ltrim(right(pick_healthy_gateway('$pool', null_if_none => true)::text, 4), '0'), 'none') AS single) AS s,
@@ -60,7 +60,7 @@ sub sees
     return $session->shows($picks, $expected, $label);
 }
 
-# The only gateway that single picks fall on, of 100.
+# Asserts that 100 single picks return only this gateway.
 sub always
 {
     my ($session, $expected, $label) = @_;
@@ -75,7 +75,7 @@ sub heard_sql { return qq{UPDATE gateways_v2 SET heartbeat = clock_timestamp(), 
 sub expire_sql { return qq{UPDATE gateways_v2 SET heartbeat = now() - interval '1 hour' WHERE id = '@{[gateway($_[0])]}'} }
 sub report_sql { return qq{SELECT record_gateway_heartbeat('@{[gateway($_[0])]}')} }
 
-# What statements print and how often they warn.
+# Returns the output of statements and the number of warnings.
 sub with_warnings
 {
     my ($session, $sql) = @_;
@@ -102,36 +102,36 @@ subtest 'two databases with the same ids' => sub {
     my $least_loaded = qq{SELECT string_agg(right(pick_healthy_gateway('$pool', strategy => 'least_loaded')::text, 1), '')
         FROM generate_series(1, 2)};
 
-    sees($_, '1 2 3', 'before') foreach $here, $here, $there, $there;
+    sees($_, '1 2 3', 'all members are seen in both databases') foreach $here, $here, $there, $there;
     $here->value(fail_sql(1));
-    sees($here, '2 3', 'failed in the one');
-    sees($there, '1 2 3', 'not in the other');
+    sees($here, '2 3', 'a failed gateway is seen in its database');
+    sees($there, '1 2 3', 'it is not in the other');
     $there->value(fail_sql(2));
-    sees($here, '2 3', 'another failed in the other');
-    sees($there, '1 3', 'where it is seen');
+    sees($here, '2 3', 'a failure in the other database is not seen in the first');
+    sees($there, '1 3', 'it is seen in its own');
 
-    # Gone in both; heard of in one.
+    # Expired in both; a report in one.
     $_->value(join ';', heard_sql(1), heard_sql(2), expire_sql(3)) foreach @db;
-    sees($_, '1 2', 'expired in both') foreach $here, $there;
+    sees($_, '1 2', 'two gateways are left in both') foreach $here, $there;
     $here->value(report_sql(3));
-    sees($here, '1 2 3', 'a heartbeat was reported in the one');
-    sees($there, '1 2', 'not in the other');
+    sees($here, '1 2 3', 'a report is seen in its database');
+    sees($there, '1 2', 'it is not in the other');
     $here->value(q{DELETE FROM gateway_pool_memberships WHERE "gatewayId" = '} . gateway(3) . q{'});
-    sees($here, '1 2', 'a member has gone in the one');
+    sees($here, '1 2', 'a removed member is seen in its database');
     $there->value(report_sql(3));
-    sees($there, '1 2 3', 'but not in the other');
+    sees($there, '1 2 3', 'it is still a member in the other');
     $there->value(fail_sql(3));
-    sees($_, '1 2', 'two are left') foreach $here, $there;
+    sees($_, '1 2', 'two gateways are left') foreach $here, $there;
 
     $here->value(q{SELECT report_gateway_failure('} . gateway(1) . q{', 'reset')});
-    always($here, '2', 'suspect in the one');
-    always($there, '1 2', 'not in the other');
-    $there->shows(q{SELECT count(*) FROM gateway_status WHERE "suspectUntil" IS NOT NULL}, 0, 'nor does a view there say so');
+    always($here, '2', 'a suspect gateway is not picked in its database');
+    always($there, '1 2', 'it is picked in the other');
+    $there->shows(q{SELECT count(*) FROM gateway_status WHERE "suspectUntil" IS NOT NULL}, 0, 'nor does gateway_status there show it as suspect');
     $there->value(q{SELECT report_gateway_failure('} . gateway(2) . q{')});
-    always($here, '2', 'another is suspect in the other');
-    always($there, '1', 'where it is seen');
+    always($here, '2', 'a failure reported in the other database is not seen in the first');
+    always($there, '1', 'it is seen in its own');
 
-    # Loads, of those two and a third one each.
+    # Loads of these two and of a third one.
     foreach ($here, $there)
     {
         $_->value(heard_sql(3));
@@ -139,16 +139,16 @@ subtest 'two databases with the same ids' => sub {
     }
     $here->value("SELECT report_gateway_load('@{[gateway(2)]}', 7), report_gateway_load('@{[gateway(3)]}', 0)");
     $there->value("SELECT report_gateway_load('@{[gateway(1)]}', 0), report_gateway_load('@{[gateway(3)]}', 7)");
-    $here->shows($least_loaded, '33', 'least load in the one');
-    $there->shows($least_loaded, '11', 'and in the other');
-    $here->shows(qq{SELECT release_gateway('@{[gateway(3)]}'), release_gateway('@{[gateway(1)]}')}, 't|f', 'places taken in the one');
-    $there->shows(qq{SELECT release_gateway('@{[gateway(1)]}'), release_gateway('@{[gateway(3)]}')}, 't|f', 'and in the other');
+    $here->shows($least_loaded, '33', 'the least load of its database is picked');
+    $there->shows($least_loaded, '11', 'likewise in the other');
+    $here->shows(qq{SELECT release_gateway('@{[gateway(3)]}'), release_gateway('@{[gateway(1)]}')}, 't|f', 'reservations exist in their database');
+    $there->shows(qq{SELECT release_gateway('@{[gateway(1)]}'), release_gateway('@{[gateway(3)]}')}, 't|f', 'likewise in the other');
 
-    # Where all rows go, all slots of the database do, and of no other.
+    # Truncating the gateways frees all slots of the database, and no others.
     $there->value('TRUNCATE gateways_v2 CASCADE');
-    sees($there, 'none', 'truncated in the other');
-    $here->shows(qq{SELECT right(pick_healthy_gateway('$pool', strategy => 'least_loaded')::text, 1)}, '3', 'nothing is lost in the one');
-    always($here, '2 3', 'suspects neither');
+    sees($there, 'none', 'the truncated gateways are gone');
+    $here->shows(qq{SELECT right(pick_healthy_gateway('$pool', strategy => 'least_loaded')::text, 1)}, '3', 'the other database loses no loads');
+    always($here, '2 3', 'it loses no suspects');
 
     $_->end foreach $here, $there;
     $node->safe_psql('postgres', "DROP DATABASE $_") foreach 'a', 'b';
@@ -157,7 +157,7 @@ subtest 'two databases with the same ids' => sub {
 subtest 'DROP DATABASE' => sub {
     my ($a, $b, $session);
 
-    # Nobody has looked for slots in vain a short while ago.
+    # Restart, so that no recent search for slots has failed.
     $node->restart;
     $a = make_database($node, 'a', 18);
     $a->value($picks);
@@ -165,11 +165,11 @@ subtest 'DROP DATABASE' => sub {
     $node->safe_psql('postgres', 'DROP DATABASE a');
     $b = make_database($node, 'b', 18);
     $session = $b->session;
-    $session->works(report_sql($_), "gateway $_ has a slot") foreach 1 .. 18;
+    $session->works(report_sql($_), "gateway $_ gets a slot") foreach 1 .. 18;
     $session->works("SELECT report_gateway_load('@{[gateway($_)]}', @{[$_ == 7 ? 1 : 2]})", "gateway $_ reports its load") foreach 1 .. 18;
     $session->shows(qq{SELECT ltrim(right(pick_healthy_gateway('$pool', strategy => 'least_loaded')::text, 4), '0')}, '7', 'least_loaded works');
     is(with_warnings($session, $picks), join(' ', 1 .. 18) . ', 0 warnings', 'no pick reads the tables');
-    $b->shows(q{SELECT count(*) FROM check_gateway_pools() WHERE problem ~ 'full'}, 0, 'there is room');
+    $b->shows(q{SELECT count(*) FROM check_gateway_pools() WHERE problem ~ 'full'}, 0, 'there is room in the map');
     $session->end;
     $node->safe_psql('postgres', 'DROP DATABASE b');
 };
@@ -180,19 +180,19 @@ subtest 'more gateways than slots' => sub {
     my $all = join ' ', 1 .. 25;
     my @refused;
 
-    # The slots of the databases before may still be to be found.
+    # Slots of the dropped databases may not have been freed yet.
     soon(sub { @refused = grep { $db->run(report_sql($_))->{state} =~ /^53400/ } 1 .. 25; return @refused <= 5 }, $sweep_pause + 10);
-    is(@refused, 5, 'as many have slots as there are');
+    is(@refused, 5, 'all slots are in use');
     foreach my $report ('record_gateway_heartbeat(%s)', 'report_gateway_failure(%s)', 'report_gateway_load(%s, 1)', 'release_gateway(%s)')
     {
         my $error = $db->fails('SELECT ' . sprintf($report, q{'} . gateway($refused[0]) . q{'}), '53400 gateway_pools_map_full', "no room: $report");
         like($error, qr/^HINT:  .*gateway_pool\.max_gateways/m, 'the hint names the setting');
     }
 
-    is(with_warnings($reader, $picks), "$all, 1 warnings", 'all are picked, with one warning');
-    is(with_warnings($reader, $picks), "$all, 0 warnings", 'and no more');
+    is(with_warnings($reader, $picks), "$all, 1 warnings", 'all gateways are picked, with one warning');
+    is(with_warnings($reader, $picks), "$all, 0 warnings", 'there is only one warning per session');
     is(with_warnings($writer, "SELECT count(*) FROM generate_series(1, 100) WHERE pick_healthy_gateway('$pool') IS NOT NULL"), '100, 1 warnings',
-        'one in each session');
+        'another session warns once');
 
     foreach my $with_slot (0, 1)
     {
@@ -214,17 +214,17 @@ subtest 'more gateways than slots' => sub {
             $writer->value('ROLLBACK');
             $writer->value("BEGIN; SAVEPOINT s; $change; ROLLBACK TO s; COMMIT");
             $writer->value($change);
-            sees($reader, $after, "$which, $what: others do after COMMIT");
+            sees($reader, $after, "$which, $what: other sessions see it after COMMIT");
         }
     }
 
-    # Room is made: five leave, and with them their slots.
+    # Deleting five gateways frees their slots.
     $writer->value(join ';', map { "DELETE FROM gateways_v2 WHERE id = '@{[gateway($_)]}'" }
           (grep { my $n = $_; !grep { $_ == $n } @refused } 1 .. 25)[0 .. 4]);
     $writer->value($picks);
-    $reader->works(report_sql($_), "gateway $_ has a slot by now") foreach @refused;
+    $reader->works(report_sql($_), "gateway $_ gets a slot") foreach @refused;
     my $session = $db->session;
-    like(with_warnings($session, $picks), qr/, 0 warnings$/, 'a new session has nothing to warn of');
+    like(with_warnings($session, $picks), qr/, 0 warnings$/, 'a new session does not warn');
     $_->end foreach $reader, $writer, $session;
     $node->safe_psql('postgres', 'DROP DATABASE crowded');
 };
@@ -242,28 +242,28 @@ subtest 'DROP EXTENSION, CREATE EXTENSION' => sub {
     {
         sees($_, '1 2 3', "round $round: before") foreach $reader, $reader, $writer, $writer;
         $db->value('DROP EXTENSION gateway_pool CASCADE');
-        $_->fails($picks, '42883', "round $round: nothing picks") foreach $reader, $writer;
-        # Nobody tells anybody of this.
+        $_->fails($picks, '42883', "round $round: picks fail") foreach $reader, $writer;
+        # These changes publish nothing.
         $writer->value($leave . ';' . fail_sql(1));
         $db->value('CREATE EXTENSION gateway_pool');
-        sees($_, '2', "round $round: what changed meanwhile is seen") foreach $reader, $writer;
+        sees($_, '2', "round $round: changes made meanwhile are seen") foreach $reader, $writer;
         $writer->value($join . ';' . heard_sql(1));
-        sees($_, '1 2 3', "round $round: what changes after that is, too") foreach $reader, $writer;
+        sees($_, '1 2 3', "round $round: later changes are seen too") foreach $reader, $writer;
     }
 
     $writer->value('BEGIN; DROP EXTENSION gateway_pool CASCADE; ROLLBACK');
-    sees($_, '1 2 3', 'DROP EXTENSION that is rolled back') foreach $reader, $writer;
+    sees($_, '1 2 3', 'DROP EXTENSION that is rolled back has no effect') foreach $reader, $writer;
     $writer->value('BEGIN; DROP EXTENSION gateway_pool CASCADE; ' . $leave . '; CREATE EXTENSION gateway_pool');
-    sees($writer, '1 2', 'gone and back in one transaction');
+    sees($writer, '1 2', 'dropping and creating the extension in one transaction works');
     $writer->value('COMMIT');
-    sees($_, '1 2', 'committed') foreach $reader, $writer;
+    sees($_, '1 2', 'it works after COMMIT') foreach $reader, $writer;
     $writer->value($join);
-    sees($_, '1 2 3', 'a member comes') foreach $reader, $writer;
+    sees($_, '1 2 3', 'a new member is seen') foreach $reader, $writer;
 
     $writer->value('SELECT uninstall_gateway_pools()');
     $writer->value($leave . ';' . fail_sql(1));
     $writer->value('SELECT install_gateway_pools()');
-    sees($_, '2', 'uninstalled and installed again') foreach $reader, $writer;
+    sees($_, '2', 'uninstalling and installing again works') foreach $reader, $writer;
     $_->end foreach $reader, $writer;
 };
 $node->stop;
@@ -278,14 +278,14 @@ subtest 'not preloaded' => sub {
     my $sticky = qq{SELECT pick_healthy_gateway('$pool', strategy => 'sticky', sticky_key => 'key' || n) FROM generate_series(1, 50) AS n};
 
     is(with_warnings($session, $picks), '1 2 3, 1 warnings', 'picks work, with one warning');
-    is(with_warnings($session, $picks), '1 2 3, 0 warnings', 'and no more');
-    is(with_warnings($session, "SELECT count(*) FROM explain_gateway_pick('$pool') WHERE candidate"), '3, 0 warnings', 'nor of others');
+    is(with_warnings($session, $picks), '1 2 3, 0 warnings', 'there is only one warning per session');
+    is(with_warnings($session, "SELECT count(*) FROM explain_gateway_pick('$pool') WHERE candidate"), '3, 0 warnings', 'explanations do not warn again');
     my $other = $db->session;
     my $warning = $other->run($picks)->{err};
-    like($warning, qr/WARNING:  .*not preloaded/, 'the warning says why');
-    like($warning, qr/^HINT:  .*shared_preload_libraries/m, 'and what to do');
+    like($warning, qr/WARNING:  .*not preloaded/, 'the warning gives the reason');
+    like($warning, qr/^HINT:  .*shared_preload_libraries/m, 'the hint says what to do');
     is($other->value($sticky), $session->value($sticky), 'sticky picks are the same in each session');
-    $session->shows("SELECT count(DISTINCT g) > 1 FROM ($sticky) AS s (g)", 't', 'and are different ones');
+    $session->shows("SELECT count(DISTINCT g) > 1 FROM ($sticky) AS s (g)", 't', 'different keys lead to different gateways');
     $other->end;
 
     foreach my $report ("record_gateway_heartbeat($one)", "report_gateway_failure($one)", "report_gateway_load($one, 1)", "release_gateway($one)",
@@ -309,7 +309,7 @@ subtest 'not preloaded' => sub {
         sees($writer, $after, "$what: its transaction sees it");
         $writer->value('ROLLBACK');
         $writer->value($change);
-        sees($session, $after, "$what: others do after COMMIT");
+        sees($session, $after, "$what: other sessions see it after COMMIT");
     }
     $_->end foreach $session, $writer;
     $plain->stop;

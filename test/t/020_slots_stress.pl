@@ -1,11 +1,11 @@
 # Slots of shared memory are reused all the time, and never mix two gateways.
 #
-# In a map of 64 slots, eight sessions make and delete gateways, each time with
+# In a map of 64 slots, eight sessions add and delete gateways, each time with
 # new ids, while eight others pick and report. Pools are of two kinds: in those
 # called "up" all gateways have fresh heartbeats and one of them stays, in those
-# called "down" all have failed. Evidence that got from one gateway to another
-# would let a pick fall on one that is down, or find nobody in a pool that is
-# up. Every answer is compared with a log of when gateways were there.
+# called "down" all have failed. If evidence got from one gateway to another, a
+# pick could return a gateway that is down, or no gateway of a pool that is
+# up. Every answer is compared with a log of when gateways existed.
 
 use strict;
 use warnings FATAL => 'all';
@@ -48,7 +48,7 @@ $db->value(qq{
     SELECT make('up', place) FROM generate_series(1, 8) place;
     UPDATE lives SET stays = true;
 
-    -- Makes gateways and deletes them, until the time is over.
+    -- Adds gateways and deletes them, until the time is over.
     CREATE PROCEDURE churn(place int, seconds int) LANGUAGE plpgsql AS \$\$
     DECLARE
         until timestamptz := clock_timestamp() + make_interval(secs => seconds);
@@ -113,7 +113,7 @@ $db->value(qq{
                 COMMIT;
             END LOOP;
 
-            -- Of gateways that are up and may be gone by now; those that stay are never suspect.
+            -- Reports about gateways that are up and may be deleted by now; those that stay never become suspect.
             SELECT l.gateway, l.stays INTO id, stays FROM lives l WHERE l.kind = 'up' AND l.place = chosen
              ORDER BY l.deleted_before IS NULL DESC, random() LIMIT 1;
             BEGIN
@@ -133,7 +133,7 @@ $db->value(qq{
     END
     \$\$});
 
-# Runs calls at once, each in a session of its own.
+# Runs calls concurrently, each in its own session.
 sub run_clients
 {
     my @clients;
@@ -146,17 +146,17 @@ sub run_clients
         push @clients, $client;
     }
     finish $_->{run} foreach @clients;
-    return is(join('', map { $_->{err} } @clients), '', 'no session had an error');
+    return is(join('', map { $_->{err} } @clients), '', 'no session has an error');
 }
 run_clients((map { "CALL churn($_, $seconds)" } 1 .. 8), ("CALL pick_and_report($seconds)") x 8);
-$db->shows('SELECT DISTINCT left(what, 300) FROM violations ORDER BY 1 LIMIT 10', '', 'no answer was wrong');
+$db->shows('SELECT DISTINCT left(what, 300) FROM violations ORDER BY 1 LIMIT 10', '', 'no answer is wrong');
 $db->shows(q{SELECT string_agg(what, ' ' ORDER BY what) FROM (SELECT what FROM counts GROUP BY what HAVING sum(n) > 1000) c},
-    'gateways picks', 'slots were reused many times, and picks made');
+    'gateways picks', 'slots are reused many times, and picks are made');
 note($db->value(q{SELECT what || ': ' || sum(n) FROM counts GROUP BY what ORDER BY 1}));
-$db->shows('SELECT * FROM check_gateway_pools()', '', 'nothing is wrong after that, and the map is not full');
+$db->shows('SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem after it');
 
-# Four sessions claim at once: no reservation is lost or counted twice, and loads
-# stay level.  (A single claim that went wrong would be levelled out by the next.)
+# Four sessions claim concurrently: no reservation is lost or counted twice, and loads
+# stay level.  (The next claim would level out a single wrong one.)
 $db->value(q{
     CREATE PROCEDURE claim(n int) LANGUAGE plpgsql AS $$
     BEGIN
@@ -170,10 +170,10 @@ $db->value(q{
     SELECT report_gateway_load(make('up', 3), 0) FROM generate_series(1, 4)});
 run_clients(('CALL claim(5000)') x 4);
 $db->shows(q{SELECT count(*), sum(reservations), max(reservations) - min(reservations) <= 1 FROM gateway_pool_members
-              WHERE "gatewayPoolId" = pool('up', 3)}, '4|20000|t', 'four sessions claim at once: each claim is counted, and loads are level');
+              WHERE "gatewayPoolId" = pool('up', 3)}, '4|20000|t', 'four concurrent sessions: each claim is counted, and loads are level');
 $db->value(q{DELETE FROM gateways_v2 g USING gateway_pool_memberships m WHERE m."gatewayId" = g.id AND m."gatewayPoolId" = pool('up', 3)});
 
-# A backend that holds a reservation on a slot that has become another gateway's.
+# A backend holds a reservation on a slot that another gateway gets.
 my $holder = $db->session;
 my $gone = $db->value(q{SELECT make('up', 1)});
 $db->value("SELECT report_gateway_load(gateway, CASE gateway WHEN '$gone' THEN 0 ELSE 1000 END) FROM lives WHERE kind = 'up' AND place = 1
@@ -184,10 +184,10 @@ $db->value(q{DO $$ BEGIN FOR i IN 1 .. 56 LOOP PERFORM make('up', 2); END LOOP; 
 $db->value(q{SELECT report_gateway_load(g.id, 3) FROM gateways_v2 g});
 $db->value(q{SELECT pick_healthy_gateway(pool('up', 2), strategy => 'least_loaded') FROM generate_series(1, 60)});
 my $before = $db->value(q{SELECT string_agg(concat_ws(' ', name, "activeConnections", reservations), ',' ORDER BY name) FROM gateway_status});
-like($before, qr/ 3 [1-9]/, 'its slot is another gateway\'s, which has reservations of its own');
+like($before, qr/ 3 [1-9]/, 'its slot belongs to another gateway, which has its own reservations');
 $holder->value('ROLLBACK');
 $db->shows(q{SELECT string_agg(concat_ws(' ', name, "activeConnections", reservations), ',' ORDER BY name) FROM gateway_status},
-    $before, 'rolling back harms nothing');
+    $before, 'its rollback does not change them');
 $holder->end;
 
 $node->stop;

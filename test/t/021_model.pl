@@ -1,9 +1,9 @@
-# A model of the rules, compared with every pick, over random sequences of what
-# can happen: memberships, states, heartbeats, reports, time and transactions,
-# in several sessions at once.
+# A model of the rules, compared with every pick, over random sequences of events:
+# memberships, states, heartbeats, reports, time and transactions, in several sessions
+# at once.
 #
-# The same sequence each time, so that what fails is what was changed;
-# GATEWAY_POOL_TEST_SEED takes another one, GATEWAY_POOL_TEST_EVENTS a longer one.
+# The sequence is the same in each run, so that a new failure comes from a change;
+# GATEWAY_POOL_TEST_SEED selects another one, GATEWAY_POOL_TEST_EVENTS its length.
 
 use strict;
 use warnings FATAL => 'all';
@@ -48,8 +48,8 @@ $db->value(join(';', qq{
     END
     $$}));
 
-# The model.  What commits is in $committed, what a transaction changed in
-# layers above it, one for each savepoint; reports and time are everybody's.
+# The model.  $committed has the committed values; each transaction has layers of changes
+# above it, one for each savepoint; reports and time are common to all sessions.
 my ($committed, $now) = ({}, 0);
 my (%reported, %failed_at, %load);
 my @sessions = map { { db => $db->session, layers => [], name => $_ } } 1 .. 4;
@@ -62,7 +62,7 @@ sub value
 
 sub is_own { my ($session, $key) = @_; return scalar grep { exists $_->{$key} } @{ $session->{layers} } }
 
-# A heartbeat is [ when it runs out ], 'failed', or undef for never.
+# A heartbeat is [ expiry ], 'failed', or undef for never.
 sub evidence { my ($beat) = @_; return !defined $beat ? 'never' : !ref $beat ? $beat : $beat->[0] > $now ? 'fresh' : 'expired' }
 
 sub status
@@ -70,7 +70,7 @@ sub status
     my ($session, $g) = @_;
     my $table = evidence(value($session, "beat $g"));
     my ($own, $was) = (value($session, "beat $g"), $committed->{"beat $g"});
-    # A row that this transaction turned away ends what was reported when it commits.
+    # A row that this transaction changed to failed or never ends earlier reports at COMMIT.
     my $report = !ref $own && ($own // '') ne ($was // '') ? 'never' : evidence($reported{$g});
     my $suspect = defined $failed_at{$g} && $failed_at{$g} + 60 > $now;
 
@@ -78,7 +78,7 @@ sub status
     return $table eq 'never' && $report eq 'never' ? 'unknown' : 'unhealthy';
 }
 
-# Who would be picked from: gateway => weight.
+# Returns the candidates of a pick: gateway => weight.
 sub candidates
 {
     my ($session, $p) = @_;
@@ -93,7 +93,7 @@ sub candidates
     return map { ($_ => $all ? $member{$_}{weight} : 1) } grep { !$all || $member{$_}{weight} } @left;
 }
 
-# Whom least_loaded may pick of them.
+# Returns those of them that least_loaded can pick.
 sub least_loaded
 {
     my (%weight) = @_;
@@ -103,7 +103,7 @@ sub least_loaded
     return map { ($_ => 1) } grep { abs($score{$_} - $least) < 1e-9 } keys %score;
 }
 
-# Whether something runs out so soon, or did so so recently, that it may be either.
+# Returns true if a mark expires so soon, or expired so recently, that it may be either.
 sub is_ambiguous
 {
     return scalar grep { defined && abs($_ - $now) < 5 }
@@ -118,8 +118,8 @@ sub store
     return apply({ $key => $new });
 }
 
-# A row that turns to failed, or to never heard of, ends what was reported; what
-# it was within the transaction nobody else has seen.
+# A row that changes to failed, or to never, ends earlier reports; intermediate values
+# within the transaction have no effect.
 sub apply
 {
     my ($changes) = @_;
@@ -136,7 +136,7 @@ sub apply
     return;
 }
 
-# Two sessions must not wait for each other: who wrote a thing has it until the end.
+# Sessions must not wait for each other: a session that wrote a thing keeps it until its transaction ends.
 my %holder;
 sub may_write
 {
@@ -251,12 +251,12 @@ foreach (1 .. $events)
     }
     if (!%weight && rand() < 0.1 && !@{ $looking->{layers} })
     {
-        $looking->{db}->fails("SELECT pick_healthy_gateway('$pools[$p]')", '55000 gateway_pools_no_eligible_member', "nobody to pick after event $_");
+        $looking->{db}->fails("SELECT pick_healthy_gateway('$pools[$p]')", '55000 gateway_pools_no_eligible_member', "no eligible member after event $_");
     }
 }
-note("seed $seed: $compared picks compared, of which $nobody found nobody");
-cmp_ok($compared, '>', $events / 3, 'picks were compared with the model');
-cmp_ok($nobody, '<', $compared / 2, 'and mostly somebody was there');
+note("seed $seed: $compared picks compared, $nobody without a result");
+cmp_ok($compared, '>', $events / 3, 'picks are compared with the model');
+cmp_ok($nobody, '<', $compared / 2, 'most picks have a result');
 $_->{db}->end foreach @sessions;
 $node->stop;
 done_testing();

@@ -1,4 +1,4 @@
-# What ends by the clock, and what a step of the clock must not end.
+# What expires by the clock, and what a change of the wall clock must not expire.
 
 use strict;
 use warnings FATAL => 'all';
@@ -37,25 +37,25 @@ sub beat
     return $db->value(qq{UPDATE gateways_v2 SET heartbeat = clock_timestamp(), "heartbeatTTL" = $ttl WHERE id = '$one'});
 }
 
-# Both ways of a heartbeat: TTL and grace after it.
+# Both kinds of heartbeat: they last for the time-to-live and the grace.
 foreach ([ 'in the table', sub { beat(50) } ],
     [ 'reported', sub { $db->value("SELECT record_gateway_heartbeat('$one', '50 s')") } ])
 {
     my ($how, $send) = @$_;
 
-    is(pick(), 'none', "a heartbeat $how: nobody before it");
+    is(pick(), 'none', "a heartbeat $how: no pick before it");
     $send->();
-    is(pick(), $one, 'picked with it');
+    is(pick(), $one, 'picked after it');
     $clock->advance(50);
-    is(pick(), $one, 'picked until TTL and grace have passed');
+    is(pick(), $one, 'picked until time-to-live and grace have passed');
     $clock->advance(10.1);
-    is(pick(), 'none', 'and not after that');
-    is(status(), 'unhealthy, heartbeat expired', 'so the view says');
+    is(pick(), 'none', 'not picked after that');
+    is(status(), 'unhealthy, heartbeat expired', 'gateway_status shows the same');
 }
 
-# The same, and all else that ends, to the millisecond.  A condition is looked at
-# until it does not hold any more: the last look at which it did began before the
-# end, the first at which it did not ended after it.
+# The same, and all other expiries, to the millisecond.  A condition is evaluated until it
+# does not hold any more: the last evaluation with true began before the end, and the
+# first with false ended after it.
 $db->value(q{
     CREATE FUNCTION watch(condition text, OUT held timestamptz, OUT ended timestamptz) LANGUAGE plpgsql AS $$
     DECLARE
@@ -82,7 +82,7 @@ foreach my $case (
         event => "SELECT clock_timestamp(), report_gateway_failure('$one'), clock_timestamp()" },
     { what => 'a load', lasts => 35, holds => qq{(SELECT "activeConnections" = 5 FROM gateway_status(NULL, '$one'))},
         event => "SELECT clock_timestamp(), report_gateway_load('$one', 5), clock_timestamp()" },
-    # Reservations end by periods of 10 s: one that is made late in a period ends first.
+    # Reservations end by periods of 10 s: one that is made late in a period is held for the shortest time.
     { what => 'a reservation', lasts => 230, at_most => 240, holds => qq{(SELECT reservations = 1 FROM gateway_status(NULL, '$one'))},
         before => sub { beat(100); $clock->advance(10 - fmod(clock_gettime(CLOCK_MONOTONIC) + $clock->{passed} + 0.5, 10)) },
         event => "SELECT clock_timestamp(), pick_healthy_gateway('$pool', strategy => 'least_loaded'), clock_timestamp()" })
@@ -91,43 +91,43 @@ foreach my $case (
 
     $case->{before}->() if $case->{before};
     my ($earliest, undef, $latest) = split /\|/, $session->value($case->{event});
-    $session->shows("SELECT $case->{holds}", 't', "$case->{what} is there");
+    $session->shows("SELECT $case->{holds}", 't', "$case->{what} is present");
     $clock->advance($lasts - 0.2);
     $session->shows(qq{SELECT held < '$latest'::timestamptz + interval '$at_most.001 s', ended > '$earliest'::timestamptz + interval '$lasts s'
-                         FROM watch(\$\$$case->{holds}\$\$)}, 't|t', "$case->{what} ends after $lasts s, not before and hardly later");
+                         FROM watch(\$\$$case->{holds}\$\$)}, 't|t', "$case->{what} expires after $lasts s, not before and hardly later");
     $clock->advance(100);
 }
 
-# The wall clock is set: what has been heard counts for as long as it did.
+# The wall clock is set: heartbeats keep their remaining time.
 foreach my $step (3600, -7200, 3600)
 {
     beat(50);
-    is(pick(), $one, 'a fresh heartbeat');
+    is(pick(), $one, 'a heartbeat is fresh');
     my $left = sub { return $session->value(q{SELECT round(extract(epoch FROM "heartbeatExpiresAt" - clock_timestamp()))
                                                 FROM gateway_status WHERE name = 'one'}) };
     my $before = $left->();
     $clock->set_wall($step);
-    is(pick(), $one, "stays fresh when the wall clock is set by $step s");
-    cmp_ok(abs($left->() - $before), '<=', 5, 'and runs out as much later, for people as well');
+    is(pick(), $one, "it stays fresh when the wall clock is set by $step s");
+    cmp_ok(abs($left->() - $before), '<=', 5, '"heartbeatExpiresAt" moves with the wall clock');
     $clock->advance(60.1);
-    is(pick(), 'none', 'it does run out');
+    is(pick(), 'none', 'it expires after its remaining time');
     $clock->set_wall(-$step);
-    is(pick(), 'none', 'and stays so when the clock is set back');
+    is(pick(), 'none', 'it stays expired when the wall clock is set back');
 }
 $db->value(qq{UPDATE gateways_v2 SET heartbeat = clock_timestamp() + interval '1 day', "heartbeatTTL" = 50 WHERE id = '$one'});
-is(pick(), $one, 'a heartbeat in the future');
+is(pick(), $one, 'a heartbeat in the future is fresh');
 $clock->advance(60.1);
-is(pick(), 'none', 'counts as of now');
+is(pick(), 'none', 'it counts as of now');
 
 # Suspects.
 $db->value("SELECT record_gateway_heartbeat('$one', '1 h'), report_gateway_failure('$one', 'reset')");
-is(status(), 'degraded, suspect: reset', 'suspect');
+is(status(), 'degraded, suspect: reset', 'a reported failure makes a gateway suspect');
 $clock->advance(50);
-is(status(), 'degraded, suspect: reset', 'suspect for suspect_ttl');
+is(status(), 'degraded, suspect: reset', 'it is suspect for suspect_ttl');
 $clock->advance(10.1);
-is(status(), 'healthy, heartbeat fresh', 'and not for longer');
+is(status(), 'healthy, heartbeat fresh', 'it is not suspect for longer');
 
-# Loads and reservations; a client that dies leaves its reservation behind.
+# Loads and reservations; a client that dies leaves a committed reservation behind.
 $db->value(qq{
     INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$two');
     SELECT record_gateway_heartbeat('$one', '1 day'), record_gateway_heartbeat('$two', '1 day');
@@ -138,27 +138,27 @@ sub loads { return $session->value(q{SELECT string_agg(concat_ws('+', coalesce("
     $client->value(qq{BEGIN; SELECT pick_healthy_gateway('$pool', strategy => 'least_loaded'); COMMIT});
     my $pid = $client->value('SELECT pg_backend_pid()');
     $client->value("BEGIN; SELECT pick_healthy_gateway('$pool', strategy => 'least_loaded')");
-    is(loads(), '0+2 9+0', 'two reservations');
+    is(loads(), '0+2 9+0', 'two reservations are counted');
     $db->value("SELECT pg_terminate_backend($pid, 10000)");
-    is(loads(), '0+1 9+0', 'of an open transaction, none is left when its client dies; of a committed one, it is');
+    is(loads(), '0+1 9+0', 'when the client dies, the reservation of its open transaction ends, that of its committed one stays');
 }
 $clock->advance(25);
-is(loads(), '0+1 9+0', 'loads are believed for 35 s');
+is(loads(), '0+1 9+0', 'loads are valid for 35 s');
 $clock->advance(10.1);
-is(loads(), '?+1 ?+0', 'and not for longer');
+is(loads(), '?+1 ?+0', 'loads expire after that');
 $clock->advance(185);
-is(loads(), '?+1 ?+0', 'a reservation is held for longer');
+is(loads(), '?+1 ?+0', 'a reservation lasts longer');
 $clock->advance(20);
-is(loads(), '?+0 ?+0', 'and for 240 s at most');
+is(loads(), '?+0 ?+0', 'a reservation expires after at most 240 s');
 
-# Of two reservations, made at different times, one is released and none given back twice.
+# Of two reservations made at different times, one is released, and none is given back twice.
 $db->value("SELECT report_gateway_load('$one', 0), pick_healthy_gateway('$pool', ARRAY['$two'::uuid], 'least_loaded')");
 $clock->advance(20);
 $session->value("BEGIN; SELECT pick_healthy_gateway('$pool', ARRAY['$two'::uuid], 'least_loaded'), release_gateway('$one'); ROLLBACK");
-is(loads(), '1+1 ?+0', 'what is released is not given back once more');
+is(loads(), '1+1 ?+0', 'a released reservation is not given back again');
 $session->end;
 
-# The grace of a start.
+# The grace after a start.
 $db->value(qq{
     UPDATE gateways_v2 SET heartbeat = clock_timestamp(), "heartbeatTTL" = 50;
     INSERT INTO gateway_health ("gatewayId", status) VALUES ('$two', 'unhealthy');
@@ -166,25 +166,25 @@ $db->value(qq{
 $clock->advance(100);
 $clock->during(sub { $node->restart });
 $session = $db->session;
-is(status(), 'degraded, heartbeat expired, startup grace', 'what ran out before the start is degraded');
-is(pick(), $one, 'and picked');
-$db->shows("SELECT status FROM gateway_status WHERE name = 'two'", 'unhealthy', 'unless it was recorded as unhealthy');
+is(status(), 'degraded, heartbeat expired, startup grace', 'a heartbeat that expired before the start makes a gateway degraded');
+is(pick(), $one, 'it can be picked');
+$db->shows("SELECT status FROM gateway_status WHERE name = 'two'", 'unhealthy', 'a gateway recorded as unhealthy stays unhealthy');
 $db->value("SELECT report_gateway_failure('$one')");
-is(status(), 'unhealthy, heartbeat expired', 'or a failure was seen since');
+is(status(), 'unhealthy, heartbeat expired', 'a failure reported after the start ends the grace');
 beat(50);
-is(pick(), $one, 'a heartbeat is one all the same');
+is(pick(), $one, 'a new heartbeat counts');
 $clock->during(sub { $node->restart });
 $session = $db->session;
-is(pick(), $one, 'fresh after another start');
+is(pick(), $one, 'the heartbeat is fresh after another start');
 $clock->advance(100);
-is(status(), 'degraded, heartbeat expired, startup grace', 'what runs out after the start is degraded too');
+is(status(), 'degraded, heartbeat expired, startup grace', 'a heartbeat that expires after the start makes a gateway degraded, too');
 $clock->advance(70);
-is(pick(), $one, 'until the grace has passed');
+is(pick(), $one, 'it can be picked until the grace has passed');
 $clock->advance(10.1);
-is(pick(), 'none', 'and not after that');
-is(status(), 'unhealthy, heartbeat expired', 'so the view says');
-# Heartbeats that nobody published, in pools small and large: when those before
-# them run out, the rows are read, by the sessions that knew the pool.
+is(pick(), 'none', 'it cannot be picked after that');
+is(status(), 'unhealthy, heartbeat expired', 'gateway_status shows the same');
+# Heartbeats that were not published, in pools small and large: when the former ones
+# expire, sessions that have cached the pool read the rows.
 foreach my $size (2, 400)
 {
     my $fleet = sprintf 'b0000000-0000-4000-8000-%012d', $size;
@@ -205,13 +205,13 @@ foreach my $size (2, 400)
             ALTER TABLE gateways_v2 ENABLE TRIGGER USER;
             ALTER TABLE gateways_v2 ENABLE ALWAYS TRIGGER "GatewayPools_invalidate"});
         $clock->advance(61);
-        is($session->value($count), $size, 'and still are, when what was published has run out');
+        is($session->value($count), $size, 'they still are when the published heartbeats have expired');
     }
 }
 $session->end;
 
-# A plan ends by the clock, not with the transaction, and what is said of it anew counts
-# from the next statement on, at any isolation level.
+# An entitlement expires by the clock, not with the transaction, and a change of it takes
+# effect at the next statement, at any isolation level.
 foreach my $level ('READ COMMITTED', 'REPEATABLE READ')
 {
     my $session = $db->session;
@@ -220,23 +220,23 @@ foreach my $level ('READ COMMITTED', 'REPEATABLE READ')
 
     $db->value("SELECT set_gateway_pool_entitlement('$acme', true, NULL, NULL, clock_timestamp() + interval '60 s')");
     $session->value("BEGIN ISOLATION LEVEL $level; SELECT count(*) FROM gateway_pools");
-    $session->works($create->(1), "$level: before the plan ends");
-    $session->shows($plan, 't|t', 'it allows pools');
+    $session->works($create->(1), "$level: a pool can be created before the entitlement expires");
+    $session->shows($plan, 't|t', 'the plan allows pools');
     $clock->advance(61);
     $session->value('SAVEPOINT s');
-    $session->fails($create->(2), '42501 gateway_pools_entitlement', 'after its end, in the same transaction');
+    $session->fails($create->(2), '42501 gateway_pools_entitlement', 'after expiry, in the same transaction, it cannot');
     $session->value('ROLLBACK TO s');
-    $session->shows($plan, 'f|f', 'it does not');
+    $session->shows($plan, 'f|f', 'the plan does not allow pools');
     $db->value("SELECT set_gateway_pool_entitlement('$acme', true)");
-    $session->works($create->(3), 'renewed by somebody else, at the next statement');
-    $session->shows($plan, 't|t', 'it does again');
+    $session->works($create->(3), 'after renewal by another session, it can at the next statement');
+    $session->shows($plan, 't|t', 'the plan allows pools again');
     $session->value('ROLLBACK');
     $session->end;
 }
 
 $node->stop;
-# On a machine that started a minute ago, what happened before that is as long ago
-# as it is, also where its time-to-live becomes another.
+# On a machine that started a minute ago, a heartbeat from before that keeps its age,
+# also when its time-to-live changes.
 {
     my $up = clock_gettime(CLOCK_MONOTONIC);
     my $young_clock = MovedClock->new;
@@ -258,7 +258,7 @@ $node->stop;
         my ($ttl, $status) = @$_;
 
         $young->shows(qq{UPDATE gateways_v2 SET "heartbeatTTL" = $ttl; SELECT status FROM gateway_pool_members}, $status,
-            "a heartbeat from before the machine's start that lives for $ttl s");
+            "a heartbeat from before the machine's start with a time-to-live of $ttl s");
     }
     $young_node->stop;
 }

@@ -1,5 +1,5 @@
-# A map of slots that is nearly full, where slots are taken and freed all the time:
-# whoever finds one free gets it, and finds it again.
+# A map of slots that is nearly full, while slots are taken and freed all the time: a
+# session that finds a free slot gets it, and finds it again.
 #
 # The map runs alone, in a server of its own: see test/map.c. With 62 of 64 slots
 # taken, eight sessions take slots and free them.
@@ -40,10 +40,10 @@ foreach (1 .. 8)
     push @clients, $client;
 }
 finish $_->{run} foreach @clients;
-if (is(join('', map { $_->{err} } @clients), '', 'no session had an error'))
+if (is(join('', map { $_->{err} } @clients), '', 'no session has an error'))
 {
-    cmp_ok((sort { $a <=> $b } map { $_->{out} } @clients)[0], '>', 1000, 'each took many slots');
-    is($node->safe_psql('postgres', 'SELECT map_fill(3)'), '2', 'two are free again, and no more');
+    cmp_ok((sort { $a <=> $b } map { $_->{out} } @clients)[0], '>', 1000, 'each session takes many slots');
+    is($node->safe_psql('postgres', 'SELECT map_fill(3)'), '2', 'two slots are free again, and no more');
     $node->stop;
 }
 done_testing();

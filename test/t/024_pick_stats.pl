@@ -1,5 +1,5 @@
-# The statistics of picks where there is room for few: what has gone makes room for
-# what is picked from, and where there is too much, that is told.
+# The statistics of picks when there is room for few: counts of deleted pools and members
+# make room for new ones, and check_gateway_pools() reports a lack of room.
 
 use strict;
 use warnings FATAL => 'all';
@@ -16,8 +16,8 @@ my $node = start_node('main',
     conf => "gateway_pool.max_gateways = 16\ngateway_pool.default_entitlement = on\ngateway_pool.max_pools_per_org = -1");
 my $living_picks = 0;
 
-# A database with four gateways, and a procedure that makes pools of them, picks and
-# deletes the pools, or their members, again.
+# Makes a database with four gateways, and a procedure that creates pools of them, picks,
+# and deletes the pools, or their members.
 sub database
 {
     my ($name) = @_;
@@ -59,21 +59,21 @@ sub database
 my $db = database('app');
 my $other = database('other');
 
-# A pool that has always been there goes on counting, and a new one counts from the first pick on.
+# A pool that stays keeps its counts, and a new one is counted from its first pick on.
 sub counts
 {
     my ($label) = @_;
     my $fresh = $db->value('SELECT make(gen_random_uuid())');
 
-    $db->shows("SELECT pick('$fresh', 100)", '100', "$label: a new pool is picked from");
-    # Each member is picked, too: what goes before it has gone.
+    $db->shows("SELECT pick('$fresh', 100)", '100', "$label: a new pool can be picked from");
+    # Picks each member, too, whose counts are removed before those of the pool.
     $db->value("SELECT pick('$living', 200)");
     $living_picks += 200;
     $db->shows(qq{SELECT "gatewayId" IS NULL, sum(picks) FROM gateway_pool_stats WHERE "gatewayPoolId" = '$fresh' GROUP BY 1 ORDER BY 1},
-        "f|100\nt|100", "$label: and counts, as its members do");
+        "f|100\nt|100", "$label: the new pool and its members are counted");
     $db->shows(qq{SELECT "gatewayId" IS NULL, sum(picks) FROM gateway_pool_stats WHERE "gatewayPoolId" = '$living' GROUP BY 1 ORDER BY 1},
-        "f|$living_picks\nt|$living_picks", "$label: the old one has lost nothing");
-    $db->shows('SELECT problem FROM check_gateway_pools()', '', "$label: there is room for all that is there");
+        "f|$living_picks\nt|$living_picks", "$label: the pool that stays has lost no counts");
+    $db->shows('SELECT problem FROM check_gateway_pools()', '', "$label: there is room for all present pools and members");
     $db->value("DELETE FROM gateway_pools WHERE id = '$fresh'");
     return;
 }
@@ -92,7 +92,7 @@ $other->end;
 $node->safe_psql('postgres', 'DROP DATABASE other WITH (FORCE)');
 counts('another database was dropped');
 
-# Gateways come and go in a pool that stays.
+# Gateways of a pool that stays are replaced.
 $db->value(qq{
     CREATE PROCEDURE replace_members(pool uuid, times int) LANGUAGE plpgsql AS \$\$
     DECLARE
@@ -112,17 +112,17 @@ $db->value(qq{
 my $busy = $db->value('SELECT make(gen_random_uuid())');
 $db->value("CALL replace_members('$busy', 40)");
 counts('members were replaced');
-$db->shows(qq{SELECT picks FROM gateway_pool_stats WHERE "gatewayPoolId" = '$busy' AND "gatewayId" IS NULL}, 40, 'their pool counts them all');
+$db->shows(qq{SELECT picks FROM gateway_pool_stats WHERE "gatewayPoolId" = '$busy' AND "gatewayId" IS NULL}, 40, 'their pool counts all picks');
 
-# Too many that stay: what was picked from last counts, and it is told.
+# Too many that stay: the last ones are counted, and the lack of room is reported.
 $db->value("CALL come_and_go(9, '')");
-$db->shows('SELECT problem, object FROM check_gateway_pools()', 'statistics full|gateway_pool.max_gateways', 'more pools and members than there is room for are told');
+$db->shows('SELECT problem, object FROM check_gateway_pools()', 'statistics full|gateway_pool.max_gateways', 'check_gateway_pools() reports too many pools and members');
 my $last = $db->value('SELECT make(gen_random_uuid())');
 $db->value("SELECT pick('$last', 100)");
-$db->shows(qq{SELECT picks FROM gateway_pool_stats WHERE "gatewayPoolId" = '$last' AND "gatewayId" IS NULL}, 100, 'the last one counts');
-$db->shows('SELECT count(*) BETWEEN 20 AND 32 FROM gateway_pool_stats', 't', 'there is room for 32');
+$db->shows(qq{SELECT picks FROM gateway_pool_stats WHERE "gatewayPoolId" = '$last' AND "gatewayId" IS NULL}, 100, 'the last pool is counted');
+$db->shows('SELECT count(*) BETWEEN 20 AND 32 FROM gateway_pool_stats', 't', 'there is room for 32 rows');
 $db->value('DELETE FROM gateway_pools');
-$db->shows('SELECT problem FROM check_gateway_pools()', '', 'no more is told when they have gone');
+$db->shows('SELECT problem FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem after they are deleted');
 $db->end;
 $node->stop;
 done_testing();

@@ -1,4 +1,4 @@
-# The clocks of a test server, which move as told: see test/clock.c.
+# The clocks of a test server, which a test can set: see test/clock.c.
 
 package MovedClock;
 
@@ -8,7 +8,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use PostgreSQL::Test::Utils;
 
-# Clocks that have not been moved yet, for the server that start() starts.
+# New clocks, not moved yet, for a server that is started within during().
 sub new
 {
     my ($class) = @_;
@@ -33,7 +33,7 @@ sub during
     return $code->();
 }
 
-# Each offset is one aligned word in a shared page: no reader sees half of it.
+# Each offset is one aligned word in a shared page, so a reader never sees half of it.
 sub write_offset
 {
     my ($self, $place, $seconds) = @_;
@@ -46,14 +46,14 @@ sub write_offset
     return;
 }
 
-# Lets so many seconds pass.
+# Lets some seconds pass.
 sub advance
 {
     my ($self, $seconds) = @_;
     return $self->write_offset(0, $self->{passed} += $seconds);
 }
 
-# Sets the wall clock forward, or back, by so many seconds.
+# Sets the wall clock forward, or back, by some seconds.
 sub set_wall
 {
     my ($self, $seconds) = @_;

@@ -17,7 +17,7 @@ sub compile
     return $to;
 }
 
-# Starts one that knows no names yet, and ends with the object.
+# Starts a name server without names; it ends with the object.
 sub new
 {
     my ($class) = @_;
@@ -32,7 +32,7 @@ sub new
     return $self;
 }
 
-# Runs code that starts or restarts a server which has this one.
+# Runs code that starts or restarts a server that uses this name server.
 sub during
 {
     my ($self, $code) = @_;
@@ -52,8 +52,8 @@ sub command
     return $answer;
 }
 
-# Says what becomes of questions about a name: answers with addresses, silent,
-# servfail or absent.
+# Sets the answer to queries for a name: answers with addresses, silent, servfail or
+# absent.
 sub set
 {
     my ($self, $name, $how, @addresses) = @_;
@@ -61,7 +61,7 @@ sub set
     return;
 }
 
-# How many questions there were about a name.
+# Returns the number of queries for a name.
 sub count
 {
     my ($self, $name) = @_;

@@ -1,4 +1,4 @@
-# Waiting for what comes by itself: until it is there, for some time at most.
+# Waiting for an asynchronous event, for some time at most.
 
 package Patience;
 
@@ -11,11 +11,11 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT_OK = qw($patience soon freeze);
 
-# For how long we wait, in seconds, for what should come at once.
+# How many seconds to wait for an event that should happen at once.
 our $patience = 60;
 
-# Waits until code returns what is true, for some seconds at most, and returns what
-# it returned last.
+# Waits until code returns a true value, for some seconds at most, and returns its
+# last value.
 sub soon
 {
     my ($code, $seconds) = @_;
@@ -27,13 +27,13 @@ sub soon
         my $found = $code->();
 
         return $found if $found || $begun > $end;
-        # Who looks has a processor for half of the time at most.
+        # Use a processor for half of the time at most.
         my $taken = time - $begun;
         sleep($taken > 0.01 ? $taken : 0.01);
     }
 }
 
-# Stops a process, and returns when it does nothing any more; CONT lets it go on.
+# Stops a process, and returns when it has stopped; signal CONT continues it.
 sub freeze
 {
     my ($pid) = @_;

@@ -1,5 +1,5 @@
-# A database whose gateways are probed: one gateway a label, how it is probed,
-# and what the views say of it.
+# A database whose gateways are probed: one gateway per label, its probe, and what the
+# views show of it.
 
 package Probed;
 
@@ -26,7 +26,7 @@ sub of_acme
     return $self;
 }
 
-# The id of the gateway that has a label.
+# Returns the id of the gateway with a label.
 sub id
 {
     my ($label) = @_;
@@ -39,7 +39,7 @@ sub literal
     return defined $value ? q{'} . ($value =~ s/'/''/gr) . q{'} : 'NULL';
 }
 
-# Adds gateways that were never heard of.
+# Adds gateways without heartbeats.
 sub add
 {
     my ($self, @labels) = @_;
@@ -48,8 +48,8 @@ sub add
     return;
 }
 
-# The statement that has a gateway probed, with the further arguments of
-# set_gateway_probe by name.
+# Returns the statement that sets the probe of a gateway; further arguments of
+# set_gateway_probe() by name.
 sub probe_sql
 {
     my ($label, $protocol, $address, %arguments) = @_;
@@ -58,7 +58,7 @@ sub probe_sql
       . join('', map { ", $_ => " . literal($arguments{$_}) } sort keys %arguments) . ");\n";
 }
 
-# Adds a gateway and has it probed.
+# Adds a gateway and sets its probe.
 sub probe
 {
     my ($self, $label, @how) = @_;
@@ -68,8 +68,8 @@ sub probe
     return;
 }
 
-# What is known of all gateways: for each label, "verdict: reason" of its probe,
-# "status: reason", and the number of its falls.
+# Returns for each label "verdict: reason" of its probe, "status: reason", and the number
+# of its falls.
 sub known
 {
     my ($self) = @_;
@@ -81,8 +81,8 @@ sub known
     return map { my ($label, @known) = split /\t/; $label => \@known } split /\n/, $rows;
 }
 
-# Asserts what comes to be known of gateways: label => [ probe, status ], each of
-# which is a text or a pattern.
+# Asserts that gateways reach a state: label => [ probe, status ], each a text or a
+# pattern.
 sub comes_to
 {
     my ($self, %expected) = @_;
@@ -101,14 +101,14 @@ sub comes_to
     return $all;
 }
 
-# Has a gateway probed once, and returns "verdict: reason" by then.
+# Probes a gateway once, and returns "verdict: reason" after that.
 sub now
 {
     my ($self, $label, $timeout) = @_;
     return $self->value(q{SELECT concat_ws(': ', verdict, reason) FROM probe_gateway('} . id($label) . "', '" . ($timeout // '60 s') . "')");
 }
 
-# The process of the worker.
+# Returns the process id of the worker.
 sub worker
 {
     my ($self) = @_;

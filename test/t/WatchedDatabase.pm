@@ -1,5 +1,5 @@
-# A database whose gateways are watched by a worker: what it records, whom it
-# tells, and what it says of itself.
+# A database whose gateways are monitored by a worker: its events, its notifications,
+# and its own status.
 
 package WatchedDatabase;
 
@@ -21,8 +21,8 @@ our $acme = 'a0000000-0000-4000-8000-000000000001';
 sub gateway_id { return sprintf '90000000-0000-4000-8000-%012d', $_[0] }
 sub pool_id { return sprintf 'b0000000-0000-4000-8000-%012d', $_[0] }
 
-# Starts a server that probes loopback addresses, often, and where a heartbeat
-# ends with its time-to-live.
+# Starts a server that probes loopback addresses in short intervals, and has no
+# heartbeat_grace.
 sub start_watching_node
 {
     my ($name, %params) = @_;
@@ -33,7 +33,7 @@ sub start_watching_node
     return start_node($name, %params);
 }
 
-# A session in a new database with one organization.
+# Returns a session in a new database with one organization.
 sub create
 {
     my ($class, $node, $name) = @_;
@@ -49,7 +49,7 @@ sub create_with_host_functions
     return bless PoolDatabase->create_with_host_functions(@arguments), $class;
 }
 
-# A server has been restarted: the same database in another session.
+# Opens another session after the server has been restarted.
 sub reconnect
 {
     my ($self) = @_;
@@ -59,14 +59,14 @@ sub reconnect
     return;
 }
 
-# Adds gateways of which nobody has heard: g1, g2 and so on.
+# Adds gateways without heartbeats: g1, g2 and so on.
 sub add_gateways
 {
     my ($self, @numbers) = @_;
     return $self->value(join ';', map { "SELECT host_test.add_gateway('public', '$acme', 'g$_', NULL, '" . gateway_id($_) . "')" } @numbers);
 }
 
-# Adds a pool of some of them.
+# Adds a pool with some of them.
 sub add_pool
 {
     my ($self, $number, @gateways) = @_;
@@ -76,7 +76,7 @@ sub add_pool
         map { qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '} . gateway_id($_) . q{')} } @gateways);
 }
 
-# Has a gateway probed at a peer, with more arguments of set_gateway_probe.
+# Sets the probe of a gateway to a peer, with more arguments of set_gateway_probe().
 sub probe
 {
     my ($self, $number, $peer, $protocol, $more) = @_;
@@ -90,21 +90,21 @@ sub probe_sql
       defined $more ? ", $more" : '';
 }
 
-# The heartbeat that the host writes.
+# Writes a heartbeat to the host's table.
 sub beat
 {
     my ($self, $number, $seconds) = @_;
     return $self->value(qq{UPDATE gateways_v2 SET heartbeat = clock_timestamp(), "heartbeatTTL" = $seconds WHERE id = '} . gateway_id($number) . q{'});
 }
 
-# The one that is reported to us.
+# Reports a heartbeat.
 sub report
 {
     my ($self, $number, $seconds) = @_;
     return $self->value("SELECT record_gateway_heartbeat('" . gateway_id($number) . "', '$seconds s')");
 }
 
-# What happened to gateways since an event, or to one of them, a line each: "g1 unknown healthy heartbeat fresh".
+# Returns the events after an event, of all gateways or one, one per line: "g1 unknown healthy heartbeat fresh".
 sub events
 {
     my ($self, $after, $number) = @_;
@@ -116,7 +116,7 @@ sub events
 
 sub last_event { return $_[0]->value('SELECT coalesce(max(id), 0) FROM gateway_health_events') }
 
-# Waits until a condition holds, and tells whether it did in time.
+# Waits until a condition holds, and asserts that it does in time.
 sub waits_for
 {
     my ($self, $condition, $label) = @_;
@@ -138,7 +138,7 @@ sub waits_for_event
         WHERE "gatewayId" = '$id' ORDER BY id DESC LIMIT 1) IS NOT DISTINCT FROM '$event'}, $label // "g$number: $event");
 }
 
-# What there is to know, tables that are locked left out, for those who look why a test fails.
+# Returns the state of worker and gateways, to diagnose a failed test; does not wait long for locks.
 sub state
 {
     my ($self) = @_;
@@ -152,14 +152,14 @@ sub state
     return "$result->{out}\n$result->{err}";
 }
 
-# What gateway_pool_workers says of the worker here.
+# Returns a column of gateway_pool_workers for this database.
 sub worker
 {
     my ($self, $column) = @_;
     return $self->value(qq{SELECT "$column" FROM gateway_pool_workers WHERE "databaseId" = (SELECT oid FROM pg_database WHERE datname = current_database())});
 }
 
-# A session that listens.
+# Returns a session that listens.
 sub listener
 {
     my ($self) = @_;
@@ -169,7 +169,7 @@ sub listener
     return $listener;
 }
 
-# The payloads that a listener has got since it was asked last, after some query.
+# Returns the payloads that a listener has received since the last call.
 sub hears
 {
     my ($self) = @_;
