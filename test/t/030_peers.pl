@@ -1,4 +1,4 @@
-# The gateways that other tests probe do what their kinds say.
+# The fake gateways that other tests probe behave as their kinds say.
 
 use strict;
 use warnings FATAL => 'all';
@@ -18,7 +18,7 @@ my $get = "GET /health?x=\\1 HTTP/1.1\r\nHost: gw.test\r\n\r\n";
 my $fine = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n";
 my $peers = Peers->new;
 
-# Begins to connect, and returns the socket.
+# Starts to connect, and returns the socket.
 sub begin
 {
     my ($peer) = @_;
@@ -27,14 +27,14 @@ sub begin
     return $socket;
 }
 
-# How many of these sockets get connected, if there is no reason to wait.
+# Returns how many of these sockets connect within 0.1 s.
 sub connected
 {
     my @connected = IO::Select->new(@_)->can_write(0.1);
     return scalar @connected;
 }
 
-# Connects and says something; returns the socket, or undef with $! if refused.
+# Connects and sends something; returns the socket, or undef with $! if refused.
 sub say_to
 {
     my ($peer, $what) = @_;
@@ -44,8 +44,8 @@ sub say_to
     return $socket;
 }
 
-# Listens until the other side ends the connection or has said enough; returns
-# what it said and what came then.
+# Reads until the peer ends the connection or has sent enough; returns what it sent and
+# what came then.
 sub hear
 {
     my ($socket, $enough) = @_;
@@ -62,7 +62,7 @@ sub hear
     return ($said, 'more');
 }
 
-# The inode of the socket that listens on a peer's port.
+# Returns the inode of the socket that listens on a peer's port.
 sub listener
 {
     my ($peer) = @_;
@@ -70,7 +70,7 @@ sub listener
     return slurp_file('/proc/net/tcp') =~ / \w+:$port \w+:0000 0A(?: +\S+){5} +(\d+)/ ? $1 : undef;
 }
 
-# What is said at once: all of it is there when the peer has counted the reason.
+# Asserts that nothing has arrived: what a peer sends at once has arrived when it has counted the reason.
 sub is_silent
 {
     my ($socket, $label) = @_;
@@ -88,124 +88,124 @@ sub is_heard
     return is_deeply([ hear($socket, $then eq 'more' ? qr/\Q$said\E/ : undef) ], [ $said, $then ], $label);
 }
 
-# Those who say nothing.
+# Kinds that send nothing.
 {
     my $open = $peers->start('open');
     my $socket = say_to($open, $get);
 
-    ok($open->wait_for(1, 'requests'), 'open: reads');
-    is_silent($socket, 'open: says nothing');
-    is($open->count->{last}, $get, 'open: the request as it came');
-    is($open->count->{closed}, 0, 'open: stays');
+    ok($open->wait_for(1, 'requests'), 'open: it reads');
+    is_silent($socket, 'open: it sends nothing');
+    is($open->count->{last}, $get, 'open: it reports the request unchanged');
+    is($open->count->{closed}, 0, 'open: the connection stays');
     close $socket;
-    ok($open->wait_for(1, 'closed'), 'open: closes when the other side does');
+    ok($open->wait_for(1, 'closed'), 'open: it closes when the client does');
 
     my $silent = $peers->start('silent');
     $socket = say_to($silent, $get);
-    ok($silent->wait_for(1), 'silent: accepts');
-    is_silent($socket, 'silent: says nothing');
+    ok($silent->wait_for(1), 'silent: it accepts');
+    is_silent($socket, 'silent: it sends nothing');
     close $socket;
-    ok($silent->wait_for(1, 'closed'), 'silent: sees that the other side has gone');
-    is($silent->count->{requests}, 0, 'silent: does not read');
+    ok($silent->wait_for(1, 'closed'), 'silent: it notices that the client has closed');
+    is($silent->count->{requests}, 0, 'silent: it does not read');
 
     my $begun = time;
-    ok(!$silent->wait_for(2, 'accepted', 0), 'a wait that ends without it');
-    cmp_ok(time - $begun, '<', 10, 'when its time has passed');
-    is($silent->{peers}->{error}, 'only 1', 'and says so');
+    ok(!$silent->wait_for(2, 'accepted', 0), 'a wait can time out');
+    cmp_ok(time - $begun, '<', 10, 'it times out in time');
+    is($silent->{peers}->{error}, 'only 1', 'its error says so');
 }
 
-# Those who do not let in.
+# Kinds that refuse connections.
 {
     my $refused = $peers->start('refused');
-    is(say_to($refused), undef, 'refused: no connection');
-    is($! + 0, ECONNREFUSED, 'refused: is what it says');
-    is(IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => $refused->{port}, Listen => 1), undef, 'refused: nobody else');
-    is($! + 0, EADDRINUSE, 'refused: takes the port');
+    is(say_to($refused), undef, 'refused: connecting fails');
+    is($! + 0, ECONNREFUSED, 'refused: the error is ECONNREFUSED');
+    is(IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => $refused->{port}, Listen => 1), undef, 'refused: another process cannot bind the port');
+    is($! + 0, EADDRINUSE, 'refused: the error is EADDRINUSE');
     $refused->kind('open');
-    ok(say_to($refused), 'refused: until it is open');
+    ok(say_to($refused), 'refused: it accepts when its kind becomes open');
     $refused->kind('refused');
-    is(say_to($refused), undef, 'open: until it is refused');
+    is(say_to($refused), undef, 'open: it refuses when its kind becomes refused');
 
     my $reset = $peers->start('reset');
-    is_deeply([ hear(say_to($reset)) ], [ '', 'reset' ], 'reset: at once');
-    is($reset->count->{closed}, 1, 'reset: closed');
+    is_deeply([ hear(say_to($reset)) ], [ '', 'reset' ], 'reset: the connection is reset at once');
+    is($reset->count->{closed}, 1, 'reset: it is counted as closed');
 
     foreach my $address ('127.0.0.1', '127.0.0.7', '::1')
     {
         my $hole = $peers->start_at($address, 'blackhole');
         $hole->kind('open');
-        is($hole->count->{accepted}, 0, "blackhole $address: lets nobody in later, were there nobody");
+        is($hole->count->{accepted}, 0, "blackhole $address: without attempts to connect, none is accepted later");
         $hole->kind('blackhole');
         my @sockets = map { begin($hole) } 1 .. 3;
 
-        is(connected(@sockets), 0, "blackhole $address: nobody gets in");
+        is(connected(@sockets), 0, "blackhole $address: no connection is accepted");
         $hole->kind('http', 200);
         my $socket = begin($hole);
         IO::Select->new($socket)->can_write(10);
         syswrite $socket, $get;
-        like((hear($socket, qr/\r\n\r\n/))[0], qr/^HTTP\/1.1 200 /, "blackhole $address: lets in when it is none");
+        like((hear($socket, qr/\r\n\r\n/))[0], qr/^HTTP\/1.1 200 /, "blackhole $address: it answers when its kind becomes http");
         $hole->kind('blackhole');
         my $last = begin($hole);
-        is(connected($last), 0, "blackhole $address: again");
+        is(connected($last), 0, "blackhole $address: it accepts none when it is a black hole again");
         $hole->kind('open');
-        # All whose packets were dropped try again, after a second.
+        # Connections whose packets were dropped retry after a second.
         push @sockets, $last;
-        ok($hole->wait_for(scalar @sockets + 1), "blackhole $address: those who wait get in later")
+        ok($hole->wait_for(scalar @sockets + 1), "blackhole $address: waiting connections are accepted later")
           if $address eq '::1';
         $hole->stop;
-        is(say_to($hole), undef, "blackhole $address: stopped");
+        is(say_to($hole), undef, "blackhole $address: it can be stopped");
     }
 }
 
-# Those who answer.
+# Kinds that answer.
 {
     my $http = $peers->start('http', 503, 1000, 'X-Of: a \\ and "b"', 'Retry-After: 5');
     my $head = "HTTP/1.1 503 Status\r\nX-Of: a \\ and \"b\"\r\nRetry-After: 5\r\nContent-Length: 1000\r\n\r\n";
     my $whole = $head . 'b' x 999 . "\n";
 
-    is_heard($http, $whole, 'more', 'http: status, headers and body');
-    is($http->count->{sent}, length $whole, 'http: bytes are counted');
+    is_heard($http, $whole, 'more', 'http: it sends status, headers and body');
+    is($http->count->{sent}, length $whole, 'http: sent bytes are counted');
     my $socket = say_to($http, $get x 3);
-    is((hear($socket, qr/(?:b\n.*){3}\z/s))[0], $whole x 3, 'http: three requests, three answers');
-    is($http->count->{requests}, 4, 'http: counted');
+    is((hear($socket, qr/(?:b\n.*){3}\z/s))[0], $whole x 3, 'http: three requests get three answers');
+    is($http->count->{requests}, 4, 'http: requests are counted');
     syswrite $socket, "HEAD / HTTP/1.1\r\n";
     syswrite $socket, "Host: gw.test\r\n\r\n";
-    is((hear($socket, qr/\r\n\r\n/))[0], $head, 'http: HEAD has no body');
-    is_silent($socket, 'http: not later either');
-    is($http->count->{last}, "HEAD / HTTP/1.1\r\nHost: gw.test\r\n\r\n", 'http: the last request');
+    is((hear($socket, qr/\r\n\r\n/))[0], $head, 'http: HEAD gets no body');
+    is_silent($socket, 'http: HEAD gets no body later either');
+    is($http->count->{last}, "HEAD / HTTP/1.1\r\nHost: gw.test\r\n\r\n", 'http: the last request is reported');
     foreach my $length (8194, 100_000)
     {
         syswrite $socket, 'GET /' . 'x' x ($length - 18) . " HTTP/1.1\r\n\r\n";
-        is((hear($socket, qr{\n\z}))[0], $whole, "http: a head of $length bytes");
+        is((hear($socket, qr{\n\z}))[0], $whole, "http: a head of $length bytes is accepted");
     }
     $http->kind('http', 200, 0, 'Connection: close');
-    is_heard($http, "HTTP/1.1 200 Status\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 'end', 'http: closes if it says so');
+    is_heard($http, "HTTP/1.1 200 Status\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 'end', 'http: it closes if its header says so');
     $http->kind('http', 204);
-    is_heard($http, "HTTP/1.1 204 Status\r\n\r\n", 'more', 'http: a status without body');
+    is_heard($http, "HTTP/1.1 204 Status\r\n\r\n", 'more', 'http: a status without body works');
 
     my $large = $peers->start('http', 200, 5_000_000);
     my ($said) = hear(say_to($large, $get), qr/b\n\z/);
-    is(length $said, $large->count->{sent}, 'http: a body larger than what a socket holds');
+    is(length $said, $large->count->{sent}, 'http: a body larger than a socket buffer is sent');
 
     is_heard($peers->start('redirect', 'https://10.0.0.1/a b'),
-        "HTTP/1.1 302 Found\r\nLocation: https://10.0.0.1/a b\r\nContent-Length: 0\r\n\r\n", 'more', 'redirect');
-    is_heard($peers->start('continue'), "HTTP/1.1 100 Continue\r\n\r\n" x 3 . $fine, 'more', 'continue: thrice');
-    is_heard($peers->start('continue', 1), "HTTP/1.1 100 Continue\r\n\r\n" . $fine, 'more', 'continue: once');
+        "HTTP/1.1 302 Found\r\nLocation: https://10.0.0.1/a b\r\nContent-Length: 0\r\n\r\n", 'more', 'redirect: it sends status and location');
+    is_heard($peers->start('continue'), "HTTP/1.1 100 Continue\r\n\r\n" x 3 . $fine, 'more', 'continue: it sends three interim answers');
+    is_heard($peers->start('continue', 1), "HTTP/1.1 100 Continue\r\n\r\n" . $fine, 'more', 'continue: it sends one interim answer');
 
     my $slow = $peers->start('slow', 150);
     my $begun = time;
-    is_heard($slow, $fine, 'more', 'slow: the whole answer');
-    cmp_ok(time - $begun, '>=', 0.15, 'slow: not before');
+    is_heard($slow, $fine, 'more', 'slow: it sends the whole answer');
+    cmp_ok(time - $begun, '>=', 0.15, 'slow: it does not send it before');
     $slow->kind('slow', 3_600_000);
     $socket = say_to($slow, $get);
-    ok($slow->wait_for(2, 'requests'), 'slow: reads');
-    is_silent($socket, 'slow: is silent');
-    # The other connection has gone by itself.
+    ok($slow->wait_for(2, 'requests'), 'slow: it reads');
+    is_silent($socket, 'slow: it is silent until then');
+    # The other connection has closed by itself.
     $slow->wait_for(1, 'closed');
     close $socket;
-    ok($slow->wait_for(2, 'closed'), 'slow: sees that nobody waits');
+    ok($slow->wait_for(2, 'closed'), 'slow: it notices that the client has closed');
 
-    # Whoever is due first is answered first, in whatever order they came.
+    # The answer that is due first is sent first, whatever the order of the requests.
     foreach my $delays ([ 50, 3_600_000 ], [ 3_600_000, 50 ])
     {
         my @waiting = map {
@@ -214,20 +214,20 @@ sub is_heard
             $peer->wait_for(1, 'requests');
             $socket
         } @$delays;
-        is((hear($waiting[$delays->[0] == 50 ? 0 : 1], qr{ok\n}))[0], $fine, 'slow: beside one that is slower');
+        is((hear($waiting[$delays->[0] == 50 ? 0 : 1], qr{ok\n}))[0], $fine, 'slow: a slower peer does not delay the answer');
     }
 
     my $drip = $peers->start('drip');
     $begun = time;
     $socket = say_to($drip, $get);
     my ($drops) = hear($socket, qr{...}s);
-    cmp_ok(time - $begun, '>=', 0.1 * length $drops, 'drip: a byte each 100 ms');
-    is($drops, substr($fine, 0, length $drops), 'drip: of an answer');
+    cmp_ok(time - $begun, '>=', 0.1 * length $drops, 'drip: it sends a byte every 100 ms');
+    is($drops, substr($fine, 0, length $drops), 'drip: the bytes are those of an answer');
     $drip->kind('drip', 1);
-    is_heard($drip, $fine, 'more', 'drip: in the end it is an answer');
+    is_heard($drip, $fine, 'more', 'drip: it sends the whole answer in the end');
 }
 
-# Those who answer badly.
+# Kinds with bad answers.
 {
     foreach my $kind (qw(half halfclose wrongcl http09 tlsgarbage endless endless-lines bigbody))
     {
@@ -235,23 +235,23 @@ sub is_heard
         my $socket = say_to($peer);
 
         $peer->wait_for(1);
-        is_silent($socket, "$kind: says nothing unasked");
+        is_silent($socket, "$kind: it sends nothing without a request");
     }
-    is_heard($peers->start('half'), 'HTTP/1.1 2', 'more', 'half');
-    is_heard($peers->start('halfclose'), 'HTTP/1.1 2', 'end', 'halfclose');
-    is_heard($peers->start('wrongcl'), "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok\n", 'reset', 'wrongcl');
-    is_heard($peers->start('http09'), "<p>It works!</p>\n", 'end', 'http09');
+    is_heard($peers->start('half'), 'HTTP/1.1 2', 'more', 'half: it sends a part');
+    is_heard($peers->start('halfclose'), 'HTTP/1.1 2', 'end', 'halfclose: it sends a part and closes');
+    is_heard($peers->start('wrongcl'), "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok\n", 'reset', 'wrongcl: it sends less than the stated length');
+    is_heard($peers->start('http09'), "<p>It works!</p>\n", 'end', 'http09: it sends a body alone');
 
     my $half = $peers->start('half');
     my $socket = say_to($half, $get x 2);
-    ok($half->wait_for(2, 'requests'), 'half: reads');
-    is((hear($socket, qr/2/))[0], 'HTTP/1.1 2', 'half: no more than that');
-    is_silent($socket, 'half: then silence');
+    ok($half->wait_for(2, 'requests'), 'half: it reads');
+    is((hear($socket, qr/2/))[0], 'HTTP/1.1 2', 'half: it sends no more than a part');
+    is_silent($socket, 'half: it is silent after that');
 
     my $garbage = $peers->start('garbage');
     my ($said, $then) = hear(say_to($garbage), qr/\x7f/);
-    unlike($said, qr/HTTP/, 'garbage: no answer');
-    is($then, 'more', 'garbage: unasked');
+    unlike($said, qr/HTTP/, 'garbage: it sends no answer');
+    is($then, 'more', 'garbage: it sends without a request');
 
     my %endless = (
         endless => qr{^HTTP/1.1 200 OK\r\nX-Endless: a+\z},
@@ -262,19 +262,19 @@ sub is_heard
         my $peer = $peers->start($kind);
 
         $socket = say_to($peer, $get);
-        # Until the sockets are full: between two answers it says what it can.
+        # Until the sockets are full: it sends what it can between two commands.
         my $sent = -1;
         $sent = $_ while ($_ = $peer->count->{sent}) != $sent || $_ == 0;
         my $many = int($sent / 10_000) + 100;
         ($said, $then) = hear($socket, qr/^(?:.{10000}){$many}/s);
-        ok($said =~ $endless{$kind}, "$kind: what it says");
-        is($then, 'more', "$kind: and more");
+        ok($said =~ $endless{$kind}, "$kind: it sends what its kind says");
+        is($then, 'more', "$kind: it does not end");
         close $socket;
-        ok($peer->wait_for(1, 'closed'), "$kind: ends with the connection");
+        ok($peer->wait_for(1, 'closed'), "$kind: it closes when the client does");
     }
 }
 
-# What they do is changed while they do it.
+# A peer's kind changes while it runs.
 {
     my $peer = $peers->start('open');
     my $old = say_to($peer);
@@ -284,58 +284,58 @@ sub is_heard
     $peer->kind('blackhole');
     $peer->kind('tlssilent');
     $peer->kind('http', 200);
-    is(listener($peer), $listener, 'kind: it listens all the time');
-    is_heard($peer, "HTTP/1.1 200 Status\r\nContent-Length: 3\r\n\r\nbb\n", 'more', 'kind: new connections are of the new one');
+    is(listener($peer), $listener, 'kind: it listens without a gap');
+    is_heard($peer, "HTTP/1.1 200 Status\r\nContent-Length: 3\r\n\r\nbb\n", 'more', 'kind: new connections get the new kind');
     syswrite $old, $get;
-    ok($peer->wait_for(2, 'requests'), 'kind: an old one');
-    is_silent($old, 'kind: is of the old one');
+    ok($peer->wait_for(2, 'requests'), 'kind: an old connection is read');
+    is_silent($old, 'kind: it keeps the old kind');
     $peer->stop;
-    is((hear($old))[1], 'end', 'stop: ends connections');
-    is(say_to($peer), undef, 'stop: refuses');
+    is((hear($old))[1], 'end', 'stop: it closes connections');
+    is(say_to($peer), undef, 'stop: it refuses connections');
     my $unused = $peers->start('open');
     $unused->stop;
-    is(IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => $unused->{port}, Listen => 1), undef, 'stop: keeps the port');
+    is(IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => $unused->{port}, Listen => 1), undef, 'stop: it keeps the port');
     my %list = $peers->list;
-    is_deeply($list{ $peer->{id} }, [ 'http', '127.0.0.1', $peer->{port}, 'stopped' ], 'list');
+    is_deeply($list{ $peer->{id} }, [ 'http', '127.0.0.1', $peer->{port}, 'stopped' ], 'list: it shows kind, address, port and state');
     $peer->kind('half');
-    is(say_to($peer), undef, 'stop: whatever kind it becomes');
+    is(say_to($peer), undef, 'stop: it refuses with a new kind, too');
     $peer->restart;
-    is_heard($peer, 'HTTP/1.1 2', 'more', 'restart: on the same port, as what it is now');
-    is($peer->count->{accepted}, 3, 'restart: it is still counted');
+    is_heard($peer, 'HTTP/1.1 2', 'more', 'restart: it has the same port and the new kind');
+    is($peer->count->{accepted}, 3, 'restart: its counts continue');
 
     my $again = $peers->start_at("127.0.0.9:$peer->{port}", 'http', 200);
-    is($again->{target}, "127.0.0.9:$peer->{port}", 'a port of our choice');
-    is($peers->ask([ 'start', 'open', $again->{target} ]), undef, 'is taken then');
-    is($peers->start_at("[::1]:$peer->{port}", 'open')->{target}, "[::1]:$peer->{port}", 'a port of ::1');
-    is($peers->ask([ 'start', 'open', '0.0.0.0' ]), undef, 'an address that is not loopback');
-    is($peers->{error}, 'not a loopback address: 0.0.0.0', 'is refused');
+    is($again->{target}, "127.0.0.9:$peer->{port}", 'a peer can have a given port');
+    is($peers->ask([ 'start', 'open', $again->{target} ]), undef, 'a port that is taken is refused');
+    is($peers->start_at("[::1]:$peer->{port}", 'open')->{target}, "[::1]:$peer->{port}", 'a peer can have a port of ::1');
+    is($peers->ask([ 'start', 'open', '0.0.0.0' ]), undef, 'an address that is not loopback is refused');
+    is($peers->{error}, 'not a loopback address: 0.0.0.0', 'the error says so');
     foreach my $command ([], ['dance'], ['start'], [ 'start', 'dancer' ], [ 'start', 'http', 'x' ], [ 'start', 'open', '127.0.0.1:0' ],
         [ 'stop', 0 ], [ 'stop', 9999 ], [ 'wait', 1, 1, 'dances' ], [ 'fleet', 0, 'open' ], [ 'x' x 1000, ('y') x 100 ])
     {
-        is($peers->ask($command), undef, "not a command: @$command[0 .. ($#$command < 3 ? $#$command : 3)]");
+        is($peers->ask($command), undef, "refused as a command: @$command[0 .. ($#$command < 3 ? $#$command : 3)]");
     }
 }
 
-# Many at once.
+# Many peers at once.
 {
     my @fleet = $peers->fleet_at('127.0.0.3', 400, 'http', 200);
     my %ports = map { $_->{port} => 1 } @fleet;
     my @sockets = map { say_to($_, $get) } @fleet;
 
-    is(scalar(keys %ports), 400, 'fleet: ports');
+    is(scalar(keys %ports), 400, 'fleet: each has a port');
     is(scalar(grep { (hear($_, qr/bb\n/))[1] eq 'more' } @sockets), 400, 'fleet: all answer');
     my @holes = $peers->fleet(50, 'blackhole');
-    is(connected(map { begin($_) } @holes), 0, 'fleet: black holes');
+    is(connected(map { begin($_) } @holes), 0, 'fleet: black holes accept no connections');
 }
 
-# Certificates, and servers that have them.
+# Certificates, and servers with them.
 {
     my $dir = PostgreSQL::Test::Utils::tempdir;
     my $tls = tls_material($dir);
     my $nginx = nginx($dir, tls => $tls, redirect => 'http://127.0.0.1:9/');
     my %status = ('/health' => 200, '/down' => 503, '/redirect' => 302, '/big' => 200, '/else' => 404);
 
-    # What openssl has against a server, and its exit status.
+    # Returns the verification error of openssl for a server, 'none' if there is none, or its output.
     my $verify = sub {
         my ($port, @arguments) = @_;
         my $said = '';
@@ -350,52 +350,52 @@ sub is_heard
     {
         my ($said) = hear(say_to({ address => '127.0.0.1', port => $nginx->{http} }, "GET $path HTTP/1.0\r\n\r\n"));
         like($said, qr/^HTTP\/1.1 $status{$path} /, "nginx: $path");
-        like($said, qr/^Location: http:\/\/127.0.0.1:9\/\r$/m, 'nginx: where to') if $path eq '/redirect';
-        cmp_ok(length $said, '>', 16 * 1024 * 1024, 'nginx: large') if $path eq '/big';
+        like($said, qr/^Location: http:\/\/127.0.0.1:9\/\r$/m, 'nginx: the redirect has its location') if $path eq '/redirect';
+        cmp_ok(length $said, '>', 16 * 1024 * 1024, 'nginx: the big answer is big') if $path eq '/big';
     }
     my %https = %{ $nginx->{https} };
-    is($verify->($https{name}, @named), 'none', 'certificate of a name');
-    is($verify->($https{name}, @trust, '-verify_hostname', 'other.test'), 'hostname mismatch', 'certificate of another name');
-    is($verify->($https{name}, @trust, '-verify_ip', '127.0.0.1'), 'IP address mismatch', 'certificate of a name, not the address');
-    is($verify->($https{ip}, @trust, '-verify_ip', '127.0.0.1'), 'none', 'certificate of an address');
-    is($verify->($https{expired}, @named), 'certificate has expired', 'expired certificate');
-    is($verify->($https{expired}, @named, '-no_check_time'), 'none', 'and nothing else');
-    is($verify->($https{expiring}, @named), 'none', 'certificate that expires');
-    is($verify->($https{expiring}, @named, '-attime', int(time + 9.9 * 86400)), 'none', 'not in nine days');
-    is($verify->($https{expiring}, @named, '-attime', int(time + 10.1 * 86400)), 'certificate has expired', 'but in ten');
-    like($verify->($https{stranger}, @named), qr/issuer/, 'certificate of another authority');
-    is($verify->($https{stranger}, '-CAfile', $tls->{other_ca}, '-verify_hostname', 'gw.test'), 'none', 'who is trusted by others');
+    is($verify->($https{name}, @named), 'none', 'certificate for a name: accepted');
+    is($verify->($https{name}, @trust, '-verify_hostname', 'other.test'), 'hostname mismatch', 'certificate for another name: refused');
+    is($verify->($https{name}, @trust, '-verify_ip', '127.0.0.1'), 'IP address mismatch', 'certificate for a name, not for the address: refused');
+    is($verify->($https{ip}, @trust, '-verify_ip', '127.0.0.1'), 'none', 'certificate for an address: accepted');
+    is($verify->($https{expired}, @named), 'certificate has expired', 'expired certificate: refused');
+    is($verify->($https{expired}, @named, '-no_check_time'), 'none', 'expired certificate: it has no other error');
+    is($verify->($https{expiring}, @named), 'none', 'certificate that expires in ten days: accepted');
+    is($verify->($https{expiring}, @named, '-attime', int(time + 9.9 * 86400)), 'none', 'certificate that expires in ten days: accepted in nine');
+    is($verify->($https{expiring}, @named, '-attime', int(time + 10.1 * 86400)), 'certificate has expired', 'certificate that expires in ten days: refused after ten');
+    like($verify->($https{stranger}, @named), qr/issuer/, 'certificate of another authority: refused');
+    is($verify->($https{stranger}, '-CAfile', $tls->{other_ca}, '-verify_hostname', 'gw.test'), 'none', 'certificate of another authority: accepted if that is trusted');
 
     my $server = s_server($dir, $tls->{cert}{ip}, $tls->{key}, arguments => [ '-quiet', '-www', '-tls1_2' ]);
-    is($verify->($server->{port}, @trust, '-verify_ip', '127.0.0.1', '-tls1_2'), 'none', 's_server');
-    isnt($verify->($server->{port}, @trust, '-tls1_3'), 'none', 's_server with arguments');
+    is($verify->($server->{port}, @trust, '-verify_ip', '127.0.0.1', '-tls1_2'), 'none', 's_server: its certificate is accepted');
+    isnt($verify->($server->{port}, @trust, '-tls1_3'), 'none', 's_server: its arguments apply');
     $server->stop;
-    is(say_to($server), undef, 's_server stopped');
+    is(say_to($server), undef, 's_server: it can be stopped');
     $nginx->stop;
-    is(say_to($nginx), undef, 'nginx stopped');
-    like(slurp_file($nginx->{access_log}), qr{"GET /down HTTP/1.0" 503}, 'nginx: log');
+    is(say_to($nginx), undef, 'nginx: it can be stopped');
+    like(slurp_file($nginx->{access_log}), qr{"GET /down HTTP/1.0" 503}, 'nginx: it writes a log');
 
-    # And those that only seem to have one.
+    # Servers that only seem to have certificates.
     my $garbage = $peers->start('tlsgarbage');
-    like($verify->($garbage->{port}), qr/wrong version number|packet length/, 'tlsgarbage');
-    is($garbage->count->{requests}, 1, 'tlsgarbage: after the first record');
+    like($verify->($garbage->{port}), qr/wrong version number|packet length/, 'tlsgarbage: its answer is no TLS');
+    is($garbage->count->{requests}, 1, 'tlsgarbage: it answers after the first record');
     my $silent = $peers->start('tlssilent');
     my $client = start([ 'openssl', 's_client', '-connect', $silent->{target} ], '<', \'', '>&', \my $said);
-    ok($silent->wait_for(1, 'requests'), 'tlssilent: reads the first record');
-    like($silent->count->{last}, qr/^\x16\x03.{3}\x01/s, 'tlssilent: which is a ClientHello');
-    is($silent->count->{sent}, 0, 'tlssilent: says nothing');
+    ok($silent->wait_for(1, 'requests'), 'tlssilent: it reads the first record');
+    like($silent->count->{last}, qr/^\x16\x03.{3}\x01/s, 'tlssilent: that is a ClientHello');
+    is($silent->count->{sent}, 0, 'tlssilent: it sends nothing');
     $client->kill_kill;
-    ok($silent->wait_for(1, 'closed'), 'tlssilent: ends with the connection');
+    ok($silent->wait_for(1, 'closed'), 'tlssilent: it closes when the client does');
 }
 
-# The end, also while a command waits.
+# The process can be ended while a command waits.
 {
     my $peer = $peers->start('open');
     my $socket = say_to($peer);
 
     syswrite $peers->{to}, "wait $peer->{id} 2\n";
-    is($peers->end, 0, 'end');
-    is((hear($socket))[1], 'end', 'with all connections');
+    is($peers->end, 0, 'end: the process ends well');
+    is((hear($socket))[1], 'end', 'end: all connections are closed');
 }
 
 done_testing();

@@ -1,5 +1,5 @@
-# What the worker writes into the tables, whom it tells, and that it writes
-# nothing while nothing changes.
+# What the worker writes into the tables and notifies, and that it writes nothing while
+# nothing changes.
 
 use strict;
 use warnings FATAL => 'all';
@@ -19,7 +19,7 @@ my $db = WatchedDatabase->create($node);
 
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_walinspect');
 
-# Payloads in short: "g1 unknown healthy", "pool 1 healthy unhealthy".
+# Returns payloads in short: "g1 unknown healthy", "pool 1 healthy unhealthy".
 sub short
 {
     return map {
@@ -29,7 +29,7 @@ sub short
     } @_;
 }
 
-# Waits until so many payloads have been heard, and returns them.
+# Waits for some payloads, and returns them.
 sub hear
 {
     my ($listener, $number) = @_;
@@ -69,38 +69,38 @@ subtest 'transitions' => sub {
     $db->report(2, 600);
     $db->waits_for_event($_, 'unhealthy healthy heartbeat fresh') foreach 1, 2;
 
-    # All, each once, in the order in which it happened.
+    # All transitions, each once, in order.
     is($db->events(0, 1), "g1 unknown healthy heartbeat fresh\ng1 healthy unhealthy heartbeat expired\ng1 unhealthy healthy heartbeat fresh",
-        'a heartbeat in the table');
+        'transitions by a heartbeat in the table are recorded');
     is($db->events(0, 2), "g2 unknown healthy heartbeat fresh\ng2 healthy unhealthy heartbeat expired\ng2 unhealthy healthy heartbeat fresh",
-        'a heartbeat that is reported');
-    is($db->events(0, 3), "g3 unknown healthy probe up\ng3 healthy unhealthy probe down: refused\ng3 unhealthy healthy probe up", 'a probe');
-    is($db->events(0, 4), "g4 unknown healthy heartbeat fresh\ng4 healthy degraded suspect: timeout\ng4 degraded healthy heartbeat fresh", 'a suspect');
+        'transitions by a reported heartbeat are recorded');
+    is($db->events(0, 3), "g3 unknown healthy probe up\ng3 healthy unhealthy probe down: refused\ng3 unhealthy healthy probe up", 'transitions by a probe are recorded');
+    is($db->events(0, 4), "g4 unknown healthy heartbeat fresh\ng4 healthy degraded suspect: timeout\ng4 degraded healthy heartbeat fresh", 'transitions by a reported failure are recorded');
     $db->shows(q{SELECT bool_and("occurredAt" >= before) FROM (SELECT "occurredAt", lag("occurredAt", 1, "occurredAt") OVER (ORDER BY id) AS before
-        FROM gateway_health_events) e}, 't', 'in order');
+        FROM gateway_health_events) e}, 't', 'events are in order');
     $db->shows(qq{SELECT count(*) FROM gateway_health_events WHERE reason = 'heartbeat expired'
-        AND "occurredAt" BETWEEN timestamptz '$begun' + '3 s' AND timestamptz '$beaten' + '4 s'}, 2, 'when heartbeats end');
+        AND "occurredAt" BETWEEN timestamptz '$begun' + '3 s' AND timestamptz '$beaten' + '4 s'}, 2, 'heartbeats expire in time');
     $db->shows(q{SELECT u."occurredAt" - d."occurredAt" BETWEEN '1.9 s' AND '3 s' FROM gateway_health_events d
-        JOIN gateway_health_events u ON u."oldStatus" = 'degraded' WHERE d."newStatus" = 'degraded'}, 't', 'and when the suspicion does');
-    $db->shows(qq{SELECT bool_and("orgId" = '$acme') FROM gateway_health_events}, 't', 'with the organization');
+        JOIN gateway_health_events u ON u."oldStatus" = 'degraded' WHERE d."newStatus" = 'degraded'}, 't', 'the suspect mark expires in time');
+    $db->shows(qq{SELECT bool_and("orgId" = '$acme') FROM gateway_health_events}, 't', 'events have the organization');
 
     $db->shows(q{SELECT g.name, h.status, h.reason, h."changedAt" = e."occurredAt", h."lastHeartbeatAt" IS NOT NULL, h."heartbeatExpiresAt" > now(),
         h."lastProbeAt" IS NOT NULL, h."lastProbeMs" >= 0, h."consecutiveFailures", h."consecutiveSuccesses" > 0
         FROM gateway_health h JOIN gateways_v2 g ON g.id = h."gatewayId" JOIN gateway_health_events e
         ON e.id = (SELECT max(id) FROM gateway_health_events e WHERE e."gatewayId" = g.id) ORDER BY 1},
         "g1|healthy|heartbeat fresh|t|t|t|f||0|f\ng2|healthy|heartbeat fresh|t|t|t|f||0|f\ng3|healthy|probe up|t|f||t|t|0|t\ng4|healthy|heartbeat fresh|t|t|t|f||0|f",
-        'gateway_health');
+        'gateway_health has the last status and evidence');
     $db->shows(q{SELECT count(*) FROM gateway_status s JOIN gateway_health h USING ("gatewayId")
-        WHERE (s.status, s.reason, s."changedAt") IS DISTINCT FROM (h.status, h.reason, h."changedAt")}, 0, 'as gateway_status has it');
+        WHERE (s.status, s.reason, s."changedAt") IS DISTINCT FROM (h.status, h.reason, h."changedAt")}, 0, 'gateway_status agrees with it');
 
     @heard = hear($listener, 12);
-    is_deeply([ short(@heard) ], [ map { s/^(g\d+ \w+ \w+) .*/$1/r } split /\n/, $db->events(0) ], 'each is told, once');
+    is_deeply([ short(@heard) ], [ map { s/^(g\d+ \w+ \w+) .*/$1/r } split /\n/, $db->events(0) ], 'each transition is notified once');
     is(scalar(grep { !/^\{"gatewayId":"[0-9a-f-]{36}","orgId":"$acme","oldStatus":"[a-z]+","status":"[a-z]+"\}$/ } @heard), 0,
-        'ids and words alone');
+        'payloads contain ids and statuses only');
     $listener->end;
 };
 
-subtest 'who hears finds the rows' => sub {
+subtest 'a listener finds the rows of a notification' => sub {
     my $listener = $db->listener;
     my $number = 40;
     my $missing = 0;
@@ -120,8 +120,8 @@ subtest 'who hears finds the rows' => sub {
             $missing++ if $found ne int(($heard + 1) / 2) . $new;
         }
     }
-    is($heard, $number, 'each is heard once');
-    is($missing, 0, 'and the rows are there');
+    is($heard, $number, 'each transition is notified once');
+    is($missing, 0, 'its rows are visible');
     $listener->end;
 };
 
@@ -133,33 +133,33 @@ subtest 'pools' => sub {
         is_deeply([ short(hear($listener, scalar @expected)) ], \@expected, $what);
     };
 
-    # Read together, the pool has no eligible member at first.
+    # Seen together first, the pool has no eligible member.
     $db->value('BEGIN');
     $db->add_gateways(5, 6);
     $db->add_pool(1, 5, 6);
     $db->value('COMMIT');
     $db->beat(6, 600);
-    $is_told->('the first eligible member, the second in order', 'g6 unknown healthy', 'pool 1 unhealthy healthy');
+    $is_told->('the first member becomes eligible, the second in order', 'g6 unknown healthy', 'pool 1 unhealthy healthy');
     $db->beat(5, 600);
-    $is_told->('another one', 'g5 unknown healthy');
+    $is_told->('another member becomes eligible', 'g5 unknown healthy');
     $state->(5, 'draining');
     $db->beat(6, 0);
-    $is_told->('the last eligible member is lost by its health', 'g6 healthy unhealthy', 'pool 1 healthy unhealthy');
+    $is_told->('the last eligible member becomes unhealthy', 'g6 healthy unhealthy', 'pool 1 healthy unhealthy');
     $state->(5, 'active');
-    $is_told->('one returns by its state', 'pool 1 unhealthy healthy');
+    $is_told->('a member becomes eligible by its state', 'pool 1 unhealthy healthy');
     $state->(5, 'maintenance');
-    $is_told->('and is lost by it', 'pool 1 healthy unhealthy');
+    $is_told->('it is lost by its state', 'pool 1 healthy unhealthy');
     $db->beat(6, 600);
-    $is_told->('one returns by its health', 'g6 unhealthy healthy', 'pool 1 unhealthy healthy');
+    $is_told->('a member becomes eligible by its health', 'g6 unhealthy healthy', 'pool 1 unhealthy healthy');
     $db->value(qq{DELETE FROM gateway_pool_memberships WHERE "gatewayId" = '} . gateway_id(6) . q{'});
-    $is_told->('and is lost by leaving', 'pool 1 healthy unhealthy');
+    $is_told->('it is lost by leaving the pool', 'pool 1 healthy unhealthy');
     $db->value(qq{DELETE FROM gateway_pool_memberships WHERE "gatewayPoolId" = '} . pool_id(1) . q{'});
     $db->value(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('} . pool_id(1) . q{', '} . gateway_id(6) . q{')});
-    $is_told->('it is a member again', 'pool 1 unhealthy healthy');
+    $is_told->('it is added again', 'pool 1 unhealthy healthy');
     $db->value(q{DELETE FROM gateways_v2 WHERE name = 'g6'});
-    $is_told->('the gateway is deleted', 'pool 1 healthy unhealthy');
+    $is_told->('its gateway is deleted', 'pool 1 healthy unhealthy');
 
-    # Another database hears nothing, nor does anybody while it is off.
+    # No notifications in another database, nor while the setting is off.
     $node->append_conf('postgresql.conf', 'gateway_pool.notify = off');
     $node->reload;
     $db->waits_for(q{current_setting('gateway_pool.notify') = 'off'}, 'notify is off');
@@ -171,11 +171,11 @@ subtest 'pools' => sub {
     $node->reload;
     $db->waits_for(q{current_setting('gateway_pool.notify') = 'on'}, 'notify is on');
     $db->beat(1, 0);
-    $is_told->('nothing is told while it is off', 'g1 healthy unhealthy');
+    $is_told->('nothing is notified while the setting is off', 'g1 healthy unhealthy');
     $listener->end;
 };
 
-subtest 'gateways that come and go' => sub {
+subtest 'gateways that are added and deleted' => sub {
     my $last = $db->last_event;
     my $peer = $peers->start('open');
     my $begun;
@@ -187,20 +187,20 @@ subtest 'gateways that come and go' => sub {
     cmp_ok(time - $begun, '<', 2.5, 'within 2 s');
     $db->waits_for_event(7, 'unknown healthy probe up');
 
-    # Its change waits for the lock that the deletion holds.
+    # Recording its change waits for a lock until the gateway is deleted.
     {
         my $session = $db->session;
 
         $session->value('BEGIN; LOCK gateway_health IN ACCESS EXCLUSIVE MODE');
         $peer->stop;
-        $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE "queueLength" > 0)}, 'a change waits');
+        $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE "queueLength" > 0)}, 'a change waits to be recorded');
         $session->value(q{DELETE FROM gateways_v2 WHERE name = 'g7'; COMMIT});
         $session->end;
     }
-    $db->waits_for_event(7, 'healthy unhealthy probe down: refused', 'it happened, and the gateway is gone');
-    $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_pool_workers WHERE "queueLength" > 0 OR problem <> '')}, 'nothing waits');
-    $db->shows(q{SELECT count(*) FROM gateway_health WHERE "gatewayId" = '} . gateway_id(7) . q{'}, 0, 'of its health no row is left');
-    is($db->events($last), "g7 unknown healthy probe up\ng7 healthy unhealthy probe down: refused", 'nothing else happened');
+    $db->waits_for_event(7, 'healthy unhealthy probe down: refused', 'the change is recorded though the gateway is deleted');
+    $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_pool_workers WHERE "queueLength" > 0 OR problem <> '')}, 'no change waits');
+    $db->shows(q{SELECT count(*) FROM gateway_health WHERE "gatewayId" = '} . gateway_id(7) . q{'}, 0, 'gateway_health has no row of it');
+    is($db->events($last), "g7 unknown healthy probe up\ng7 healthy unhealthy probe down: refused", 'there are no other events');
 };
 
 subtest 'old events, and old rows of the audit log' => sub {
@@ -216,17 +216,17 @@ subtest 'old events, and old rows of the audit log' => sub {
         RESET session_replication_role});
     $node->restart;
     $db->reconnect;
-    $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_health_events WHERE id < 0)}, 'are pruned');
-    $db->shows(qq{SELECT min(id), max(id) FROM gateway_health_events WHERE id <= $last}, "1|$last", 'those that are not old stay');
-    $db->shows('SELECT count(*) FROM gateway_pool_audit_logs', $logged + 1700, 'the audit log is kept for ever');
+    $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_health_events WHERE id < 0)}, 'old events are pruned');
+    $db->shows(qq{SELECT min(id), max(id) FROM gateway_health_events WHERE id <= $last}, "1|$last", 'other events stay');
+    $db->shows('SELECT count(*) FROM gateway_pool_audit_logs', $logged + 1700, 'without audit_retention, the audit log keeps all rows');
     $node->append_conf('postgresql.conf', 'gateway_pool.audit_retention = 30d');
     $node->restart;
     $db->reconnect;
-    $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_pool_audit_logs WHERE id < 0)}, 'unless told otherwise');
-    $db->shows('SELECT count(*) > 0, count(*) FROM gateway_pool_audit_logs', "t|$logged", 'and what is not old stays');
+    $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_pool_audit_logs WHERE id < 0)}, 'with audit_retention, old rows are pruned');
+    $db->shows('SELECT count(*) > 0, count(*) FROM gateway_pool_audit_logs', "t|$logged", 'other rows stay');
 };
 
-# What the tables, their indexes and the sequence are in files, and what was written to them.
+# The files of the tables, their indexes and the sequence, and the WAL records for them.
 my $ours = q{relname IN ('gateway_pools', 'gateway_pool_memberships', 'gateway_pool_entitlements', 'gateway_states', 'gateway_probes', 'gateway_health',
     'gateway_health_events', 'gateway_pool_audit_logs')};
 
@@ -243,7 +243,7 @@ sub wal_since
     my ($from) = @_;
     my $database = $db->value('SELECT oid FROM pg_database WHERE datname = current_database()');
 
-    # Makes sure that there is some, and that it can be read.
+    # Makes sure that there is WAL, and that it can be read.
     $node->safe_psql('postgres', q{SELECT pg_logical_emit_message(false, 'test', ''); SELECT pg_switch_wal()});
     return $node->safe_psql('postgres', qq{SELECT count(*) FILTER (WHERE block_ref ~ '/$database/(} . files() . qq{)\\M'),
         count(*) FILTER (WHERE record_type = 'COMMIT') FROM pg_get_wal_records_info('$from', pg_current_wal_flush_lsn())});
@@ -259,12 +259,12 @@ subtest 'nothing is written while nothing changes' => sub {
     $db->add_gateways(@gateways);
     $db->value(join ';', map { WatchedDatabase::probe_sql($gateways[$_], $fleet[$_]) } 0 .. 49);
     $db->waits_for(q{50 = (SELECT count(*) FROM gateway_health WHERE status = 'healthy' AND reason = 'probe up' AND "gatewayId"::text LIKE '%1__')},
-        'a fleet is up');
+        'all gateways of a fleet are up');
     $db->report($_, 600) foreach 2, 101;
-    $db->waits_for(q{'heartbeat fresh' = (SELECT reason FROM gateway_status WHERE name = 'g101')}, 'one of it has two reasons to be');
+    $db->waits_for(q{'heartbeat fresh' = (SELECT reason FROM gateway_status WHERE name = 'g101')}, 'one of them has a fresh heartbeat too');
     $reporter = $db->session;
 
-    # That a single event is found in the WAL, shows that the next count counts.
+    # An event appears in the WAL, which shows that the next count works.
     $from = $db->value('SELECT pg_current_wal_insert_lsn()');
     $db->beat(4, 0);
     $db->waits_for_event(4, 'healthy unhealthy heartbeat failed');
@@ -274,12 +274,12 @@ subtest 'nothing is written while nothing changes' => sub {
     $from = $db->value('SELECT pg_current_wal_insert_lsn()');
     @counts = map { $_->count->{accepted} } @fleet;
     $reporter->value(q{SELECT record_gateway_heartbeat(id, '600 s') FROM gateways_v2, generate_series(1, 1000) WHERE name IN ('g2', 'g101')}) foreach 1 .. 10;
-    ok($fleet[$_]->wait_for($counts[$_] + 45), 'probed often') foreach 0, 49;
-    is(wal_since($from), '0|0', 'no record of WAL, no transaction');
+    ok($fleet[$_]->wait_for($counts[$_] + 45), 'gateways are probed often') foreach 0, 49;
+    is(wal_since($from), '0|0', 'no WAL record is written, and no transaction');
     $reporter->end;
 };
 
-# Everything as it was: nothing is told again, and nobody has to be heard anew.
+# After a restart all is as before: nothing is notified again, and evidence is kept.
 subtest 'restarts' => sub {
     my $last;
     my @peers = map { $peers->start('open') } 1 .. 2;
@@ -295,7 +295,7 @@ subtest 'restarts' => sub {
     $db->value(q{DELETE FROM gateways_v2 WHERE name NOT IN ('g1', 'g4')});
     $db->add_gateways(201 .. 208);
     $db->add_pool(2, 201 .. 206);
-    # Its first member is not the one that serves.
+    # Its first member is not the eligible one.
     $db->add_pool(3, 4, 201);
     $db->report(201, 3600);
     $db->probe(202, $peers[0]);
@@ -308,8 +308,8 @@ subtest 'restarts' => sub {
     $db->waits_for_event($_, 'unknown healthy ' . ($_ == 202 ? 'probe up' : 'heartbeat fresh')) foreach 201 .. 203;
     $db->waits_for_event($_, 'healthy unhealthy heartbeat expired') foreach 205, 206;
     $db->waits_for_event(204, 'healthy unhealthy probe down: refused');
-    is($pick->(), 'g201 g202 g203', 'before');
-    # The report that counts is a later one, of which nobody has written.
+    is($pick->(), 'g201 g202 g203', 'three gateways are picked before');
+    # A later report counts, which is not recorded yet.
     $db->report(201, 7200);
     $last = $db->last_event;
     $before = $db->value($health);
@@ -323,45 +323,45 @@ subtest 'restarts' => sub {
         $node->stop($mode);
         $node->start;
         $db->reconnect;
-        is($pick->(), 'g201 g202 g203', "$mode, without a worker: picked at once");
+        is($pick->(), 'g201 g202 g203', "$mode, without a worker: the same gateways are picked at once");
         $db->shows($status, "g201|healthy|heartbeat fresh\ng202|degraded|probe overdue\ng203|healthy|heartbeat fresh\n"
               . "g204|unknown|no evidence\ng205|unhealthy|heartbeat expired\ng206|unhealthy|heartbeat expired",
-            'as those they are');
+            'their statuses are known');
         $db->shows(q{SELECT h."heartbeatExpiresAt" > now() + interval '100 min' FROM gateway_status h WHERE name = 'g201'}, 't',
-            'by the last report');
+            'the last report counts');
         $listener = $db->listener;
         $set_worker->('on');
         $node->reload;
-        $db->waits_for(q{2 = (SELECT count(*) FROM gateway_status WHERE name IN ('g202', 'g204') AND reason LIKE 'probe %' AND reason <> 'probe overdue')}, 'a worker comes');
-        # What is told now, comes after all that would have been told before.
+        $db->waits_for(q{2 = (SELECT count(*) FROM gateway_status WHERE name IN ('g202', 'g204') AND reason LIKE 'probe %' AND reason <> 'probe overdue')}, 'a worker probes');
+        # The next notification would come after earlier ones.
         $db->report($new, 3600);
-        is_deeply([ short(hear($listener, 1)) ], [ "g$new unknown healthy" ], 'told is only what happens now');
+        is_deeply([ short(hear($listener, 1)) ], [ "g$new unknown healthy" ], 'only the new transition is notified');
         $db->waits_for_event($new, 'unknown healthy heartbeat fresh');
-        is($db->events($last), "g$new unknown healthy heartbeat fresh", 'nothing else happened');
-        is($db->value($health) =~ s/\ng20[78].*//sr, $before, 'the rows are as they were');
+        is($db->events($last), "g$new unknown healthy heartbeat fresh", 'there are no other events');
+        is($db->value($health) =~ s/\ng20[78].*//sr, $before, 'the rows of gateway_health are unchanged');
         $listener->end;
         $last = $db->last_event;
 
-        # And once more with a worker from the beginning.
+        # And again with a worker from the start.
         $node->stop($mode);
         $node->start;
         $db->reconnect;
-        is($pick->(), 'g201 g202 g203', "$mode: picked at once");
-        $db->waits_for(q{2 = (SELECT count(*) FROM gateway_status WHERE name IN ('g202', 'g204') AND reason LIKE 'probe %' AND reason <> 'probe overdue')}, 'probed');
-        is($db->events($last), '', 'nothing happened');
+        is($pick->(), 'g201 g202 g203', "$mode: the same gateways are picked at once");
+        $db->waits_for(q{2 = (SELECT count(*) FROM gateway_status WHERE name IN ('g202', 'g204') AND reason LIKE 'probe %' AND reason <> 'probe overdue')}, 'gateways are probed');
+        is($db->events($last), '', 'there are no events');
     }
 
-    # Of what is recorded, only what was reported outlives a start: the row speaks for itself.
+    # Of recorded heartbeats, only reported ones count after a start: those in the table count by their rows.
     $node->append_conf('postgresql.conf', 'gateway_pool.startup_grace = 0');
     $node->reload;
-    $db->waits_for(q{current_setting('gateway_pool.startup_grace') = '0'}, 'no grace any more');
+    $db->waits_for(q{current_setting('gateway_pool.startup_grace') = '0'}, 'the grace is over');
     $db->value(q{UPDATE gateways_v2 SET heartbeat = heartbeat - interval '2 hours' WHERE name = 'g203'});
-    is($pick->(), 'g201 g202', 'one whose row was set back is not picked');
+    is($pick->(), 'g201 g202', 'a gateway with an older heartbeat in its row is not picked');
     $db->waits_for_event(203, 'healthy unhealthy heartbeat expired');
 };
 
-# What their transaction cannot tell, the worker finds out.
-subtest 'gateways that go untold' => sub {
+# The worker detects deletions that their transaction does not publish.
+subtest 'deletions that are not published' => sub {
     my %deletion = (
         'many at once' => [ [ 1001 .. 2100 ], '%s' ],
         'by COMMIT PREPARED' => [ [2201], q{BEGIN; %s; PREPARE TRANSACTION 'deletion'; COMMIT PREPARED 'deletion'} ]);
@@ -380,16 +380,16 @@ subtest 'gateways that go untold' => sub {
     }
 };
 
-# A session that does nothing but look: through the worker's end and the next one's first probes.
+# A session that only reads sees no change between a worker's end and the first probes of the next.
 subtest 'another worker' => sub {
     my $last = $db->last_event;
     my $pid;
 
-    # What probes find counts for three intervals: more than it takes.
+    # Results of probes are valid for three intervals, which is longer than this takes.
     $node->append_conf('postgresql.conf', 'gateway_pool.probe_interval = 4s');
     $node->restart;
     $db->reconnect;
-    $db->waits_for(q{2 = (SELECT count("lastProbeAt") FROM gateway_probe_status WHERE verdict IN ('up', 'down'))}, 'probed');
+    $db->waits_for(q{2 = (SELECT count("lastProbeAt") FROM gateway_probe_status WHERE verdict IN ('up', 'down'))}, 'gateways are probed');
     $pid = $db->worker('pid');
     $db->value(q{
         CREATE FUNCTION watch_terminate(worker int, OUT looks int, OUT others int, OUT came boolean) LANGUAGE plpgsql AS $$
@@ -416,9 +416,9 @@ subtest 'another worker' => sub {
                 EXIT WHEN came OR clock_timestamp() > ends;
             END LOOP;
         END $$});
-    $db->shows("SELECT others, came, looks > 20 FROM watch_terminate($pid)", '0|t|t', 'nobody sees a change');
-    isnt($db->worker('pid'), $pid, 'it is another one');
-    is($db->events($last), '', 'nothing happened');
+    $db->shows("SELECT others, came, looks > 20 FROM watch_terminate($pid)", '0|t|t', 'a reading session sees no change');
+    isnt($db->worker('pid'), $pid, 'the worker is another one');
+    is($db->events($last), '', 'there are no events');
 };
 
 $node->stop;

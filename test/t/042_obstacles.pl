@@ -1,7 +1,7 @@
-# What hinders the worker, tables that are locked or rows that are nonsense, hinders
-# neither probes nor picks, and nothing that happens meanwhile is lost.
+# Locked tables and invalid rows keep the worker from recording, but not from probing;
+# picks continue, and nothing that happens meanwhile is lost.
 #
-# GATEWAY_POOL_TEST_LOCK=30 has tables and rows locked for so many seconds, in place
+# GATEWAY_POOL_TEST_LOCK=30 keeps tables and rows locked for so many seconds, instead
 # of 2 or 5.
 
 use strict;
@@ -23,7 +23,7 @@ my ($steady, $failing) = map { $peers->start('open') } 1, 2;
 my $rate;
 my $pid;
 
-# g1 is always up, g2 goes and returns, by its probe; g3 by its heartbeat.
+# g1 is always up, g2 falls and returns by its probe, g3 by its heartbeat.
 $db->add_gateways(1 .. 3);
 $db->add_pool(1, 1 .. 3);
 $db->probe(1, $steady);
@@ -34,14 +34,14 @@ $db->waits_for_event(2, 'unknown healthy probe up');
 $db->waits_for_event(3, 'unknown healthy heartbeat fresh');
 $pid = $db->worker('pid');
 
-# How many probes of g1 there are in a second, for so many.
+# Returns the number of probes of g1 per second, over some seconds.
 sub rate
 {
     my ($seconds) = @_;
     my $from = $steady->count->{accepted};
     my $begun = time;
 
-    # The time that is looked at.
+    # The measured time.
     sleep $seconds;
     return ($steady->count->{accepted} - $from) / (time - $begun);
 }
@@ -56,7 +56,7 @@ sub processor_time
 
 $rate = rate(2);
 
-# While something holds up what is recorded, the worker sees what happens, when it happens.
+# While something delays recording, the worker sees events when they happen.
 sub is_held_up
 {
     my ($what, $hold, %opts) = @_;
@@ -66,7 +66,7 @@ sub is_held_up
     my $seconds = $ENV{GATEWAY_POOL_TEST_LOCK} // $opts{seconds} // 2;
     my (@times, $used);
 
-    # What is looked at here does not read the tables that are locked.
+    # These queries do not read the locked tables.
     my $verdict = sub { $db->waits_for(qq{EXISTS (SELECT FROM pick_healthy_gateways('@{[pool_id(1)]}', 10) p WHERE p = '$id') = ('$_[0]' = 'up')}, "picks know: $_[0]") };
     my $at = sub { push @times, $db->value('SELECT clock_timestamp()'); };
 
@@ -77,30 +77,30 @@ sub is_held_up
     $failing->stop;
     $verdict->('down');
     $at->();
-    cmp_ok(rate($seconds), '>', 0.6 * $rate, "$what: probes go on");
+    cmp_ok(rate($seconds), '>', 0.6 * $rate, "$what: probes continue");
     $at->();
     $failing->restart;
     $verdict->('up');
     $at->();
-    cmp_ok(processor_time() - $used, '<', $seconds > 5 ? 0.4 * $seconds : 2, 'without haste');
-    $db->waits_for(q{2 = (SELECT "queueLength" FROM gateway_pool_workers WHERE "queueLength" > 0)}, 'what happened waits');
-    like($db->worker('problem'), $opts{problem} // qr/lock/, 'and it is said why');
+    cmp_ok(processor_time() - $used, '<', $seconds > 5 ? 0.4 * $seconds : 2, 'the worker does not retry too often');
+    $db->waits_for(q{2 = (SELECT "queueLength" FROM gateway_pool_workers WHERE "queueLength" > 0)}, 'changes wait to be recorded');
+    like($db->worker('problem'), $opts{problem} // qr/lock/, 'the worker reports why');
     cmp_ok($db->worker('lagMs'), '<', 1000, 'no round is late');
-    $db->shows(q{SELECT status FROM gateway_health WHERE "gatewayId" = '} . $id . q{'}, 'healthy', 'nothing is written') if $opts{can_read};
+    $db->shows(q{SELECT status FROM gateway_health WHERE "gatewayId" = '} . $id . q{'}, 'healthy', 'nothing is recorded') if $opts{can_read};
     $holder->value('ROLLBACK');
     $holder->end;
-    $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE "queueLength" = 0 AND problem IS NULL)}, 'then it is written');
-    is($db->events($last), "g2 healthy unhealthy probe down: refused\ng2 unhealthy healthy probe up", 'all of it, in order');
+    $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE "queueLength" = 0 AND problem IS NULL)}, 'changes are recorded after it');
+    is($db->events($last), "g2 healthy unhealthy probe down: refused\ng2 unhealthy healthy probe up", 'all changes are recorded, in order');
     $db->shows(qq{SELECT string_agg(("occurredAt" BETWEEN t.f AND t.u)::text, ' ' ORDER BY id) FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM gateway_health_events
         WHERE id > $last) e JOIN (VALUES (1, timestamptz '$times[0]', timestamptz '$times[1]' + '0.5 s'), (2, '$times[2]', timestamptz '$times[3]' + '0.5 s')) t (n, f, u) USING (n)}, 'true true',
-        'with the times at which it happened');
-    is($db->worker('pid'), $pid, 'by the same worker');
-    cmp_ok(() = slurp_file($node->logfile, $offset) =~ /\[$pid\] (?:LOG|ERROR|WARNING)/g, '<=', 1, 'which said no more than it had to');
-    # Else it comes back degraded the next time.
+        'they have the times at which they happened');
+    is($db->worker('pid'), $pid, 'the worker is the same');
+    cmp_ok(() = slurp_file($node->logfile, $offset) =~ /\[$pid\] (?:LOG|ERROR|WARNING)/g, '<=', 1, 'it has logged at most one line');
+    # Otherwise it would be degraded at its next return.
     $db->value("SELECT clear_gateway_probe('$id')");
-    $db->waits_for(q{'unknown' = (SELECT status FROM gateway_health WHERE "gatewayId" = '} . $id . q{')}, 'no probe');
+    $db->waits_for(q{'unknown' = (SELECT status FROM gateway_health WHERE "gatewayId" = '} . $id . q{')}, 'the probe is removed');
     $db->probe(2, $failing);
-    $db->waits_for(q{'healthy' = (SELECT status FROM gateway_health WHERE "gatewayId" = '} . $id . q{')}, 'up again');
+    $db->waits_for(q{'healthy' = (SELECT status FROM gateway_health WHERE "gatewayId" = '} . $id . q{')}, 'the gateway is up again');
     return;
 }
 
@@ -110,24 +110,24 @@ subtest 'the gateways are locked' => sub { is_held_up('locked', 'LOCK gateways_v
 subtest 'a row is locked' => sub { is_held_up('locked', qq{SELECT FROM gateway_health WHERE "gatewayId" = '$id' FOR UPDATE}, seconds => 5, can_read => 1) };
 subtest 'a row is about to be deleted' => sub { is_held_up('locked', qq{DELETE FROM gateways_v2 WHERE id = '$id'}, can_read => 1) };
 
-subtest 'a standby that does not exist' => sub {
+subtest 'a synchronous standby that does not exist' => sub {
     my $last = $db->last_event;
 
     $node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'");
     $node->reload;
-    $db->waits_for(q{current_setting('synchronous_standby_names') = 'nobody'}, 'is waited for');
-    # Reported, for the host's own update would wait.
+    $db->waits_for(q{current_setting('synchronous_standby_names') = 'nobody'}, 'the setting is read');
+    # Reported, because the host's own update would wait.
     $db->report(3, 600);
     $db->value('SET synchronous_commit = local; UPDATE gateways_v2 SET "heartbeatTTL" = 0 WHERE id = ' . "'" . gateway_id(3) . "'");
-    $db->waits_for_event(3, 'healthy unhealthy heartbeat failed', 'not by the worker');
+    $db->waits_for_event(3, 'healthy unhealthy heartbeat failed', 'the worker does not wait for the standby');
     $db->report(3, 600);
-    $db->waits_for_event(3, 'unhealthy healthy heartbeat fresh', 'nor the second time');
+    $db->waits_for_event(3, 'unhealthy healthy heartbeat fresh', 'it does not the second time');
     $node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
     $node->reload;
-    $db->waits_for(q{current_setting('synchronous_standby_names') = ''}, 'is not waited for');
+    $db->waits_for(q{current_setting('synchronous_standby_names') = ''}, 'the setting is reset');
 };
 
-# What is wrong is said, once in the log; the rest goes on; and it is said no more when it is repaired.
+# A problem is reported, and logged once; the worker continues; after the repair the problem is not reported any more.
 sub is_said
 {
     my ($what, $break, $problem, $repair, %opts) = @_;
@@ -136,26 +136,26 @@ sub is_said
     my ($used, $begun);
 
     $session->value($break);
-    $db->waits_for("EXISTS (SELECT FROM gateway_pool_workers WHERE problem ~ '$problem')", "$what: is said");
-    like($db->value("SELECT string_agg(c::text, ' ') FROM check_gateway_pools() c"), qr/$problem/, 'is a finding') unless $opts{unchecked};
+    $db->waits_for("EXISTS (SELECT FROM gateway_pool_workers WHERE problem ~ '$problem')", "$what: gateway_pool_workers reports it");
+    like($db->value("SELECT string_agg(c::text, ' ') FROM check_gateway_pools() c"), qr/$problem/, 'check_gateway_pools() reports it') unless $opts{unchecked};
     $used = processor_time();
     $begun = time;
     $failing->stop;
-    $db->waits_for_event(2, 'healthy unhealthy probe down: refused', 'another gateway is recorded');
-    cmp_ok(rate(2), '>', 0.6 * $rate, 'probes go on');
-    cmp_ok((processor_time() - $used) / (time - $begun), '<', 0.7, 'without haste');
+    $db->waits_for_event(2, 'healthy unhealthy probe down: refused', 'changes of another gateway are recorded');
+    cmp_ok(rate(2), '>', 0.6 * $rate, 'probes continue');
+    cmp_ok((processor_time() - $used) / (time - $begun), '<', 0.7, 'the worker does not retry too often');
     $failing->restart;
-    $db->waits_for(q{(SELECT "oldStatus" FROM gateway_health_events WHERE "gatewayName" = 'g2' ORDER BY id DESC LIMIT 1) = 'unhealthy'}, 'and its return');
-    is(picks($db) =~ s/ g3//r, 'g1 g2', 'picks go on') unless $opts{fails_picks};
+    $db->waits_for(q{(SELECT "oldStatus" FROM gateway_health_events WHERE "gatewayName" = 'g2' ORDER BY id DESC LIMIT 1) = 'unhealthy'}, 'its return is recorded');
+    is(picks($db) =~ s/ g3//r, 'g1 g2', 'picks continue') unless $opts{fails_picks};
     $session->value($repair);
     $session->end;
-    $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_pool_workers WHERE problem IS NOT NULL)}, 'repaired: no more');
-    is(scalar(() = slurp_file($node->logfile, $offset) =~ /\[$pid\] (?:LOG|ERROR):  .*(?:$problem)/g), 1, 'the log has it once');
-    is($db->worker('pid'), $pid, 'by the same worker');
+    $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_pool_workers WHERE problem IS NOT NULL)}, 'the problem is not reported after the repair');
+    is(scalar(() = slurp_file($node->logfile, $offset) =~ /\[$pid\] (?:LOG|ERROR):  .*(?:$problem)/g), 1, 'the problem is logged once');
+    is($db->worker('pid'), $pid, 'the worker is the same');
     $db->value("SELECT clear_gateway_probe('$id')");
-    $db->waits_for(q{'unknown' = (SELECT status FROM gateway_health WHERE "gatewayId" = '} . $id . q{')}, 'no probe');
+    $db->waits_for(q{'unknown' = (SELECT status FROM gateway_health WHERE "gatewayId" = '} . $id . q{')}, 'the probe is removed');
     $db->probe(2, $failing);
-    $db->waits_for(q{'healthy' = (SELECT status FROM gateway_health WHERE "gatewayId" = '} . $id . q{')}, 'up again');
+    $db->waits_for(q{'healthy' = (SELECT status FROM gateway_health WHERE "gatewayId" = '} . $id . q{')}, 'the gateway is up again');
     return;
 }
 
@@ -167,16 +167,16 @@ subtest 'a probe without an address' => sub {
         qq{DELETE FROM gateway_probes WHERE "gatewayId" = '$g3'});
 };
 
-# Of this the gateway itself tells.
+# The status of the gateway shows this problem.
 subtest 'a probe without a certificate' => sub {
     $db->value(qq{SET session_replication_role = replica; INSERT INTO gateway_probes ("gatewayId", protocol, address, "caCertificate", required)
         VALUES ('$g3', 'tls', '$steady->{target}', 'garbage', false); SET session_replication_role = origin; SELECT set_gateway_state('$g3', 'active', 'test')});
-    $db->waits_for(qq{'none caCertificate is not readable' = (SELECT concat_ws(' ', verdict, reason) FROM gateway_probe_status WHERE "gatewayId" = '$g3')}, 'is said');
-    is(picks($db), 'g1 g2 g3', 'it is picked as before, by its heartbeat');
+    $db->waits_for(qq{'none caCertificate is not readable' = (SELECT concat_ws(' ', verdict, reason) FROM gateway_probe_status WHERE "gatewayId" = '$g3')}, 'the verdict is none, with the reason');
+    is(picks($db), 'g1 g2 g3', 'the gateway is picked by its heartbeat');
     $db->value("SELECT clear_gateway_probe('$g3')");
 };
 
-subtest 'a heartbeat that is no time' => sub {
+subtest 'a heartbeat that is not a time' => sub {
     is_said('a heartbeat', qq{ALTER TABLE gateways_v2 ALTER COLUMN heartbeat TYPE text; UPDATE gateways_v2 SET heartbeat = 'yesterday or so' WHERE id = '$g3'},
         'yesterday or so', q{UPDATE gateways_v2 SET heartbeat = NULL WHERE heartbeat !~ '^\d'; ALTER TABLE gateways_v2 ALTER COLUMN heartbeat TYPE timestamptz USING heartbeat::timestamptz},
         fails_picks => 1);
@@ -187,6 +187,6 @@ subtest 'more gateways than there is room for' => sub {
         'shared memory of gateway_pool is full|map full', q{DELETE FROM gateways_v2 WHERE name LIKE 'many %'});
 };
 
-unlike(slurp_file($node->logfile), qr/was terminated by signal/, 'no crash');
+unlike(slurp_file($node->logfile), qr/was terminated by signal/, 'the server does not crash');
 $node->stop;
 done_testing();

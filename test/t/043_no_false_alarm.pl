@@ -1,5 +1,5 @@
-# No gateway falls because the worker was frozen, the machine was busy, or the
-# clock was set; and when very many fall, each does so once.
+# No gateway becomes unhealthy because the worker was frozen, the machine was busy, or the
+# clock was set; when very many fall, each falls once.
 
 use strict;
 use warnings FATAL => 'all';
@@ -25,7 +25,7 @@ my @others = $peers->fleet(100, 'open');
 my $pid;
 my $last;
 
-# The first fall at once, which nobody can be excused from.
+# The first 100 fall at the first failure.
 $db->add_gateways(1 .. 203);
 $db->value(join ';', map { WatchedDatabase::probe_sql($_, $fleet[ $_ - 1 ], $_ <= 50 ? 'tcp' : 'http', 'fall => 1') } 1 .. 100);
 $db->value(join ';', map { WatchedDatabase::probe_sql($_, $others[ $_ - 101 ]) } 101 .. 200);
@@ -42,7 +42,7 @@ sub connections
     return $sum;
 }
 
-# The same, once peers have come to all that the kernel has for them.
+# The same, once the peers have accepted all connections that the kernel holds.
 sub all_connections
 {
     my ($sum, $before) = (connections(), -1);
@@ -51,7 +51,7 @@ sub all_connections
     return $sum;
 }
 
-# Of all that are probed in a second, the largest part that is in a tenth of one.
+# Returns the largest share of a second's probes that start within a tenth of a second.
 sub bunch
 {
     my ($seconds) = @_;
@@ -85,8 +85,8 @@ sub is_quiet
     my ($label) = @_;
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    is($db->events($last), '', "$label: nothing happened");
-    return is($db->worker('pid'), $pid, 'and the worker is the same');
+    is($db->events($last), '', "$label: there are no events");
+    return is($db->worker('pid'), $pid, "$label: the worker is the same");
 }
 
 sub probes_go_on
@@ -94,7 +94,7 @@ sub probes_go_on
     my @counts = map { $_->count->{accepted} } $fleet[0], $fleet[99];
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return ok($fleet[0]->wait_for($counts[0] + 3) && $fleet[99]->wait_for($counts[1] + 3), 'probes go on');
+    return ok($fleet[0]->wait_for($counts[0] + 3) && $fleet[99]->wait_for($counts[1] + 3), 'probes continue');
 }
 
 cmp_ok(bunch(2), '<', 0.4, 'probes are spread');
@@ -105,23 +105,23 @@ subtest 'a worker that is frozen' => sub {
     timeouts_come_to_count(1, 'timeouts count before');
     freeze($pid);
     $before = all_connections();
-    # Ten times the interval, and the time that a probe may take.
+    # Ten times the interval and the timeout.
     sleep 10;
-    cmp_ok(connections() - $before, '<', 200, 'is frozen');
+    cmp_ok(connections() - $before, '<', 200, 'it is frozen');
     $begun = time;
     kill 'CONT', $pid;
     timeouts_come_to_count(0, 'timeouts do not count when the worker continues');
     timeouts_come_to_count(1, 'timeouts count again after a while');
     $after = connections() - $before;
     $taken = time - $begun;
-    cmp_ok($after, '<', 200 * (1 + $taken), sprintf 'does not make up for it: %d probes in %.1f s', $after, $taken);
-    cmp_ok($taken, '>=', 1, 'which is long enough to see it');
-    cmp_ok(bunch(2), '<', 0.4, 'then they are as spread as before');
+    cmp_ok($after, '<', 200 * (1 + $taken), sprintf 'missed probes are not made up for: %d probes in %.1f s', $after, $taken);
+    cmp_ok($taken, '>=', 1, 'the time is long enough to see that');
+    cmp_ok(bunch(2), '<', 0.4, 'probes are spread as before');
     probes_go_on();
     is_quiet('frozen');
 };
 
-# The answers to probes that run come when their time is long over.
+# The answers to running probes arrive long after their timeout.
 subtest 'a machine that is frozen' => sub {
     my $frozen;
 
@@ -129,10 +129,10 @@ subtest 'a machine that is frozen' => sub {
     $db->waits_for('(SELECT "runningProbes" >= 10 FROM gateway_pool_workers WHERE database = current_database())', 'probes run');
     freeze($pid);
     $frozen = $db->value('SELECT clock_timestamp()');
-    # Three times as much.
+    # Three times the timeout.
     sleep 3;
     kill 'CONT', $pid;
-    $db->waits_for(qq{(SELECT "lastRoundAt" > '$frozen' FROM gateway_pool_workers WHERE database = current_database())}, 'the worker goes on first');
+    $db->waits_for(qq{(SELECT "lastRoundAt" > '$frozen' FROM gateway_pool_workers WHERE database = current_database())}, 'the worker continues first');
     kill 'CONT', $peers->{pid};
     probes_go_on();
     is_quiet('frozen');
@@ -142,7 +142,7 @@ subtest 'a machine that is busy' => sub {
     my $pgbench;
     my $out = '';
 
-    $node->command_ok([ 'pgbench', '-i', '-q', '-n', $node->connstr('postgres') ], 'pgbench -i');
+    $node->command_ok([ 'pgbench', '-i', '-q', '-n', $node->connstr('postgres') ], 'pgbench -i succeeds');
     $pgbench = start([ 'pgbench', '-S', '-n', '-c', '16', '-j', '2', '-T', '12', $node->connstr('postgres') ], '>', \$out, '2>', \$out);
     probes_go_on();
     ok($pgbench->finish, 'pgbench has run') || diag($out);
@@ -156,12 +156,12 @@ subtest 'a clock that is set' => sub {
     foreach my $step (3600, -7200, 3600)
     {
         $clock->set_wall($step);
-        $db->shows($healthy, 202, "by $step s");
+        $db->shows($healthy, 202, "all gateways are healthy after a step of $step s");
         probes_go_on();
-        $db->shows($healthy, 202, 'and after a while');
+        $db->shows($healthy, 202, 'they are healthy after a while');
     }
     is_quiet('clock');
-    # No excuse for those that end soon after a start.
+    # No startup_grace for heartbeats that expire.
     $node->append_conf('postgresql.conf', 'gateway_pool.startup_grace = 0');
     $node->reload;
     $db->waits_for(q{current_setting('gateway_pool.startup_grace') = '0'}, 'the grace of the start is over');
@@ -169,11 +169,11 @@ subtest 'a clock that is set' => sub {
     $db->waits_for_event(203, 'unknown healthy heartbeat fresh');
     my $begun = time;
     $clock->set_wall(-3600);
-    $db->waits_for_event(203, 'healthy unhealthy heartbeat expired', 'a heartbeat ends in its time, not by the clock');
-    cmp_ok(time - $begun, '<', 8, 'at once');
+    $db->waits_for_event(203, 'healthy unhealthy heartbeat expired', 'a heartbeat expires after its time, not by the wall clock');
+    cmp_ok(time - $begun, '<', 8, 'it expires at once');
     $clock->set_wall(3600);
     probes_go_on();
-    is($db->events($last), "g203 unknown healthy heartbeat fresh\ng203 healthy unhealthy heartbeat expired", 'nothing else happened');
+    is($db->events($last), "g203 unknown healthy heartbeat fresh\ng203 healthy unhealthy heartbeat expired", 'there are no other events');
     $last = $db->last_event;
 };
 
@@ -186,8 +186,8 @@ subtest 'many that fall, and return' => sub {
     $_->restart foreach @fleet, @others;
     $db->waits_for(q{202 = (SELECT count(*) FROM gateway_health WHERE status = 'healthy')}, 'all are up');
     cmp_ok(bunch(3), '<', 0.4, 'probes are spread');
-    $db->shows(sprintf($counts, $last), "healthy unhealthy 200 200\nunhealthy healthy 200 200", 'each fell once and returned once');
-    is($db->worker('pid'), $pid, 'and the worker is the same');
+    $db->shows(sprintf($counts, $last), "healthy unhealthy 200 200\nunhealthy healthy 200 200", 'each falls once and returns once');
+    is($db->worker('pid'), $pid, 'the worker is the same');
 };
 
 $node->stop;

@@ -1,4 +1,4 @@
-# The worker on a hot standby probes for itself and writes nothing, until the
+# The worker on a hot standby probes on its own and writes nothing, until the
 # standby is promoted.
 
 use strict;
@@ -21,7 +21,7 @@ my $pid;
 my $last;
 my $counted;
 
-# Whom picks may fall on.
+# Returns the gateways that picks can return.
 sub picks
 {
     my ($where) = @_;
@@ -51,56 +51,56 @@ my $there = bless { %{ PoolDatabase->new($standby, 'app')->session } }, 'Watched
 
 sub replay { return $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert')) }
 
-picks_become($there, 'g1 g2', 'picks of the standby');
-$there->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE activity = 'standby: probing' AND targets = 2)}, 'it has a worker');
+picks_become($there, 'g1 g2', 'the standby picks the healthy gateways');
+$there->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE activity = 'standby: probing' AND targets = 2)}, 'the standby has a worker');
 
-# Each server probes every 200 ms: both together make twice as many connections.
+# Each server probes every 200 ms, so both together connect twice as often.
 $pid = $db->worker('pid');
 $counted = $peer->count->{accepted};
 my $begun = time;
-ok($peer->wait_for($counted + 40), 'connections of both');
-cmp_ok(time - $begun, '<', 40 * 0.2 * 0.75, 'are more than those of one');
+ok($peer->wait_for($counted + 40), 'peers are connected to');
+cmp_ok(time - $begun, '<', 40 * 0.2 * 0.75, 'more often than by one server');
 
-# What the standby finds by itself: it is judged before the primary's word comes.
+# The standby's own probes: it sees a change before the primary records it.
 $last = $db->last_event;
 {
     my $session = $db->session;
 
-    # Nothing is recorded there for now.
+    # The primary cannot record events for now.
     $session->value('BEGIN; LOCK gateway_health_events IN ACCESS EXCLUSIVE MODE');
     $other->stop;
-    picks_become($there, 'g1', 'one goes');
-    $there->shows(q{SELECT status, reason FROM gateway_status WHERE name = 'g2'}, 'unhealthy|probe down: refused', 'and the standby says why');
+    picks_become($there, 'g1', 'the standby does not pick a gateway that is down');
+    $there->shows(q{SELECT status, reason FROM gateway_status WHERE name = 'g2'}, 'unhealthy|probe down: refused', 'gateway_status on the standby gives the reason');
     $other->restart;
-    picks_become($there, 'g1 g2', 'it returns');
-    picks_become($db, 'g1 g2', 'for the primary too');
+    picks_become($there, 'g1 g2', 'the standby picks it again');
+    picks_become($db, 'g1 g2', 'the primary does, too');
     $session->value('ROLLBACK');
     $session->end;
 }
 $db->waits_for_event(2, 'unhealthy healthy probe up');
-is($db->events($last), "g2 healthy unhealthy probe down: refused\ng2 unhealthy healthy probe up", 'the primary records it, once');
+is($db->events($last), "g2 healthy unhealthy probe down: refused\ng2 unhealthy healthy probe up", 'the primary records the changes once');
 replay();
-is($there->events($last), $db->events($last), 'and the standby has the rows');
+is($there->events($last), $db->events($last), 'the standby has these rows');
 
-# Heartbeats come without a word.
+# Heartbeats are not published on a standby.
 $begun = time;
 $db->beat(3, 600);
 replay();
-picks_become($there, 'g1 g2 g3', 'a heartbeat');
-cmp_ok(time - $begun, '<', 7, 'is seen within 5 s');
+picks_become($there, 'g1 g2 g3', 'the standby picks a gateway after its heartbeat');
+cmp_ok(time - $begun, '<', 7, 'it does so within 7 s');
 $begun = time;
 $db->beat(3, 0);
 replay();
-picks_become($there, 'g1 g2', 'that it failed');
-cmp_ok(time - $begun, '<', 7, 'too');
-$there->waits_for(q{'unhealthy' = (SELECT status FROM gateway_status WHERE name = 'g3')}, 'its status');
-is($there->worker('queueLength'), 0, 'nothing waits to be written');
+picks_become($there, 'g1 g2', 'the standby does not pick it after its failure');
+cmp_ok(time - $begun, '<', 7, 'it does so within 7 s');
+$there->waits_for(q{'unhealthy' = (SELECT status FROM gateway_status WHERE name = 'g3')}, 'gateway_status shows the failure');
+is($there->worker('queueLength'), 0, 'nothing waits to be recorded');
 {
     my $worker = $there->worker('pid');
-    unlike(slurp_file($standby->logfile), qr/\[$worker\] (?!LOG)/, 'the worker of the standby has met no error');
+    unlike(slurp_file($standby->logfile), qr/\[$worker\] (?!LOG)/, 'the worker of the standby has logged no error');
 }
 
-# What happened when the primary was there no more, is recorded by the one that is left.
+# After a failover, the new primary records what happened meanwhile.
 {
     my $standby_pid = $there->worker('pid');
 
@@ -110,19 +110,19 @@ is($there->worker('queueLength'), 0, 'nothing waits to be written');
     is($db->worker('pid'), $pid, 'the worker of the primary is the same');
     $primary->stop;
     $other->stop;
-    picks_become($there, 'g1', 'the primary is gone, and one gateway');
+    picks_become($there, 'g1', 'the standby does not pick a gateway that goes down after the primary');
     $standby->promote;
-    is(picks($there), 'g1', 'picks go on');
-    $there->waits_for_event(2, 'healthy unhealthy probe down: refused', 'promoted: what happened is recorded, from the old status on');
-    is($there->events($last), 'g2 healthy unhealthy probe down: refused', 'and nothing else');
-    $there->shows(q{SELECT status FROM gateway_health WHERE "gatewayId" = '} . gateway_id(2) . q{'}, 'unhealthy', 'in the other table too');
+    is(picks($there), 'g1', 'picks continue');
+    $there->waits_for_event(2, 'healthy unhealthy probe down: refused', 'after promotion, the change is recorded, with the old status');
+    is($there->events($last), 'g2 healthy unhealthy probe down: refused', 'no other change is recorded');
+    $there->shows(q{SELECT status FROM gateway_health WHERE "gatewayId" = '} . gateway_id(2) . q{'}, 'unhealthy', 'gateway_health has it, too');
     $other->restart;
-    $there->waits_for_event(2, 'unhealthy degraded keeps falling', 'and what happens now');
+    $there->waits_for_event(2, 'unhealthy degraded keeps falling', 'later changes are recorded');
     $there->beat(3, 600);
     $there->waits_for_event(3, 'unhealthy healthy heartbeat fresh');
-    is(picks($there), 'g1 g2 g3', 'picks go on');
+    is(picks($there), 'g1 g2 g3', 'picks continue');
     is($there->worker('pid'), $standby_pid, 'the worker is the same');
-    is($there->worker('activity'), 'probing', 'and not that of a standby');
+    is($there->worker('activity'), 'probing', 'it is not that of a standby any more');
 }
 
 $standby->stop;

@@ -1,7 +1,7 @@
-# Launcher and worker end when they are told to, whatever they wait for, and
-# whatever a table's owner has them run: a trigger that catches every ERROR and goes
-# on.  What cannot be canceled ends its worker; the next one leaves it alone for a
-# while, and the probes of other gateways go on.
+# Launcher and worker end when requested, whatever they wait for, and whatever code of a
+# table's owner they run: for example, a trigger that catches every ERROR and continues.
+# Code that cannot be canceled ends its worker; the next worker skips that table for a
+# while, and probes of other gateways continue.
 
 use strict;
 use warnings FATAL => 'all';
@@ -20,8 +20,8 @@ my $node = start_watching_node('main', conf => "max_prepared_transactions = 2\nl
 my $db = WatchedDatabase->create($node);
 my ($steady, $failing) = map { $peers->start('open') } 1, 2;
 
-# How long a write may take, and a second in which a canceled one could end; then
-# the next worker has to start, and to read what there is to probe.
+# The time limit of a write, with a second for canceling it; then the next worker has to
+# start, and to read the probes.
 my $limit = 3;
 my $restart = 3;
 
@@ -36,7 +36,7 @@ $db->waits_for_event($_, 'unknown healthy probe up') foreach 1, 2;
 
 my $owner = $db->as('owner');
 
-# What goes on for ever, as far as its author can have it.
+# Code that never ends, as far as its author can achieve that.
 my $catch = 'EXCEPTION WHEN query_canceled OR assert_failure OR others THEN NULL; END';
 my %forever = (
     sleeps => "LOOP BEGIN PERFORM pg_sleep(1000); $catch; END LOOP;",
@@ -61,7 +61,7 @@ sub gone
     return ok(soon(sub { !grep { kill 0, $_ } @pids }, $seconds), $label);
 }
 
-# Waits until the worker runs what never ends.
+# Waits until the worker runs that code.
 sub is_stuck
 {
     my ($label, $doing) = @_;
@@ -72,7 +72,7 @@ sub is_stuck
         AND query = '$doing' AND clock_timestamp() - xact_start > '200 ms')", $label);
 }
 
-# Has the worker write, into both tables.
+# Makes the worker write to both tables.
 sub change
 {
     my ($up) = $db->value(sprintf q{SELECT status = 'healthy' FROM gateway_status WHERE "gatewayId" = '%s'}, gateway_id(2)) eq 't';
@@ -99,53 +99,53 @@ foreach my $how (sort keys %forever)
         $holder->value('SELECT pg_advisory_lock(45)');
         $owner->value(trigger_sql('gateway_health', $forever{$how}, 'AFTER INSERT OR UPDATE'));
         change();
-        is_stuck('it is run');
+        is_stuck('the trigger runs');
         $db->value("SELECT pg_terminate_backend($pid)");
-        gone(1, 'its process ends at once', $pid);
+        gone(1, 'the worker ends at once', $pid);
         $owner->value(drop_sql());
         $holder->end;
-        is_written('the next one writes, when it is gone');
+        is_written('the next worker records, after the trigger is dropped');
     };
 }
 
-subtest 'before the rows of another table' => sub {
+subtest 'a BEFORE trigger on another table' => sub {
     my $pid = $db->worker('pid');
 
     $owner->value(trigger_sql('gateway_health_events', $forever{sleeps}, 'BEFORE INSERT'));
     change();
-    is_stuck('it is run');
+    is_stuck('the trigger runs');
     $db->value("SELECT pg_terminate_backend($pid)");
-    gone(1, 'its process ends at once', $pid);
+    gone(1, 'the worker ends at once', $pid);
     $owner->value(drop_sql());
-    is_written('the next one writes');
+    is_written('the next worker records');
 };
 
-# Restricted operations queue no deferred trigger.
+# A restricted operation cannot queue deferred triggers.
 subtest 'a deferred trigger' => sub {
     my $pid = $db->worker('pid');
 
     $owner->value(trigger_sql('gateway_health', $forever{sleeps}, 'AFTER INSERT OR UPDATE') =~ s/(CREATE) (TRIGGER.*) FOR EACH/$1 CONSTRAINT $2 DEFERRABLE INITIALLY DEFERRED FOR EACH/r);
     change();
-    $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE problem LIKE 'gateway_health: cannot fire deferred trigger%')}, 'is refused, and said to be');
-    is($db->worker('pid'), $pid, 'by the same worker');
+    $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE problem LIKE 'gateway_health: cannot fire deferred trigger%')}, 'it is refused, and reported');
+    is($db->worker('pid'), $pid, 'the worker is the same');
     $owner->value(drop_sql());
-    is_written('it writes when it is gone');
+    is_written('the worker records after the trigger is dropped');
 };
 
-# The cancellation of a statement that takes too long is an ERROR, unless it is caught.
+# Canceling a statement that takes too long is an ERROR, unless it is caught.
 subtest 'a trigger that can be canceled' => sub {
     my $pid = $db->worker('pid');
 
     $owner->value(trigger_sql('gateway_health', 'PERFORM pg_sleep(1000);', 'AFTER INSERT OR UPDATE'));
     change();
-    $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE problem = 'gateway_health: canceling statement due to statement timeout')}, 'the view names the table');
-    is($db->worker('pid'), $pid, 'the same worker goes on');
+    $db->waits_for(q{EXISTS (SELECT FROM gateway_pool_workers WHERE problem = 'gateway_health: canceling statement due to statement timeout')}, 'gateway_pool_workers names the table');
+    is($db->worker('pid'), $pid, 'the same worker continues');
     $owner->value(drop_sql());
-    is_written('it writes when it is gone');
+    is_written('the worker records after the trigger is dropped');
 };
 
-# Pauses between tries, as they begin, of what ends a worker; meanwhile others are probed.
-subtest 'what cannot be canceled' => sub {
+# Pauses between attempts to run code that ends a worker; other gateways are probed meanwhile.
+subtest 'a trigger that cannot be canceled' => sub {
     my $offset = -s $node->logfile;
     my (%tried, @at, $last, $longest, $looked, $accepted);
 
@@ -166,29 +166,29 @@ subtest 'what cannot be canceled' => sub {
         }
         return @at >= 3;
     });
-    is(scalar(@at), 3, 'it is tried again');
-    is(scalar(keys %tried), 3, 'by another worker each time');
+    is(scalar(@at), 3, 'the write is attempted again');
+    is(scalar(keys %tried), 3, 'each time by another worker');
     cmp_ok($at[1] - $at[0], '>', $limit + 3, 'after a pause');
-    cmp_ok($at[2] - $at[1], '>', 1.4 * ($at[1] - $at[0] - $limit) + $limit, 'after a longer one');
-    cmp_ok($longest, '<', $limit + $restart, 'others are probed meanwhile') || diag("$longest s");
-    diag(sprintf 'tries after %.1f s and %.1f s; the longest time without a probe: %.1f s', $at[1] - $at[0], $at[2] - $at[1], $longest);
+    cmp_ok($at[2] - $at[1], '>', 1.4 * ($at[1] - $at[0] - $limit) + $limit, 'after a longer pause');
+    cmp_ok($longest, '<', $limit + $restart, 'other gateways are probed meanwhile') || diag("$longest s");
+    diag(sprintf 'attempts after %.1f s and %.1f s; the longest time without a probe: %.1f s', $at[1] - $at[0], $at[2] - $at[1], $longest);
 
     my $said = 'gateway_health is not written for now: its triggers took too long, and could not be canceled';
-    $db->waits_for("EXISTS (SELECT FROM gateway_pool_workers WHERE state = 'running' AND pid <> $last AND problem = '$said')", 'the view names the table, and why');
-    $db->shows("SELECT detail FROM check_gateway_pools() WHERE problem = 'worker fails'", $said, 'so does the doctor');
+    $db->waits_for("EXISTS (SELECT FROM gateway_pool_workers WHERE state = 'running' AND pid <> $last AND problem = '$said')", 'gateway_pool_workers names the table and the reason');
+    $db->shows("SELECT detail FROM check_gateway_pools() WHERE problem = 'worker fails'", $said, 'check_gateway_pools() reports it');
     my $pid = $db->worker('pid');
     $db->value("SELECT pg_terminate_backend($pid)");
-    gone(1, 'a worker that leaves it alone ends', $pid);
-    $db->waits_for("EXISTS (SELECT FROM gateway_pool_workers WHERE state = 'running' AND pid <> $pid AND problem = '$said')", 'the next one leaves it alone, too');
+    gone(1, 'a worker that skips the table ends at once', $pid);
+    $db->waits_for("EXISTS (SELECT FROM gateway_pool_workers WHERE state = 'running' AND pid <> $pid AND problem = '$said')", 'the next worker skips it, too');
     $owner->value(drop_sql());
-    is_written('when it is gone, it is written');
-    $db->shows(q{SELECT count(*) FROM check_gateway_pools() WHERE problem LIKE 'worker %'}, 0, 'and nothing is wrong any more');
-    like(slurp_file($node->logfile, $offset), qr/LOG:  gateway_pool: gateway_health is not written for now/, 'the log has it');
-    unlike(slurp_file($node->logfile, $offset), qr/was terminated by signal/, 'no crash');
+    is_written('the table is written after the trigger is dropped');
+    $db->shows(q{SELECT count(*) FROM check_gateway_pools() WHERE problem LIKE 'worker %'}, 0, 'check_gateway_pools() reports no problem after that');
+    like(slurp_file($node->logfile, $offset), qr/LOG:  gateway_pool: gateway_health is not written for now/, 'the log has the problem');
+    unlike(slurp_file($node->logfile, $offset), qr/was terminated by signal/, 'the server does not crash');
 };
 
-# A type of the owner's, and his function that turns it into a time, are run by who reads the gateways.
-subtest 'what is read' => sub {
+# The process that reads the gateways runs a cast of the owner's from a type of the owner's.
+subtest 'code that reading runs' => sub {
     my $type = $db->value(q{SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'gateways_v2'::regclass AND attname = 'heartbeat'});
     my $said = 'the tables are not read for now: that took too long, and could not be canceled';
     my $pid;
@@ -199,21 +199,21 @@ subtest 'what is read' => sub {
         CREATE CAST (beat AS timestamptz) WITH FUNCTION beat_at(beat);
         ALTER TABLE gateways_v2 ALTER heartbeat TYPE beat USING row(heartbeat)::beat;
         CREATE OR REPLACE FUNCTION beat_at(b beat) RETURNS timestamptz LANGUAGE plpgsql AS \$\$ BEGIN $forever{spins} END \$\$");
-    is_stuck('it is run', 'reading gateways');
+    is_stuck('the cast runs', 'reading gateways');
     $pid = $db->worker('pid');
     $db->value("SELECT pg_terminate_backend($pid)");
-    gone(1, 'its process ends at once', $pid);
-    $db->waits_for("EXISTS (SELECT FROM gateway_pool_workers WHERE state = 'running' AND problem = '$said')", 'what takes too long is left alone, and said to be');
-    $db->shows("SELECT detail FROM check_gateway_pools() WHERE problem = 'worker fails'", $said, 'by the doctor, too');
+    gone(1, 'the worker ends at once', $pid);
+    $db->waits_for("EXISTS (SELECT FROM gateway_pool_workers WHERE state = 'running' AND problem = '$said')", 'the tables are not read, and that is reported');
+    $db->shows("SELECT detail FROM check_gateway_pools() WHERE problem = 'worker fails'", $said, 'check_gateway_pools() reports it');
     $owner->value("ALTER TABLE gateways_v2 ALTER heartbeat TYPE $type USING NULL; DROP TYPE beat CASCADE");
-    is_written('it goes on when that is gone');
+    is_written('the worker continues after the type is dropped');
 };
 
-# What is reported is written at the end, if that is quickly done.
+# Reported heartbeats are recorded at shutdown, if that is fast.
 subtest 'a fast shutdown' => sub {
     my %at_work = (
         'between two transactions' => sub { $db->report(1, 3600); $_[0]->() },
-        'within one' => sub { $_[0]->(); change(); is_stuck('it is run') });
+        'within one' => sub { $_[0]->(); change(); is_stuck('the trigger runs') });
 
     foreach my $when (sort keys %at_work)
     {
@@ -225,16 +225,16 @@ subtest 'a fast shutdown' => sub {
             $begun = time;
             $node->stop('fast');
             $taken = time - $begun;
-            cmp_ok($taken, '<', 5, "$when, a trigger that $how: in time");
+            cmp_ok($taken, '<', 5, "$when, a trigger that $how: it is fast");
             $node->start;
             $db->reconnect;
             $owner->value(drop_sql());
-            is_written('written when it is gone');
+            is_written('changes are recorded after the trigger is dropped');
         }
     }
 };
 
-# A prepared transaction is no session that could be ended.
+# A prepared transaction keeps its locks without a session that could be terminated.
 subtest 'pg_database is locked' => sub {
     my $session = $db->session;
     my $launcher = $session->value(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'gateway_pool launcher'});
@@ -249,24 +249,24 @@ subtest 'pg_database is locked' => sub {
     $session->value(q{BEGIN; LOCK TABLE pg_database IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'lock'});
     $session->value("SELECT pg_terminate_backend($worker)");
     gone(1, 'the worker ends', $worker);
-    # The time that is looked at: the launcher would start another.
+    # Enough time for the launcher to start another worker.
     sleep 2;
-    $session->shows(q{SELECT count(*) FROM pg_locks WHERE NOT granted}, 0, 'nobody waits for the lock');
+    $session->shows(q{SELECT count(*) FROM pg_locks WHERE NOT granted}, 0, 'no process waits for the lock');
     $session->value("SELECT pg_terminate_backend($launcher)");
     gone(1, 'the launcher ends', $launcher);
     $session->value(q{ROLLBACK PREPARED 'lock'});
     $session->waits_for(q{2 = (SELECT count(*) FROM gateway_pool_workers WHERE state = 'running')}, 'both are back');
 
     $session->value(q{BEGIN; LOCK TABLE pg_database IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'lock'});
-    # Whoever connects waits from now on.
+    # New connections wait from now on.
     $begun = time;
     $node->stop('fast');
-    cmp_ok(time - $begun, '<', 5, 'a fast shutdown: in time');
+    cmp_ok(time - $begun, '<', 5, 'a fast shutdown is fast');
     $node->start;
-    ok(soon(sub { $processes->() == 1 }), 'started with the lock, there is a launcher');
+    ok(soon(sub { $processes->() == 1 }), 'the launcher runs after a start with the lock');
     $begun = time;
     $node->stop('fast');
-    cmp_ok(time - $begun, '<', 5, 'and a fast shutdown, again');
+    cmp_ok(time - $begun, '<', 5, 'another fast shutdown is fast');
 };
 
 done_testing();

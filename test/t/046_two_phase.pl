@@ -1,6 +1,6 @@
-# Transactions that publish, and drop what they publish to: prepared, committed and
-# rolled back; statements beneath which others drop our tables, or they themselves
-# the extension; rights that two change at once.  None ends in an internal error.
+# Transactions that publish and then drop what they publish to: prepared, committed and
+# rolled back; statements during which another session drops the tables, or which drop
+# the extension themselves; concurrent changes of access.  None ends in an internal error.
 
 use strict;
 use warnings FATAL => 'all';
@@ -16,12 +16,12 @@ my $node = start_node('main', conf => "max_prepared_transactions = 4\ngateway_po
 my $model = WatchedDatabase->create($node, 'model');
 my $count = 0;
 
-# A pool of gateways, of which nobody has heard.
+# A pool of gateways without heartbeats.
 $model->add_gateways(1, 2);
 $model->add_pool(1, 1, 2);
 $model->end;
 
-# A new database like that.
+# Makes a database like that.
 sub make_database
 {
     my $name = 'app' . ++$count;
@@ -48,21 +48,21 @@ my $drop = 'DROP EXTENSION gateway_pool CASCADE';
 my $remake = 'CREATE EXTENSION gateway_pool';
 my $pick = sprintf q{SELECT name FROM gateways_v2 WHERE id = pick_healthy_gateway('%s', null_if_none => true)}, pool_id(1);
 
-# What is done, and who is picked when it has been, with an extension that is made again where it was dropped.
+# The statements, and the gateway that is picked after them; a dropped extension is created again before the pick.
 my @transactions = (
     [ 'a heartbeat', "$heartbeat", 'g1' ],
     [ 'a heartbeat, and DROP EXTENSION', "$heartbeat; $drop", 'g1' ],
-    [ 'the other way round', "$drop; $heartbeat", 'g1' ],
+    [ 'DROP EXTENSION, and a heartbeat', "$drop; $heartbeat", 'g1' ],
     [ 'DROP and CREATE EXTENSION', "$heartbeat; $drop; $remake", 'g1' ],
     [ 'a heartbeat after both', "$drop; $remake; $heartbeat", 'g1' ],
-    [ 'more than are remembered', "$many; $heartbeat; $drop", 'g1' ],
+    [ 'more heartbeats than are published one by one', "$many; $heartbeat; $drop", 'g1' ],
     [ 'DROP EXTENSION that is rolled back', "$heartbeat; SAVEPOINT s; $drop; ROLLBACK TO s", 'g1' ],
-    [ 'both rolled back', "SAVEPOINT s; $heartbeat; $drop; ROLLBACK TO s", '' ],
+    [ 'a heartbeat and DROP EXTENSION that are rolled back', "SAVEPOINT s; $heartbeat; $drop; ROLLBACK TO s", '' ],
     [ 'DELETE', "DELETE FROM gateways_v2 WHERE name = 'g2'; $heartbeat; $drop", 'g1' ],
     [ 'TRUNCATE', "TRUNCATE gateways_v2 CASCADE; $drop", '' ],
     [ 'a pick and a state', "$pick; SELECT set_gateway_state(id, 'draining', 'test') FROM gateways_v2 WHERE name = 'g2'; $heartbeat; $drop", 'g1' ],
     [ 'DROP TABLE', "$heartbeat; DROP TABLE gateway_health, gateway_states", 'g1' ],
-    [ 'uninstalled', "$heartbeat; SELECT uninstall_gateway_pools()", 'g1' ]);
+    [ 'uninstall_gateway_pools()', "$heartbeat; SELECT uninstall_gateway_pools()", 'g1' ]);
 
 foreach (@transactions)
 {
@@ -81,7 +81,7 @@ foreach (@transactions)
                 foreach my $session ($db, $other)
                 {
                     $session->value('CREATE EXTENSION IF NOT EXISTS gateway_pool; SELECT install_gateway_pools()') if $end eq $commit;
-                    $session->shows($pick, $end eq $commit ? $picked : '', 'who is picked then');
+                    $session->shows($pick, $end eq $commit ? $picked : '', 'the pick is as expected');
                 }
             }
             $other->end;
@@ -90,7 +90,7 @@ foreach (@transactions)
     };
 }
 
-subtest 'a table is dropped beneath a statement' => sub {
+subtest 'a table is dropped during a statement' => sub {
     foreach my $statement ($pick, 'SELECT count(*) FROM gateway_status', 'SELECT count(*) FROM gateway_pool_status', $heartbeat)
     {
         foreach my $table (qw(gateways_v2 gateway_pools))
@@ -103,7 +103,7 @@ subtest 'a table is dropped beneath a statement' => sub {
             $waiter->value("SET client_min_messages = error; $pick");
             $db->value("BEGIN; ALTER TABLE $table ADD COLUMN other int; DROP TABLE $table CASCADE");
             $waiter->{session}->query_until(qr/begun/, "\\echo begun\n$statement;\n");
-            $other->shows_within(60, "SELECT state = 'idle' OR wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $backend", 't', "$statement: it waits, or needs not");
+            $other->shows_within(60, "SELECT state = 'idle' OR wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $backend", 't', "$statement: it waits, or need not wait");
             $db->value('COMMIT');
             $result = $waiter->run('SELECT 1');
             like($result->{state}, qr/^(?:42P01|55000.*)?$/, "DROP TABLE $table: an error that says so, or none") || diag($result->{err});
@@ -113,7 +113,7 @@ subtest 'a table is dropped beneath a statement' => sub {
     }
 };
 
-subtest 'a statement drops the extension beneath itself' => sub {
+subtest 'a statement drops the extension while it runs' => sub {
     my $db = make_database();
     my $offset = -s $node->logfile;
     my $pool = pool_id(1);
@@ -128,11 +128,11 @@ subtest 'a statement drops the extension beneath itself' => sub {
         like($result->{state}, qr/^(?:55000.*)?$/, "$call: an error that says so, or none") || diag($result->{err});
         $db->value("SET client_min_messages = error; CREATE EXTENSION IF NOT EXISTS gateway_pool; $heartbeat");
     }
-    unlike(slurp_file($node->logfile, $offset), qr/was terminated by signal/, 'no crash');
+    unlike(slurp_file($node->logfile, $offset), qr/was terminated by signal/, 'the server does not crash');
     drop_database($db);
 };
 
-subtest 'rights that two change at once' => sub {
+subtest 'concurrent changes of access' => sub {
     my $db = make_database();
 
     $db->value('CREATE ROLE one; CREATE ROLE two');
@@ -143,13 +143,13 @@ subtest 'rights that two change at once' => sub {
 
         $db->value("BEGIN; SELECT $first");
         $waiter->{session}->query_until(qr/begun/, "\\echo begun\nSELECT grant_gateway_pool_access('two', '{list}');\n");
-        $other->shows_within(60, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $backend", 'Lock', "$first: another waits");
+        $other->shows_within(60, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $backend", 'Lock', "$first: another change waits");
         $db->value('COMMIT');
-        $waiter->works('SELECT 1', 'and does what it has to');
+        $waiter->works('SELECT 1', 'it succeeds after the commit');
         $waiter->value("SELECT revoke_gateway_pool_access('two', '{list}')");
         $_->end foreach $waiter, $other;
     }
-    $db->shows("SELECT has_gateway_pool_access('one', 'list'), has_gateway_pool_access('one', 'create')", 't|f', 'both have been done');
+    $db->shows("SELECT has_gateway_pool_access('one', 'list'), has_gateway_pool_access('one', 'create')", 't|f', 'both changes are made');
     drop_database($db);
 };
 

@@ -1,6 +1,6 @@
-# Values that are stored out of line, of 1 kB to what a column takes: certificates,
-# capabilities, reasons, queries of consumers and their rows. Whoever reads them
-# gets them: the worker, picks, views, management, triggers.
+# Values that are stored out of line, from 1 kB to the maximum: certificates,
+# capabilities, reasons, org_queries and rows of consumers. All readers can read them:
+# the worker, picks, views, management functions, triggers.
 
 use strict;
 use warnings FATAL => 'all';
@@ -21,8 +21,8 @@ my $closed = '127.0.0.1:' . $reserved->sockport;
 my $pool = pool_id(1);
 my $next_gateway = 100;
 
-# So many bytes that no compression makes fewer, as an expression: letters and
-# digits, or characters of four bytes each.
+# Returns an SQL expression for incompressible text of some bytes: letters and digits, or
+# characters of four bytes each.
 sub random_text { return "(SELECT string_agg(replace(gen_random_uuid()::text, '-', ''), '') FROM generate_series(1, $_[0] / 32))" }
 sub random_wide_text { return "(SELECT string_agg(chr(65536 + floor(random() * 100000)::int), '') FROM generate_series(1, $_[0] / 4))" }
 sub random_capabilities { return "json_build_object('pkcs11', true, 'random', " . random_text($_[0]) . ')' }
@@ -34,7 +34,7 @@ sub is_out_of_line
     return;
 }
 
-# The worker reads all: it has nothing to complain of, and watches a gateway that is new.
+# Checks that the worker can read all rows: it reports no problem, and records a new gateway.
 sub worker_reads
 {
     my ($label) = @_;
@@ -42,16 +42,16 @@ sub worker_reads
 
     $db->add_gateways($number);
     $db->beat($number, 600);
-    # Of a new member the worker is told; of a new gateway alone it is not.
+    # A new member wakes the worker; a new gateway alone does not.
     $db->value(qq{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('} . pool_id(2) . "', '" . gateway_id($number) . q{')});
-    $db->waits_for_event($number, 'unknown healthy heartbeat fresh', "$label: the worker finds a new gateway")
-      and is($db->worker('problem'), '', "$label: and complains of nothing")
+    $db->waits_for_event($number, 'unknown healthy heartbeat fresh', "$label: the worker records a new gateway")
+      and is($db->worker('problem'), '', "$label: the worker reports no problem")
       or die('all that follows would wait in vain');
     return;
 }
 
-# Statements run the same in a session that has cached what it knows, in a new
-# one, with one snapshot for all, and after COMMIT in a procedure or a block.
+# Statements work in a session with warm caches, in a new one, with one snapshot for
+# all, and after COMMIT in a procedure or a block.
 sub all_read
 {
     my ($label, @statements) = @_;
@@ -97,10 +97,10 @@ subtest 'capabilities' => sub {
             worker_reads($label);
             foreach my $session ($warm, $warm, $db)
             {
-                $session->shows("SELECT pick_healthy_gateway('$pool', $asked)", gateway_id(1), "$label: a pick");
-                $session->shows("SELECT string_agg(g::text, ' ') FROM pick_healthy_gateways('$pool', 2, $asked) g", gateway_id(1), "$label: picks");
+                $session->shows("SELECT pick_healthy_gateway('$pool', $asked)", gateway_id(1), "$label: a pick works");
+                $session->shows("SELECT string_agg(g::text, ' ') FROM pick_healthy_gateways('$pool', 2, $asked) g", gateway_id(1), "$label: picks work");
                 $session->shows("SELECT string_agg(verdict, ', ' ORDER BY name) FROM explain_gateway_pick('$pool', $asked)",
-                    'candidate, lacks capabilities', "$label: an explanation");
+                    'candidate, lacks capabilities', "$label: an explanation works");
             }
             next if $size != 1048576;
             all_read($label, @reading, "SELECT pick_healthy_gateway('$pool', $asked)", "SELECT * FROM explain_gateway_pick('$pool', $asked)",
@@ -108,11 +108,11 @@ subtest 'capabilities' => sub {
         }
     }
 
-    # In a session of its own: what is counted lasts longer than a transaction.
+    # In a new session, because the counts include earlier transactions.
     my $fresh = $db->session;
     $fresh->shows(q{BEGIN; UPDATE gateways_v2 SET heartbeat = now();
         SELECT pg_stat_get_xact_blocks_fetched(reltoastrelid) FROM pg_class WHERE oid = 'gateways_v2'::regclass; COMMIT}, 0,
-        'a heartbeat fetches nothing to see that they are the same');
+        'a heartbeat fetches no unchanged values');
     $fresh->end;
 };
 
@@ -134,10 +134,10 @@ subtest 'certificates' => sub {
 
         $bundle = join('', map { "$_-----END CERTIFICATE-----\n" } $bundle =~ /(.*?)-----END CERTIFICATE-----\n/gs);
         $label = length($bundle) . ' bytes of certificates';
-        $warm->works("SELECT set_gateway_probe('" . gateway_id(3) . "', 'https', '$closed', ca_certificate => '$bundle')", "$label are taken");
+        $warm->works("SELECT set_gateway_probe('" . gateway_id(3) . "', 'https', '$closed', ca_certificate => '$bundle')", "$label are accepted");
         is_out_of_line('gateway_probes', $label) if $count > 2;
         worker_reads($label);
-        $db->waits_for(qq{(SELECT reason FROM gateway_status WHERE "gatewayId" = '} . gateway_id(3) . q{') = 'probe down: refused'}, "$label: and probes");
+        $db->waits_for(qq{(SELECT reason FROM gateway_status WHERE "gatewayId" = '} . gateway_id(3) . q{') = 'probe down: refused'}, "$label: the worker probes");
         all_read($label, @reading, 'UPDATE gateway_probes SET rise = rise', 'UPDATE gateway_probes SET "caCertificate" = "caCertificate"',
             "SELECT probe_gateway('" . gateway_id(3) . q{')}) if $count == 34;
     }
@@ -155,8 +155,8 @@ subtest 'reasons' => sub {
         worker_reads($label);
         all_read($label, @reading, sprintf($set, 'active')) if $size >= 4000;
     }
-    is_out_of_line('gateway_pool_audit_logs', 'what is recorded of it');
-    $warm->works('DELETE FROM gateway_states', 'they are deleted');
+    is_out_of_line('gateway_pool_audit_logs', 'the audit log of it');
+    $warm->works('DELETE FROM gateway_states', 'states can be deleted');
 };
 
 subtest 'consumers' => sub {
@@ -166,12 +166,12 @@ subtest 'consumers' => sub {
         my $query = $db->value('SELECT ' . random_text($size));
 
         $db->value('DROP TABLE IF EXISTS apps; CREATE TABLE apps (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), "orgId" uuid, name text)');
-        $warm->works(qq{SELECT register_pool_consumer('apps', org_query => 'SELECT (\$1)."orgId" WHERE (\$1).name <> ''$query''')}, "$label: registered");
+        $warm->works(qq{SELECT register_pool_consumer('apps', org_query => 'SELECT (\$1)."orgId" WHERE (\$1).name <> ''$query''')}, "$label: registering works");
         is_out_of_line('pg_trigger', $label) if $size >= 4096;
         all_read($label, qq{INSERT INTO apps ("orgId", name, "gatewayPoolId") VALUES ('$acme', } . random_text($size) . ", '$pool')",
             'UPDATE apps SET name = name || 1', 'UPDATE apps SET "gatewayPoolId" = NULL', qq{UPDATE apps SET "gatewayPoolId" = '$pool'});
         is_out_of_line('apps', $label) if $size >= 4096;
-        $warm->shows("SELECT problem FROM check_gateway_pools() WHERE object ~ 'apps'", '', "$label: nothing is wrong with them");
+        $warm->shows("SELECT problem FROM check_gateway_pools() WHERE object ~ 'apps'", '', "$label: check_gateway_pools() reports no problem");
         worker_reads($label);
         all_read($label, @reading, 'DELETE FROM apps') if $size > 4096;
     }
@@ -189,7 +189,7 @@ subtest 'names' => sub {
     }
 };
 
-$warm->works("DELETE FROM gateways_v2 WHERE id = '" . gateway_id(1) . q{'}, 'a gateway with all that is deleted');
+$warm->works("DELETE FROM gateways_v2 WHERE id = '" . gateway_id(1) . q{'}, 'a gateway with such values can be deleted');
 worker_reads('at last');
 $warm->end;
 $node->stop;

@@ -1,4 +1,4 @@
-# What probes find, of every protocol and of gateways bad in every way.
+# Results of probes for every protocol and for all kinds of bad gateways.
 
 use strict;
 use warnings FATAL => 'all';
@@ -21,7 +21,7 @@ my $nginx = nginx($dir, tls => $tls, redirect => "http://$redirected_to->{target
 my $s_server = s_server($dir, $tls->{cert}{ip}, $tls->{key}, arguments => [ '-quiet', '-www', '-tls1_2' ]);
 my ($ca, $other_ca) = map { slurp_file($tls->{$_}) } qw(ca other_ca);
 
-# Proxies of the environment are not for servers.
+# The proxy variables of the environment must not apply to the server.
 my $proxy = $peers->start('http', 200);
 my $node = do
 {
@@ -36,12 +36,12 @@ my $worker = $db->worker;
 sub https { my ($cert) = @_; return "127.0.0.1:$nginx->{https}{$cert}" }
 my $plain = "127.0.0.1:$nginx->{http}";
 
-# A gateway a line: label, how it is probed, and what is wrong with it, if anything.
+# A gateway per line: label, its probe, and the expected failure, if any.
 my %peer;
 my %hangs = (probe_interval => '300 ms', timeout => '250 ms');
 my %named = (server_name => 'gw.test', ca_certificate => $ca);
 my %by_peer = (
-    # The port is open, whatever comes after.
+    # The port is open, whatever follows.
     'tcp open' => [ ['open'], 'tcp' ],
     'tcp silent' => [ ['silent'], 'tcp' ],
     'tcp reset' => [ ['reset'], 'tcp' ],
@@ -126,41 +126,41 @@ $db->comes_to(%expected);
     foreach my $label (sort keys %known)
     {
         my $problem = ($by_peer{$label} // $by_address{$label})->[2];
-        like($known{$label}[0] =~ s/^down: //r, $problem, "$label: why") if ref $problem;
+        like($known{$label}[0] =~ s/^down: //r, $problem, "$label: the reason is as expected") if ref $problem;
     }
 }
 
-# What they were asked, and how much of what they said was read.
+# The requests, and how much of the answers was read.
 my $request = sub { my ($path, $host) = @_; return "GET $path HTTP/1.1\r\nHost: $host\r\nUser-Agent: gateway_pool/1.0\r\nAccept: */*\r\nConnection: close\r\n\r\n" };
-is($peer{'http 200'}->count->{last}, $request->('/a/../b%2f?x={1}&y=|\\^#z', $peer{'http 200'}{target}), 'a request: the path as it was written');
-is($peer{'http 200 to a name'}->count->{last}, $request->('/', "gw.test:$peer{'http 200 to a name'}{port}"), 'a request to a name');
+is($peer{'http 200'}->count->{last}, $request->('/a/../b%2f?x={1}&y=|\\^#z', $peer{'http 200'}{target}), 'a request has the path as written');
+is($peer{'http 200 to a name'}->count->{last}, $request->('/', "gw.test:$peer{'http 200 to a name'}{port}"), 'a request to a name has that name');
 is($redirected_to->count->{accepted}, 0, 'redirects are not followed');
 is($proxy->count->{accepted}, 0, 'proxies of the environment are not used');
 foreach my $label ('http endless', 'http endless lines', 'http bigbody')
 {
-    # Sent is what fits into the buffers of two sockets, too.
+    # Bytes in the buffers of two sockets count as sent, too.
     my $count = $peer{$label}->count;
-    cmp_ok($count->{sent} / $count->{accepted}, '<', 4_000_000, "$label: is not read to its end");
+    cmp_ok($count->{sent} / $count->{accepted}, '<', 4_000_000, "$label: it is not read to its end");
 }
-$db->shows(q{SELECT bool_and("lastProbeMs" < 250) FROM gateway_probe_status WHERE reason = 'header too long'}, 't', 'nor waited for');
-$db->shows(q{SELECT bool_and("lastProbeMs" >= 250) FROM gateway_probe_status WHERE reason LIKE 'timeout%'}, 't', 'a timeout is not early');
+$db->shows(q{SELECT bool_and("lastProbeMs" < 250) FROM gateway_probe_status WHERE reason = 'header too long'}, 't', 'the probe does not wait for its end');
+$db->shows(q{SELECT bool_and("lastProbeMs" >= 250) FROM gateway_probe_status WHERE reason LIKE 'timeout%'}, 't', 'timeouts are not early');
 
-# What is shown of certificates.
+# Certificates in gateway_probe_status.
 $db->shows(q{SELECT name, "certificateExpiresAt"::date - current_date FROM gateway_probe_status WHERE name IN ('tls expiring', 'https 503') ORDER BY 1},
-    "https 503|365\ntls expiring|10", 'when certificates expire');
-$db->shows(q{SELECT name FROM gateway_probe_status WHERE NOT "verifyTls"}, 'tls expired, not verified', 'which are not verified');
-$db->shows(q{SELECT bool_and(("verifyTls" IS NULL) = (protocol IN ('tcp', 'http'))) FROM gateway_probe_status}, 't', 'and where there are none');
-$db->shows(q{SELECT count(*) FROM gateway_health_events WHERE "oldStatus" NOT IN ('unknown')}, '0', 'nobody has changed its mind');
-is($db->worker, $worker, 'and the worker has stayed');
+    "https 503|365\ntls expiring|10", 'it shows when certificates expire');
+$db->shows(q{SELECT name FROM gateway_probe_status WHERE NOT "verifyTls"}, 'tls expired, not verified', 'it shows which certificates are not verified');
+$db->shows(q{SELECT bool_and(("verifyTls" IS NULL) = (protocol IN ('tcp', 'http'))) FROM gateway_probe_status}, 't', 'it shows null for probes without certificates');
+$db->shows(q{SELECT count(*) FROM gateway_health_events WHERE "oldStatus" NOT IN ('unknown')}, '0', 'no status has changed since');
+is($db->worker, $worker, 'the worker is the same');
 $db->value('DELETE FROM gateway_probes');
-ok(soon(sub { $db->value('SELECT count(*) FROM gateway_probe_status') eq '0' }), 'no probes any more');
+ok(soon(sub { $db->value('SELECT count(*) FROM gateway_probe_status') eq '0' }), 'no gateway is probed any more');
 
-# From here on, a gateway is probed when we say so, and once each time.
+# From here on, gateways are probed only on demand, once each time.
 $node->append_conf('postgresql.conf', "gateway_pool.probe_retry_interval = 1d\ngateway_pool.probe_interval = 1d");
 $node->reload;
 my %rarely = (probe_interval => '1 day', timeout => '20 s');
 
-# Whether the worker has read that a gateway is probed, and how.
+# Waits until the worker has read the probe of a gateway.
 sub is_probed
 {
     my ($label) = @_;
@@ -178,53 +178,53 @@ sub is_probed
         my $before = $peer->count->{accepted};
         my @verdicts = map { $db->now('thresholds') =~ s/:.*//r } 1 .. $number;
         is_deeply(\@verdicts, $verdict, $label);
-        is($peer->count->{accepted} - $before, $number, 'each of which was one connection');
+        is($peer->count->{accepted} - $before, $number, 'each probe is one connection');
     };
     my $status = sub { my ($status) = @_; return $db->comes_to(thresholds => [ qr/./, $status ]) };
 
-    $step->(200, 1, ['up'], 'of a new gateway, one success is enough');
+    $step->(200, 1, ['up'], 'one success makes a new gateway up');
     $status->('healthy: probe up');
-    $step->(500, 3, [ ('up') x 3 ], 'three failures are not four');
-    $step->(200, 1, ['up'], 'a success between them');
-    $step->(500, 4, [ ('up') x 3, 'down' ], 'has them begin anew');
+    $step->(500, 3, [ ('up') x 3 ], 'three failures do not make it down');
+    $step->(200, 1, ['up'], 'one success resets the count');
+    $step->(500, 4, [ ('up') x 3, 'down' ], 'four failures make it down');
     $status->('unhealthy: probe down: status 500');
-    $step->(200, 2, [ ('down') x 2 ], 'two successes are not three');
-    $step->(500, 1, ['down'], 'a failure between them');
-    $step->(200, 3, [ ('down') x 2, 'up' ], 'has them begin anew');
+    $step->(200, 2, [ ('down') x 2 ], 'two successes do not make it up');
+    $step->(500, 1, ['down'], 'one failure resets the count');
+    $step->(200, 3, [ ('down') x 2, 'up' ], 'three successes make it up');
     $status->('healthy: probe up');
-    $step->(500, 4, [ ('up') x 3, 'down' ], 'it falls again');
-    $step->(200, 3, [ ('down') x 2, 'up' ], 'and comes back');
+    $step->(500, 4, [ ('up') x 3, 'down' ], 'four failures make it down again');
+    $step->(200, 3, [ ('down') x 2, 'up' ], 'three successes make it up again');
     $status->('degraded: keeps falling');
-    is({ $db->known }->{thresholds}[2], 2, 'two falls');
+    is({ $db->known }->{thresholds}[2], 2, 'two falls are counted');
     $db->shows_within(10, q{SELECT string_agg("newStatus", ' ' ORDER BY id) FROM gateway_health_events WHERE "gatewayName" = 'thresholds'},
         'healthy unhealthy healthy unhealthy degraded', 'each change is one event');
 
-    # What was found of another address, or another path, says nothing.
+    # Results for another address or path do not count.
     my $other = $peers->start('http', 500);
     $db->value(Probed::probe_sql('thresholds', 'http', $other->{target}, %rarely, rise => 3, fall => 1));
-    is($db->now('thresholds'), 'down: status 500', 'another address is judged anew, and at once');
-    is({ $db->known }->{thresholds}[2], 0, 'without what was');
+    is($db->now('thresholds'), 'down: status 500', 'another address gets its verdict at the first probe');
+    is({ $db->known }->{thresholds}[2], 0, 'the falls of the former address do not count');
     $db->value("SELECT clear_gateway_probe('" . Probed::id('thresholds') . "')");
     $db->comes_to(thresholds => [ 'not probed', 'unknown: no evidence' ]);
 }
 
-# The retry interval, after a first failure.
+# probe_retry_interval after a first failure.
 {
     my $peer = $peers->start('http', 200);
     $node->append_conf('postgresql.conf', "gateway_pool.probe_retry_interval = 200ms");
     $node->reload;
     $db->probe('retries', 'http', $peer->{target}, probe_interval => '1 day', timeout => '20 s', fall => 4);
     is_probed('retries');
-    is($db->now('retries'), 'up', 'retries: up');
+    is($db->now('retries'), 'up', 'retries: the gateway is up');
     $peer->kind('http', 500);
     my $accepted = $peer->count->{accepted};
-    like($db->now('retries'), qr/^(?:up|down): status 500/, 'retries: a first failure');
+    like($db->now('retries'), qr/^(?:up|down): status 500/, 'retries: the first failure is on demand');
     $db->comes_to(retries => [ 'down: status 500', 'unhealthy: probe down: status 500' ]);
-    ok($peer->wait_for($accepted + 4), 'retries: the others follow by themselves');
-    is($peer->count->{accepted}, $accepted + 4, 'and end with the verdict');
+    ok($peer->wait_for($accepted + 4), 'retries: the other failures follow');
+    is($peer->count->{accepted}, $accepted + 4, 'retries: they end with the verdict');
 }
 
-# Probes and heartbeats.
+# Probes with heartbeats.
 {
     my $peer = $peers->start('refused');
     my %how = (%rarely, fall => 1);
@@ -235,19 +235,19 @@ sub is_probed
     {
         $db->value("SELECT record_gateway_heartbeat('" . Probed::id($_) . "', '1 h')");
         is_probed($_);
-        is($db->now($_), 'down: refused', "$_: down");
+        is($db->now($_), 'down: refused', "$_: the verdict is down");
     }
     $db->comes_to(
         'required' => [ 'down: refused', 'unhealthy: probe down: refused' ],
         'not required' => [ 'down: refused', 'degraded: probe contradicts heartbeat: refused' ]);
     $db->value(q{UPDATE gateway_probes SET required = NOT required});
-    is($db->now($_), 'down: refused', "$_: is not any more, or is now") foreach 'required', 'not required';
+    is($db->now($_), 'down: refused', "$_, now reversed: the verdict is down") foreach 'required', 'not required';
     $db->comes_to(
         'required' => [ 'down: refused', 'degraded: probe contradicts heartbeat: refused' ],
         'not required' => [ 'down: refused', 'unhealthy: probe down: refused' ]);
 }
 
-# The direct addresses of the host.
+# Probes of the host's direct addresses.
 {
     my ($open, $open_too, $refused) = map { $peers->start($_) } qw(open open refused);
     my $own = $peers->start('http', 200);
@@ -261,21 +261,21 @@ sub is_probed
           . Probed::probe_sql('direct and own', 'http', $own->{target}));
     $node->append_conf('postgresql.conf', "gateway_pool.probe_interval = 300ms\ngateway_pool.probe_direct_addresses = on");
     $db->value("SELECT record_gateway_heartbeat('" . Probed::id('direct to nobody') . "', '1 h')");
-    $db->shows(q{SELECT count(*) FROM gateway_probe_status WHERE name IN ('direct', 'direct to nobody')}, '0', 'direct addresses are not probed');
+    $db->shows(q{SELECT count(*) FROM gateway_probe_status WHERE name IN ('direct', 'direct to nobody')}, '0', 'direct addresses are not probed by default');
     $node->reload;
     $db->comes_to(
         'direct' => [ 'up', 'healthy: probe up' ],
         'direct and own' => [ 'up', 'healthy: probe up' ],
         'direct to nobody' => [ 'down: refused', 'degraded: probe contradicts heartbeat: refused' ],
         'direct nonsense' => [ 'not probed', 'unknown: no evidence' ]);
-    $db->shows(q{SELECT protocol FROM gateway_probe_status WHERE name IN ('direct', 'direct and own') ORDER BY name}, "tcp\nhttp", 'own rows come first');
-    is($open_too->count->{accepted}, 0, 'and leave the direct address alone');
+    $db->shows(q{SELECT protocol FROM gateway_probe_status WHERE name IN ('direct', 'direct and own') ORDER BY name}, "tcp\nhttp", 'a row in gateway_probes replaces the probe of the direct address');
+    is($open_too->count->{accepted}, 0, 'the direct address is not probed then');
     $db->shows(q{SELECT problem LIKE 'gateway ' || (SELECT id FROM gateways_v2 WHERE name = 'direct nonsense') || ' cannot be probed: %'
-                   FROM gateway_pool_workers WHERE database = current_database()}, 't', 'what is none is told');
+                   FROM gateway_pool_workers WHERE database = current_database()}, 't', 'an invalid direct address is reported');
     $db->value(qq{UPDATE gateways_v2 SET "directAddress" = '$refused->{target}' WHERE name = 'direct'});
     my $changed = time;
     $db->comes_to('direct' => [ 'down: refused', 'unhealthy: probe down: refused' ]);
-    cmp_ok(time - $changed, '<', 30, 'a direct address that changes is followed at once');
+    cmp_ok(time - $changed, '<', 30, 'a changed direct address is probed at once');
     $db->value(q{UPDATE gateways_v2 SET "directAddress" = NULL WHERE name = 'direct'});
     $db->comes_to('direct' => [ 'not probed', 'unknown: no evidence' ]);
     $node->append_conf('postgresql.conf', "gateway_pool.probe_interval = 1d\ngateway_pool.probe_direct_addresses = off");
@@ -290,36 +290,36 @@ sub is_probed
     $db->probe('asked', 'http', $slow->{target}, %rarely);
 
     is_probed('asked');
-    is($db->now('asked'), 'up', 'probe_gateway: up');
+    is($db->now('asked'), 'up', 'probe_gateway: the verdict is up');
     my $before = $slow->count->{accepted};
     my @sessions = map { $db->connect } 1 .. 10;
     $_->query_until(qr/sent/, "\\echo sent\nSELECT concat_ws(': ', verdict, reason) FROM probe_gateway('$id', '60 s');\n") foreach @sessions;
-    is(join('', map { $_->query('SELECT 1') =~ s{\n1.*}{ }sr } @sessions), 'up ' x 10, 'ten callers, ten answers');
+    is(join('', map { $_->query('SELECT 1') =~ s{\n1.*}{ }sr } @sessions), 'up ' x 10, 'probe_gateway: ten callers get ten answers');
     my $probes = $slow->count->{accepted} - $before;
-    cmp_ok($probes, '<=', 2, "of few probes ($probes)");
-    cmp_ok($probes, '>=', 1, 'at least one');
+    cmp_ok($probes, '<=', 2, "probe_gateway: they share few probes ($probes)");
+    cmp_ok($probes, '>=', 1, 'probe_gateway: there is at least one');
 
     my $caller = "pid = " . $sessions[0]->query('SELECT pg_backend_pid()');
     my $hung = $peers->start('open');
     $db->value(Probed::probe_sql('asked', 'http', $hung->{target}, probe_interval => '1 day', timeout => '1 h'));
     $sessions[0]->query_until(qr/sent/, "\\echo sent\nSELECT probe_gateway('$id', '1 h');\n");
-    ok($hung->wait_for(1, 'requests'), 'a probe that hangs');
-    ok(soon(sub { $db->value("SELECT wait_event_type FROM pg_stat_activity WHERE $caller") eq 'Extension' }), 'its caller waits');
+    ok($hung->wait_for(1, 'requests'), 'probe_gateway: a probe hangs');
+    ok(soon(sub { $db->value("SELECT wait_event_type FROM pg_stat_activity WHERE $caller") eq 'Extension' }), 'probe_gateway: its caller waits');
     $db->value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE $caller");
-    ok(soon(sub { $db->value("SELECT state FROM pg_stat_activity WHERE $caller") eq 'idle' }), 'can be cancelled');
+    ok(soon(sub { $db->value("SELECT state FROM pg_stat_activity WHERE $caller") eq 'idle' }), 'probe_gateway: the wait can be canceled');
     $sessions[0]->query('SELECT 1');
-    like($sessions[0]->{stderr}, qr/57014: canceling statement due to user request/, 'with what cancelling says');
+    like($sessions[0]->{stderr}, qr/57014: canceling statement due to user request/, 'probe_gateway: the error is that of a cancel request');
     $sessions[0]->{stderr} = '';
-    like($db->fails("SELECT probe_gateway('$id', '100 ms')", '57014', 'a wait that ends by its timeout'), qr/due to its timeout/, 'and says so');
-    $db->fails("SET statement_timeout = '100 ms'; SELECT probe_gateway('$id', '1 h')", '57014', 'or by the statement timeout');
-    is($hung->count->{accepted}, 1, 'the probe is still the same');
+    like($db->fails("SELECT probe_gateway('$id', '100 ms')", '57014', 'probe_gateway: a wait times out'), qr/due to its timeout/, 'probe_gateway: its error says so');
+    $db->fails("SET statement_timeout = '100 ms'; SELECT probe_gateway('$id', '1 h')", '57014', 'probe_gateway: a wait ends by statement_timeout');
+    is($hung->count->{accepted}, 1, 'probe_gateway: the probe is still the same');
     $db->value(Probed::probe_sql('asked', 'http', $slow->{target}, %rarely));
-    is($db->now('asked'), 'up', 'and the next one is as any');
-    ok($hung->wait_for(1, 'closed'), 'what was given up is closed');
+    is($db->now('asked'), 'up', 'probe_gateway: the next probe succeeds');
+    ok($hung->wait_for(1, 'closed'), 'probe_gateway: the hanging connection is closed');
     $_->quit foreach @sessions;
 
-    # Who changes how a gateway is probed, and asks, means the change, though a probe
-    # of before has ended where nobody has seen it yet.
+    # A call after a change of the probe returns a result of the changed probe, even if
+    # an earlier probe has ended without being processed yet.
     {
         my $old = $peers->start('slow', 500);
         my $new = $peers->start('http', 503);
@@ -328,45 +328,45 @@ sub is_probed
         my $ask = "\\echo sent\nSELECT concat_ws(': ', verdict, reason) FROM probe_gateway('$id', '60 s');\n";
 
         $db->value(Probed::probe_sql('asked', 'http', $old->{target}, %rarely));
-        is($db->now('asked'), 'up', 'a target');
+        is($db->now('asked'), 'up', 'probe_gateway: the first address is up');
         my $count = $old->count;
         $before->query_until(qr/sent/, $ask);
         $old->wait_for($count->{requests} + 1, 'requests');
         freeze($worker);
-        ok($old->wait_for($count->{sent} + 1, 'sent'), 'which has answered');
+        ok($old->wait_for($count->{sent} + 1, 'sent'), 'probe_gateway: the first address has answered');
         $db->value(Probed::probe_sql('asked', 'http', $new->{target}, %rarely, fall => 1));
         $after->query_until(qr/sent/, $ask);
-        ok(soon(sub { $db->value($waits) eq 'Extension' }), 'a caller waits');
+        ok(soon(sub { $db->value($waits) eq 'Extension' }), 'probe_gateway: a caller waits');
         kill 'CONT', $worker;
-        is($after->query('SELECT 1') =~ s/\n1.*//sr, 'down: status 503', 'and gets the answer of the new target');
+        is($after->query('SELECT 1') =~ s/\n1.*//sr, 'down: status 503', 'probe_gateway: the caller gets the result of the new address');
         $_->quit foreach $before, $after;
     }
     like($db->fails('BEGIN; ' . Probed::probe_sql('asked', 'http', $slow->{target}, %rarely) . "SELECT probe_gateway('$id')", '55000 gateway_pools_not_probed',
-        'what is not committed'), qr/was changed by this transaction/, 'is not probed');
+        'probe_gateway: an uncommitted probe is refused'), qr/was changed by this transaction/, 'probe_gateway: the error says so');
 
-    # One who waits for a gateway that is not probed any more.
+    # A caller waits, and the probe is removed.
     my $waiting = $db->connect;
     $db->value(Probed::probe_sql('asked', 'http', $hung->{target}, probe_interval => '1 day', timeout => '1 h'));
     $waiting->query_until(qr/sent/, "\\echo sent\nSELECT probe_gateway('$id', '1 h');\n");
-    ok($hung->wait_for(2, 'requests'), 'a probe that hangs');
+    ok($hung->wait_for(2, 'requests'), 'probe_gateway: a probe hangs');
     $db->value("SELECT clear_gateway_probe('$id')");
     $waiting->query('SELECT 1');
-    like($waiting->{stderr}, qr/55000: gateway \S+ is not probed/, 'ends when the gateway is not probed any more');
+    like($waiting->{stderr}, qr/55000: gateway \S+ is not probed/, 'probe_gateway: the wait ends when the probe is removed');
     $waiting->{stderr} = '';
     $waiting->quit;
 
-    $db->fails("SELECT probe_gateway('$id')", '55000 gateway_pools_not_probed', 'a gateway that is not probed');
-    $db->fails("SELECT probe_gateway(gen_random_uuid())", 'P0002 gateway_pools_not_found', 'no such gateway');
-    $db->fails("SELECT probe_gateway(NULL)", '22023', 'no gateway');
-    $db->fails("SELECT probe_gateway('$id', $_)", '22023', "a timeout of $_") foreach 'NULL', "'0'", "'-1 s'";
+    $db->fails("SELECT probe_gateway('$id')", '55000 gateway_pools_not_probed', 'probe_gateway: a gateway without a probe is refused');
+    $db->fails("SELECT probe_gateway(gen_random_uuid())", 'P0002 gateway_pools_not_found', 'probe_gateway: an unknown gateway is refused');
+    $db->fails("SELECT probe_gateway(NULL)", '22023', 'probe_gateway: NULL is refused');
+    $db->fails("SELECT probe_gateway('$id', $_)", '22023', "probe_gateway: a timeout of $_ is refused") foreach 'NULL', "'0'", "'-1 s'";
     $db->value("CREATE ROLE reader; CREATE ROLE prober; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader, prober;"
           . ' GRANT UPDATE ON gateway_probes TO prober; ' . Probed::probe_sql('asked', 'http', $slow->{target}, %rarely));
-    $db->fails("SET ROLE reader; SELECT probe_gateway('$id')", '42501', 'who may not update probes');
+    $db->fails("SET ROLE reader; SELECT probe_gateway('$id')", '42501', 'probe_gateway: a role without UPDATE on gateway_probes is refused');
     is_probed('asked');
-    $db->shows("SET ROLE prober; SELECT verdict FROM probe_gateway('$id', '60 s')", 'up', 'who may');
+    $db->shows("SET ROLE prober; SELECT verdict FROM probe_gateway('$id', '60 s')", 'up', 'probe_gateway: a role with it is accepted');
 }
 
-is($db->worker, $worker, 'it is the same worker all the time');
-unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'and nothing has crashed');
+is($db->worker, $worker, 'the worker is the same all the time');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'the server does not crash');
 $node->stop;
 done_testing();

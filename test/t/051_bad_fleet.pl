@@ -1,4 +1,4 @@
-# Bad gateways, many of each kind, do not keep the worker from the good ones.
+# Many bad gateways of each kind do not delay the probes of good ones.
 
 use strict;
 use warnings FATAL => 'all';
@@ -28,7 +28,7 @@ sub memory
     return $kilobytes;
 }
 
-# The good ones: some die now and then, the others must not seem to.
+# Good gateways: some die now and then, the others must stay healthy.
 my %good = map { ("good $_" => $peers->start('http', 200)) } 1 .. 20;
 my @mortal = map { "good $_" } 1 .. 14;
 $db->add(keys %good);
@@ -36,8 +36,8 @@ my $descriptors = descriptors();
 $db->value(join '', map { Probed::probe_sql($_, $_ =~ /[02468]$/ ? 'http' : 'tcp', $good{$_}{target}) } keys %good);
 $db->comes_to(map { $_ => [ 'up', 'healthy: probe up' ] } keys %good);
 
-# Lets the mortal die at once, and come back; returns after how many seconds
-# their deaths were known, on average.
+# Stops the mortal gateways at once, and restarts them; returns after how many seconds
+# their deaths were recorded, on average.
 sub deaths
 {
     my $seen = q{SELECT count(*) FROM gateway_health_events WHERE "newStatus" = 'unhealthy' AND "gatewayName" LIKE 'good %'};
@@ -59,7 +59,7 @@ sub average { return sum(@_) / @_ }
 
 my @alone = map { deaths() } 1 .. 3;
 
-# The bad ones: how they are probed, how many there are, and what they are found to be.
+# Bad gateways: their probes, their number, and the expected failure.
 my %bad = (
     'tcp refused' => [ 30, 'refused' ],
     'tcp blackhole' => [ 30, 'timeout while connecting', 'blackhole' ],
@@ -95,20 +95,20 @@ $db->comes_to(map { my $label = $_; map { ("$label $_" => [ "down: $bad{$label}[
 deaths();
 my $memory = memory();
 my @among_bad = map { deaths() } 1 .. 4;
-is(scalar @alone, 3, 'deaths are seen where all are good');
-is(scalar @among_bad, 4, 'and among bad ones');
-cmp_ok(average(@among_bad), '<', 1.2 * average(@alone), 'as fast')
+is(scalar @alone, 3, 'deaths are recorded with good gateways only');
+is(scalar @among_bad, 4, 'deaths are recorded with bad gateways');
+cmp_ok(average(@among_bad), '<', 1.2 * average(@alone), 'they are recorded as fast')
   || diag("alone: @alone; among bad ones: @among_bad");
 note("alone: @alone; among bad ones: @among_bad");
 
 $db->shows(q{SELECT "gatewayName", "oldStatus", "newStatus", reason FROM gateway_health_events
-              WHERE "gatewayName" IN (} . join(', ', map { "'good $_'" } 15 .. 20) . q{) AND "oldStatus" <> 'unknown'}, '', 'those who did not die never seemed to');
-$db->shows(q{SELECT count(*) FROM gateway_health_events WHERE "gatewayName" NOT LIKE 'good %' AND "newStatus" <> 'unhealthy'}, '0', 'nor the bad ones to live');
-is($db->worker, $worker, 'the same worker');
-cmp_ok(memory(), '<', $memory + 4096, 'it has not grown');
+              WHERE "gatewayName" IN (} . join(', ', map { "'good $_'" } 15 .. 20) . q{) AND "oldStatus" <> 'unknown'}, '', 'the other good gateways stay healthy');
+$db->shows(q{SELECT count(*) FROM gateway_health_events WHERE "gatewayName" NOT LIKE 'good %' AND "newStatus" <> 'unhealthy'}, '0', 'the bad ones stay unhealthy');
+is($db->worker, $worker, 'the worker is the same');
+cmp_ok(memory(), '<', $memory + 4096, 'its memory has not grown');
 $db->value('DELETE FROM gateway_probes');
-ok(soon(sub { $db->value('SELECT targets FROM gateway_pool_workers WHERE database = current_database()') eq '0' }), 'no probes any more') || diag($db->value('SELECT * FROM gateway_pool_workers'));
-# Of the resolver and of files of the server, it may have some more.
+ok(soon(sub { $db->value('SELECT targets FROM gateway_pool_workers WHERE database = current_database()') eq '0' }), 'no gateway is probed any more') || diag($db->value('SELECT * FROM gateway_pool_workers'));
+# It may have some more for the resolver and the server's files.
 ok(soon(sub { descriptors() <= $descriptors + 8 }), 'all connections are closed') || diag(descriptors() . " descriptors, $descriptors at first");
 
 $node->stop;

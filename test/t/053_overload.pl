@@ -1,5 +1,5 @@
-# Gateways that take much time to probe do not keep the worker from others; where
-# there is too much to do, all are probed less often, and the doctor says so.
+# Gateways that take much time to probe do not delay others; with too many of them, all
+# are probed less often, and check_gateway_pools() reports it.
 
 use strict;
 use warnings FATAL => 'all';
@@ -26,15 +26,15 @@ my $db = Probed->of_acme($node);
 my $worker = $db->worker;
 my $address = "127.0.0.1:$nginx->{https}{name}";
 
-# What is found without much to do: gateways that die, and two that stay.
+# Without load: gateways that die, and two that stay.
 my %good = map { ("good $_" => $peers->start('open')) } 1 .. 12;
 my @mortal = map { "good $_" } 1 .. 10;
 $db->add(keys %good);
 $db->value(join '', map { Probed::probe_sql($_, 'tcp', $good{$_}{target}) } keys %good);
 $db->comes_to(map { $_ => [ 'up', 'healthy: probe up' ] } keys %good);
 
-# Lets the mortal die, and come back; returns after how many seconds their deaths
-# were known, on average.
+# Stops the mortal gateways, and restarts them; returns after how many seconds their
+# deaths were recorded, on average.
 sub deaths
 {
     my ($seconds) = @_;
@@ -52,7 +52,7 @@ sub deaths
 
 sub average { return sum(@_) / @_ }
 
-# Has gateways probed that are all at one address.
+# Sets probes for gateways that have the same address.
 sub probe_many
 {
     my ($label, $number, @how) = @_;
@@ -62,7 +62,7 @@ sub probe_many
     return;
 }
 
-# As of now, what a column of gateway_pool_workers says of the worker here.
+# Returns a column of gateway_pool_workers for this database.
 sub worker_says
 {
     my ($column) = @_;
@@ -70,41 +70,41 @@ sub worker_says
 }
 
 my @alone = map { deaths() } 1 .. 3;
-is(scalar @alone, 3, 'deaths are seen where there is little to do');
+is(scalar @alone, 3, 'deaths are recorded without load');
 
-subtest 'long lists of authorities' => sub {
+subtest 'many CA certificates' => sub {
     my $bundle = bundle($tls->{ca}, 40, 60_000);
 
-    cmp_ok(length $bundle, '<=', 65_536, 'as long as may be');
+    cmp_ok(length $bundle, '<=', 65_536, 'the list has at most 64 kB');
     probe_many('bundle', 30, 'tls', $address, server_name => 'gw.test', ca_certificate => $bundle, probe_interval => '150 ms', timeout => '150 ms');
     $db->comes_to(map { ("bundle $_" => [ 'up', 'healthy: probe up' ]) } 1 .. 30);
     my @beside = map { deaths() } 1 .. 3;
-    is(scalar @beside, 3, 'deaths are seen beside them');
-    # It took ten times as long, where the machine has not much else to do.
-    cmp_ok(average(@beside), '<', 1.5 * average(@alone), 'about as fast');
+    is(scalar @beside, 3, 'deaths are recorded with load');
+    # It took ten times as long before, on an otherwise idle machine.
+    cmp_ok(average(@beside), '<', 1.5 * average(@alone), 'they are recorded about as fast');
     note("alone: @alone; beside them: @beside");
     ok(soon(sub { worker_says('probes_count') eq 't' }), 'timeouts of probes count');
-    unlike(worker_says('problem'), qr/ of the time is /, 'and knows of nobody who takes its time');
+    unlike(worker_says('problem'), qr/ of the time is /, 'the worker does not report an overload');
     $db->value(q{DELETE FROM gateway_probes WHERE "caCertificate" IS NOT NULL});
 };
 
-subtest 'more than there is time for' => sub {
+subtest 'more probes than there is time for' => sub {
     my ($ca) = map { slurp_file($_) } $tls->{ca};
     my $problem;
 
     probe_many('much', 200, 'https', $address, server_name => 'gw.test', path => '/health', ca_certificate => $ca, probe_interval => '100 ms', timeout => '100 ms');
-    ok(soon(sub { $problem = worker_says('problem'); return $problem =~ /less often/ }), 'the worker says so');
-    like($problem, qr/^gateways are probed \d+\.\d times less often: (?:\d+ % of the time is https, most of gateway [0-9a-f-]{36}|the machine is too busy)$/, 'and why');
-    $db->shows(q{SELECT problem, detail LIKE 'gateways are probed %' FROM check_gateway_pools() WHERE problem LIKE 'worker %'}, 'worker overloaded|t', 'so does the doctor');
+    ok(soon(sub { $problem = worker_says('problem'); return $problem =~ /less often/ }), 'the worker reports the overload');
+    like($problem, qr/^gateways are probed \d+\.\d times less often: (?:\d+ % of the time is https, most of gateway [0-9a-f-]{36}|the machine is too busy)$/, 'the problem gives the reason');
+    $db->shows(q{SELECT problem, detail LIKE 'gateways are probed %' FROM check_gateway_pools() WHERE problem LIKE 'worker %'}, 'worker overloaded|t', 'check_gateway_pools() reports it');
     ok(soon(sub { worker_says('probes_count') eq 't' }), 'timeouts of probes count');
-    ok(defined deaths(300), 'and deaths are seen');
+    ok(defined deaths(300), 'deaths are still recorded');
     $db->value(q{DELETE FROM gateway_probes WHERE "caCertificate" IS NOT NULL});
-    ok(soon(sub { worker_says('problem') !~ / of the time is / }), 'nobody takes its time any more') || diag(worker_says('problem'));
+    ok(soon(sub { worker_says('problem') !~ / of the time is / }), 'the worker does not report an overload any more') || diag(worker_says('problem'));
 };
 
 $db->shows(q{SELECT "gatewayName", "oldStatus", "newStatus", reason FROM gateway_health_events
-              WHERE "gatewayName" IN ('good 11', 'good 12') AND "oldStatus" <> 'unknown'}, '', 'those who did not die never seemed to');
-is($db->worker, $worker, 'the same worker');
+              WHERE "gatewayName" IN ('good 11', 'good 12') AND "oldStatus" <> 'unknown'}, '', 'the other gateways stay healthy');
+is($db->worker, $worker, 'the worker is the same');
 
 $node->stop;
 done_testing();

@@ -1,5 +1,5 @@
-# Gateways that are after the prober: what they make it compute keeps it from
-# nobody, and nothing that they say is in any table.
+# Gateways that attack the prober: expensive computations do not delay probes of others,
+# and no text of theirs is stored in a table.
 
 use strict;
 use warnings FATAL => 'all';
@@ -17,7 +17,7 @@ use utf8;
 my $dir = PostgreSQL::Test::Utils::tempdir;
 my $peers = Peers->new;
 my $tls = tls_material($dir);
-# 64 characters at most, the last one of which fits into no reason as a whole.
+# At most 64 characters, the last of which is cut in a reason.
 my $subject = 'SSL certificate problem: ' . 'x' x 30 . "\x{9b}31m" . "\x{1f4a3}" x 5;
 utf8::encode($subject);
 my $hostile = hostile_material($dir, $tls, $subject);
@@ -28,8 +28,8 @@ my $node = start_node('main', conf => join "\n", 'gateway_pool.default_entitleme
 my $db = Probed->of_acme($node);
 my $worker = $db->worker;
 
-# A gateway a line: label, certificate, arguments of openssl s_server, and what is
-# wrong with it, if anything.
+# A gateway per line: label, certificate, arguments of openssl s_server, and the expected
+# failure, if any.
 my %servers = (
     'talker' => [ $hostile->{talker}, [], 'tls name' ],
     'long chain' => [ $tls->{cert}{ip}, [ '-cert_chain', $hostile->{chain} ], 'tls handshake' ],
@@ -59,12 +59,12 @@ $db->value("BEGIN; $sql COMMIT");
 $db->comes_to(%expected);
 ok(soon(sub { $db->value(q{SELECT probes_count FROM gateway_pool_workers WHERE database = current_database()}) eq 't' }), 'timeouts of probes count');
 
-# What is the same without verification, and what is not.
+# The results without verification.
 $db->value(q{UPDATE gateway_probes SET "verifyTls" = false WHERE protocol = 'tls'});
 $expected{talker} = [ 'up', 'healthy: probe up' ];
 $db->comes_to(%expected);
 
-# Authorities of gateways that are after the prober: more than are worth reading, or none.
+# CA certificates that are refused: too long, or none.
 my $id = Probed::id('steady');
 my $line = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
 my $longest = $ca . "\n" x (65_536 - length $ca);
@@ -73,7 +73,7 @@ foreach my $statement (
     qq{UPDATE gateway_probes SET "caCertificate" = repeat('x', 7 * 1024 * 1024) WHERE "gatewayId" = '$id'},
     qq{UPDATE gateway_probes SET "caCertificate" = '' WHERE "gatewayId" = '$id'})
 {
-    $db->fails($statement, '23514 gateway_pool_probes_ca_certificate_check', 'authorities that are refused');
+    $db->fails($statement, '23514 gateway_pool_probes_ca_certificate_check', 'CA certificates are refused');
 }
 my %unreadable = ('a large key' => slurp_file($hostile->{large}), 'nothing' => $line, 'half' => $ca . $line, 'noise' => $ca . "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n");
 my $address = "127.0.0.1:$running{'elliptic curves'}{port}";
@@ -83,23 +83,23 @@ $db->comes_to(
     'longest' => [ 'up', 'healthy: probe up' ],
     map { $_ => [ 'none: caCertificate is not readable', 'unknown: no evidence: caCertificate is not readable' ] } keys %unreadable);
 
-# A row that was there before, or came by a way that no rule sees, is not probed and says so.
+# A row that bypasses the rules is not probed, and that is reported.
 my $longest_id = Probed::id('longest');
 $db->value(qq{SET session_replication_role = replica;
     UPDATE gateway_probes SET "caCertificate" = "caCertificate" || repeat(E'\\n', 7 * 1024 * 1024) WHERE "gatewayId" = '$longest_id'});
 $db->comes_to('longest' => [ 'not probed', 'unknown: no evidence' ]);
 $db->shows(q{SELECT detail FROM check_gateway_pools() WHERE problem LIKE 'worker %'},
-    "gateway $longest_id cannot be probed: The value of caCertificate is longer than 64 kB.", 'so does the doctor');
+    "gateway $longest_id cannot be probed: The value of caCertificate is longer than 64 kB.", 'check_gateway_pools() reports it');
 
-# Whatever they said, and in whatever encoding the database is.
-$db->shows(q{SELECT count(*) > 5 FROM gateway_health WHERE reason IS NOT NULL}, 't', 'reasons');
-$db->shows(qq{SELECT count(*) FROM (SELECT reason FROM $_) r WHERE reason ~ '[^ -~]' OR reason ~ 'xxx'}, 0, "$_: are of printed ASCII characters and our own")
+# Reasons contain only printable ASCII, whatever gateways send and whatever the encoding of the database.
+$db->shows(q{SELECT count(*) > 5 FROM gateway_health WHERE reason IS NOT NULL}, 't', 'there are reasons');
+$db->shows(qq{SELECT count(*) FROM (SELECT reason FROM $_) r WHERE reason ~ '[^ -~]' OR reason ~ 'xxx'}, 0, "$_: reasons are printable ASCII and contain no text of a gateway")
   foreach qw(gateway_health gateway_health_events gateway_probe_status gateway_status);
 my $dump = "$dir/dump.sql";
-$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('app') ], 'a dump');
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('app') ], 'pg_dump succeeds');
 $node->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
-$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ], 'can be restored');
+$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ], 'the dump can be restored');
 
-is($db->worker, $worker, 'it is the same worker all the time');
+is($db->worker, $worker, 'the worker is the same all the time');
 $node->stop;
 done_testing();

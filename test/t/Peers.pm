@@ -1,5 +1,5 @@
-# Gateways to probe: the fake ones of test/peers/peers.c, good and bad, and real
-# servers, nginx and openssl, with certificates good and bad.
+# Gateways to probe: the fake ones of test/peers/peers.c, and real servers, nginx and
+# openssl, with valid and invalid certificates.
 
 package Peers;
 
@@ -17,7 +17,7 @@ use PostgreSQL::Test::Utils;
 
 our @EXPORT_OK = qw(tls_material hostile_material bundle nginx s_server);
 
-# Builds the fake ones and starts their process, which ends with the object.
+# Builds the fake gateways and starts their process, which ends with the object.
 sub new
 {
     my ($class) = @_;
@@ -30,8 +30,8 @@ sub new
     return $self;
 }
 
-# Gives one command and returns the answer, without its "ok"; if that is an
-# error, nothing, and error says what it is.
+# Sends a command and returns the answer, without its "ok"; for an error, returns
+# undef and sets {error}.
 sub ask
 {
     my ($self, $words, $seconds) = @_;
@@ -46,7 +46,7 @@ sub ask
         $! = 0;
         if (!$from->can_read($seconds // $patience))
         {
-            # A signal, as when peers that were stopped go on, ends the wait, not the patience.
+            # A signal interrupts the wait, such as when stopped peers continue.
             next if $!{EINTR};
             die "no answer to: $command";
         }
@@ -77,7 +77,7 @@ sub start_at
     return Peers::Peer->new($self, split / /, $self->command('start', $kind, $address, @arguments));
 }
 
-# Starts many that are alike, and returns them.
+# Starts many peers of the same kind, and returns them.
 sub fleet
 {
     my ($self, $number, $kind, @arguments) = @_;
@@ -92,14 +92,14 @@ sub fleet_at
     return map { my ($id, $port) = split /:/; Peers::Peer->new($self, $id, $host, $port) } @fleet;
 }
 
-# All that there are: for each id, kind, address, port and up or stopped.
+# Returns all peers: for each id, kind, address, port and up or stopped.
 sub list
 {
     my ($self) = @_;
     return map { my ($id, @rest) = split / /; $id => \@rest } split /, /, $self->command('list');
 }
 
-# Ends the process, and returns how it ended: 0 is well.
+# Ends the process, and returns its exit status: 0 is success.
 sub end
 {
     my ($self) = @_;
@@ -118,7 +118,7 @@ sub DESTROY
     return;
 }
 
-# Runs openssl, whose words go to a log.
+# Runs openssl, with its output in a log.
 sub run_openssl
 {
     my ($log, @arguments) = @_;
@@ -130,8 +130,8 @@ sub run_openssl
     return;
 }
 
-# Makes two authorities, and certificates of servers with one key. Returns
-# their files: ca, other_ca, key, and in cert those that have no fault but one:
+# Makes two authorities, and server certificates with one key. Returns their files:
+# ca, other_ca, key, and in cert those with at most one fault:
 #   name       for gw.test
 #   ip         for 127.0.0.1
 #   expired    since yesterday, for gw.test
@@ -178,13 +178,13 @@ sub tls_material
     return \%tls;
 }
 
-# Makes what a hostile gateway shows, with the key of tls_material(...). Returns
+# Makes what a hostile gateway presents, with the key of tls_material(...). Returns
 # its files:
-#   talker   a certificate by its authority, for nobody; its subject is what we
-#            are to take for a reason
-#   chain    some hundred authorities' certificates
-#   large    one, whose key has 16,384 bits; nobody has the other half of it
-#   dh       parameters of Diffie-Hellman, of 9,990 bits
+# talker   a certificate by its authority for no name; its subject looks like a
+# reason
+# chain    the certificates of 150 authorities
+# large    one with a key of 16,384 bits; there is no private key for it
+# dh       Diffie-Hellman parameters of 9,990 bits
 sub hostile_material
 {
     my ($dir, $tls, $subject) = @_;
@@ -198,7 +198,7 @@ sub hostile_material
         '-out', $hostile{talker});
     append_to_file($hostile{chain}, slurp_file($tls->{ca}) x 150);
 
-    # OpenSSL would take minutes to make such a key.
+    # OpenSSL would take minutes to generate such a key.
     my $key = $write->('large.cnf', 'asn1 = SEQUENCE:key', '[key]', 'kind = SEQUENCE:kind', 'bits = BITWRAP,SEQUENCE:numbers', '[kind]',
         'oid = OID:rsaEncryption', 'no = NULL', '[numbers]', 'modulus = INTEGER:' . $number->(16_384), 'exponent = INTEGER:65537');
     run_openssl($log, 'asn1parse', '-genconf', $key, '-noout', '-out', "$dir/large.der");
@@ -211,8 +211,8 @@ sub hostile_material
     return \%hostile;
 }
 
-# A list of authorities in PEM format, of some bytes: that of a file after others
-# that nobody knows.
+# Returns a list of CA certificates in PEM format with some bytes: unknown ones, and
+# that of a file as the last.
 sub bundle
 {
     my ($file, $number, $bytes) = @_;
@@ -222,7 +222,7 @@ sub bundle
 
     foreach my $i (1 .. $number - 1)
     {
-        # Three quarters of the text are the certificate.
+        # The certificate takes three quarters of the text.
         my $padding = int(($bytes - length($known)) / ($number - 1) * 0.73) - 400;
 
         run_openssl("$dir/openssl.log", 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
@@ -233,7 +233,7 @@ sub bundle
 }
 
 # Starts nginx with its files in a directory: on the port http, and with TLS on
-# a port of https for each certificate of tls => tls_material(...). It has
+# a port of https for each certificate of tls => tls_material(...). It serves
 #   /health     200
 #   /down       503
 #   /redirect   302, to redirect => or to /health
@@ -276,7 +276,7 @@ sub nginx
 }
 
 # Starts openssl s_server with a certificate and its key, and with arguments =>
-# [...] or as a web server of one page. It serves one connection after another.
+# [...] or as a web server with one page. It serves one connection after another.
 sub s_server
 {
     my ($dir, $cert, $key, %opts) = @_;
@@ -287,7 +287,7 @@ sub s_server
     return $server;
 }
 
-# A fake gateway: its id, its address, its port and target, which is the two.
+# A fake gateway: its id, address and port, and its target, which is both of them.
 package Peers::Peer;
 
 use Patience qw($patience);
@@ -300,7 +300,7 @@ sub new
     return bless { peers => $peers, id => $id, address => $address, port => $port, target => $target }, $class;
 }
 
-# Changes what it does to those who connect from now on.
+# Changes its behavior for new connections.
 sub kind
 {
     my ($self, $kind, @arguments) = @_;
@@ -308,7 +308,7 @@ sub kind
     return;
 }
 
-# Stops listening and closes all connections; the port stays its own.
+# Stops listening and closes all connections; the port stays reserved.
 sub stop
 {
     my ($self) = @_;
@@ -323,8 +323,8 @@ sub restart
     return;
 }
 
-# What was counted since its start: accepted and closed connections, sent bytes,
-# requests, and the last of these as it came.
+# Returns its counters since its start: accepted and closed connections, sent bytes,
+# requests, and the last request unchanged.
 sub count
 {
     my ($self) = @_;
@@ -335,8 +335,8 @@ sub count
     return \%count;
 }
 
-# Waits until so many connections (or what else is counted) have been accepted
-# since its start; tells whether they were, within some seconds.
+# Waits for a number of accepted connections (or of another counter) since its start;
+# returns true if it is reached within some seconds.
 sub wait_for
 {
     my ($self, $number, $counter, $seconds) = @_;
@@ -346,7 +346,7 @@ sub wait_for
         $seconds + $patience);
 }
 
-# A program that listens on a port, which is reserved for it before it does.
+# A program that listens on a port, which is reserved for it before.
 package Peers::Server;
 
 use IO::Socket::INET;
@@ -354,8 +354,8 @@ use IPC::Open3;
 use POSIX qw(WNOHANG);
 use Patience qw(soon);
 
-# Returns a socket that does not listen, but lets nobody else have the port who
-# does not ask for this very one.
+# Returns a socket that does not listen, but keeps other processes from getting the port
+# unless they ask for it.
 sub reserve_port
 {
     return IO::Socket::INET->new(Proto => 'tcp', LocalAddr => '127.0.0.1', ReuseAddr => 1) // die "bind: $@";
