@@ -34,7 +34,7 @@ typedef enum DnsManner
 {
 	DNS_ANSWERS,
 	DNS_SILENT,
-	DNS_SILENT_ONCE,			/* to the first question of each type */
+	DNS_SILENT_ONCE,			/* to the first query of each type */
 	DNS_SILENT_AAAA,
 	DNS_HEADER_CUT,				/* less than a header */
 	DNS_ANSWER_CUT,				/* in the middle of a record */
@@ -42,20 +42,20 @@ typedef enum DnsManner
 	DNS_OTHER_QUESTION,
 	DNS_POINTER_LOOP,
 	DNS_TRUNCATED,				/* complete by TCP only */
-	DNS_MUTATED,				/* a few bytes of it are others */
+	DNS_MUTATED,				/* with a few changed bytes */
 	DNS_NOISE					/* nothing but random bytes */
 } DnsManner;
 
 typedef struct DnsRecord
 {
-	const char *name;			/* "*.zone" for all below it */
+	const char *name;			/* "*.zone" for all names below it */
 	DnsManner	manner;
 	int			code;
 	uint32		ttl;
-	const char *alias;			/* the addresses are this one's */
+	const char *alias;			/* its addresses are returned */
 	uint32		alias_ttl;
 	const char *addresses[DNS_ADDRESSES_MAX];	/* of both families */
-	int			rotation;		/* the first to be told */
+	int			rotation;		/* the first to return */
 	int			questions;
 } DnsRecord;
 
@@ -91,7 +91,7 @@ dns_start(DnsServer *server, DnsRecord *records, int record_count)
 	server->record_count = record_count;
 	server->seed = 1;
 
-	/* A port that is free for one may be taken for the other. */
+	/* A port that is free for UDP may be in use for TCP. */
 	for (int attempt = 0;; attempt++)
 	{
 		if (attempt == 100)
@@ -160,7 +160,7 @@ dns_put_name(unsigned char *to, const char *name)
 	return to;
 }
 
-/* All below a zone have addresses made of what their first label begins with. */
+/* Names below a zone have addresses made from the number at the start of their first label. */
 static void
 dns_generated(const char *name, char *address, size_t size)
 {
@@ -169,7 +169,7 @@ dns_generated(const char *name, char *address, size_t size)
 	snprintf(address, size, "10.%d.%d.%d", number >> 16 & 255, number >> 8 & 255, number & 255);
 }
 
-/* The length of the answer, 0 for none. */
+/* Returns the length of the answer, 0 for none. */
 static int
 dns_answer(DnsServer *server, const unsigned char *question, int length, unsigned char *answer, bool tcp)
 {
@@ -291,7 +291,7 @@ dns_answer(DnsServer *server, const unsigned char *question, int length, unsigne
 	return length;
 }
 
-/* Answers what has come, and does not wait. */
+/* Answers queries that have arrived, without waiting. */
 static void
 dns_serve(DnsServer *server)
 {
@@ -315,7 +315,7 @@ dns_serve(DnsServer *server)
 		server->connections[server->connection_count++] = connection;
 	for (int i = 0; i < server->connection_count; i++)
 	{
-		/* On loopback a question comes whole; two may come at once. */
+		/* On loopback a query arrives as a whole; two may arrive together. */
 		unsigned char *next = question;
 
 		length = recv(server->connections[i], question, sizeof(question), 0);
@@ -338,7 +338,7 @@ dns_serve(DnsServer *server)
 	}
 }
 
-/* What poll has to wait for; returns how many. */
+/* Adds what poll has to wait for; returns how many. */
 static int
 dns_poll_set(const DnsServer *server, struct pollfd *set)
 {

@@ -26,18 +26,18 @@ heard(int64 age)
 	return (HeartbeatPath) {.configured = true, .heard = true, .heard_at = NOW - age};
 }
 
-/* Heartbeats that count for the setting's time, with the word of the host's own check. */
+/* Heartbeats valid for heartbeat_timeout, with the result of the host's own check. */
 static void
 test_without_ttl(void)
 {
-	ok(judge((HostHeartbeat) {.relay = heard(0)}) == HEARTBEAT_FRESH, "heard now");
-	ok(judge((HostHeartbeat) {.relay = heard(TIMEOUT - 1)}) == HEARTBEAT_FRESH, "a microsecond before the timeout");
-	ok(judge((HostHeartbeat) {.relay = heard(TIMEOUT)}) == HEARTBEAT_EXPIRED, "at the timeout, which no grace extends");
-	ok(judge((HostHeartbeat) {.relay = heard(TIMEOUT + 1)}) == HEARTBEAT_EXPIRED, "a microsecond after the timeout");
-	ok(judge((HostHeartbeat) {.relay = {.configured = true}}) == HEARTBEAT_NEVER, "never heard");
-	ok(judge((HostHeartbeat) {.failed = true, .relay = heard(0)}) == HEARTBEAT_FAILED, "failed, however fresh");
+	ok(judge((HostHeartbeat) {.relay = heard(0)}) == HEARTBEAT_FRESH, "a heartbeat of now is fresh");
+	ok(judge((HostHeartbeat) {.relay = heard(TIMEOUT - 1)}) == HEARTBEAT_FRESH, "it is fresh a microsecond before the timeout");
+	ok(judge((HostHeartbeat) {.relay = heard(TIMEOUT)}) == HEARTBEAT_EXPIRED, "it is expired at the timeout, without grace");
+	ok(judge((HostHeartbeat) {.relay = heard(TIMEOUT + 1)}) == HEARTBEAT_EXPIRED, "it is expired a microsecond after the timeout");
+	ok(judge((HostHeartbeat) {.relay = {.configured = true}}) == HEARTBEAT_NEVER, "without a heartbeat, the evidence is never");
+	ok(judge((HostHeartbeat) {.failed = true, .relay = heard(0)}) == HEARTBEAT_FAILED, "a failed check counts, however fresh the heartbeat");
 	ok(judge((HostHeartbeat) {.failed = true, .relay = {.configured = true}}) == HEARTBEAT_FAILED,
-	   "failed and never heard");
+	   "a failed check counts without a heartbeat");
 }
 
 static HostHeartbeat
@@ -52,15 +52,15 @@ test_with_ttl(void)
 	HeartbeatPath none = {0};
 	int64		ttl = 180 * SECOND;
 
-	ok(judge(with_ttl(ttl, heard(ttl + GRACE - 1), none)) == HEARTBEAT_FRESH, "a microsecond before ttl and grace");
-	ok(judge(with_ttl(ttl, heard(ttl + GRACE), none)) == HEARTBEAT_EXPIRED, "at ttl and grace");
-	ok(judge(with_ttl(ttl, heard(TIMEOUT - 1), none)) == HEARTBEAT_EXPIRED, "the timeout means nothing beside a ttl");
-	ok(judge(with_ttl(0, heard(0), none)) == HEARTBEAT_FAILED, "ttl 0 is failed, however fresh");
-	ok(judge(with_ttl(-1, heard(0), none)) == HEARTBEAT_FAILED, "a negative ttl too");
+	ok(judge(with_ttl(ttl, heard(ttl + GRACE - 1), none)) == HEARTBEAT_FRESH, "with a ttl, it is fresh a microsecond before ttl and grace");
+	ok(judge(with_ttl(ttl, heard(ttl + GRACE), none)) == HEARTBEAT_EXPIRED, "with a ttl, it is expired at ttl and grace");
+	ok(judge(with_ttl(ttl, heard(TIMEOUT - 1), none)) == HEARTBEAT_EXPIRED, "with a ttl, the timeout does not count");
+	ok(judge(with_ttl(0, heard(0), none)) == HEARTBEAT_FAILED, "ttl 0 means failed, however fresh the heartbeat");
+	ok(judge(with_ttl(-1, heard(0), none)) == HEARTBEAT_FAILED, "a negative ttl means failed");
 	ok(judge((HostHeartbeat) {.has_ttl = true, .relay = heard(0)}) == HEARTBEAT_NEVER,
-	   "no ttl where the column exists is never heard of");
+	   "a NULL ttl means never");
 	ok(judge((HostHeartbeat) {.has_ttl = true, .ttl_known = true, .ttl = ttl, .failed = true, .relay = heard(0)}) ==
-	   HEARTBEAT_FRESH, "the older word failed means nothing beside a ttl");
+	   HEARTBEAT_FRESH, "with a ttl, the host's check does not count");
 }
 
 static void
@@ -75,13 +75,13 @@ test_paths(void)
 	Heartbeat	heartbeat;
 	HostHeartbeat host;
 
-	ok(judge(with_ttl(ttl, fresh, expired)) == HEARTBEAT_FRESH, "relay fresh, direct expired");
-	ok(judge(with_ttl(ttl, expired, fresh)) == HEARTBEAT_FRESH, "relay expired, direct fresh");
-	ok(judge(with_ttl(ttl, expired, expired)) == HEARTBEAT_EXPIRED, "both expired");
-	ok(judge(with_ttl(ttl, silent, fresh)) == HEARTBEAT_FRESH, "relay silent, direct fresh");
-	ok(judge(with_ttl(ttl, leftover, expired)) == HEARTBEAT_EXPIRED, "a leftover of a deleted relay does not count");
-	ok(judge(with_ttl(ttl, leftover, silent)) == HEARTBEAT_NEVER, "nor does it alone");
-	ok(judge(with_ttl(ttl, expired, leftover)) == HEARTBEAT_EXPIRED, "nor does one of a former direct address");
+	ok(judge(with_ttl(ttl, fresh, expired)) == HEARTBEAT_FRESH, "a fresh relay path and an expired direct path are fresh");
+	ok(judge(with_ttl(ttl, expired, fresh)) == HEARTBEAT_FRESH, "an expired relay path and a fresh direct path are fresh");
+	ok(judge(with_ttl(ttl, expired, expired)) == HEARTBEAT_EXPIRED, "two expired paths are expired");
+	ok(judge(with_ttl(ttl, silent, fresh)) == HEARTBEAT_FRESH, "a silent relay path and a fresh direct path are fresh");
+	ok(judge(with_ttl(ttl, leftover, expired)) == HEARTBEAT_EXPIRED, "a heartbeat through a deleted relay does not count");
+	ok(judge(with_ttl(ttl, leftover, silent)) == HEARTBEAT_NEVER, "a heartbeat through a deleted relay does not count alone");
+	ok(judge(with_ttl(ttl, expired, leftover)) == HEARTBEAT_EXPIRED, "a heartbeat to a former direct address does not count");
 
 	host = with_ttl(ttl, heard(7), heard(5));
 	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE);
@@ -93,11 +93,11 @@ test_paths(void)
 	ok(heartbeat.heard_at == NOW + 9 * SECOND && heartbeat_expires_at(&heartbeat, NOW) == NOW + ttl + GRACE,
 	   "a heartbeat in the future counts as of now");
 	ok(heartbeat_expires_at(&heartbeat, NOW + 20 * SECOND) == NOW + 9 * SECOND + ttl + GRACE,
-	   "and as of its own time once that has come");
+	   "it counts as of its own time once that has come");
 
 	host = with_ttl(ttl, (HeartbeatPath) {.configured = true, .heard = true, .heard_at = PG_INT64_MAX}, silent);
 	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE);
-	ok(heartbeat_expires_at(&heartbeat, NOW) == NOW + ttl + GRACE, "so does infinity");
+	ok(heartbeat_expires_at(&heartbeat, NOW) == NOW + ttl + GRACE, "infinity counts as of now");
 
 	host = with_ttl(ttl, (HeartbeatPath) {.configured = true, .heard = true, .heard_at = PG_INT64_MIN}, silent);
 	heartbeat = heartbeat_of_host(&host, TIMEOUT, GRACE);
@@ -105,9 +105,9 @@ test_paths(void)
 }
 
 /*
- * What the rule says of heartbeat, probe, required, suspect, startup grace and
- * damping: the whole table.  Of four letters, Healthy, Degraded, Unhealthy or ? for unknown,
- * the second and fourth are in the grace of a start, the third and fourth suspect.
+ * The status and reason by heartbeat, probe, required, suspect, startup grace and
+ * damping: the whole table.  Of four letters, Healthy, Degraded, Unhealthy or ? for
+ * unknown, the second and fourth are during startup grace, the third and fourth suspect.
  */
 static void
 test_rule(void)
@@ -161,13 +161,13 @@ test_rule(void)
 						}
 }
 
-/* What the table and a report say together: the whole table. */
+/* The table's and the reported evidence combined: the whole table. */
 static void
 test_later(void)
 {
 	static const HeartbeatEvidence together[4][4] =
 	{
-		/* reported: never, failed (which nobody reports), expired, fresh */
+		/* reported: never, failed (which no report does), expired, fresh */
 		[HEARTBEAT_NEVER] = {HEARTBEAT_NEVER, HEARTBEAT_FAILED, HEARTBEAT_EXPIRED, HEARTBEAT_FRESH},
 		[HEARTBEAT_FAILED] = {HEARTBEAT_FAILED, HEARTBEAT_FAILED, HEARTBEAT_FAILED, HEARTBEAT_FRESH},
 		[HEARTBEAT_EXPIRED] = {HEARTBEAT_EXPIRED, HEARTBEAT_EXPIRED, HEARTBEAT_EXPIRED, HEARTBEAT_FRESH},
@@ -186,21 +186,21 @@ test_equal(void)
 	Heartbeat	one = {.heard = true, .heard_at = NOW, .lifetime = SECOND};
 	Heartbeat	other = one;
 
-	ok(heartbeat_equal(&one, &other), "the same is equal");
+	ok(heartbeat_equal(&one, &other), "equal heartbeats are equal");
 	other.lifetime++;
-	ok(!heartbeat_equal(&one, &other), "another lifetime is not");
+	ok(!heartbeat_equal(&one, &other), "another lifetime makes them different");
 	other = one;
 	other.heard_at++;
-	ok(!heartbeat_equal(&one, &other), "another time is not");
+	ok(!heartbeat_equal(&one, &other), "another time makes them different");
 	other = one;
 	other.failed = true;
-	ok(!heartbeat_equal(&one, &other), "a failure is not");
+	ok(!heartbeat_equal(&one, &other), "a failure makes them different");
 	other = one;
 	other.heard = false;
-	ok(!heartbeat_equal(&one, &other), "nothing heard is not");
+	ok(!heartbeat_equal(&one, &other), "no heartbeat makes them different");
 }
 
-/* The words that users read. */
+/* The words shown to users. */
 static void
 test_reasons(void)
 {
@@ -237,18 +237,18 @@ test_reasons(void)
 		ok(strcmp(health.reason, cases[i].reason) == 0, "reason %s", cases[i].reason);
 		ok(health.assumed == (strcmp(health.reason, "probe overdue") == 0 ||
 							  strcmp(health.reason, "heartbeat expired, startup grace") == 0),
-		   "only what is said for want of evidence is assumed");
+		   "only evidence that is assumed has assumed set");
 	}
 	ok(strcmp(gateway_status_name(GATEWAY_HEALTHY), "healthy") == 0 &&
 	   strcmp(gateway_status_name(GATEWAY_DEGRADED), "degraded") == 0 &&
 	   strcmp(gateway_status_name(GATEWAY_UNHEALTHY), "unhealthy") == 0 &&
-	   strcmp(gateway_status_name(GATEWAY_UNKNOWN), "unknown") == 0, "the words for statuses");
+	   strcmp(gateway_status_name(GATEWAY_UNKNOWN), "unknown") == 0, "statuses have their words");
 	for (GatewayStatus status = GATEWAY_HEALTHY; status <= GATEWAY_UNKNOWN; status++)
-		ok(gateway_status_parse(gateway_status_name(status)) == status, "and back");
-	ok(gateway_status_parse("nonsense") == GATEWAY_UNKNOWN, "any other word is unknown");
+		ok(gateway_status_parse(gateway_status_name(status)) == status, "words have their statuses");
+	ok(gateway_status_parse("nonsense") == GATEWAY_UNKNOWN, "an unrecognized word is unknown");
 	ok(strcmp(probe_evidence_name(PROBE_UP), "up") == 0 && strcmp(probe_evidence_name(PROBE_DOWN), "down") == 0 &&
 	   strcmp(probe_evidence_name(PROBE_NONE), "none") == 0 && strcmp(probe_evidence_name(PROBE_OVERDUE), "overdue") == 0,
-	   "the words for verdicts");
+	   "probe evidence has its words");
 }
 
 int

@@ -37,7 +37,7 @@ parse(const char *text)
 
 static const char unreadable[] = "not an address";
 
-/* NULL if the address may be connected to, or why not. */
+/* Returns NULL if the address may be connected to, else the reason why not. */
 static const char *
 refusal(const char *denied, const char *allowed, const char *address)
 {
@@ -78,11 +78,11 @@ test_good_lists(void)
 		NetworkList *list = malloc(network_list_size(cases[i].text));
 		const char *problem = network_list_parse(cases[i].text, list);
 
-		ok(problem == NULL && list->count == cases[i].count, "list %d, of %d%s%s",
+		ok(problem == NULL && list->count == cases[i].count, "list %d has %d networks%s%s",
 		   i, cases[i].count, problem ? ": " : "", problem ? problem : "");
 		free(list);
 	}
-	ok(network_list_size("10.0.0.0/8,::1,::2") == network_list_size("") + 2 * sizeof(Network), "room for each");
+	ok(network_list_size("10.0.0.0/8,::1,::2") == network_list_size("") + 2 * sizeof(Network), "there is room for each network");
 }
 
 static void
@@ -108,13 +108,13 @@ test_bad_lists(void)
 		const char *problem = network_list_parse(cases[i], list);
 
 		ok(problem != NULL && strlen(problem) > 0 && problem[strlen(problem) - 1] == '.',
-		   "no list %d: %s", i, problem ? problem : "taken");
-		ok(i > 4 || (problem != NULL && strstr(problem, "missing") != NULL), "says so if a network is missing");
+		   "list %d is refused: %s", i, problem ? problem : "accepted");
+		ok(i > 4 || (problem != NULL && strstr(problem, "missing") != NULL), "a missing network is reported as such");
 		free(list);
 	}
 }
 
-/* The first and last address of a network are in it, their neighbours are not. */
+/* The first and last address of a network are in it, their neighbors are not. */
 static void
 test_borders(void)
 {
@@ -168,16 +168,16 @@ test_defaults(void)
 		"32.1.0.0:443", "32.2.0.1:443"
 	};
 	static const char *const denied[] = {
-		/* loopback and link-local, in every spelling that is an address */
+		/* loopback and link-local, in every notation that is an address */
 		"127.0.0.1:80", "127.0.0.0:80", "127.1.2.3:80", "127.255.255.255:80", "[::1]:80", "[0:0:0:0:0:0:0:1]:80",
 		"[0000:0000:0000:0000:0000:0000:0000:0001]:80", "[::0:1]:80", "[0::1]:80", "[0:0::1]:80", "[::0.0.0.1]:80",
 		"169.254.169.254:80", "169.254.0.0:80", "169.254.255.255:80", "[fe80::1]:80", "[FE80::1]:80",
 		"[febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:80",
-		/* this machine, and clouds' metadata elsewhere */
+		/* this machine, and cloud metadata on other networks */
 		"10.9.8.7:80", "[2001:db8:9::7]:80", "[2001:DB8:9:0::7]:80", "[64:ff9b::10.9.8.7]:80", "[2002:a09:807::1]:80",
 		"[fd00:ec2::254]:80", "[fd00:0ec2:0::0254]:80", "100.100.100.200:80", "168.63.129.16:80", "192.0.0.192:80",
 		"[64:ff9b::100.100.100.200]:80", "[64:ff9b::a83f:8110]:80",
-		/* nobody's and everybody's */
+		/* unspecified, multicast and broadcast */
 		"0.0.0.0:80", "0.0.0.1:80", "0.255.255.255:80", "[::]:80", "[0:0:0:0:0:0:0:0]:80", "[0::0]:80",
 		"[::0.0.0.0]:80", "224.0.0.1:80", "239.255.255.255:80", "255.255.255.255:80", "[ff02::1]:80", "[ff00::]:80",
 		"[FFff:ffff::1]:80",
@@ -195,7 +195,7 @@ test_defaults(void)
 		"[2001:0:c000:201:0:0:5601:5601]:80", "[::ffff:0:127.0.0.1]:80", "[::ffff:0:a9fe:a9fe]:80"
 	};
 
-	/* What another program would take for one of the above. */
+	/* Notations that other programs accept for one of the above. */
 	static const char *const no_address[] = {
 		"2130706433:80", "0x7f000001:80", "0X7F000001:80", "017700000001:80", "0177.0.0.1:80", "0x7f.0.0.1:80",
 		"0x7f.1:80", "127.1:80", "127.0.1:80", "127.0.0.01:80", "127.0.0.001:80", "127.0.0.1.:80", "127.0.0.1..:80",
@@ -229,11 +229,11 @@ test_defaults(void)
 		ProbeAddress target;
 		const char *problem = probe_address_parse(no_address[i], &target);
 
-		ok(problem != NULL, "not an address, spelling %d: %s", i, problem ? problem : "taken");
+		ok(problem != NULL, "not an address, notation %d: %s", i, problem ? problem : "taken");
 	}
 }
 
-/* Without any list, what never may be connected to still may not. */
+/* Without any list, addresses that are always denied stay denied. */
 static void
 test_never(void)
 {
@@ -269,23 +269,23 @@ test_never(void)
 static void
 test_both_lists(void)
 {
-	ok(refusal("10.1.0.0/16", "10.0.0.0/8", "10.2.0.1:1") == NULL, "allowed and not denied");
-	ok(refusal("10.1.0.0/16", "10.0.0.0/8", "10.1.0.1:1") != NULL, "denied wins");
-	ok(refusal("10.0.0.0/8", "10.1.0.0/16", "10.1.0.1:1") != NULL, "also over the narrower network");
-	ok(refusal("10.1.0.0/16", "10.0.0.0/8", "192.0.2.1:1") != NULL, "neither is not allowed");
-	ok(refusal("", "192.0.2.0/24, 10.0.0.0/8", "10.2.0.1:1") == NULL, "the second of a list counts");
-	ok(refusal("192.0.2.0/24, 10.0.0.0/8", "", "10.2.0.1:1") != NULL, "of either list");
-	ok(refusal("", "10.0.0.0/8", "[2001:db8::1]:1") != NULL, "a family without a network is not allowed");
-	ok(refusal("", "10.0.0.0/8", "[64:ff9b::10.0.0.1]:1") != NULL, "an IPv4 network allows nothing of IPv6");
-	ok(refusal("", "64:ff9b::/96", "[64:ff9b::10.0.0.1]:1") == NULL, "its own network does");
-	ok(refusal("10.0.0.0/8", "64:ff9b::/96", "[64:ff9b::10.0.0.1]:1") != NULL, "but not a denied IPv4 address in it");
-	ok(refusal("", "", "10.9.8.7:1") == NULL, "this machine, not denied");
-	ok(refusal("", "samehost", "10.9.8.7:1") == NULL, "this machine, allowed");
-	ok(refusal("", "samehost", "10.9.8.6:1") != NULL, "and nothing else");
-	ok(refusal("", "samehost", "[64:ff9b::10.9.8.7]:1") != NULL, "nor what stands for it");
-	ok(refusal("samehost", "10.0.0.0/8", "10.9.8.7:1") != NULL, "this machine, denied");
-	ok(refusal("0.0.0.0/8", "", "[64:ff9b:1::10.0.0.1]:1") == NULL, "zeroes are no IPv4 address where one may lie elsewhere");
-	ok(refusal("::ffff:0:0:0/96", "", "[::ffff:0:10.0.0.1]:1") != NULL, "nor one of a denied IPv6 network");
+	ok(refusal("10.1.0.0/16", "10.0.0.0/8", "10.2.0.1:1") == NULL, "an allowed address that is not denied is accepted");
+	ok(refusal("10.1.0.0/16", "10.0.0.0/8", "10.1.0.1:1") != NULL, "a denied network wins");
+	ok(refusal("10.0.0.0/8", "10.1.0.0/16", "10.1.0.1:1") != NULL, "it also wins over a narrower allowed network");
+	ok(refusal("10.1.0.0/16", "10.0.0.0/8", "192.0.2.1:1") != NULL, "an address in neither is refused");
+	ok(refusal("", "192.0.2.0/24, 10.0.0.0/8", "10.2.0.1:1") == NULL, "the second allowed network counts");
+	ok(refusal("192.0.2.0/24, 10.0.0.0/8", "", "10.2.0.1:1") != NULL, "the second denied network counts");
+	ok(refusal("", "10.0.0.0/8", "[2001:db8::1]:1") != NULL, "a family without an allowed network is refused");
+	ok(refusal("", "10.0.0.0/8", "[64:ff9b::10.0.0.1]:1") != NULL, "an IPv4 network does not allow IPv6 addresses");
+	ok(refusal("", "64:ff9b::/96", "[64:ff9b::10.0.0.1]:1") == NULL, "an IPv6 network does");
+	ok(refusal("10.0.0.0/8", "64:ff9b::/96", "[64:ff9b::10.0.0.1]:1") != NULL, "but not those that stand for a denied IPv4 address");
+	ok(refusal("", "", "10.9.8.7:1") == NULL, "this machine is accepted if it is not denied");
+	ok(refusal("", "samehost", "10.9.8.7:1") == NULL, "this machine can be allowed");
+	ok(refusal("", "samehost", "10.9.8.6:1") != NULL, "other addresses are then refused");
+	ok(refusal("", "samehost", "[64:ff9b::10.9.8.7]:1") != NULL, "and so are addresses that stand for it");
+	ok(refusal("samehost", "10.0.0.0/8", "10.9.8.7:1") != NULL, "this machine can be denied");
+	ok(refusal("0.0.0.0/8", "", "[64:ff9b:1::10.0.0.1]:1") == NULL, "zeroes are no IPv4 address if one may lie elsewhere");
+	ok(refusal("::ffff:0:0:0/96", "", "[::ffff:0:10.0.0.1]:1") != NULL, "an IPv6 network can be denied");
 }
 
 /* One IPv4 address is denied, and no other, in every form that stands for it. */
@@ -308,7 +308,7 @@ test_embedded(void)
 	for (int i = 0; i < lengthof(forms); i++)
 	{
 		ok(refusal("10.1.2.3", "", forms[i][0]) != NULL, "%s is denied", forms[i][0]);
-		ok(refusal("10.1.2.3", "", forms[i][1]) == NULL, "%s is not", forms[i][1]);
+		ok(refusal("10.1.2.3", "", forms[i][1]) == NULL, "%s is not denied", forms[i][1]);
 	}
 }
 
@@ -325,20 +325,20 @@ test_families(void)
 
 	inet_pton(AF_INET6, "2001:db8::1", &scoped.sin6_addr);
 	why = network_refusal(none, none, NULL, (struct sockaddr *) &scoped);
-	ok(why != NULL && strcmp(why, "scoped address") == 0, "a scoped address");
+	ok(why != NULL && strcmp(why, "scoped address") == 0, "a scoped address is denied");
 	scoped.sin6_scope_id = 0;
-	ok(network_refusal(none, none, NULL, (struct sockaddr *) &scoped) == NULL, "the same without its scope");
-	ok(network_refusal(none, none, NULL, (struct sockaddr *) &local) != NULL, "a Unix socket");
-	ok(network_refusal(none, none, NULL, &unspecified) != NULL, "no family");
+	ok(network_refusal(none, none, NULL, (struct sockaddr *) &scoped) == NULL, "it is accepted without its scope");
+	ok(network_refusal(none, none, NULL, (struct sockaddr *) &local) != NULL, "a Unix socket is denied");
+	ok(network_refusal(none, none, NULL, &unspecified) != NULL, "an address without family is denied");
 
 	ok(probe_address_parse("gateway.example.org:1", &target) == NULL && !probe_address_to_socket(&target, &address),
 	   "a name has no address yet");
 	ok(probe_address_parse("[2001:db8::1]:443", &target) == NULL && probe_address_to_socket(&target, &address) &&
 	   ((struct sockaddr_in6 *) &address)->sin6_port == htons(443) &&
-	   ((struct sockaddr_in6 *) &address)->sin6_scope_id == 0, "the port of an IPv6 address");
+	   ((struct sockaddr_in6 *) &address)->sin6_scope_id == 0, "an IPv6 address gets its port");
 	ok(probe_address_parse("192.0.2.1:80", &target) == NULL && probe_address_to_socket(&target, &address) &&
 	   ((struct sockaddr_in *) &address)->sin_port == htons(80) &&
-	   ((struct sockaddr_in *) &address)->sin_addr.s_addr == htonl(0xc0000201), "address and port of IPv4");
+	   ((struct sockaddr_in *) &address)->sin_addr.s_addr == htonl(0xc0000201), "an IPv4 address gets its address and port");
 	free(none);
 }
 

@@ -34,7 +34,7 @@ test_good(void)
 
 		ok(problem == NULL && strcmp(target.host, cases[i].host) == 0 &&
 		   target.port == cases[i].port && target.numeric == cases[i].numeric,
-		   "%s is an address", cases[i].address);
+		   "%s is a valid address", cases[i].address);
 	}
 }
 
@@ -58,28 +58,31 @@ test_bad(void)
 	{
 		const char *problem = probe_address_parse(cases[i], &target);
 
-		ok(problem != NULL, "bad address %d: %s", i, problem ? problem : "taken");
+		ok(problem != NULL, "bad address %d: %s", i, problem ? problem : "bad address %d is refused: %s");
 	}
 
 	memset(address, 'a', sizeof(address));
 	strcpy(address + 300, ":80");
-	ok(probe_address_parse(address, &target) != NULL, "300 characters");
+	ok(probe_address_parse(address, &target) != NULL, "300 characters are refused");
 
-	/* The longest label and the longest name are taken, one more is not. */
+	/*
+	 * The longest label and the longest name are accepted, longer ones are
+	 * not.
+	 */
 	memset(address, 'a', sizeof(address));
 	strcpy(address + 63, ":80");
-	ok(probe_address_parse(address, &target) == NULL, "a label of 63");
+	ok(probe_address_parse(address, &target) == NULL, "a label of 63 is accepted");
 	memset(address, 'a', sizeof(address));
 	strcpy(address + 64, ":80");
-	ok(probe_address_parse(address, &target) != NULL, "a label of 64");
+	ok(probe_address_parse(address, &target) != NULL, "a label of 64 is refused");
 	memset(address, 'a', sizeof(address));
 	address[63] = address[127] = address[191] = '.';
 	strcpy(address + 253, ":80");
-	ok(probe_address_parse(address, &target) == NULL && strlen(target.host) == 253, "a name of 253");
+	ok(probe_address_parse(address, &target) == NULL && strlen(target.host) == 253, "a name of 253 is accepted");
 	memset(address, 'a', sizeof(address));
 	address[63] = address[127] = address[191] = '.';
 	strcpy(address + 254, ":80");
-	ok(probe_address_parse(address, &target) != NULL, "a name of 254");
+	ok(probe_address_parse(address, &target) != NULL, "a name of 254 is refused");
 }
 
 int

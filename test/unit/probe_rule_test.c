@@ -54,7 +54,7 @@ test_verdicts(void)
 	}
 }
 
-/* How many of a letter end a text that has no other letter but dots after them. */
+/* Returns the length of the last run of a letter; dots do not interrupt it. */
 static int
 run_length(const char *text, int length, char letter)
 {
@@ -108,8 +108,8 @@ test_model(void)
 			(void) probe_finding_add(&finding, &by, PROBE_SUCCEEDED, START + (60 + i) * SECOND);
 		stuck += finding.verdict != PROBE_UP;
 	}
-	ok(wrong == 0, "120,000 random outcomes lead where the definition leads: %d do not", wrong);
-	ok(stuck == 0, "from any state \"rise\" successes lead up: %d do not", stuck);
+	ok(wrong == 0, "120,000 random outcomes give the verdict of the definition: %d do not", wrong);
+	ok(stuck == 0, "from any state, \"rise\" successes lead to up: %d do not", stuck);
 }
 
 static void
@@ -118,37 +118,37 @@ test_damping(void)
 	ProbeFinding finding = {0};
 	int64		now = add(&finding, "++---++", START);
 
-	ok(finding.falls == 1 && finding.damped_until == 0, "who fell once comes back as he was");
+	ok(finding.falls == 1 && finding.damped_until == 0, "after one fall a gateway is not damped");
 	now = add(&finding, "---++", now);
-	ok(finding.falls == 2 && finding.damped_until == now - SECOND + 60 * SECOND, "who falls twice is damped for 60 s");
+	ok(finding.falls == 2 && finding.damped_until == now - SECOND + 60 * SECOND, "after two falls it is damped for 60 s");
 	for (int i = 0; i < 20; i++)
 		now = add(&finding, "---++", now);
-	ok(finding.damped_until == now - SECOND + 300 * SECOND, "never for longer than 300 s");
+	ok(finding.damped_until == now - SECOND + 300 * SECOND, "it is damped for at most 300 s");
 	now += 298 * SECOND;
 	add(&finding, "+", now);
-	ok(finding.damped_until == now + SECOND && finding.falls == 22, "it lasts until then");
+	ok(finding.damped_until == now + SECOND && finding.falls == 22, "damping lasts until then");
 	add(&finding, "+", now + SECOND);
-	ok(finding.damped_until == 0, "and then ends by itself");
-	ok(finding.falls == 21, "a fall is forgiven after 300 s up: %d left", finding.falls);
+	ok(finding.damped_until == 0, "damping then ends by itself");
+	ok(finding.falls == 21, "a fall is forgotten after 300 s up: %d left", finding.falls);
 	now += 300 * SECOND * 25;
 	add(&finding, "+", now);
-	ok(finding.falls == 0, "and all of them in time");
+	ok(finding.falls == 0, "all falls are forgotten in time");
 	add(&finding, "---++", now + SECOND);
-	ok(finding.damped_until == 0, "then it is as if nothing had been");
+	ok(finding.damped_until == 0, "a new fall after that is the first");
 
 	finding = (ProbeFinding) {0};
 	add(&finding, "---++---", START);
-	ok(finding.falls == 1, "to be down at first is no fall");
+	ok(finding.falls == 1, "an initial down is no fall");
 }
 
 static void
 test_grid(void)
 {
 	ok(probe_grid_time(1000, 300, 5300) == 5300, "a time on the grid is its own");
-	ok(probe_grid_time(1000, 300, 5301) == 6300, "one after it is the next");
-	ok(probe_grid_time(1000, 300, 5299) == 5300, "one before it is it");
-	ok(probe_grid_time(1000, 300, 100) == 300, "before the first");
-	ok(probe_grid_time(1000, 0, 5000) == 5000, "phase 0");
+	ok(probe_grid_time(1000, 300, 5301) == 6300, "a time after it gets the next");
+	ok(probe_grid_time(1000, 300, 5299) == 5300, "a time before it gets this one");
+	ok(probe_grid_time(1000, 300, 100) == 300, "a time before the first gets the first");
+	ok(probe_grid_time(1000, 0, 5000) == 5000, "phase 0 works");
 }
 
 static void
@@ -162,22 +162,22 @@ test_next_start(void)
 
 	add(&calm, "+++", START);
 	add(&doubt, "+++-", START);
-	ok(probe_next_start(&calm, &pace, phase, due, due + 500) == due + SECOND, "from start to start");
-	ok(probe_next_start(&calm, &pace, phase, due, due + SECOND) == due + SECOND, "even if it took the whole interval");
+	ok(probe_next_start(&calm, &pace, phase, due, due + 500) == due + SECOND, "probes run from start to start");
+	ok(probe_next_start(&calm, &pace, phase, due, due + SECOND) == due + SECOND, "even if one takes the whole interval");
 	ok(probe_next_start(&calm, &pace, phase, due, due + SECOND + 500) == due + SECOND, "or a little more");
 	ok(probe_next_start(&calm, &pace, phase, due + SECOND / 100, due + SECOND / 50) == due + SECOND,
 	   "a late start does not delay the next");
 	ok(probe_next_start(&calm, &pace, phase, due, due + 10 * SECOND + 1) == due + 11 * SECOND,
-	   "what was missed is left out");
-	ok(probe_next_start(&doubt, &pace, phase, due, due + 500) == due + SECOND / 5, "in doubt by the retry interval");
-	ok(probe_next_start(&doubt, &pace, phase, due, due + SECOND) == due + SECOND, "but not before the end");
+	   "missed starts are left out");
+	ok(probe_next_start(&doubt, &pace, phase, due, due + 500) == due + SECOND / 5, "in doubt, the retry interval applies");
+	ok(probe_next_start(&doubt, &pace, phase, due, due + SECOND) == due + SECOND, "in doubt, no start precedes the end of the last probe");
 	ok(probe_next_start(&calm, &pace, phase, due - SECOND / 10, due - SECOND / 20) == due + SECOND,
 	   "back on the grid, no two probes follow each other closely");
 	slow.retry_interval = 2 * SECOND;
-	ok(probe_next_start(&doubt, &slow, phase, due, due + 500) == due + SECOND, "a longer retry interval means nothing");
+	ok(probe_next_start(&doubt, &slow, phase, due, due + 500) == due + SECOND, "a retry interval longer than the interval has no effect");
 }
 
-/* The most starts in any 100 ms, of a fleet that was started, frozen and failed at once. */
+/* The most starts in any 100 ms, for a fleet that is started, frozen and failing at once. */
 static void
 test_spread(void)
 {
@@ -223,9 +223,9 @@ test_spread(void)
 		if (part >= 0)
 			most[part] = Max(most[part], sum);
 	}
-	ok(most[0] <= 130, "once running, no 100 ms have more than 1.3 of their share: %d of 100", most[0]);
-	ok(most[1] <= 160, "nor after a freeze, which skips and does not catch up: %d", most[1]);
-	ok(most[2] <= 130, "nor after all failed at once: %d", most[2]);
+	ok(most[0] <= 130, "while running, no 100 ms have more than 1.3 of their share: %d of 100", most[0]);
+	ok(most[1] <= 160, "nor after a freeze, whose starts are left out: %d", most[1]);
+	ok(most[2] <= 130, "nor after all fail at once: %d", most[2]);
 }
 
 int

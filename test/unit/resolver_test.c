@@ -1,9 +1,9 @@
 /*
  * resolver_test.c
- *		Names to addresses, of a name server that does as it is told.
+ *		Resolution of names by a name server that the test controls.
  *
- * The clock is the test's, so that minutes pass at once.  c-ares has its own:
- * what it waits for is waited for.
+ * The clock is the test's, so that minutes pass at once.  c-ares has its own clock:
+ * the test waits for its timeouts.
  */
 #include "postgres.h"
 
@@ -58,7 +58,7 @@ static Resolver *resolver;
 static int64 now = 1000 * SECOND;
 static char answer[200];
 
-/* Of the resolver's descriptors, as it says. */
+/* The resolver's descriptors, as reported to acquire() and release(). */
 static int	acquired = 0;
 static int	least_acquired = 0;
 static int	most_allowed = INT_MAX;
@@ -80,7 +80,7 @@ set_address(const char *name, const char *address)
 	record_of(name)->addresses[0] = address;
 }
 
-/* Serves and runs until something has happened, or "limit" microseconds are over. */
+/* Serves and runs until something happens, or "limit" microseconds have passed. */
 static void
 pump(int64 limit)
 {
@@ -96,7 +96,7 @@ pump(int64 limit)
 	resolver_run(resolver, now);
 }
 
-/* Until all that the server does answer has been answered; no time passes. */
+/* Runs until the server has answered all that it answers; no time passes. */
 static void
 pump_dry(void)
 {
@@ -113,7 +113,7 @@ pump_dry(void)
 	}
 }
 
-/* What is known now: an address, or what is wrong. */
+/* Returns what is known now: an address, or the failure. */
 static const char *
 peek(const char *name)
 {
@@ -141,7 +141,7 @@ peek(const char *name)
 	return "no answer";
 }
 
-/* What is known when all has been answered, and after the time for the rest is over. */
+/* Returns what is known after all answers, and after the timeout for the others. */
 static const char *
 resolve(const char *name)
 {
@@ -172,7 +172,7 @@ doubt(const char *name, const char *address)
 	resolver_doubt(resolver, name, (struct sockaddr *) &doubted);
 }
 
-/* How many are open; those without close-on-exec count a thousand. */
+/* Returns the number of open descriptors; one without close-on-exec counts a thousand. */
 static int
 open_descriptors(void)
 {
@@ -213,31 +213,31 @@ test_kinds(void)
 {
 	uint64		generation = resolver_generation(resolver);
 
-	ok(resolver_timeout(resolver, now) == -1, "nothing to wait for at first");
-	is(peek("a.test"), "pending", "nothing is known at first");
+	ok(resolver_timeout(resolver, now) == -1, "there is nothing to wait for at first");
+	is(peek("a.test"), "pending", "no answer is known at first");
 	ok(resolver_timeout(resolver, now) > 0 && resolver_timeout(resolver, now) <= 2 * SECOND,
-	   "a query is waited for, not for ever");
-	ok(resolver_generation(resolver) == generation, "no generation before the answer");
+	   "the wait for a query has an end");
+	ok(resolver_generation(resolver) == generation, "the generation stays before the answer");
 	pump_dry();
-	ok(resolver_generation(resolver) == generation + 1, "one after it");
-	is(peek("a.test"), "10.0.0.1", "A");
-	ok(resolver_timeout(resolver, now) == -1, "nothing to wait for any more");
+	ok(resolver_generation(resolver) == generation + 1, "it grows after the answer");
+	is(peek("a.test"), "10.0.0.1", "A is resolved");
+	ok(resolver_timeout(resolver, now) == -1, "there is nothing to wait for any more");
 
-	is(resolve("aaaa.test"), "2001:db8::1", "AAAA");
-	is(resolve("both.test"), "10.0.0.2", "both, IPv4 first");
-	is(resolve("alias.test"), "10.0.0.3", "CNAME");
-	is(resolve("dangling.test"), "failed: dns: no address", "CNAME to nothing");
-	is(resolve("under_score.test"), "10.0.0.4", "an underscore");
-	is(resolve("A.Test"), "10.0.0.1", "upper case");
-	is(resolve("short"), "10.0.0.5", "a short name is searched for");
-	is(resolve("none.test"), "absent: dns: no such name", "NXDOMAIN");
-	is(resolve("empty.test"), "failed: dns: no address", "a name without addresses");
-	is(resolve("servfail.test"), "failed: dns: server failed", "SERVFAIL");
-	is(resolve("refused.test"), "failed: dns: server failed", "REFUSED");
-	is(resolve("0.dark.test"), "failed: dns: timed out", "no answer");
+	is(resolve("aaaa.test"), "2001:db8::1", "AAAA is resolved");
+	is(resolve("both.test"), "10.0.0.2", "with both, IPv4 comes first");
+	is(resolve("alias.test"), "10.0.0.3", "CNAME is resolved");
+	is(resolve("dangling.test"), "failed: dns: no address", "CNAME to nothing fails");
+	is(resolve("under_score.test"), "10.0.0.4", "a name with an underscore is resolved");
+	is(resolve("A.Test"), "10.0.0.1", "a name in upper case is resolved");
+	is(resolve("short"), "10.0.0.5", "a short name uses the search list");
+	is(resolve("none.test"), "absent: dns: no such name", "NXDOMAIN is absent");
+	is(resolve("empty.test"), "failed: dns: no address", "a name without addresses fails");
+	is(resolve("servfail.test"), "failed: dns: server failed", "SERVFAIL fails");
+	is(resolve("refused.test"), "failed: dns: server failed", "REFUSED fails");
+	is(resolve("0.dark.test"), "failed: dns: timed out", "no answer fails");
 }
 
-/* A name that is in the file of hosts alone. */
+/* A name that is only in /etc/hosts. */
 static void
 test_hosts_file(void)
 {
@@ -251,11 +251,11 @@ test_hosts_file(void)
 	if (file != NULL)
 		fclose(file);
 
-	ok(strchr(peek(name), '.') != NULL || strchr(answer, ':') != NULL, "%s at once, without a query: %s", name, answer);
-	ok(server.questions == questions, "the server was not asked");
+	ok(strchr(peek(name), '.') != NULL || strchr(answer, ':') != NULL, "%s is resolved at once: %s", name, answer);
+	ok(server.questions == questions, "without a query");
 }
 
-/* After how many seconds a name is asked for again. */
+/* Returns after how many seconds a query is repeated. */
 static int
 lifetime(const char *name)
 {
@@ -278,14 +278,14 @@ static void
 test_lifetimes(void)
 {
 	ok(lifetime("zero.test") == 5, "0 counts as 5 seconds");
-	ok(lifetime("mixed.test") == 10, "10 seconds as they are");
-	ok(lifetime("huge.test") == 60, "68 years as 60 seconds");
-	ok(lifetime("negative.test") >= 5 && lifetime("negative.test") <= 60, "136 years within the bounds");
-	ok(lifetime("alias.test") == 30, "30 and an alias of 40 seconds");
-	ok(lifetime("alias_ttl.test") == 20, "40 and an alias of 20 seconds");
-	ok(lifetime("servfail.test") == 1, "a failure 1 second");
-	ok(lifetime("0.dark.test") == 1, "a time-out too");
-	ok(lifetime("empty.test") == 1, "no address too");
+	ok(lifetime("mixed.test") == 10, "10 seconds count as they are");
+	ok(lifetime("huge.test") == 60, "68 years count as 60 seconds");
+	ok(lifetime("negative.test") >= 5 && lifetime("negative.test") <= 60, "136 years are within the bounds");
+	ok(lifetime("alias.test") == 30, "30 seconds and an alias of 40 count as 30");
+	ok(lifetime("alias_ttl.test") == 20, "40 seconds and an alias of 20 count as 20");
+	ok(lifetime("servfail.test") == 1, "a failure lasts 1 second");
+	ok(lifetime("0.dark.test") == 1, "a timeout lasts 1 second");
+	ok(lifetime("empty.test") == 1, "no address lasts 1 second");
 }
 
 static void
@@ -296,13 +296,13 @@ test_absent(void)
 	(void) resolve("gone.test");
 	questions = server.questions;
 	now += 5 * SECOND - 1;
-	is(peek("gone.test"), "absent: dns: no such name", "remembered for 5 seconds");
+	is(peek("gone.test"), "absent: dns: no such name", "an absent name is cached for 5 seconds");
 	pump_dry();
 	ok(server.questions == questions, "without another query");
 	now += 1;
-	is(peek("gone.test"), "pending", "then asked for again");
+	is(peek("gone.test"), "pending", "then the query is repeated");
 	pump_dry();
-	ok(server.questions > questions, "from the server");
+	ok(server.questions > questions, "to the server");
 }
 
 static void
@@ -310,21 +310,21 @@ test_held(void)
 {
 	DnsRecord  *record = record_of("change.test");
 
-	is(resolve("change.test"), "10.0.2.1", "a good answer");
+	is(resolve("change.test"), "10.0.2.1", "a good answer is used");
 	set_address("change.test", "10.0.2.2");
 	now += 10 * SECOND - 1;
-	is(resolve("change.test"), "10.0.2.1", "holds for its time");
+	is(resolve("change.test"), "10.0.2.1", "it is used for its time");
 	now += 1;
-	is(peek("change.test"), "10.0.2.1", "and while the next one is waited for");
+	is(peek("change.test"), "10.0.2.1", "and while the next query runs");
 	pump_dry();
-	is(peek("change.test"), "10.0.2.2", "the next one");
+	is(peek("change.test"), "10.0.2.2", "the next answer is used");
 
 	record->manner = DNS_SILENT;
 	now += 10 * SECOND;
-	is(peek("change.test"), "10.0.2.2", "held while none comes");
+	is(peek("change.test"), "10.0.2.2", "the address is kept while no answer comes");
 	now += 2 * SECOND;
 	pump(0);
-	is(peek("change.test"), "10.0.2.2", "and when none has come");
+	is(peek("change.test"), "10.0.2.2", "and after the timeout");
 	record->manner = DNS_ANSWERS;
 	record->code = DNS_SERVFAIL;
 	for (int i = 0; i < 200; i++)
@@ -333,27 +333,27 @@ test_held(void)
 		(void) peek("change.test");
 		pump(100);
 	}
-	is(resolve("change.test"), "10.0.2.2", "for as long as the server fails");
+	is(resolve("change.test"), "10.0.2.2", "and while the server fails");
 
 	record->code = DNS_NXDOMAIN;
 	now += SECOND;
-	is(resolve("change.test"), "10.0.2.2", "and when the name is gone");
+	is(resolve("change.test"), "10.0.2.2", "and when the name is absent");
 	now += 600 * SECOND - 1;
 	is(resolve("change.test"), "10.0.2.2", "for ten minutes");
 	now += 5 * SECOND;
-	is(resolve("change.test"), "absent: dns: no such name", "then no more");
+	is(resolve("change.test"), "absent: dns: no such name", "then it is not used any more");
 	record->code = 0;
 	now += 5 * SECOND;
-	is(resolve("change.test"), "10.0.2.2", "until it is there again");
+	is(resolve("change.test"), "10.0.2.2", "a new answer is used");
 	record->code = DNS_NXDOMAIN;
 	now += 100 * SECOND;
-	is(resolve("change.test"), "10.0.2.2", "gone anew, held anew");
+	is(resolve("change.test"), "10.0.2.2", "an absent name keeps its address again");
 	record->code = 0;
 	now += 500 * SECOND;
-	is(resolve("change.test"), "10.0.2.2", "back");
+	is(resolve("change.test"), "10.0.2.2", "a good answer");
 	record->code = DNS_NXDOMAIN;
 	now += 500 * SECOND;
-	is(resolve("change.test"), "10.0.2.2", "which begins the ten minutes again");
+	is(resolve("change.test"), "10.0.2.2", "restarts the ten minutes");
 	record->code = 0;
 }
 
@@ -363,39 +363,39 @@ test_doubt(void)
 	DnsRecord  *record = record_of("three.test");
 	int			questions;
 
-	is(resolve("three.test"), "10.0.3.1", "the first of three");
+	is(resolve("three.test"), "10.0.3.1", "the first of three addresses is used");
 	doubt("three.test", "10.0.3.3");
-	is(peek("three.test"), "10.0.3.1", "a doubt about another one changes nothing");
+	is(peek("three.test"), "10.0.3.1", "doubting another address changes nothing");
 	questions = record->questions;
 	doubt("three.test", "10.0.3.1");
-	is(peek("three.test"), "10.0.3.3", "a doubt leads to the second");
+	is(peek("three.test"), "10.0.3.3", "doubting it leads to the second");
 	doubt("three.test", "10.0.3.1");
-	is(peek("three.test"), "10.0.3.3", "the same doubt again changes nothing");
+	is(peek("three.test"), "10.0.3.3", "doubting it again changes nothing");
 	doubt("three.test", "10.0.3.3");
-	is(peek("three.test"), "2001:db8::3", "to the third");
+	is(peek("three.test"), "2001:db8::3", "doubting the second leads to the third");
 	pump_dry();
-	ok(record->questions == questions, "no query in the second after the last");
+	ok(record->questions == questions, "no query within a second after the last");
 	now += SECOND;
 	record->rotation = 1;
-	is(resolve("three.test"), "2001:db8::3", "kept by the next answer, whatever its order");
-	ok(record->questions == questions + 2, "for which a query was made");
+	is(resolve("three.test"), "2001:db8::3", "the next answer keeps the address, whatever its order");
+	ok(record->questions == questions + 2, "a query was made for it");
 	doubt("three.test", "2001:db8::3");
-	is(peek("three.test"), "10.0.3.1", "and to the first again");
+	is(peek("three.test"), "10.0.3.1", "doubting the third leads to the first");
 
 	set_address("three.test", "10.0.3.9");
 	now += SECOND;
-	is(resolve("three.test"), "10.0.3.9", "an address that is gone is left");
+	is(resolve("three.test"), "10.0.3.9", "an address that is missing in the next answer is not used");
 	doubt("three.test", "10.0.3.9");
-	is(peek("three.test"), "10.0.3.9", "the only one is kept");
-	is(resolve("twice.test"), "10.0.3.4", "an address that is told twice");
+	is(peek("three.test"), "10.0.3.9", "the only address is kept");
+	is(resolve("twice.test"), "10.0.3.4", "a duplicate address");
 	doubt("twice.test", "10.0.3.4");
 	is(peek("twice.test"), "10.0.3.5", "is left at once");
 	doubt("unheard.test", "10.0.3.9");
 	doubt("none.test", "10.0.3.9");
-	ok(true, "doubts about names without an address");
+	ok(true, "doubting names without an address works");
 }
 
-/* More addresses than a datagram holds, and than are kept. */
+/* More addresses than fit into a datagram, or are kept. */
 static void
 test_truncated(void)
 {
@@ -408,7 +408,7 @@ test_truncated(void)
 		snprintf(addresses[i], sizeof(addresses[i]), "10.0.6.%d", 100 + (i * 7) % 40);
 		record->addresses[i] = addresses[i];
 	}
-	is(resolve("many.test"), "10.0.6.100", "by TCP");
+	is(resolve("many.test"), "10.0.6.100", "the answer comes by TCP");
 	for (int i = 0; i < 16; i++)
 	{
 		snprintf(addresses[39], sizeof(addresses[39]), "10.0.6.%d", 100 + i % 8);
@@ -419,7 +419,7 @@ test_truncated(void)
 		now += SECOND;
 		(void) resolve("many.test");
 	}
-	ok(wrong == 0, "the same eight, in order, in every rotation");
+	ok(wrong == 0, "the same eight are kept, in order, in every rotation");
 }
 
 static void
@@ -433,8 +433,7 @@ test_losses(void)
 	is(peek("lossy.test"), "10.0.4.1", "a lost query is sent again");
 
 	/*
-	 * Newer c-ares does not wait for it longer than for one try, older for
-	 * all.
+	 * Newer c-ares waits for it no longer than for one try, older for all.
 	 */
 	began = clock_monotonic();
 	(void) peek("half.test");
@@ -442,7 +441,7 @@ test_losses(void)
 		pump(100 * 1000);
 	now += 2 * SECOND;
 	pump(0);
-	is(peek("half.test"), "10.0.4.2", "half of an answer is better than none");
+	is(peek("half.test"), "10.0.4.2", "half of an answer is used if the other is missing");
 }
 
 static void
@@ -465,8 +464,8 @@ test_bad_answers(void)
 			pump(0);
 		}
 	}
-	ok(resolver_timeout(resolver, now) == -1, "after 1,500 bad answers nothing is left");
-	is(resolve("a.test"), "10.0.0.1", "and good ones are taken");
+	ok(resolver_timeout(resolver, now) == -1, "after 1,500 bad answers no query is left");
+	is(resolve("a.test"), "10.0.0.1", "good answers are used after them");
 }
 
 static int
@@ -493,7 +492,7 @@ test_many(void)
 	bool		right = true;
 	bool		counted = true;
 
-	ok(count_with("numbers.test", 0, 500, "pending") == 500, "500 names at once");
+	ok(count_with("numbers.test", 0, 500, "pending") == 500, "500 names are requested at once");
 	for (int i = 0; i < 2000 && resolver_timeout(resolver, now) != -1; i++)
 	{
 		most = Max(most, open_descriptors() - before);
@@ -509,24 +508,24 @@ test_many(void)
 		dns_generated(name, address, sizeof(address));
 		right = right && strcmp(peek(name), address) == 0;
 	}
-	ok(right, "each has its own address");
+	ok(right, "each gets its own address");
 	ok(most == 64, "with 64 queries at a time, close-on-exec: %d", most);
-	ok(counted, "each of which was acquired");
-	ok(open_descriptors() == before && acquired == acquired_before, "whose sockets are closed again");
+	ok(counted, "each socket is acquired");
+	ok(open_descriptors() == before && acquired == acquired_before, "all sockets are closed");
 }
 
-/* Names that nobody answers do not hold up the others. */
+/* Names without an answer do not delay others. */
 static void
 test_dark(void)
 {
 	int			rounds = 0;
 	int			questions;
 
-	ok(count_with("dark.test", 1000, 1040, "pending") == 40, "40 dark names");
-	is(peek("1.numbers.test"), "10.0.0.1", "known");
-	is(peek("2000.numbers.test"), "pending", "and a new one");
+	ok(count_with("dark.test", 1000, 1040, "pending") == 40, "40 dark names are requested");
+	is(peek("1.numbers.test"), "10.0.0.1", "a known name is resolved");
+	is(peek("2000.numbers.test"), "pending", "a new name is requested");
 	pump_dry();
-	is(peek("2000.numbers.test"), "10.0.7.208", "that is not held up");
+	is(peek("2000.numbers.test"), "10.0.7.208", "it is not delayed");
 
 	(void) count_with("dark.test", 1000, 1300, "");
 	for (rounds = 1; rounds < 20; rounds++)
@@ -537,21 +536,21 @@ test_dark(void)
 		if (resolver_timeout(resolver, now) == -1)
 			break;
 	}
-	ok(rounds <= 6, "300 dark names in %d rounds", rounds);
+	ok(rounds <= 6, "300 dark names take %d rounds", rounds);
 
 	(void) count_with("numbers.test", 4000, 4100, "pending");
 	pump_dry();
 	now += 30 * SECOND;
-	ok(count_with("dark.test", 1000, 1300, "pending") == 300, "all of them again");
+	ok(count_with("dark.test", 1000, 1300, "pending") == 300, "all of them are requested again");
 	questions = record_of("1.numbers.test")->questions;
-	ok(count_with("numbers.test", 4000, 4100, "10.") == 100, "and 100 good ones that have to be asked again");
+	ok(count_with("numbers.test", 4000, 4100, "10.") == 100, "100 good names are known, and requested again");
 	for (int i = 0; i < 10; i++)
 		pump_dry();
-	ok(record_of("1.numbers.test")->questions == questions + 200, "which are");
-	ok(count_with("numbers.test", 3000, 3500, "pending") == 500, "and 500 new ones behind them");
+	ok(record_of("1.numbers.test")->questions == questions + 200, "their queries are made");
+	ok(count_with("numbers.test", 3000, 3500, "pending") == 500, "500 new names are requested after them");
 	for (int i = 0; i < 10; i++)
 		pump_dry();
-	ok(count_with("numbers.test", 3000, 3500, "10.") == 500, "that are not held up");
+	ok(count_with("numbers.test", 3000, 3500, "10.") == 500, "they are not delayed");
 	for (rounds = 1; rounds < 20; rounds++)
 	{
 		now += 2 * SECOND;
@@ -559,12 +558,12 @@ test_dark(void)
 		if (resolver_timeout(resolver, now) == -1)
 			break;
 	}
-	ok(rounds >= 9 && rounds <= 10, "dark names have half of the room: %d rounds", rounds);
+	ok(rounds >= 9 && rounds <= 10, "dark names have half of the places: %d rounds", rounds);
 
-	/* However many others there are, one has its turn. */
+	/* A name gets its turn, however many others there are. */
 	now += 60 * SECOND;
 	(void) count_with("dark.test", 40000, 40500, "pending");
-	ok(count_with("dark.test", 1000, 1003, "pending") == 3, "3 dark names behind 500 new ones");
+	ok(count_with("dark.test", 1000, 1003, "pending") == 3, "3 dark names are requested after 500 new ones");
 	for (rounds = 1; rounds < 5; rounds++)
 	{
 		now += 2 * SECOND;
@@ -572,7 +571,7 @@ test_dark(void)
 		if (count_with("dark.test", 1000, 1003, "failed: dns: timed out") > 0)
 			break;
 	}
-	ok(rounds == 2, "of which one has its turn in round %d", rounds);
+	ok(rounds == 2, "one of them gets its turn in round %d", rounds);
 	while (resolver_timeout(resolver, now) >= 0)
 	{
 		now += 2 * SECOND;
@@ -583,27 +582,27 @@ test_dark(void)
 static void
 test_forgotten(void)
 {
-	ok(count_with("numbers.test", 20000, 20100, "pending") == 100, "100 names");
+	ok(count_with("numbers.test", 20000, 20100, "pending") == 100, "100 names are requested");
 	pump_dry();
-	ok(count_with("numbers.test", 20000, 20100, "10.") == 100, "known");
+	ok(count_with("numbers.test", 20000, 20100, "10.") == 100, "they are known");
 	now += 300 * SECOND;
 	(void) count_with("numbers.test", 20000, 20010, "10.");
 	pump_dry();
 	now += 300 * SECOND - 1;
 	resolver_forget_unused(resolver, now);
-	is(peek("20099.numbers.test"), "10.0.78.131", "and a microsecond before the ten minutes");
+	is(peek("20099.numbers.test"), "10.0.78.131", "a name is known a microsecond before the ten minutes");
 	now += 1;
 	(void) peek("5.dark.test");
 	resolver_forget_unused(resolver, now);
-	ok(count_with("numbers.test", 20000, 20010, "10.") == 10, "those asked for since are kept");
-	ok(count_with("numbers.test", 20010, 20099, "pending") == 89, "the others are forgotten");
+	ok(count_with("numbers.test", 20000, 20010, "10.") == 10, "names that were requested since are kept");
+	ok(count_with("numbers.test", 20010, 20099, "pending") == 89, "the others are removed");
 	pump_dry();
-	is(peek("5.dark.test"), "pending", "not one that is asked for");
+	is(peek("5.dark.test"), "pending", "a name whose query runs is kept");
 	now += 700 * SECOND;
 	resolver_forget_unused(resolver, now);
-	is(peek("5.dark.test"), "pending", "however long ago");
+	is(peek("5.dark.test"), "pending", "however old");
 	pump(0);
-	is(peek("5.dark.test"), "failed: dns: timed out", "whose end is seen");
+	is(peek("5.dark.test"), "failed: dns: timed out", "until its end is seen");
 }
 
 static void
@@ -614,15 +613,15 @@ test_full(void)
 	now += 700 * SECOND;
 	resolver_forget_unused(resolver, now);
 	taken = count_with("dark.test", 100000, 170000, "pending");
-	ok(taken == 65536, "no more than 65536 names: %d", taken);
-	is(peek("a.test"), "failed: dns: too many names", "are known at a time");
+	ok(taken == 65536, "at most 65536 names: %d", taken);
+	is(peek("a.test"), "failed: dns: too many names", "another name is refused");
 	while (resolver_timeout(resolver, now) >= 0)
 	{
 		now += 2 * SECOND;
 		pump(0);
 	}
 	now += 600 * SECOND;
-	is(resolve("a.test"), "10.0.0.1", "until they are forgotten");
+	is(resolve("a.test"), "10.0.0.1", "until some are removed");
 }
 
 /* A socket that answers nothing, and its name. */
@@ -640,7 +639,7 @@ silent_server(char *name, size_t size)
 	return descriptor;
 }
 
-/* Each query opens a socket to each server that it tries, and older c-ares closes none before its end. */
+/* Each query opens a socket to each server that it tries; older c-ares closes none before the query ends. */
 static void
 test_silent_servers(void)
 {
@@ -660,7 +659,7 @@ test_silent_servers(void)
 	(void) peek("a.test");
 	while (strcmp(peek("a.test"), "pending") == 0 && clock_monotonic() < began + 3 * SECOND)
 		pump(SECOND);
-	is(peek("a.test"), "10.0.0.1", "the third server is asked before it is too late");
+	is(peek("a.test"), "10.0.0.1", "the third server is tried in time");
 	(void) count_with("numbers.test", 50000, 50064, "pending");
 	began = clock_monotonic();
 	while (clock_monotonic() < began + (most >= 60 ? 1200 : 10000) * INT64CONST(1000))
@@ -669,9 +668,9 @@ test_silent_servers(void)
 		most = Max(most, open_descriptors() - before);
 	}
 	ok(most >= 60 && most <= RESOLVER_DESCRIPTORS_MAX, "sockets are bounded: %d", most);
-	ok(acquired == open_descriptors() - before, "and acquired: %d", acquired);
+	ok(acquired == open_descriptors() - before, "they are acquired: %d", acquired);
 	resolver_destroy(resolver);
-	ok(open_descriptors() == before && acquired == 0, "and closed");
+	ok(open_descriptors() == before && acquired == 0, "they are closed");
 	for (int i = 0; i < 2; i++)
 		close(silent[i]);
 }
@@ -684,55 +683,55 @@ test_destroyed(int before)
 	(void) count_with("dark.test", 200000, 200500, "pending");
 	(void) count_with("numbers.test", 30000, 30100, "pending");
 	pump(0);
-	ok(open_descriptors() > before + 60, "queries in flight");
-	ok(acquired == open_descriptors() - before, "each with what was acquired: %d", acquired);
+	ok(open_descriptors() > before + 60, "queries are running");
+	ok(acquired == open_descriptors() - before, "their sockets are acquired: %d", acquired);
 	resolver_destroy(resolver);
-	ok(open_descriptors() == before && acquired == 0, "all is closed");
+	ok(open_descriptors() == before && acquired == 0, "all are closed");
 
-	/* Between the connection and the answer. */
+	/* Between connecting and the answer. */
 	resolver = resolver_create(server.name, acquire, release);
 	(void) peek("many.test");
 	while (server.connection_count == 0)
 		pump(SECOND);
-	ok(acquired == open_descriptors() - before - server.connection_count, "by TCP: %d", acquired);
+	ok(acquired == open_descriptors() - before - server.connection_count, "sockets of TCP are acquired: %d", acquired);
 	resolver_destroy(resolver);
 	while (server.connection_count > 0)
 		dns_serve(&server);
-	ok(open_descriptors() == before && acquired == 0, "all is closed");
+	ok(open_descriptors() == before && acquired == 0, "all are closed");
 
 	close(silent_server(closed, sizeof(closed)));
 	resolver = resolver_create(closed, acquire, release);
-	ok(strncmp(resolve("a.test"), "failed: dns: ", 13) == 0, "nobody listens: %s", answer);
-	ok(acquired == 1, "nothing is open any more: %d", acquired);
+	ok(strncmp(resolve("a.test"), "failed: dns: ", 13) == 0, "without a server resolution fails: %s", answer);
+	ok(acquired == 1, "no socket is left: %d", acquired);
 	resolver_destroy(resolver);
 
 	resolver = resolver_create("not a server", acquire, release);
-	is(peek("a.test"), "failed: dns: out of memory", "servers that are none");
+	is(peek("a.test"), "failed: dns: out of memory", "invalid servers fail");
 	resolver_destroy(resolver);
 
 	resolver = resolver_create(NULL, NULL, NULL);
-	ok(strchr(peek("localhost"), '1') != NULL, "with the system's servers: %s", answer);
+	ok(strchr(peek("localhost"), '1') != NULL, "the system's servers work: %s", answer);
 	resolver_destroy(resolver);
 	resolver_destroy(resolver_create(NULL, NULL, NULL));
-	ok(open_descriptors() == before && acquired == 0, "all is closed");
+	ok(open_descriptors() == before && acquired == 0, "all are closed");
 }
 
-/* When others have the descriptors, queries fail; they do not hang. */
+/* Without free descriptors queries fail; they do not hang. */
 static void
 test_refused_descriptors(int before)
 {
 	most_allowed = 0;
-	ok(resolver_create(server.name, acquire, release) == NULL, "no resolver without a descriptor");
+	ok(resolver_create(server.name, acquire, release) == NULL, "without a descriptor there is no resolver");
 	most_allowed = 1;
 	resolver = resolver_create(server.name, acquire, release);
 	(void) peek("a.test");
 	pump_dry();
-	ok(strncmp(peek("a.test"), "failed: dns: ", 13) == 0, "a query without one fails at once: %s", answer);
-	ok(resolver_timeout(resolver, now) == -1, "nothing is left of it");
+	ok(strncmp(peek("a.test"), "failed: dns: ", 13) == 0, "a query without a descriptor fails at once: %s", answer);
+	ok(resolver_timeout(resolver, now) == -1, "nothing of it is left");
 	ok(acquired == 1 && open_descriptors() == before + 1, "its socket is closed");
 
 	most_allowed = 6;
-	ok(count_with("numbers.test", 60000, 60020, "") == 20, "20 names with 5 sockets");
+	ok(count_with("numbers.test", 60000, 60020, "") == 20, "20 names are requested with 5 sockets");
 	pump_dry();
 	ok(count_with("numbers.test", 60000, 60020, "10.") == 5, "5 are resolved");
 	ok(count_with("numbers.test", 60000, 60020, "failed: dns: ") == 15, "15 fail");
@@ -740,15 +739,15 @@ test_refused_descriptors(int before)
 	most_allowed = 2;
 	(void) peek("many.test");
 	pump_dry();
-	ok(strncmp(peek("many.test"), "failed: dns: ", 13) == 0, "one that cannot go on by TCP too: %s", answer);
-	ok(acquired == 1, "nothing is open any more: %d", acquired);
+	ok(strncmp(peek("many.test"), "failed: dns: ", 13) == 0, "a query that cannot continue by TCP fails: %s", answer);
+	ok(acquired == 1, "no socket is left: %d", acquired);
 
 	most_allowed = INT_MAX;
 	now += SECOND;
-	is(resolve("a.test"), "10.0.0.1", "then it may again");
+	is(resolve("a.test"), "10.0.0.1", "then queries work again");
 	resolver_destroy(resolver);
-	ok(open_descriptors() == before && acquired == 0, "all is closed");
-	ok(least_acquired == 0, "nothing was released that had not been acquired");
+	ok(open_descriptors() == before && acquired == 0, "all are closed");
+	ok(least_acquired == 0, "nothing is released that was not acquired");
 }
 
 int

@@ -26,15 +26,15 @@ test_own_reasons(void)
 	members[4].status = GATEWAY_UNHEALTHY;
 	members[5].status = GATEWAY_UNKNOWN;
 	members[6].capable = false;
-	/* Everything at once: the first reason counts. */
+	/* All reasons at once: the first one counts. */
 	members[7] = (SelectionMember) {.excluded = true, .state = GATEWAY_DRAINING, .status = GATEWAY_UNHEALTHY};
 
-	ok(selection_filter(members, 8) == 1, "one ticket");
-	ok(members[0].candidacy == CANDIDATE && members[0].tickets == 1, "the healthy active one is a candidate");
+	ok(selection_filter(members, 8) == 1, "there is one ticket");
+	ok(members[0].candidacy == CANDIDATE && members[0].tickets == 1, "the healthy active member is a candidate");
 	ok(members[1].candidacy == REFUSED_EXCLUDED && members[1].tickets == 0, "excluded");
-	ok(members[2].candidacy == REFUSED_STATE && members[3].candidacy == REFUSED_STATE, "draining, maintenance");
-	ok(members[4].candidacy == REFUSED_STATUS && members[5].candidacy == REFUSED_STATUS, "unhealthy, unknown");
-	ok(members[6].candidacy == REFUSED_CAPABILITIES, "lacks capabilities");
+	ok(members[2].candidacy == REFUSED_STATE && members[3].candidacy == REFUSED_STATE, "draining and maintenance are refused");
+	ok(members[4].candidacy == REFUSED_STATUS && members[5].candidacy == REFUSED_STATUS, "unhealthy and unknown are refused");
+	ok(members[6].candidacy == REFUSED_CAPABILITIES, "missing capabilities are refused");
 	ok(members[7].candidacy == REFUSED_EXCLUDED, "the first reason counts");
 	ok(selection_draw(members, 8, 0) == 0, "the only ticket is the candidate's");
 }
@@ -47,8 +47,8 @@ test_nobody(void)
 		{.status = GATEWAY_HEALTHY, .weight = 1, .capable = true, .excluded = true}
 	};
 
-	ok(selection_filter(members, 0) == 0, "no members, no tickets");
-	ok(selection_filter(members, 2) == 0, "no candidates, no tickets");
+	ok(selection_filter(members, 0) == 0, "without members there are no tickets");
+	ok(selection_filter(members, 2) == 0, "without candidates there are no tickets");
 }
 
 static void
@@ -56,20 +56,23 @@ test_degraded(void)
 {
 	SelectionMember members[3];
 
-	/* A degraded member of a better tier yields to a healthy one of a worse. */
+	/*
+	 * A degraded member with a better priority is passed over for a healthy
+	 * one with a worse.
+	 */
 	members[0] = member(GATEWAY_DEGRADED, 1, 0);
 	members[1] = member(GATEWAY_HEALTHY, 1, 5);
 	members[2] = member(GATEWAY_UNHEALTHY, 1, 0);
 	ok(selection_filter(members, 3) == 1 && members[1].candidacy == CANDIDATE &&
-	   members[0].candidacy == REFUSED_DEGRADED, "healthy ones first, whatever the priority");
+	   members[0].candidacy == REFUSED_DEGRADED, "healthy members come first, whatever the priority");
 
 	members[1].excluded = true;
-	ok(selection_filter(members, 3) == 1 && members[0].candidacy == CANDIDATE, "degraded when no healthy one can be");
+	ok(selection_filter(members, 3) == 1 && members[0].candidacy == CANDIDATE, "degraded members are candidates if no healthy one is");
 
 	members[1].excluded = false;
 	members[1].capable = false;
 	ok(selection_filter(members, 3) == 1 && members[0].candidacy == CANDIDATE,
-	   "a healthy one that lacks capabilities is no reason to pass over a degraded one");
+	   "a healthy member without capabilities does not exclude degraded ones");
 }
 
 static void
@@ -81,8 +84,8 @@ test_tiers(void)
 	members[1] = member(GATEWAY_HEALTHY, 3, -2);
 	members[2] = member(GATEWAY_HEALTHY, 2, -2);
 	members[3] = member(GATEWAY_UNHEALTHY, 9, -5);
-	ok(selection_filter(members, 4) == 5, "tickets of the lowest tier that has a candidate");
-	ok(members[0].candidacy == REFUSED_PRIORITY && members[0].tickets == 0, "higher number passed over");
+	ok(selection_filter(members, 4) == 5, "tickets are those of the lowest priority with a candidate");
+	ok(members[0].candidacy == REFUSED_PRIORITY && members[0].tickets == 0, "a higher priority is passed over");
 	ok(members[1].tickets == 3 && members[2].tickets == 2, "tickets are weights");
 }
 
@@ -95,19 +98,19 @@ test_weights(void)
 	members[0] = member(GATEWAY_HEALTHY, 1, 0);
 	members[1] = member(GATEWAY_HEALTHY, 0, 0);
 	members[2] = member(GATEWAY_HEALTHY, 1000, 0);
-	ok(selection_filter(members, 3) == 1001, "weights add up");
-	ok(members[1].candidacy == REFUSED_WEIGHT, "weight 0 takes no part beside others");
+	ok(selection_filter(members, 3) == 1001, "weights are added up");
+	ok(members[1].candidacy == REFUSED_WEIGHT, "weight 0 is passed over with others");
 	for (uint64 ticket = 0; ticket < 1001; ticket++)
 		held[selection_draw(members, 3, ticket)]++;
-	ok(held[0] == 1 && held[1] == 0 && held[2] == 1000, "each holds as many tickets as it weighs");
+	ok(held[0] == 1 && held[1] == 0 && held[2] == 1000, "each member holds as many tickets as its weight");
 
 	members[0].weight = members[2].weight = 0;
-	ok(selection_filter(members, 3) == 3 && members[1].tickets == 1, "all of weight 0 share equally");
+	ok(selection_filter(members, 3) == 3 && members[1].tickets == 1, "members with weight 0 share equally");
 
 	members[0] = member(GATEWAY_HEALTHY, 0, 0);
 	members[1] = member(GATEWAY_HEALTHY, 7, 1);
 	ok(selection_filter(members, 2) == 1 && members[0].candidacy == CANDIDATE,
-	   "weight 0 alone in its tier comes before a worse tier");
+	   "weight 0 alone in its priority comes before a worse priority");
 }
 
 static void
@@ -118,8 +121,8 @@ test_large(void)
 
 	for (int i = 0; i < count; i++)
 		members[i] = member(GATEWAY_HEALTHY, 1000, 0);
-	ok(selection_filter(members, count) == UINT64CONST(100000000), "sums beyond small pools");
-	ok(selection_draw(members, count, UINT64CONST(99999999)) == count - 1, "the last ticket");
+	ok(selection_filter(members, count) == UINT64CONST(100000000), "sums are right beyond small pools");
+	ok(selection_draw(members, count, UINT64CONST(99999999)) == count - 1, "the last ticket is the last member's");
 	free(members);
 }
 
@@ -145,7 +148,7 @@ next_random(void)
 	return state * UINT64CONST(2685821657736338717);
 }
 
-/* The most members in a set of these tests. */
+/* The maximum number of members of a set in these tests. */
 #define MEMBERS 70
 
 /*
@@ -182,8 +185,8 @@ is_exact(const SelectionMember *members, int count)
 	tickets = selection_filter(copy, count);
 
 	/*
-	 * Nobody fit among those who are drawn: the next tier, or the degraded,
-	 * are not the table's business.
+	 * If none of the drawn members is fit, the next priority or the degraded
+	 * ones decide, which the table does not cover.
 	 */
 	if (fit == 0)
 		return true;
@@ -289,7 +292,7 @@ test_draw_table(void)
 
 		draw_table_build(&table, members, 3);
 		ok(draw_table_size(&table) > 0 && draw_table_draw(&table, 0) == 1,
-		   "draw table: the first tier with an active member, healthy or not");
+		   "draw table: it is for the first priority with an active member, healthy or not");
 	}
 }
 
@@ -306,18 +309,18 @@ test_least_loaded(void)
 	}
 	selection_filter(members, 4);
 	ok(selection_least_loaded(members, 4) == 3 && members[3].candidacy == REFUSED_LOAD && members[3].tickets == 0,
-	   "those with the least load share equally");
+	   "members with the least load share equally");
 
 	members[2].load = 1;
 	selection_filter(members, 4);
-	ok(selection_least_loaded(members, 4) == 1 && members[2].candidacy == CANDIDATE, "one has the least");
+	ok(selection_least_loaded(members, 4) == 1 && members[2].candidacy == CANDIDATE, "the member with the least load is left");
 
 	members[0].load_known = false;
 	ok(selection_filter(members, 4) == 4 && selection_least_loaded(members, 4) == 4,
-	   "unless all are known, nothing is compared");
+	   "loads are not compared unless all are known");
 	members[0].status = GATEWAY_UNHEALTHY;
 	selection_filter(members, 4);
-	ok(selection_least_loaded(members, 4) == 1, "but only candidates need be known");
+	ok(selection_least_loaded(members, 4) == 1, "only candidates need a known load");
 
 	members[0] = members[1] = members[2];
 	members[0].weight = 3;
@@ -334,24 +337,24 @@ test_least_loaded(void)
 	members[0].load = 8;
 	selection_filter(members, 2);
 	ok(selection_least_loaded(members, 2) == 1 && members[1].candidacy == CANDIDATE, "weights of 0 are alike");
-	ok(selection_filter(members, 0) == 0 && selection_least_loaded(members, 0) == 0, "nobody");
+	ok(selection_filter(members, 0) == 0 && selection_least_loaded(members, 0) == 0, "without members none is left");
 
-	/* A product of the largest load and weight must not wrap round. */
+	/* A product of the largest load and weight must not overflow. */
 	members[0] = members[1] = member(GATEWAY_HEALTHY, 1000, 0);
 	members[0].load_known = members[1].load_known = true;
 	members[0].load = PG_UINT32_MAX;
 	members[1].load = PG_UINT32_MAX - 1;
 	selection_filter(members, 2);
-	ok(selection_least_loaded(members, 2) == 1 && members[1].candidacy == CANDIDATE, "the largest loads are told apart");
+	ok(selection_least_loaded(members, 2) == 1 && members[1].candidacy == CANDIDATE, "the largest loads are distinguished");
 	members[1].load = (1 << 29) - 1;
 	selection_filter(members, 2);
-	ok(selection_least_loaded(members, 2) == 1 && members[1].candidacy == CANDIDATE, "and no tie is made of lower bits");
+	ok(selection_least_loaded(members, 2) == 1 && members[1].candidacy == CANDIDATE, "the lower bits make no tie");
 	members[1].weight = 1;
 	selection_filter(members, 2);
-	ok(selection_least_loaded(members, 2) == 1 && members[0].candidacy == CANDIDATE, "and weighed");
+	ok(selection_least_loaded(members, 2) == 1 && members[0].candidacy == CANDIDATE, "weights count for the largest loads");
 }
 
-/* Those who are left are those whom no candidate undercuts, and they alone; others keep their reasons. */
+/* The members that no candidate undercuts are left, and no others, which keep their reasons. */
 static void
 test_least_loaded_sets(void)
 {
@@ -391,7 +394,7 @@ test_least_loaded_sets(void)
 		}
 		wrong += left != tickets;
 	}
-	ok(wrong == 0, "of any set, those with the least load for their weight are left");
+	ok(wrong == 0, "in any set, the members with the least load for their weight are left");
 }
 
 /* Member i of a pool, its id all bytes i + 1. */
@@ -404,7 +407,7 @@ hash_of(uint64 key_hash, int i)
 	return selection_hash(key_hash, id);
 }
 
-/* Which of the first "count" members, but "without", a key leads to. */
+/* Returns the member to which a key leads, of the first "count" members except "without". */
 static int
 leads_to(const char *key, int count, int without, const int32 *weights, bool reversed)
 {
@@ -439,16 +442,19 @@ test_sticky_known(void)
 	for (int i = 0; i < 16; i++)
 		id[i] = i;
 
-	/* These are for ever: another answer would move every key of every user. */
-	ok(selection_key_hash("", 0) == UINT64CONST(0xefd01f60ba992926), "known hash of the empty key");
-	ok(selection_key_hash("session-1", 9) == UINT64CONST(0xf267abb32d450b1f), "known hash of a key");
-	ok(selection_key_hash("\xff\0\x80", 3) == UINT64CONST(0x7b5cbebc9388e00), "known hash of bytes that are no text");
-	ok(hash_of(selection_key_hash("session-1", 9), 0) == UINT64CONST(0x8987b958768b418c), "known hash of a key and a gateway");
+	/*
+	 * These values must never change: others would move every key of every
+	 * user.
+	 */
+	ok(selection_key_hash("", 0) == UINT64CONST(0xefd01f60ba992926), "the hash of the empty key is as ever");
+	ok(selection_key_hash("session-1", 9) == UINT64CONST(0xf267abb32d450b1f), "the hash of a key is as ever");
+	ok(selection_key_hash("\xff\0\x80", 3) == UINT64CONST(0x7b5cbebc9388e00), "the hash of bytes that are no text is as ever");
+	ok(hash_of(selection_key_hash("session-1", 9), 0) == UINT64CONST(0x8987b958768b418c), "the hash of a key and a gateway is as ever");
 	ok(selection_hash(selection_key_hash("session-1", 9), id) == UINT64CONST(0xe1afa0defa341c2b),
-	   "known hash of a key and an id of different bytes");
+	   "the hash of a key and an id of different bytes is as ever");
 	ok(leads_to("session-1", 10, -1, NULL, false) == 6 &&
 	   leads_to("session-2", 10, -1, NULL, false) == 1 &&
-	   leads_to("", 10, -1, NULL, false) == 2, "known members of keys");
+	   leads_to("", 10, -1, NULL, false) == 2, "keys lead to the same members as ever");
 }
 
 static void
@@ -464,15 +470,15 @@ test_sticky_narrows(void)
 	members[2].state = GATEWAY_DRAINING;
 	selection_filter(members, 3);
 	ok(selection_sticky(members, 3) == 1 && members[1].candidacy == CANDIDATE && members[1].tickets == 1,
-	   "one candidate is left, by hashes at both ends");
+	   "one candidate is left, with hashes at both ends");
 	ok(members[0].candidacy == REFUSED_STICKY && members[0].tickets == 0, "the other loses its ticket");
-	ok(members[2].candidacy == REFUSED_STATE && members[2].tickets == 0, "who was refused before stays so");
+	ok(members[2].candidacy == REFUSED_STATE && members[2].tickets == 0, "a refused member stays refused");
 
 	members[1].excluded = true;
 	selection_filter(members, 3);
 	ok(selection_sticky(members, 3) == 1 && members[0].candidacy == CANDIDATE, "the last candidate is left");
 	members[0].excluded = true;
-	ok(selection_filter(members, 3) == 0 && selection_sticky(members, 3) == 0, "of none, none is left");
+	ok(selection_filter(members, 3) == 0 && selection_sticky(members, 3) == 0, "without candidates none is left");
 
 	members[0] = members[1] = member(GATEWAY_HEALTHY, 0, 0);
 	members[1].hash = UINT64CONST(1) << 63;
@@ -528,10 +534,10 @@ test_sticky_keys(void)
 	}
 	ok(worst < 380, "ten members hold a tenth of the keys each: at most %d off %d", worst, KEYS / 10);
 	ok(reordered == 0, "the order of the members does not matter");
-	ok(moved_wrongly == 0, "a member that goes takes its own keys alone with it");
-	ok(inherited[3] == 0 && worst_heir < 130, "which the others inherit alike: at most %d off", worst_heir);
-	ok(stolen == 0 && abs(taken - KEYS / 11) < 370, "one that comes takes its share, %d of %d, and moves no other", taken, KEYS);
-	ok(astray == 0 && abs(attracted - KEYS * 4 / 13) < 590, "one that gets heavier takes more, %d, and moves no other", attracted);
+	ok(moved_wrongly == 0, "a removed member gives up only its own keys");
+	ok(inherited[3] == 0 && worst_heir < 130, "the others inherit them equally: at most %d off", worst_heir);
+	ok(stolen == 0 && abs(taken - KEYS / 11) < 370, "an added member takes its share, %d of %d, and moves no others", taken, KEYS);
+	ok(astray == 0 && abs(attracted - KEYS * 4 / 13) < 590, "a member with more weight takes more, %d, and moves no others", attracted);
 	ok(abs(weighed[0] - KEYS / 10) < 380 && abs(weighed[1] - KEYS / 5) < 510 && abs(weighed[2] - KEYS * 7 / 10) < 580,
 	   "keys are shared by weights 1:2:7: %d, %d, %d of %d", weighed[0], weighed[1], weighed[2], KEYS);
 }

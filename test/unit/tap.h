@@ -8,7 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* The server's own, of which nothing is linked. */
+/* The server's functions, which are not linked. */
 #undef printf
 #undef snprintf
 #undef vprintf
@@ -16,7 +16,7 @@
 static int	tap_count = 0;
 static int	tap_failures = 0;
 
-/* One assertion, described as by printf. */
+/* Makes one assertion; the description is a format for printf. */
 static void
 __attribute__((format(printf, 2, 3)))
 ok(int condition, const char *description,...)
@@ -32,7 +32,7 @@ ok(int condition, const char *description,...)
 	putchar('\n');
 }
 
-/* Prints the plan; the result of main. */
+/* Prints the plan; returns the result for main. */
 static int
 done(void)
 {
