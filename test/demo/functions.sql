@@ -1,9 +1,9 @@
--- What the demo looks with, in a schema of its own.
+-- Functions of the demo, in a schema of their own.
 
 CREATE SCHEMA demo;
 
--- Picks, NULL being nobody, and makes sure that the answer had not expired when the pick began. The expiry
--- is read afterwards: heartbeats only move it on.
+-- Picks (NULL: no gateway), and checks that the gateway had not expired when the pick began. The expiry is
+-- read after the pick: heartbeats only postpone it.
 CREATE FUNCTION demo.pick(pool uuid) RETURNS uuid
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -21,9 +21,9 @@ BEGIN
 END
 $function$;
 
--- Picks without a pause: first while the answer is "before" (NULL: nobody), then for half a second more. How
--- long did the change take? From the expiry of "before", or from the COMMIT of the heartbeat of the gateway
--- that came. The advisory lock tells others that picking has begun.
+-- Picks without a pause while the answer is "before" (NULL: no gateway), then for half a second more. Returns
+-- the time that the change took: from the expiry of "before", or from the COMMIT of the heartbeat of the new
+-- gateway. The advisory lock shows other sessions that picking has begun.
 CREATE FUNCTION demo.measure_change(
     pool uuid, before uuid, OUT picks int, OUT after text, OUT milliseconds numeric)
 LANGUAGE plpgsql AS $function$
@@ -64,7 +64,8 @@ BEGIN
 END
 $function$;
 
--- Picks without a pause until the answer is one of "wanted", nobody being "nobody". When was that?
+-- Picks without a pause until the answer is one of "wanted" ("none": no gateway). Returns the time of that pick,
+-- in seconds since 1970.
 CREATE FUNCTION demo.await_pick(pool uuid, wanted text[], OUT picks int, OUT picked text, OUT at numeric)
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -75,7 +76,7 @@ BEGIN
     LOOP
         answer := pick_healthy_gateway(pool, null_if_none => true);
         at := extract(epoch FROM clock_timestamp());
-        picked := coalesce((SELECT g.name FROM gateways_v2 AS g WHERE g.id = answer), 'nobody');
+        picked := coalesce((SELECT g.name FROM gateways_v2 AS g WHERE g.id = answer), 'none');
         picks := picks + 1;
         IF picks = 1 THEN
             PERFORM pg_advisory_lock(1);
@@ -88,12 +89,12 @@ BEGIN
 END
 $function$;
 
--- The live table: the pool's badge, its members, and where 40 picks go.
+-- The live table: the pool's badge, its members, and the gateways of 40 picks.
 CREATE FUNCTION demo.live_table(pool uuid) RETURNS SETOF text
 LANGUAGE plpgsql AS $function$
 BEGIN
     RETURN QUERY
-        SELECT format('pool %s: %s (%s), resources reached through it: %s',
+        SELECT format('pool %s: %s (%s), connected resources: %s',
                       s.name, s.label, s.health, s."connectedResourcesCount")
           FROM gateway_pool_status AS s WHERE s.id = pool;
     RETURN NEXT 'gateway    priority weight  status     reason             expires in  share';
@@ -107,7 +108,7 @@ BEGIN
          ORDER BY m."pickPriority", m.name;
     RETURN QUERY
         SELECT 'last 40 picks: ' || string_agg(format('%s %s', p.name, p.times), ', ' ORDER BY p.name)
-          FROM (SELECT coalesce(g.name, 'nobody') AS name, count(*) AS times
+          FROM (SELECT coalesce(g.name, 'none') AS name, count(*) AS times
                   FROM (SELECT demo.pick(pool) AS id FROM generate_series(1, 40)) AS picked
                   LEFT JOIN gateways_v2 AS g USING (id)
                  GROUP BY 1) AS p;

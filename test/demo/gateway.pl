@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# A gateway of the demo: a process that listens on a port of loopback, and answers
-# every request with 200 OK.  PORT
+# A gateway of the demo: listens on the loopback port PORT, and answers every request
+# with 200 OK.
 use strict;
 use warnings;
 use IO::Socket::INET;

@@ -1,4 +1,4 @@
--- Names for the ids of the story, as psql variables: :'acme', :'pool' and so on.
+-- Ids of the scene as psql variables: :'acme', :'pool' and so on.
 
 SELECT (SELECT id FROM organizations WHERE name = 'Acme') AS acme,
        (SELECT id FROM organizations WHERE name = 'Globex') AS globex,

@@ -1,5 +1,5 @@
--- Who is in the story: a host application with two organizations, and the extension installed into it.
--- Globex already has a pool, with a member and something that is reached through it.
+-- A host application with two organizations, and the extension installed into it. Globex already has a pool
+-- with a member, and a Kubernetes auth attached to it.
 
 \set ON_ERROR_STOP on
 SET client_min_messages = warning;
