@@ -11,20 +11,20 @@
  *		open FIRST COUNT			accept connections (again)
  *		refuse FIRST COUNT SECONDS	close, each at an instant of its own, by
  *									chance, within so many seconds
- *		dark FIRST COUNT SECONDS	the same, but answer nothing any more
+ *		dark FIRST COUNT SECONDS	likewise, but stop answering
  *		sample on|off				count the connections that are opened
- *		phase NAME					what the records from now on belong to
+ *		phase NAME					the phase of later records
  *
  *	A record is a line: phase, what, gateway, time, count; separated by tabs, to
- *	be copied into a table.  Beside what becomes of gateways (open, refuse,
- *	dark), it records
+ *	be copied into a table.  It records the changes of gateways (open, refuse,
+ *	dark), and
  *
  *	- what HAProxy logs to UDP port LOG_PORT (up, down), at the time at which the
  *	  kernel received it;
- *	- each 10 ms how many connections were opened up to then (opens), as the
+ *	- every 10 ms how many connections were opened up to then (opens), as the
  *	  kernel counts them for this network namespace: one for each connect().
- *	  The listeners cannot tell.  A prober that resets before it acknowledges, as
- *	  HAProxy does, never comes out of accept(), nor leaves anything in TCP_INFO.
+ *	  The listeners cannot count them: a prober that resets before it
+ *	  acknowledges, as HAProxy does, appears neither in accept() nor in TCP_INFO.
  */
 #define _GNU_SOURCE
 
@@ -49,13 +49,13 @@
 
 #define BACKLOG 512
 
-/* A queue of this length takes as many connections and one. */
+/* A queue of this length takes one connection more. */
 #define DARK_BACKLOG 1
 #define FILLERS 2
 
 #define SAMPLE_INTERVAL 0.01
 
-/* What epoll tells of: beside listeners, by number, and connections. */
+/* Event data of epoll; that of a listener is the number of its gateway. */
 #define COMMANDS UINT64_MAX
 #define LOG (UINT64_MAX - 1)
 #define CONNECTION (UINT64_C(1) << 32)
@@ -63,7 +63,7 @@
 typedef struct Gateway
 {
 	int			listener;		/* or -1 */
-	int			fillers[FILLERS];	/* what keeps its queue full, or -1 */
+	int			fillers[FILLERS];	/* connections that fill its queue, or -1 */
 } Gateway;
 
 typedef struct Change
@@ -77,7 +77,7 @@ static int	gateway_count;
 static FILE *records;
 static char phase[64] = "";
 
-/* The command under way: what becomes of gateways, and when. */
+/* The running command, and its changes of gateways. */
 static char command[16];
 static Change *changes;
 static int	change_count;
@@ -176,8 +176,8 @@ open_gateway(int number)
 }
 
 /*
- * With its queue of connections full and nobody to accept them, the kernel
- * drops what else comes.  A prober's connection in the queue fills it as well.
+ * When a queue of connections is full and none is accepted, the kernel drops
+ * all others.  A prober's connection in the queue helps to fill it.
  */
 static void
 darken_gateway(int number)
@@ -201,7 +201,7 @@ darken_gateway(int number)
 	}
 }
 
-/* Whoever probes closes, as a client does. */
+/* Accepts and reads connections; the prober closes them, as a client does. */
 static void
 serve(uint64_t what)
 {
@@ -227,9 +227,9 @@ serve(uint64_t what)
 	}
 }
 
-/* Takes one line of HAProxy's log: ... Server fleet/gN is DOWN, reason: ... */
+/* Reads one line of HAProxy's log: ... Server fleet/gN is DOWN, reason: ... */
 static bool
-hear(int log_socket)
+read_log(int log_socket)
 {
 	char		text[2048];
 	char		control[CMSG_SPACE(sizeof(struct timespec))];
@@ -274,7 +274,7 @@ take_sample(void)
 	if (got <= 0)
 		die("/proc/net/snmp");
 	text[got] = '\0';
-	/* The first such line has the names, and not one of its digits. */
+	/* The first line that begins so has names, the second has numbers. */
 	line = strstr(text, "\nTcp: ");
 	line = line == NULL ? NULL : strstr(line + 1, "\nTcp: ");
 	if (line == NULL || sscanf(line, " Tcp: %*d %*d %*d %*d %ld", &opens) != 1)
@@ -290,7 +290,7 @@ compare_changes(const void *left, const void *right)
 	return difference < 0 ? -1 : difference > 0;
 }
 
-/* Lays out when what becomes of which gateway. */
+/* Plans a change of each gateway at a random time within SECONDS. */
 static void
 plan(int first, int count, double seconds)
 {
@@ -312,7 +312,7 @@ answer(void)
 	fflush(stdout);
 }
 
-/* Makes the changes whose time has come.  Their time is taken before they are made. */
+/* Makes the changes that are due.  The recorded time is that before a change. */
 static void
 make_changes(void)
 {
@@ -334,7 +334,7 @@ make_changes(void)
 }
 
 static void
-obey(char *line)
+execute(char *line)
 {
 	int			first;
 	int			count;
@@ -440,12 +440,12 @@ main(int argc, char **argv)
 			uint64_t	what = events[i].data.u64;
 
 			if (what == LOG)
-				while (hear(log_socket))
+				while (read_log(log_socket))
 					;
 			else if (what != COMMANDS)
 				serve(what);
 			else if (fgets(line, sizeof(line), stdin) != NULL)
-				obey(line);
+				execute(line);
 			else
 				return 0;
 		}

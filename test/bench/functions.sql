@@ -1,11 +1,11 @@
--- How it is measured, and what is found.
+-- Functions that measure, and tables of results.
 
 -----------------------------------------------------------------------------------------------------------
 -- The rivals
 -----------------------------------------------------------------------------------------------------------
 
--- The rule of a pick as one query, as short as it can be where gateways have heartbeat and "heartbeatTTL".
--- In SQL and not in PL/pgSQL, which plans anew at each call where pools differ in size.
+-- The rule of a pick as one query, as short as possible for gateways with heartbeat and "heartbeatTTL".
+-- In SQL, because PL/pgSQL makes a new plan for each call if pools differ in size.
 CREATE FUNCTION bench.rival_pick(pool_id uuid) RETURNS uuid LANGUAGE sql AS $function$
     SELECT m."gatewayId"
     FROM app.gateway_pool_memberships AS m
@@ -19,7 +19,7 @@ CREATE FUNCTION bench.rival_pick(pool_id uuid) RETURNS uuid LANGUAGE sql AS $fun
     LIMIT 1
 $function$;
 
--- Heartbeats as the host writes them, one statement a gateway; with the extension's triggers and without.
+-- Heartbeats as the host writes them, one statement per gateway, with and without the extension's triggers.
 CREATE FUNCTION bench.update_with_extension(calls int) RETURNS void LANGUAGE plpgsql AS $function$
 DECLARE
     gateway uuid;
@@ -40,7 +40,7 @@ BEGIN
 END
 $function$;
 
--- The same loop around nothing.
+-- The same loop without an UPDATE.
 CREATE FUNCTION bench.update_nothing(calls int) RETURNS void LANGUAGE plpgsql AS $function$
 DECLARE
     gateway uuid;
@@ -55,7 +55,7 @@ $function$;
 -- Loops inside the server
 -----------------------------------------------------------------------------------------------------------
 
--- What is run in a loop; a call costs what its loop takes longer than the loop "beside".
+-- Loops. The cost of a call is the time of its loop minus that of the loop "beside".
 CREATE TABLE bench.loops (name text PRIMARY KEY, statement text NOT NULL, calls int NOT NULL, beside text);
 
 CREATE FUNCTION bench.call_statement(call text, ids regclass, calls int) RETURNS text LANGUAGE sql AS $function$
@@ -84,8 +84,8 @@ INSERT INTO bench.loops VALUES
     ('update, with', 'SELECT bench.update_with_extension(2000)', 2000, 'nothing'),
     ('update, without', 'SELECT bench.update_without_extension(2000)', 2000, 'nothing');
 
--- What a call took round by round: microseconds of a processor, those of the clock being other processes'
--- too, and bytes of WAL.
+-- The cost of a call in each round: microseconds of processor time (the clock would include other processes),
+-- and bytes of WAL.
 CREATE UNLOGGED TABLE bench.samples (loop text, round int, us double precision, wal double precision);
 
 -- Runs loops in turn, each in a transaction of its own; round 0 warms up.
@@ -115,7 +115,7 @@ BEGIN
 END
 $procedure$;
 
--- What a call of the loop costs.
+-- The processor time of a call in the loop, in microseconds.
 CREATE FUNCTION bench.cost(loop text) RETURNS double precision LANGUAGE sql AS $function$
     SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s.us - coalesce(b.us, 0))
     FROM bench.samples AS s JOIN bench.loops AS l ON l.name = s.loop
@@ -123,7 +123,7 @@ CREATE FUNCTION bench.cost(loop text) RETURNS double precision LANGUAGE sql AS $
     WHERE s.loop = $1
 $function$;
 
--- What it writes; other processes write hardly ever.
+-- The bytes of WAL of a call; other processes write next to none.
 CREATE FUNCTION bench.wal(loop text) RETURNS double precision LANGUAGE sql AS $function$
     SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s.wal) FROM bench.samples AS s WHERE s.loop = $1
 $function$;
@@ -132,8 +132,8 @@ $function$;
 -- Two sessions at once
 -----------------------------------------------------------------------------------------------------------
 
--- What the sessions do by the clock, one line after the other: the call, and with which ids each of them
--- calls it.  Lines for one session are the first's.
+-- What the sessions call at given times, line by line, and the ids that each session passes.  Lines for one
+-- session are for the first.
 CREATE TABLE bench.timetable (line int PRIMARY KEY, name text, sessions int, call text, ids regclass[]);
 INSERT INTO bench.timetable VALUES
     (0, 'noop', 1, 'bench.noop(id)', '{bench.one_pool}'),
@@ -145,13 +145,13 @@ INSERT INTO bench.timetable VALUES
     (6, 'all pools', 1, 'pick_healthy_gateway(id)', '{bench.each_pool_of_ten}'),
     (7, 'all pools', 2, 'pick_healthy_gateway(id)', '{bench.each_pool_of_ten,bench.each_pool_of_ten}');
 
--- Calls a second.
+-- Calls per second.
 CREATE UNLOGGED TABLE bench.rates (line int, round int, session int, rate double precision);
 
--- Sessions that are warm, and when each could start.
+-- Sessions with warm caches, and the earliest time at which each can start.
 CREATE UNLOGGED TABLE bench.arrivals (starts_at timestamptz);
 
--- Follows the timetable once both have arrived, 0.4 s a line and 0.1 s between lines.
+-- Follows the timetable once both sessions have arrived: 0.4 s for a line, and 0.1 s between lines.
 CREATE PROCEDURE bench.follow_timetable(session int, rounds int) LANGUAGE plpgsql AS $procedure$
 DECLARE
     deadline timestamptz := clock_timestamp() + interval '60 s';
@@ -196,7 +196,7 @@ BEGIN
 END
 $procedure$;
 
--- How much more two sessions do than one.
+-- The rate of two sessions as a multiple of the rate of one.
 CREATE FUNCTION bench.scaling(name text) RETURNS double precision LANGUAGE sql AS $function$
     SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY scaling)
     FROM (SELECT sum(rate) FILTER (WHERE sessions = 2) / sum(rate) FILTER (WHERE sessions = 1) AS scaling
@@ -245,7 +245,7 @@ $function$;
 -- Fairness
 -----------------------------------------------------------------------------------------------------------
 
--- How likely chance alone makes chi-square as large, or larger: the upper incomplete gamma function, one
+-- The probability that chi-square is at least this large by chance: the upper incomplete gamma function, as one
 -- minus its series.
 CREATE FUNCTION bench.chi_square_p(chi_square double precision, degrees int) RETURNS double precision
 LANGUAGE plpgsql AS $function$
@@ -255,7 +255,7 @@ DECLARE
     term double precision := x ^ a * exp(-x);
     series double precision;
 BEGIN
-    -- Beyond that there is nothing left, and the series is long.
+    -- Above 300 the result is zero, and the series would be long.
     IF x > 300 THEN
         RETURN 0;
     END IF;
@@ -277,7 +277,7 @@ BEGIN
 END
 $function$;
 
--- The same of picks of a pool, whose members are all candidates.
+-- That probability for picks of a pool whose members are all candidates.
 CREATE FUNCTION bench.fairness(pool uuid, picks uuid[]) RETURNS double precision LANGUAGE sql AS $function$
     WITH times AS (
         SELECT m."gatewayId" IS NOT NULL AS is_member, coalesce(picked, 0) AS picked,
@@ -290,7 +290,7 @@ CREATE FUNCTION bench.fairness(pool uuid, picks uuid[]) RETURNS double precision
     FROM times
 $function$;
 
--- A million picks.
+-- That probability for a million picks.
 CREATE FUNCTION bench.fairness(pool uuid) RETURNS double precision LANGUAGE sql AS $function$
     SELECT bench.fairness(pool, array_agg(pick_healthy_gateway(pool))) FROM generate_series(1, 1000000)
 $function$;
@@ -299,7 +299,7 @@ $function$;
 -- Over the wire
 -----------------------------------------------------------------------------------------------------------
 
--- Transactions a second.
+-- Transactions per second.
 CREATE UNLOGGED TABLE bench.wire (round int, call text, rate double precision);
 
 CREATE FUNCTION bench.wire_rate(call text) RETURNS double precision LANGUAGE sql AS $function$

@@ -1,7 +1,7 @@
 /*
  * noop.c
- *		What picks are measured beside, and by: a call that does nothing, and the
- *		time that this backend has had of a processor.
+ *		A call that does nothing, whose cost is subtracted from that of a pick, and
+ *		the processor time of this backend.
  */
 #include "postgres.h"
 

@@ -1,18 +1,18 @@
--- What is observed while gateways are probed, and how it is judged.
+-- Tables of observations while gateways are probed, and functions that evaluate them.
 
 SET client_min_messages = warning;
 CREATE SCHEMA bench;
 
--- What test/bench/fleet.c records.  Times are seconds since 1970.
+-- The records of test/bench/fleet.c.  Times are seconds since 1970.
 CREATE TABLE bench.observed (phase text, what text, gateway int, at double precision, count bigint);
 
--- When a prober found that a gateway went up or down.
+-- When a prober detected that a gateway went up or down.
 CREATE TABLE bench.transitions (prober text, gateway int, went text, at double precision);
 CREATE INDEX ON bench.observed (gateway, at);
 CREATE INDEX ON bench.observed (phase, what, at);
 CREATE INDEX ON bench.transitions (prober, gateway, went, at);
 
--- Single figures, some of them found repeatedly.
+-- Single figures; some are measured repeatedly.
 CREATE TABLE bench.figures (prober text, name text, value double precision);
 
 CREATE FUNCTION bench.figure(prober text, name text) RETURNS double precision LANGUAGE sql AS $function$
@@ -20,7 +20,7 @@ CREATE FUNCTION bench.figure(prober text, name text) RETURNS double precision LA
     FROM bench.figures AS f WHERE f.prober = $1 AND f.name = $2
 $function$;
 
--- Seconds from the failures of a phase to their detection, at these fractions; infinity for one that was missed.
+-- Seconds from the failures of a phase to their detection, at these fractions; infinity for a missed failure.
 CREATE FUNCTION bench.detection(prober text, phase text, fractions double precision[])
 RETURNS double precision[] LANGUAGE sql AS $function$
     SELECT percentile_disc(fractions) WITHIN GROUP (ORDER BY coalesce(found.at - failure.at, 'infinity'))
@@ -44,8 +44,8 @@ CREATE FUNCTION bench.false_alarms(prober text) RETURNS bigint LANGUAGE sql AS $
     WHERE t.prober = $1 AND t.went = 'down' AND coalesce(before.what, 'open') = 'open'
 $function$;
 
--- The most probes that a prober started within 100 ms, as a multiple of the mean; of a phase, for so many seconds
--- from the first probe in it.  Samples are taken each 10 ms or a little more.
+-- The most probes that a prober started within 100 ms, as a multiple of the mean, during the given seconds from
+-- the first probe of a phase.  Samples are taken every 10 ms or slightly later.
 CREATE FUNCTION bench.spread(phase text, seconds double precision) RETURNS double precision LANGUAGE sql AS $function$
     WITH steps AS (
         SELECT o.at, o.count, o.count > lag(o.count) OVER (ORDER BY o.at) AS started

@@ -1,4 +1,4 @@
--- What was found, beside the budgets: table bench.report.
+-- Results and budgets: fills table bench.report.
 
 \ir report_table.sql
 
@@ -8,7 +8,7 @@ CREATE FUNCTION bench.seconds(seconds double precision[]) RETURNS text LANGUAGE 
 $function$;
 
 INSERT INTO bench.report (what, budget, reached, rival, met)
-    SELECT 'steady fleet, WAL records of ours', 'none', bench.figure('worker', 'WAL records')::text,
+    SELECT 'steady fleet, WAL records of the extension', 'none', bench.figure('worker', 'WAL records')::text,
            'an UPDATE a probe', bench.figure('worker', 'WAL records') = 0;
 INSERT INTO bench.report (what, budget, reached, rival, met)
     SELECT '  rows, dead ones too', 'none', bench.figure('worker', 'rows')::text,

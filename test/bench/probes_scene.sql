@@ -1,5 +1,5 @@
--- What the worker probes: 10,000 gateways that never sent a heartbeat, so that probes are all the evidence.
--- Twenty of them are each in a pool whose other member takes over when they fail.
+-- The worker's gateways: 10,000 that never sent a heartbeat, so that probes are the only evidence.  Twenty of
+-- them are each in a pool whose other member is picked when they fail.
 
 SET client_min_messages = warning;
 \ir ../host.sql
@@ -10,7 +10,7 @@ CREATE EXTENSION gateway_pool SCHEMA app;
 SELECT host_test.add_org('app', 'Acme') AS org \gset
 SELECT set_gateway_pool_entitlement(:'org', true, -1, -1) \g /dev/null
 
--- Number and place as in test/bench/fleet.c.
+-- Numbers and addresses as in test/bench/fleet.c.
 CREATE TABLE bench.gateways AS
     SELECT n, gen_random_uuid() AS id, format('127.0.0.%s:%s', 1 + n % 64, 20000 + n / 64) AS address
     FROM generate_series(0, 9999) AS n;
@@ -30,7 +30,7 @@ CREATE FUNCTION bench.probe(count int, interval_ms int) RETURNS void LANGUAGE sq
         SELECT id, 'tcp', address, interval_ms, 1000, 2, 3 FROM bench.gateways WHERE n < count;
 $function$;
 
--- Rows in our tables, dead ones too.
+-- Live and dead rows in the tables of schema app.
 CREATE EXTENSION pgstattuple SCHEMA bench;
 CREATE FUNCTION bench.row_versions() RETURNS bigint LANGUAGE sql AS $function$
     SELECT sum(tuple_count + dead_tuple_count)::bigint
@@ -38,7 +38,7 @@ CREATE FUNCTION bench.row_versions() RETURNS bigint LANGUAGE sql AS $function$
     WHERE c.relnamespace = 'app'::regnamespace AND c.relkind IN ('r', 't')
 $function$;
 
--- Records of the WAL that are about a relation of ours, or end a transaction.  By pg_waldump, since
+-- The number of WAL records that concern a relation of schema app or end a transaction.  Uses pg_waldump because
 -- PostgreSQL 14 has no pg_walinspect.
 CREATE FUNCTION bench.wal_records(pg_waldump text, from_lsn pg_lsn, to_lsn pg_lsn) RETURNS bigint
 LANGUAGE plpgsql AS $function$
@@ -56,7 +56,7 @@ BEGIN
 END
 $function$;
 
--- When picks left each of the twenty; looked at each millisecond.
+-- When picks left each of the twenty; checked every millisecond.
 CREATE TABLE bench.picks_left (gateway int, at double precision);
 
 CREATE FUNCTION bench.watch_picks(seconds double precision) RETURNS void LANGUAGE plpgsql AS $function$
@@ -66,7 +66,7 @@ DECLARE
     left_at double precision[] := array_fill(NULL::double precision, ARRAY[cardinality(pools)]);
     deadline timestamptz := clock_timestamp() + make_interval(secs => seconds);
 BEGIN
-    -- It is not probed, and always there.
+    -- It is not probed, and always healthy.
     PERFORM record_gateway_heartbeat(spare);
     WHILE array_position(left_at, NULL) IS NOT NULL AND clock_timestamp() < deadline LOOP
         FOR place IN 1..cardinality(pools) LOOP
@@ -80,8 +80,8 @@ BEGIN
 END
 $function$;
 
--- What the worker found, taken over into bench.transitions; and by how much the last of those picks came
--- after what was found.
+-- Copies the worker's health events into bench.transitions, and measures how long after its event the last of
+-- those picks came.
 CREATE FUNCTION bench.take_events() RETURNS void LANGUAGE sql AS $function$
     INSERT INTO bench.transitions
         SELECT 'worker', g.n, CASE e."newStatus" WHEN 'unhealthy' THEN 'down' WHEN 'healthy' THEN 'up' WHEN 'degraded' THEN 'up' END,

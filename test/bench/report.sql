@@ -1,4 +1,4 @@
--- What was found, beside the budgets: table bench.report.
+-- Results and budgets: fills table bench.report.
 
 \ir report_table.sql
 

@@ -1,5 +1,5 @@
--- What is measured: 20,000 gateways in 2,000 pools of ten, the same ones in 20 pools of 1,000, and three more
--- in a pool with weights 1:2:7.  Schema plain has the same host without the extension.
+-- The scene: 20,000 gateways in 2,000 pools of ten and in 20 pools of 1,000, and three more gateways in a pool
+-- with weights 1:2:7.  Schema plain has the same host without the extension.
 --
 --     psql -v noop=/path/to/noop.so -f test/bench/scene.sql
 
@@ -16,7 +16,7 @@ SELECT host_test.add_org('app', 'Acme') AS org \gset
 SELECT host_test.add_org('plain', 'Acme', :'org') \g /dev/null
 SELECT set_gateway_pool_entitlement(:'org', true, -1, -1) \g /dev/null
 
--- With room for updates in place, as in a table that lives.
+-- With free space for HOT updates, as in a table in use.
 ALTER TABLE app.gateways_v2 SET (fillfactor = 50);
 ALTER TABLE plain.gateways_v2 SET (fillfactor = 50);
 INSERT INTO app.gateways_v2 ("orgId", name, heartbeat, "heartbeatTTL")
@@ -36,7 +36,7 @@ INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId", "pickWeight"
                      WHEN 'thousand' THEN g.n <= 20000 AND (g.n - 1) / 1000 + 1 = p.n
                      ELSE g.n > 20000 END;
 
--- Ids to call a function with, one after the other.
+-- Ids to pass to a function, one after the other.
 SELECT setseed(0.5) \g /dev/null
 CREATE TABLE bench.each_pool_of_ten AS
     SELECT p.id FROM generate_series(1, 100) AS turn, bench.pools AS p WHERE kind = 'ten' ORDER BY random();
