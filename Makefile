@@ -12,7 +12,7 @@ SHLIB_LINK   = -lcurl -lssl -lcrypto -lcares -lm
 PG_CFLAGS    = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
 
 # Joined in this order.  In a folder of their own because pg_regress would run
-# sql/NAME.sql in the place of test/sql/NAME.sql.
+# sql/NAME.sql instead of test/sql/NAME.sql.
 SQL_PARTS = \
 	sql/parts/00_guard.sql \
 	sql/parts/05_internal.sql \
@@ -33,8 +33,8 @@ DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql
 
 include test/tests.mk
 
-# Called by name, these work before PostgreSQL's build files are on the machine: they
-# install them.
+# These targets, called by name, work without PostgreSQL's build files: they install
+# them.
 PG_CONFIG   ?= pg_config
 ifeq ($(filter bench bench-probes check check-indent check-stop coverage demo indent lint sanitize test typedefs help,$(MAKECMDGOALS)),)
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
@@ -56,40 +56,40 @@ check: ## run the tests named by T="pick 010 ...", without T the quick ones
 endif
 
 .PHONY: bench bench-probes check check-indent check-stop coverage demo indent lint sanitize test typedefs help
-demo: ## show the whole thing on a throw-away server (KEEP=1 leaves it up)
+demo: ## show the extension at work on a throw-away server (KEEP=1 leaves it up)
 	test/demo/run
 
-bench: ## measure picks beside their rivals on a throw-away server
+bench: ## measure picks, heartbeats and their rivals on a throw-away server
 	test/bench/run
 
-bench-probes: ## measure probes beside HAProxy's on a throw-away server
+bench-probes: ## measure probes and HAProxy's checks on a throw-away server
 	test/bench/run-probes
 
-check-stop: ## end the server of make check, and remove what it keeps
+check-stop: ## end the server of make check, and remove its files
 	@test/check --stop
 
 indent: ## format the C files as PostgreSQL's are
 	test/indent
 
-check-indent: ## show what make indent would change, and fail if it is anything
+check-indent: ## show what make indent would change, and fail if there is a change
 	test/indent --check
 
-typedefs: ## list the types anew by which make indent goes
+typedefs: ## write the list of types that make indent uses
 	test/indent --typedefs
 
 coverage: ## measure which lines of src/ the tests run
 	test/coverage
 
-lint: ## look for faults without running anything (test/lint TOOL for one tool)
+lint: ## look for faults by static analysis (test/lint TOOL for one tool)
 	test/lint
 
-sanitize: ## look for errors in the use of memory, on throw-away servers
+sanitize: ## look for memory errors, on throw-away servers
 	test/sanitize
 
-test: ## run every test there is on throw-away servers
+test: ## run all tests on throw-away servers
 	test/run
 
-help: ## this list
+help: ## show this list
 	@echo "make                    build"
 	@echo "make install            install into the PostgreSQL of PG_CONFIG (default: pg_config)"
 	@echo "make installcheck       run the regression and isolation tests on a running server"

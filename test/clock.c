@@ -3,8 +3,8 @@
  *		Moves the clocks of a test server: a library for LD_PRELOAD.
  *
  * The file named by GATEWAY_POOL_TEST_CLOCK holds two 64-bit numbers of
- * nanoseconds: what is added to all clocks, as if time had passed, and what is
- * added to the wall clock alone, as if it had been set.
+ * nanoseconds: the first is added to all clocks, as if time had passed, the second
+ * to the wall clock alone, as if it had been set.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,16 +1,16 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# The kinds of tests, and how many of them passed: sourced by test/run and test/check
-# after test/server.sh.
+# Runs the kinds of tests, and counts results: sourced by test/run and test/check after
+# test/server.sh.
 
-# Evidence that ran out is judged as it is when a server has been up for a while.
+# Expired evidence counts at once, as on a server that started long ago.
 settings=('gateway_pool.startup_grace = 0' 'max_prepared_transactions = 10')
 preloaded=("shared_preload_libraries = 'gateway_pool'" "${settings[@]}")
 
 passed=0
 failed=0
 
-# Adds up what prove and pg_regress (to 15; from 16) said: prints passed, failed.
-# Where prove complains about a program all of whose tests passed, the program
+# Counts the results in the output of prove and pg_regress (up to 15; from 16): prints
+# passed, failed.  If prove reports a program all of whose tests passed, the program
 # itself failed.
 count_results() {
 	awk '
@@ -53,7 +53,7 @@ run_pgtap() {
 	as_user prove --exec "psql -XqAt -v ON_ERROR_STOP=1 -f $workspace/fresh_database.sql -f" "$@"
 }
 
-# Runs the TAP files, which start servers of their own and wait a lot: four at a time.
+# Runs the TAP files four at a time: they start servers of their own and mostly wait.
 run_tap() {
 	local pgxs template
 	template=$(initdb_template --locale=C --encoding=UTF8) || return
@@ -71,7 +71,7 @@ print_sum() {
 	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
 }
 
-# Has the packages that the tests need.
+# Installs the packages that the tests need.
 need_tests() {
 	need_postgresql "postgresql-$PG_MAJOR-pgtap" perl libipc-run-perl nginx openssl
 }

@@ -1,7 +1,7 @@
 /*
  * map.c
  *		The map of slots alone, in a server of its own, for test/t/023_map.pl: it
- *		takes and frees slots as fast as can be, which no SQL does.
+ *		takes and frees slots faster than any SQL statement can.
  */
 #include "postgres.h"
 
@@ -61,7 +61,7 @@ create(pg_uuid_t *gateway, SlotCreation *creation)
 	return health_map_create(1, gateway, health_map_deletion_count(), false, creation);
 }
 
-/* map_fill(n int) returns int: makes slots, and returns how many could be made. */
+/* map_fill(n int) returns int: makes up to n slots, and returns their number. */
 Datum
 map_fill(PG_FUNCTION_ARGS)
 {
@@ -80,7 +80,7 @@ map_fill(PG_FUNCTION_ARGS)
 
 /*
  * map_churn(milliseconds int) returns bigint: makes slots and frees them again, and
- * returns how many it made.  An error where one is not the gateway's.
+ * returns their number.  Raises an error if a slot does not belong to its gateway.
  */
 Datum
 map_churn(PG_FUNCTION_ARGS)
@@ -102,11 +102,11 @@ map_churn(PG_FUNCTION_ARGS)
 		if (ref.number == NO_SLOT)
 			continue;
 		if (!health_map_matches(ref, 1, &gateway))
-			elog(ERROR, "the slot of a gateway is another's");
+			elog(ERROR, "the slot of a gateway belongs to another");
 		made++;
 		health_map_free(ref);
 		if (health_map_find(1, &gateway).number != NO_SLOT)
-			elog(ERROR, "a slot that was freed is found");
+			elog(ERROR, "a freed slot is found");
 	}
 	PG_RETURN_INT64(made);
 }

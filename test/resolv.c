@@ -2,10 +2,10 @@
  * resolv.c
  *		Gives a test server another name server: a library for LD_PRELOAD.
  *
- * Who opens /etc/resolv.conf gets the file named by GATEWAY_POOL_TEST_RESOLV,
- * and who connects to port 53 comes to the one of GATEWAY_POOL_TEST_DNS_PORT, from
- * which answers come as from the former: a test may not listen on that one, nor
- * can the file name another for every c-ares.
+ * To open /etc/resolv.conf opens the file named by GATEWAY_POOL_TEST_RESOLV, and
+ * to connect to port 53 connects to GATEWAY_POOL_TEST_DNS_PORT, whose answers seem
+ * to come from port 53: a test may not listen on 53, and not every c-ares accepts
+ * another port in the file.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -1,6 +1,6 @@
-# The worker meets every bad gateway there is, while all that it knows of them
-# changes: run by test/sanitize on a server that watches the use of memory.  What
-# the worker finds is not looked at here, but it has to stay alive.
+# The worker probes all kinds of bad gateways, while their probes and tables change:
+# run by test/sanitize on a server that checks the use of memory.  The results of
+# probes are not checked here, but the worker has to stay alive.
 
 use strict;
 use warnings FATAL => 'all';
@@ -23,10 +23,10 @@ my @kinds = ([ 'open' ], [ 'silent' ], [ 'tlssilent' ], [ 'reset' ], [ 'refused'
     [ 'tlsgarbage' ], [ 'endless' ], [ 'endless-lines' ], [ 'bigbody' ]);
 my @protocols = qw(tcp tls http https);
 
-# Whatever else is set for a server has been forgotten by now.
+# Test modules have removed other settings of servers from the environment.
 @ENV{qw(PGHOST PGUSER)} = ($ENV{SERVER}, 'postgres');
 
-# One session does all: a start takes long under valgrind.
+# One session runs all statements: to start one takes long under valgrind.
 my ($from, $to);
 my $asked = 0;
 
@@ -38,42 +38,42 @@ sub begin_session
     return;
 }
 
-# Runs statements, and returns all that is said to them, errors as well.
+# Runs statements, and returns all output, errors as well.
 sub run_sql
 {
-    my $said = '';
+    my $output = '';
     my $end = 'answered ' . ++$asked;
 
     print $to join(";\n", @_, 'ROLLBACK', "\\echo $end\n");
     $to->flush;
-    until ($said =~ s/^$end\n\z//m)
+    until ($output =~ s/^$end\n\z//m)
     {
-        sysread $from, $said, 65536, length $said or die "the session ended at: @_: $said";
+        sysread $from, $output, 65536, length $output or die "the session ended at: @_: $output";
     }
-    chomp $said;
-    return $said;
+    chomp $output;
+    return $output;
 }
 
 sub value
 {
-    my $said = run_sql(@_);
+    my $output = run_sql(@_);
 
-    die "@_: $said" if $said =~ /^(?:ERROR|FATAL|server closed)/m;
-    return $said;
+    die "@_: $output" if $output =~ /^(?:ERROR|FATAL|server closed)/m;
+    return $output;
 }
 
-# What an error is no news of: the gateway is gone, the table is locked.
+# Runs statements that may fail, because a gateway is gone or a table is locked.
 sub attempt
 {
-    my $said = run_sql(@_);
+    my $output = run_sql(@_);
 
-    die "@_: $said" if $said =~ /^(?:FATAL|PANIC|server closed)/m;
+    die "@_: $output" if $output =~ /^(?:FATAL|PANIC|server closed)/m;
     return;
 }
 
-# A server of names: it answers for live.test with an alias and an address, not
-# at all for silent.test, with too little for short.test, that there is no
-# address for empty.test, and no such name for all others.
+# A name server: it answers with an alias and an address for live.test, not at all for
+# silent.test, with a short message for short.test, without an address for empty.test,
+# and with NXDOMAIN for all others.
 sub serve_names
 {
     my ($port) = @_;
@@ -127,7 +127,7 @@ my $tls = tls_material(PostgreSQL::Test::Utils::tempdir);
 my $nginx = nginx(PostgreSQL::Test::Utils::tempdir, tls => $tls);
 my $ca = slurp_file($tls->{ca});
 
-# Where to probe, and how: the arguments of set_gateway_probe after the protocol.
+# Arguments of set_gateway_probe, from the protocol on.
 my @ways;
 my @peers;
 foreach my $kind (@kinds)
@@ -188,12 +188,12 @@ wait_until(q{SELECT bool_and(s.reason NOT LIKE 'dns: %') FROM gateway_probes p J
 
 my $stopped;
 
-# Tables stay locked, or broken, for times that are as good as any other.
+# Actions.  The durations of locks and broken tables are arbitrary.
 my %act = (
     change => sub { attempt(map { probe(gateway(rand $next), any(@ways)) } 1 .. 10) },
     clear => sub { attempt("SELECT clear_gateway_probe('" . gateway(rand $next) . "')") },
     'change peers' => sub { my $peer = any(@peers); $peer->kind(@{ any(@kinds) }) },
-    # One stays away until the next does.
+    # A peer stays stopped until the next one is stopped.
     restart => sub { $stopped->restart if $stopped; $stopped = any(@peers); $stopped->stop },
     delete => sub { attempt(qq{DELETE FROM gateways_v2 WHERE id = '} . gateway(rand $next) . q{'}) },
     add => sub { attempt('BEGIN', $add->(), probe(gateway($next - 1), any(@ways)), 'COMMIT') },
@@ -222,10 +222,10 @@ while (time < $end || grep { !$done{$_} } keys %act)
     }
 }
 note(join ', ', map { "$_ $done{$_}" } sort keys %done);
-is(worker(), $first, 'the worker has lived through all of it');
-cmp_ok(value('SELECT targets FROM gateway_pool_workers WHERE database = \'app\''), '>', 0, 'and still probes');
+is(worker(), $first, 'the worker is the same at the end');
+cmp_ok(value('SELECT targets FROM gateway_pool_workers WHERE database = \'app\''), '>', 0, 'the worker still probes');
 
-# Clean ends: by a signal, by the extension's removal, and at last the server's.
+# Clean ends: by a signal, by uninstalling, and finally with the server.
 value("SELECT pg_terminate_backend($first)");
 wait_until("SELECT count(*) > 0 FROM gateway_pool_workers WHERE database = 'app' AND pid <> $first AND targets > 0");
 value('SELECT uninstall_gateway_pools()');

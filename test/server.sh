@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Throw-away PostgreSQL servers that leave the system's own alone: sourced by
-# the scripts of test/.
+# Throw-away PostgreSQL servers, separate from the system's own: sourced by the
+# scripts of test/.
 #
-# All of it happens in one workspace under /tmp, which belongs to an
-# unprivileged user (postgres when root calls) and goes away at exit.
+# They live in one workspace under /tmp, which belongs to an unprivileged user
+# (postgres when root calls) and is removed at exit.
 #   PG_MAJOR=16   the PostgreSQL to use (default: the newest on the machine)
 #   KEEP=1        leaves the workspace and its servers in place
 # The workspace of test/check stays until `make check-stop`.
@@ -14,13 +14,13 @@ workspace=
 become=()
 group=
 
-# Says why it cannot go on, and ends the script.
+# Prints a reason, and ends the script with 1.
 die() {
 	printf '%s: %s\n' "$0" "$*" >&2
 	exit 1
 }
 
-# Prints the newest PostgreSQL whose pg_config is here, else Debian 12's.
+# Prints the newest PostgreSQL that has a pg_config, else Debian 12's.
 default_major() {
 	local newest
 	newest=$(find /usr/lib/postgresql -path '*/bin/pg_config' 2> /dev/null |
@@ -30,14 +30,14 @@ default_major() {
 
 PG_MAJOR=${PG_MAJOR:-$(default_major)}
 
-# What is set for some other server must not lead us there.
+# Variables that lead to another server are removed.
 for name in $(compgen -e PG); do
 	[ "$name" = PG_MAJOR ] || unset "$name"
 done
 
-# Installs the packages it is given, as root; what apt-get has to say is shown
-# when it fails.  PostgreSQL's package would make and start a cluster, and others
-# their services: two files, there for as long as this takes, say not to.
+# Installs packages, as root; shows the output of apt-get if it fails.  PostgreSQL's
+# package would make and start a cluster, and others would start their services: two
+# temporary files prevent that.
 install_packages() {
 	settings=/etc/postgresql-common/createcluster.d
 	policy=/usr/sbin/policy-rc.d
@@ -49,11 +49,11 @@ install_packages() {
 	chmod +x "$policy"
 	export DEBIAN_FRONTEND=noninteractive
 	apt="apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0"
-	said=$($apt update 2>&1; $apt install --no-install-recommends "$@" 2>&1) ||
-		{ printf '%s\n' "$said" >&2; return 1; }
+	output=$($apt update 2>&1; $apt install --no-install-recommends "$@" 2>&1) ||
+		{ printf '%s\n' "$output" >&2; return 1; }
 }
 
-# Sees to it that these Debian packages are installed.
+# Installs those of these Debian packages that are missing.
 need_packages() {
 	local package installed missing=() as_root=()
 	installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2> /dev/null)
@@ -78,14 +78,14 @@ As root, install them with
 		"${missing[@]}" < /dev/null || die 'apt-get could not install them'
 }
 
-# The same, with what a build and a server take.
+# Installs packages, and those that a build and a server need.
 need_postgresql() {
 	need_packages gcc libc6-dev make libc-ares-dev libcurl4-openssl-dev libssl-dev \
 		"postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "$@"
 }
 
-# Prints the files of the working tree that are no products of a build, each followed
-# by a NUL.
+# Prints the files of the working tree except products of a build, each followed by a
+# NUL.
 source_files() {
 	local file files
 	mapfile -d '' -t files < <(git -C "$top" -c safe.directory='*' ls-files -z \
@@ -99,9 +99,9 @@ source_files() {
 }
 
 # Copies the working tree into a directory.  Where that has a copy already, replaces
-# only the files that have changed, which get the present time: make then builds what
-# depends on them, and the library in any case: one source less leaves no newer object.
-# The copy's .copied says when its files had changed.
+# only the files that have changed, which get the present time, so that make builds what
+# depends on them.  It always builds the library, because a removed source leaves no
+# newer object.  The copy's .copied lists its files with the times of their changes.
 copy_source() {
 	local now before=()
 	mapfile -d '' -t now < <(cd "$top" && source_files |
@@ -123,17 +123,17 @@ files_of_lines() {
 	LC_ALL=C comm -z "$1" <(printf '%s\0' "${before[@]}") <(printf '%s\0' "${now[@]}") | sed -z 's,//.*,,'
 }
 
-# Has the unprivileged user work in the workspace, and signals end the script.
+# Sets the unprivileged user for the workspace, and lets signals end the script.
 use_workspace() {
 	pg_bin=$workspace/tree/usr/lib/postgresql/$PG_MAJOR/bin
-	# setpriv runs a command in its own place, and leaves limits as they are.
+	# setpriv replaces itself with the command, and keeps limits.
 	[ "$(id -u)" -ne 0 ] || become=(setpriv --reuid=postgres --regid=postgres --init-groups)
 	trap 'exit 129' HUP
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 }
 
-# Gives a directory that root has just made to the unprivileged user.
+# Makes the unprivileged user own a directory that root has just made.
 give_away() {
 	[ "$(id -u)" -ne 0 ] || chown postgres: "$1"
 }
@@ -151,7 +151,7 @@ fill_workspace() {
 	copy_source "$workspace/source" || exit
 }
 
-# Makes a workspace that goes away at exit.
+# Makes a workspace that is removed at exit.
 private_workspace() {
 	workspace=$(mktemp -d /tmp/gateway_pool.XXXXXX) && give_away "$workspace" || exit
 	trap remove_workspace EXIT
@@ -159,8 +159,8 @@ private_workspace() {
 	fill_workspace
 }
 
-# Makes the workspace of this checkout, user and PostgreSQL that stays, or brings it up
-# to date.  It is made anew where PostgreSQL is no longer the one that was copied.
+# Makes or updates the lasting workspace of this checkout, user and PostgreSQL.  It is
+# made again if PostgreSQL has another version than the copied one.
 lasting_workspace() {
 	local versions
 	workspace=$(lasting_workspaces "$PG_MAJOR")
@@ -204,8 +204,8 @@ end_servers() {
 	done
 }
 
-# Prints the process of the server whose data lies in DIRECTORY, if it runs: a
-# postmaster works there, which another process of that id does not.
+# Prints the process of the server whose data lies in DIRECTORY, if it runs: its working
+# directory shows that it is a postmaster and not another process with that id.
 postmaster_of() {
 	local pid
 	read -r pid 2> /dev/null < "$1/postmaster.pid" && [ "/proc/$pid/cwd" -ef "$1" ] && echo "$pid"
@@ -213,7 +213,7 @@ postmaster_of() {
 
 has_ended() { ! kill -0 "$1" 2> /dev/null; }
 
-# Ends what still runs in the workspace and removes it.
+# Ends all processes in the workspace and removes it.
 remove_workspace() {
 	trap '' HUP INT TERM
 	cd /
@@ -226,15 +226,15 @@ remove_workspace() {
 	rm -rf "$workspace"
 }
 
-# Ends what still runs in the workspace but the server that stays.
+# Ends all processes in the workspace except the lasting server.
 leave_workspace() {
 	trap '' HUP INT TERM
 	end_group
 	end_servers "$workspace/source"
 }
 
-# Runs a command, or a function, in a process group of its own, so that a signal
-# to us ends all of it at once.
+# Runs a command, or a function, in a process group of its own, so that a signal to the
+# script ends the whole group.
 in_own_group() {
 	local status=0
 	set -m
@@ -256,7 +256,7 @@ within() {
 	done
 }
 
-# Whether that process group has ended; ends it.
+# Returns true if that process group has ended; ends it.
 group_has_ended() { ! kill -0 -- "-$group" 2> /dev/null; }
 end_group() {
 	local signal
@@ -267,8 +267,8 @@ end_group() {
 	done
 }
 
-# Runs a command as the unprivileged user, in the copied source and in an
-# environment that has nothing of the caller's.
+# Runs a command as the unprivileged user, in the copied source, with an environment of
+# its own.
 as_user() (
 	cd "$workspace/source" || exit
 	environment=(HOME="$workspace" TMPDIR="$workspace/tmp" LC_ALL=C.UTF-8 PATH="$pg_bin:$PATH")
@@ -288,8 +288,8 @@ build_and_install() {
 	make_there -j2 install
 }
 
-# Prints the directory of what initdb makes with OPTIONS...  It runs once for equal
-# options: to copy what it made takes a tenth of the time.
+# Prints a directory made by initdb with OPTIONS...  initdb runs once for equal options,
+# because a copy takes a tenth of the time.
 initdb_template() {
 	local template
 	template=$workspace/initdb.$(cksum <<< "$*" | cut -d ' ' -f 1)
@@ -318,7 +318,7 @@ run_server() {
 	}
 }
 
-# Has PGHOST and the rest lead to the server NAME.
+# Sets PGHOST and others for the server NAME.
 use_server() {
 	export PGHOST=$workspace/$1 PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 	echo "PostgreSQL $PG_MAJOR runs: PGHOST=$PGHOST"

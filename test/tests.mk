@@ -1,5 +1,5 @@
-# The tests that PGXS runs with `make installcheck`, on a running server, and
-# the programs that need none.
+# The tests that PGXS runs with `make installcheck` on a running server, and programs that
+# need no server.
 # Inputs lie in test/sql and test/specs, expected outputs of both in expected/,
 # hence the prefix iso_ of the isolation specs.
 
@@ -9,7 +9,7 @@ REGRESS        := $(basename $(notdir $(sort $(wildcard test/sql/*.sql))))
 REGRESS_OPTS   = --inputdir=./test --outputdir=. --encoding=UTF8 --no-locale
 ISOLATION      := $(basename $(notdir $(sort $(wildcard test/specs/iso_*.spec))))
 ISOLATION_OPTS = --inputdir=./test --outputdir=. --use-existing
-# PGXS appends --dbname with this, after it has set it to a name of its own.
+# PGXS appends --dbname with this, after it has set this to a name of its own.
 override ISOLATION_TESTDB = gateway_pool_isolation
 
 UNIT_TESTS     := $(basename $(sort $(wildcard test/unit/*_test.c)))
@@ -19,7 +19,7 @@ EXTRA_CLEAN    += $(UNIT_TESTS)
 
 installcheck: $(if $(ISOLATION),isolation-database)
 
-isolation-database: ## make the isolation tests' database anew on the running server
+isolation-database: ## replace the isolation tests' database on the running server
 	$(bindir)/dropdb --if-exists $(ISOLATION_TESTDB)
 	$(bindir)/createdb --template=template0 $(ISOLATION_TESTDB)
 	$(bindir)/psql -Xq -v ON_ERROR_STOP=1 -d $(ISOLATION_TESTDB) \
@@ -28,7 +28,7 @@ isolation-database: ## make the isolation tests' database anew on the running se
 unit: $(UNIT_TESTS) ## build and run the tests that need no server
 	$(if $(UNIT_TESTS),prove --exec '' $(UNIT_TESTS))
 
-# NAME_test.c tests NAME.c, alone but for these.
+# NAME_test.c tests NAME.c, linked with these alone.
 vpath %.c $(wildcard src/*/)
 test/unit/health_rule_test: src/rules/heartbeat.c
 test/unit/network_list_test: src/rules/probe_address.c
@@ -47,16 +47,16 @@ alternatives   := $(foreach n,1 2 3 4 5 6 7 8 9,$(addsuffix _$(n),$(tests_here))
 without_test   := $(filter-out $(tests_here) $(alternatives),$(outputs_here))
 without_output := $(filter-out $(outputs_here),$(tests_here))
 
-check-tests: ## look for tests that are not run and expected outputs of none
+check-tests: ## look for tests that are not run and expected outputs without a test
 	$(if $(strip $(misnamed)),$(error not run, for their names: $(strip $(misnamed))))
 	$(if $(without_test),$(error expected outputs without a test: $(without_test)))
 	$(if $(without_output),$(error tests without an expected output: $(without_output)))
 	$(if $(shell grep -c '^ *"version": "$(EXTVERSION)\.' META.json | grep -x 2),,$(error META.json has another version than the control file))
 	@:
 
-check-layers: ## look for files of src/ that include what lies above them
+check-layers: ## look for files of src/ that include headers of higher layers
 	test/check-layers
 	test/check-layers --planted
 
-check-walks: ## look for functions that src/README.md names and src/ has not
+check-walks: ## look for functions that src/README.md names and src/ lacks
 	test/check-walks

@@ -1,15 +1,14 @@
 /*
  * dns.c
- *		A name server for tests, as they tell it.
+ *		A name server for tests, which set its answers.
  *
  * The first line on the standard output is its address.  Then each line on the
- * standard input is a command and gets a line, "ok" and what there is to say:
+ * standard input is a command and gets a line, "ok" and a result:
  *
  *	set NAME ANSWER [ADDRESS...]	answers, silent, servfail or absent
- *	count NAME						questions about it so far
+ *	count NAME						number of questions about it so far
  *
- * Answers live for a second.  Of names that were never set, it says that there
- * are none.
+ * Answers have a TTL of one second.  Names that were never set do not exist.
  */
 #define _GNU_SOURCE
 #include <poll.h>

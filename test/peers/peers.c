@@ -1,24 +1,24 @@
 /*
  * peers.c
- *		Fake gateways on loopback addresses, good and bad ones, as a test tells.
+ *		Fake gateways on loopback addresses, good and bad ones, for tests.
  *
  * One process, one thread, one epoll set, any number of peers.  Each line on
  * the standard input is a command and gets a line on the standard output, "ok"
- * or "error" and what there is to say, in the order of the commands:
+ * or "error" and a result or a reason, in the order of the commands:
  *
  *	start KIND [ADDRESS[:PORT]] [ARGUMENT...]		ID ADDRESS PORT
  *	fleet NUMBER KIND [ADDRESS] [ARGUMENT...]		ADDRESS ID:PORT...
- *	kind ID KIND [ARGUMENT...]		connections there are keep their old kind
- *	stop ID							nobody listens any more, connections are closed
+ *	kind ID KIND [ARGUMENT...]		open connections keep their old kind
+ *	stop ID							no longer listens, connections are closed
  *	restart ID						listens again, on the same port
  *	count ID						accepted=N closed=N sent=N requests=N last=HEAD
  *	wait ID N [COUNTER [SECONDS]]	its value, once accepted (or closed, sent,
  *									requests) is N; an error if SECONDS pass before
  *	list							ID KIND ADDRESS PORT up|stopped, ...
- *	quit							as the end of the input does
+ *	quit							ends, as the end of the input does
  *
- * In arguments and in HEAD, the last request as it came, \xNN is a byte.  What
- * is counted is counted since the start of a peer.  A request is the head of an
+ * In arguments and in HEAD, the last request as received, \xNN is a byte.
+ * Counters begin at the start of a peer.  A request is the head of an
  * HTTP request or a first TLS record.  The kinds are in a table below.
  */
 #define _GNU_SOURCE
@@ -51,14 +51,14 @@
 #define MAX_FLEET 100000
 #define MAX_REQUEST 8192
 
-/* Whole lines. */
+/* A whole number of lines. */
 #define REFRAIN_LINE "X-Endless: a line of 38 bytes in all\r\n"
 #define REFRAIN (1724 * (sizeof(REFRAIN_LINE) - 1))
 
 #define TLS_HANDSHAKE 0x16
 #define HELLO_RECORD (REFRAIN / 4)
 
-/* The shortest backlog that also fills up where SYN cookies are switched off. */
+/* The shortest backlog that also fills up if SYN cookies are off. */
 #define SHORT_BACKLOG 1
 #define MAX_CROWD 16
 
@@ -94,7 +94,7 @@ typedef struct Script
 	int			references;
 	char	   *text;
 	size_t		length;
-	size_t		head_length;	/* what the answer to a HEAD has of it */
+	size_t		head_length;	/* the part that answers a HEAD */
 	int			delay;			/* milliseconds before the text, or each byte
 								 * of it */
 	bool		closes;
@@ -106,7 +106,7 @@ typedef struct Kind
 	const char *usage;
 	enum
 	{
-		ANYBODY, NOBODY, NO_ROOM
+		ADMITS_ALL, ADMITS_NONE, NO_ROOM
 	}			admits;
 	enum
 	{
@@ -116,12 +116,11 @@ typedef struct Kind
 	{
 		STAY, CLOSE, RESET
 	}			then;
-	bool		deaf;			/* leaves what the other side says in the
-								 * socket */
+	bool		deaf;			/* never reads from the socket */
 	bool		drips;
 	const char *text;
 	size_t		length;
-	const char *refrain;		/* endlessly after the text, REFRAIN bytes */
+	const char *refrain;		/* repeated after the text, REFRAIN bytes */
 	bool		(*compose) (Script *script, int argc, char **argv);
 } Kind;
 
@@ -129,12 +128,11 @@ typedef struct Peer
 {
 	int			id;
 	Address		address;
-	int			reserved;		/* bound all the time, so that nobody else
-								 * takes the port */
+	int			reserved;		/* always bound, to keep the port */
 	Watch		listener;
 	bool		stopped;
 	Script	   *script;
-	int			crowd[MAX_CROWD];	/* our own connections in a full backlog */
+	int			crowd[MAX_CROWD];	/* own connections that fill the backlog */
 	int			crowd_size;
 				LIST_HEAD(, Connection) connections;
 	uint64_t	accepted;
@@ -160,7 +158,7 @@ typedef struct Connection
 	char		input[MAX_REQUEST];
 } Connection;
 
-/* The one command that is not answered at once. */
+/* The only command that is not answered at once. */
 typedef struct Wait
 {
 	const uint64_t *counter;	/* NULL: no such command */
@@ -260,7 +258,7 @@ clear_timer(Timer *timer)
 	timer->due = 0;
 }
 
-/* Timers are mostly set in the order in which they fire. */
+/* Sorted by the time due: most timers are added at the end. */
 static void
 set_timer(Timer *timer, int64_t milliseconds)
 {
@@ -309,7 +307,7 @@ release_script(Script *script)
 {
 	if (--script->references > 0)
 		return;
-#ifndef __clang_analyzer__		/* which does not count references */
+#ifndef __clang_analyzer__		/* it does not count references */
 	free(script->text);
 	free(script);
 #endif
@@ -426,12 +424,12 @@ compose_drip(Script *script, int argc, char **argv)
 
 /* A peer ends a connection where the other side does, whatever its kind. */
 static const Kind kinds[] = {
-	/* Without a word */
+	/* Send nothing */
 	{.name = "open"},
 	{.name = "silent", .deaf = true},
 	{.name = "tlssilent"},
 	{.name = "reset", .speaks = AT_ONCE, .then = RESET, TEXT("")},
-	{.name = "refused", .admits = NOBODY},
+	{.name = "refused", .admits = ADMITS_NONE},
 	{.name = "blackhole", .admits = NO_ROOM},
 	/* Proper answers */
 	{.name = "http", .usage = "STATUS [BODY-SIZE [HEADER...]]", .speaks = ON_EACH_REQUEST, .compose = compose_http},
@@ -470,7 +468,7 @@ fill_refrains(void)
 	}
 }
 
-/* Makes the script of argv: a kind and its arguments; else tells why not. */
+/* Makes the script of argv, a kind and its arguments, or answers with an error. */
 static Script *
 make_script(int argc, char **argv)
 {
@@ -509,7 +507,7 @@ make_script(int argc, char **argv)
 
 /* ---- Connections ---- */
 
-/* Closes a connection; its memory stays until nobody in the batch refers to it. */
+/* Closes a connection; its memory stays until no event of the batch refers to it. */
 static void
 close_connection(Connection *connection)
 {
@@ -572,7 +570,7 @@ say(Connection *connection, const char *bytes, size_t length)
 	return false;
 }
 
-/* Says the rest of the text and one piece of the refrain, as the socket takes it. */
+/* Sends the rest of the text and one piece of the refrain, as far as the socket takes it. */
 static void
 talk(Connection *connection)
 {
@@ -593,7 +591,7 @@ talk(Connection *connection)
 	}
 }
 
-/* What is to come later is not said to somebody who has closed by then. */
+/* Text that is due later is not sent if the other side has closed by then. */
 static void
 talk_later(Connection *connection)
 {
@@ -614,7 +612,7 @@ begin_talk(Connection *connection, size_t length)
 		talk(connection);
 }
 
-/* Returns how long the first request in the input is, 0 if it is not whole. */
+/* Returns the length of the first request in the input, 0 if it is not complete. */
 static size_t
 request_length(Connection *connection)
 {
@@ -639,7 +637,7 @@ forget_input(Connection *connection, size_t length)
 	memmove(connection->input, connection->input + length, connection->held);
 }
 
-/* Takes the requests that there are, up to one whose answer is not yet said. */
+/* Handles the received requests, up to the first with an answer that is not yet sent. */
 static void
 take_requests(Connection *connection)
 {
@@ -660,7 +658,7 @@ take_requests(Connection *connection)
 			(script->kind->speaks == ON_REQUEST && !connection->has_talked))
 			begin_talk(connection, is_head ? script->head_length : script->length);
 	}
-	/* Of a head too long to hold, the end of it will do. */
+	/* If a head is too long for the buffer, its end is enough. */
 	if (connection->held == sizeof(connection->input) && !connection->talking)
 		forget_input(connection, connection->held - 3);
 }
@@ -802,7 +800,7 @@ bind_socket(Address *address)
 	if (fd < 0)
 		return -1;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));	/* for those it accepts */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));	/* accepted ones inherit it */
 	if (bind(fd, &address->any, length) == 0 && getsockname(fd, &address->any, &length) == 0)
 		return fd;
 	close(fd);
@@ -847,9 +845,9 @@ open_listener(Peer *peer, int backlog)
 }
 
 /*
- * From when on a listening socket's backlog is full, the kernel drops what
- * would connect.  Of a listening socket, these two fields are how long the
- * queue is and how long it may be.
+ * Once a listening socket's backlog is full, the kernel drops new connections.
+ * For a listening socket, these two fields are the length of its queue and the
+ * limit of that length.
  */
 static bool
 is_backlog_full(Peer *peer)
@@ -862,7 +860,7 @@ is_backlog_full(Peer *peer)
 	return info.tcpi_unacked > info.tcpi_sacked;
 }
 
-/* Fills the backlog with connections of our own, which nobody accepts. */
+/* Fills the backlog with own connections, which are never accepted. */
 static bool
 gather_crowd(Peer *peer)
 {
@@ -888,13 +886,13 @@ gather_crowd(Peer *peer)
 	return true;
 }
 
-/* Makes the listening socket what script and state want; false with errno if it can not. */
+/* Sets the listening socket as script and state demand; false with errno on failure. */
 static bool
 arrange_listener(Peer *peer)
 {
-	int			admits = peer->stopped ? NOBODY : peer->script->kind->admits;
+	int			admits = peer->stopped ? ADMITS_NONE : peer->script->kind->admits;
 
-	if (admits == NOBODY)
+	if (admits == ADMITS_NONE)
 	{
 		close_listener(peer);
 		return true;
@@ -916,7 +914,7 @@ arrange_listener(Peer *peer)
 
 /* ---- Commands ---- */
 
-/* Reads 127.0.0.1, 127.0.0.1:80, ::1, [::1] or [::1]:80; false if it is no address. */
+/* Parses 127.0.0.1, 127.0.0.1:80, ::1, [::1] or [::1]:80; false if it is no address. */
 static bool
 parse_address(const char *word, Address *address)
 {
@@ -980,7 +978,7 @@ port_of(const Address *address)
 	return ntohs(address->any.sa_family == AF_INET ? address->v4.sin_port : address->v6.sin6_port);
 }
 
-/* Starts a peer, which takes over a reference to the script; NULL with errno if it can not. */
+/* Starts a peer, which takes over a reference to the script; NULL with errno on failure. */
 static Peer *
 start_peer(Script *script, const Address *address)
 {
@@ -1034,7 +1032,7 @@ free_peers(void)
 	bury_the_dead();
 }
 
-/* Returns the peer of an id, else tells that there is none. */
+/* Returns the peer of an id, or answers with an error. */
 static Peer *
 find_peer(const char *word)
 {
@@ -1046,7 +1044,7 @@ find_peer(const char *word)
 	return NULL;
 }
 
-/* Reads KIND [ADDRESS] [ARGUMENT...]; else tells what is wrong. */
+/* Parses KIND [ADDRESS] [ARGUMENT...], or answers with an error. */
 static Script *
 parse_start(int argc, char **argv, Address *address)
 {
@@ -1123,7 +1121,7 @@ arrange_and_answer(Peer *peer)
 		answer("error cannot listen: %s", strerror(errno));
 }
 
-/* Those whom the old kind let in are accepted as such, though not looked at yet. */
+/* Connections in the queue belong to the old kind, so they are accepted first. */
 static void
 command_kind(int argc, char **argv)
 {
@@ -1182,7 +1180,7 @@ command_count(int argc, char **argv)
 	answer("%s", "");
 }
 
-/* The commands behind are left until it is answered, or the input has ended. */
+/* Later commands wait until it is answered, or the input has ended. */
 static void
 command_wait(int argc, char **argv)
 {
@@ -1317,7 +1315,7 @@ run_command(char *line)
 	answer("error no such command, or not with so many words");
 }
 
-/* Runs the commands that there are, up to one that waits. */
+/* Runs the received commands, up to the first that waits. */
 static void
 run_commands(void)
 {
@@ -1343,7 +1341,7 @@ run_commands(void)
 	}
 }
 
-/* While a command waits, all that is heard of the input is its end. */
+/* While a command waits, only the end of the input is noticed. */
 static void
 input_ready(Watch *watch)
 {
