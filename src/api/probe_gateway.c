@@ -161,7 +161,7 @@ probe_gateway(PG_FUNCTION_ARGS)
 		refuse_not_probed(&catalog, gateway);
 
 	result_begin_rows(&row, fcinfo);
-	result_put_text(&row, "verdict", probe_evidence_name(last_probe.verdict));
+	result_put_text(&row, "verdict", probe_verdict_name(last_probe.verdict));
 	if (last_probe.reason[0] != '\0')
 		result_put_text(&row, "reason", last_probe.reason);
 	result_put(&row, "milliseconds", Float4GetDatum(last_probe.milliseconds));

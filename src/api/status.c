@@ -121,7 +121,7 @@ put_probe(ResultRow *row, const GatewayRow *gateway, const LastProbe *probe)
 	result_put(row, "gatewayId", UUIDPGetDatum(&gateway->id));
 	result_put(row, "orgId", UUIDPGetDatum(&gateway->org_id));
 	result_put_text(row, "name", gateway->name);
-	result_put_text(row, "verdict", probe_evidence_name(probe->verdict));
+	result_put_text(row, "verdict", probe_verdict_name(probe->verdict));
 	result_put_if(row, "reason", probe->reason[0] != '\0', CStringGetTextDatum(probe->reason));
 	result_put_if(row, "lastProbeAt", probe->probed, TimestampTzGetDatum(probe->started_at + clock_wall_offset()));
 	result_put_if(row, "lastProbeMs", probe->probed, Float4GetDatum(probe->milliseconds));

@@ -239,7 +239,7 @@ extend_finding(Prober *prober, Target *target, int64 now)
 {
 	int64		until = now + EXTENSION + target->plan.timeout;
 
-	if (target->finding.verdict != PROBE_DOWN || target->finding.counts_until <= now ||
+	if (target->finding.verdict != VERDICT_DOWN || target->finding.counts_until <= now ||
 		target->finding.counts_until >= until)
 		return;
 	target->finding.counts_until = until;

@@ -64,7 +64,7 @@ target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started
 	result->duration = now - started_at;
 	if (result->outcome != PROBE_INCONCLUSIVE)
 		target->finding.counts_until = started_at + COUNTED_INTERVALS * pace.interval;
-	target->dark = target->finding.verdict == PROBE_DOWN && result->hung;
+	target->dark = target->finding.verdict == VERDICT_DOWN && result->hung;
 	target->requested = false;
 	target_schedule(prober, target,
 					probe_next_start(&target->finding, &pace, load_interval(prober, target->phase), started_at, now));

@@ -68,24 +68,6 @@ health_rule(const HealthEvidence *evidence)
 	return judged(GATEWAY_UNKNOWN, "no evidence");
 }
 
-/* probe_evidence_name returns the word for what probes are evidence of. */
-const char *
-probe_evidence_name(ProbeEvidence evidence)
-{
-	switch (evidence)
-	{
-		case PROBE_UP:
-			return "up";
-		case PROBE_OVERDUE:
-			return "overdue";
-		case PROBE_DOWN:
-			return "down";
-		case PROBE_NONE:
-			break;
-	}
-	return "none";
-}
-
 /* gateway_status_name returns the word for a status. */
 const char *
 gateway_status_name(GatewayStatus status)

@@ -46,7 +46,6 @@ typedef struct GatewayHealth
 } GatewayHealth;
 
 extern GatewayHealth health_rule(const HealthEvidence *evidence);
-extern const char *probe_evidence_name(ProbeEvidence evidence);
 extern const char *gateway_status_name(GatewayStatus status);
 extern GatewayStatus gateway_status_parse(const char *name);
 

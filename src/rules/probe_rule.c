@@ -17,6 +17,22 @@
 #define DAMPING_MAX		(300 * USECS_PER_SEC)
 #define FORGIVENESS		(300 * USECS_PER_SEC)
 
+/* probe_verdict_name returns the word for a verdict. */
+const char *
+probe_verdict_name(ProbeVerdict verdict)
+{
+	switch (verdict)
+	{
+		case VERDICT_UP:
+			return "up";
+		case VERDICT_DOWN:
+			return "down";
+		case VERDICT_NONE:
+			break;
+	}
+	return "none";
+}
+
 static void
 forgive(ProbeFinding *finding, int64 now)
 {
@@ -32,9 +48,9 @@ forgive(ProbeFinding *finding, int64 now)
 static void
 go_up(ProbeFinding *finding, int64 now)
 {
-	bool		returns = finding->verdict == PROBE_DOWN;
+	bool		returns = finding->verdict == VERDICT_DOWN;
 
-	finding->verdict = PROBE_UP;
+	finding->verdict = VERDICT_UP;
 	finding->forgiven_at = now;
 	if (returns && finding->falls > 1)
 		finding->damped_until = now + Min(finding->falls * DAMPING_EACH, DAMPING_MAX);
@@ -43,9 +59,9 @@ go_up(ProbeFinding *finding, int64 now)
 static void
 go_down(ProbeFinding *finding)
 {
-	if (finding->verdict == PROBE_UP)
+	if (finding->verdict == VERDICT_UP)
 		finding->falls++;
-	finding->verdict = PROBE_DOWN;
+	finding->verdict = VERDICT_DOWN;
 }
 
 /*
@@ -57,7 +73,7 @@ go_down(ProbeFinding *finding)
 bool
 probe_finding_add(ProbeFinding *finding, const ProbePace *pace, ProbeOutcome outcome, int64 now)
 {
-	ProbeEvidence before = finding->verdict;
+	ProbeVerdict before = finding->verdict;
 
 	switch (outcome)
 	{
@@ -72,12 +88,12 @@ probe_finding_add(ProbeFinding *finding, const ProbePace *pace, ProbeOutcome out
 			finding->failures = Min(finding->failures, PG_INT32_MAX - 1) + 1;
 			break;
 	}
-	if (finding->verdict == PROBE_UP)
+	if (finding->verdict == VERDICT_UP)
 		forgive(finding, now);
-	if (finding->verdict != PROBE_UP &&
-		(finding->successes >= pace->rise || (finding->verdict == PROBE_NONE && finding->successes > 0)))
+	if (finding->verdict != VERDICT_UP &&
+		(finding->successes >= pace->rise || (finding->verdict == VERDICT_NONE && finding->successes > 0)))
 		go_up(finding, now);
-	else if (finding->verdict != PROBE_DOWN && finding->failures >= pace->fall)
+	else if (finding->verdict != VERDICT_DOWN && finding->failures >= pace->fall)
 		go_down(finding);
 	return finding->verdict != before;
 }
@@ -86,7 +102,7 @@ probe_finding_add(ProbeFinding *finding, const ProbePace *pace, ProbeOutcome out
 bool
 probe_finding_in_doubt(const ProbeFinding *finding)
 {
-	return finding->verdict != PROBE_DOWN && finding->failures > 0;
+	return finding->verdict != VERDICT_DOWN && finding->failures > 0;
 }
 
 /*

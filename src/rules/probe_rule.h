@@ -7,7 +7,13 @@
 #ifndef GATEWAY_POOL_PROBE_RULE_H
 #define GATEWAY_POOL_PROBE_RULE_H
 
-#include "rules/health_rule.h"
+/* What the probes of a gateway decide. */
+typedef enum ProbeVerdict
+{
+	VERDICT_NONE,				/* not enough probes yet */
+	VERDICT_UP,
+	VERDICT_DOWN
+} ProbeVerdict;
 
 typedef enum ProbeOutcome
 {
@@ -30,7 +36,7 @@ typedef struct ProbePace
 /* What the probes of a gateway have shown so far; all zero at first. */
 typedef struct ProbeFinding
 {
-	ProbeEvidence verdict;		/* PROBE_NONE, PROBE_UP or PROBE_DOWN */
+	ProbeVerdict verdict;
 	int64		counts_until;	/* the verdict is evidence until then; set by
 								 * the caller */
 	int			successes;		/* in a row */
@@ -41,6 +47,7 @@ typedef struct ProbeFinding
 	int64		damped_until;	/* 0 if not damped */
 } ProbeFinding;
 
+extern const char *probe_verdict_name(ProbeVerdict verdict);
 extern bool probe_finding_add(ProbeFinding *finding, const ProbePace *pace, ProbeOutcome outcome, int64 now);
 extern bool probe_finding_in_doubt(const ProbeFinding *finding);
 extern int64 probe_phase(int64 interval, int rank, int count);

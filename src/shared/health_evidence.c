@@ -468,8 +468,8 @@ void
 health_evidence_publish_finding(HealthSlotRef ref, const ProbeFinding *finding, bool required)
 {
 	HealthSlot *slot = health_slot(ref);
-	int			kind = (finding->verdict == PROBE_NONE ? PROBE_WORD_NONE :
-						finding->verdict == PROBE_UP ? PROBE_WORD_UP :
+	int			kind = (finding->verdict == VERDICT_NONE ? PROBE_WORD_NONE :
+						finding->verdict == VERDICT_UP ? PROBE_WORD_UP :
 						required ? PROBE_WORD_REQUIRED : PROBE_WORD_DOWN);
 
 	/* Damped is written before up: no session reads it as healthy in between. */
@@ -487,7 +487,7 @@ health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding)
 	uint64		damped = pg_atomic_read_u64(&slot->damped);
 
 	*finding = (ProbeFinding) {
-		.verdict = word_kind(probe) == PROBE_WORD_UP ? PROBE_UP : PROBE_DOWN,
+		.verdict = word_kind(probe) == PROBE_WORD_UP ? VERDICT_UP : VERDICT_DOWN,
 		.counts_until = word_time(probe),
 		.damped_until = word_kind(damped) == WORD_EMPTY ? 0 : word_time(damped)
 	};

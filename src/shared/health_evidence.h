@@ -37,7 +37,7 @@ typedef struct LastProbe
 	bool		verify_tls;		/* valid if probed by a protocol with a
 								 * certificate */
 	ProbeProtocol protocol;		/* valid if probed */
-	ProbeEvidence verdict;
+	ProbeVerdict verdict;
 	float		milliseconds;	/* its duration; valid if probed */
 	int32		failures;		/* in a row */
 	int32		successes;

@@ -46,7 +46,7 @@ undecided_until(const MonitoredGateway *gateway, int64 now)
 
 	if (found == NULL)
 		return 0;
-	if (found->verdict == PROBE_NONE)
+	if (found->verdict == VERDICT_NONE)
 		return gateway->undecided_until;
 	if (stalled_at == 0 || health_evidence_finding(gateway->slot, now, &counted))
 		return 0;

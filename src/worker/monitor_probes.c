@@ -49,7 +49,7 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 		return;
 	strlcpy(display.reason, result->reason, sizeof(display.reason));
 	health_evidence_publish_last_probe(gateway->slot, &display);
-	if (finding->verdict != PROBE_NONE && result->outcome != PROBE_INCONCLUSIVE)
+	if (finding->verdict != VERDICT_NONE && result->outcome != PROBE_INCONCLUSIVE)
 		health_evidence_publish_finding(gateway->slot, finding, plan->required);
 	if (changed)
 	{
@@ -136,7 +136,7 @@ monitor_probes(ProbePlan *plans, int count)
 		if (gateway->present || !health_evidence_last_probe(gateway->slot, &display))
 			continue;
 		gateway->probed = false;
-		health_evidence_publish_finding(gateway->slot, &(ProbeFinding) {.verdict = PROBE_NONE}, false);
+		health_evidence_publish_finding(gateway->slot, &(ProbeFinding) {.verdict = VERDICT_NONE}, false);
 		health_evidence_publish_last_probe(gateway->slot, &(LastProbe) {0});
 		monitor.must_answer = true;
 	}

@@ -246,9 +246,6 @@ test_reasons(void)
 	for (GatewayStatus status = GATEWAY_HEALTHY; status <= GATEWAY_UNKNOWN; status++)
 		ok(gateway_status_parse(gateway_status_name(status)) == status, "words have their statuses");
 	ok(gateway_status_parse("nonsense") == GATEWAY_UNKNOWN, "an unrecognized word is unknown");
-	ok(strcmp(probe_evidence_name(PROBE_UP), "up") == 0 && strcmp(probe_evidence_name(PROBE_DOWN), "down") == 0 &&
-	   strcmp(probe_evidence_name(PROBE_NONE), "none") == 0 && strcmp(probe_evidence_name(PROBE_OVERDUE), "overdue") == 0,
-	   "probe evidence has its words");
 }
 
 int

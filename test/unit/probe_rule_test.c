@@ -32,16 +32,16 @@ test_verdicts(void)
 	static const struct
 	{
 		const char *outcomes;
-		ProbeEvidence verdict;
+		ProbeVerdict verdict;
 		bool		in_doubt;
 	}			cases[] =
 	{
-		{"", PROBE_NONE, false}, {".", PROBE_NONE, false}, {"+", PROBE_UP, false}, {"-", PROBE_NONE, true},
-		{"-+", PROBE_UP, false}, {".+.", PROBE_UP, false}, {"--", PROBE_NONE, true}, {"--+", PROBE_UP, false},
-		{"---", PROBE_DOWN, false}, {"++-", PROBE_UP, true}, {"++--", PROBE_UP, true}, {"++---", PROBE_DOWN, false},
-		{"++--+--", PROBE_UP, true}, {"++--.-", PROBE_DOWN, false}, {"---+", PROBE_DOWN, false},
-		{"---+-", PROBE_DOWN, false}, {"---+-+", PROBE_DOWN, false}, {"---++", PROBE_UP, false},
-		{"---+++++-", PROBE_UP, true}, {"++---......", PROBE_DOWN, false}
+		{"", VERDICT_NONE, false}, {".", VERDICT_NONE, false}, {"+", VERDICT_UP, false}, {"-", VERDICT_NONE, true},
+		{"-+", VERDICT_UP, false}, {".+.", VERDICT_UP, false}, {"--", VERDICT_NONE, true}, {"--+", VERDICT_UP, false},
+		{"---", VERDICT_DOWN, false}, {"++-", VERDICT_UP, true}, {"++--", VERDICT_UP, true}, {"++---", VERDICT_DOWN, false},
+		{"++--+--", VERDICT_UP, true}, {"++--.-", VERDICT_DOWN, false}, {"---+", VERDICT_DOWN, false},
+		{"---+-", VERDICT_DOWN, false}, {"---+-+", VERDICT_DOWN, false}, {"---++", VERDICT_UP, false},
+		{"---+++++-", VERDICT_UP, true}, {"++---......", VERDICT_DOWN, false}
 	};
 
 	for (int i = 0; i < lengthof(cases); i++)
@@ -69,7 +69,7 @@ run_length(const char *text, int length, char letter)
  * The verdict of a whole history by its definition: the last run that was long
  * enough, else the first success.
  */
-static ProbeEvidence
+static ProbeVerdict
 model(const char *history, int length, const ProbePace *by)
 {
 	bool		succeeded = memchr(history, '+', length) != NULL;
@@ -77,11 +77,11 @@ model(const char *history, int length, const ProbePace *by)
 	for (; length > 0; length--)
 	{
 		if (run_length(history, length, '+') >= by->rise)
-			return PROBE_UP;
+			return VERDICT_UP;
 		if (run_length(history, length, '-') >= by->fall)
-			return PROBE_DOWN;
+			return VERDICT_DOWN;
 	}
-	return succeeded ? PROBE_UP : PROBE_NONE;
+	return succeeded ? VERDICT_UP : VERDICT_NONE;
 }
 
 static void
@@ -106,7 +106,7 @@ test_model(void)
 		}
 		for (int i = 0; i < by.rise; i++)
 			(void) probe_finding_add(&finding, &by, PROBE_SUCCEEDED, START + (60 + i) * SECOND);
-		stuck += finding.verdict != PROBE_UP;
+		stuck += finding.verdict != VERDICT_UP;
 	}
 	ok(wrong == 0, "120,000 random outcomes give the verdict of the definition: %d do not", wrong);
 	ok(stuck == 0, "from any state, \"rise\" successes lead to up: %d do not", stuck);
@@ -228,9 +228,17 @@ test_spread(void)
 	ok(most[2] <= 130, "nor after all fail at once: %d", most[2]);
 }
 
+static void
+test_names(void)
+{
+	ok(strcmp(probe_verdict_name(VERDICT_UP), "up") == 0 && strcmp(probe_verdict_name(VERDICT_DOWN), "down") == 0 &&
+	   strcmp(probe_verdict_name(VERDICT_NONE), "none") == 0, "verdicts have their words");
+}
+
 int
 main(void)
 {
+	test_names();
 	test_verdicts();
 	test_model();
 	test_damping();
