@@ -200,7 +200,7 @@ SET gateway_pool.default_entitlement = on;
 SELECT role, statement, foreign_row, missing_row FROM public.compared WHERE foreign_row <> missing_row;
 SELECT statement, foreign_row FROM public.compared WHERE role = 'regress_a' AND statement ~ 'create|list|get_gateway_pool\(|plan' ORDER BY n;
 RESET gateway_pool.default_entitlement;
--- The actions do not allow choosing an id, by which a role could find out whether that id exists.
+-- The actions do not allow choosing an id, because that would reveal which ids exist.
 CREATE ROLE regress_actions IN ROLE regress_none;
 REVOKE regress_none FROM regress_actions;
 SELECT grant_gateway_pool_access('regress_actions', '{list, create, edit, delete, attach, pick}');
@@ -336,7 +336,7 @@ SELECT * FROM check_gateway_pools();
 -- Tables that the owner isolates by other policies stay isolated.
 ALTER TABLE gateway_probes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON gateway_probes USING (required);
--- So do tables with policies that call functions of the extension, whoever owns the tables.
+-- So do tables of any owner with policies that call functions of the extension.
 CREATE POLICY own ON gateway_states AS RESTRICTIVE USING (gateway_pool_internal.is_tenant_of_gateway("gatewayId"));
 CREATE TABLE public.strangers ("orgId" uuid);
 ALTER TABLE public.strangers OWNER TO regress_none;

@@ -111,7 +111,7 @@ BEGIN
             RAISE 'an expired gateway was picked';
         END IF;
     END LOOP;
-    RAISE NOTICE 'nobody is picked, % seconds after the transaction began',
+    RAISE NOTICE 'no gateway is picked, % seconds after the transaction began',
         CASE WHEN clock_timestamp() - now() < interval '10 s' THEN 'a few' ELSE 'too many' END;
 END
 $$;

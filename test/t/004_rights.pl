@@ -133,14 +133,14 @@ sub run_past_traps
     my $offset = -s $node->logfile;
     my $result = $session->run($sql, on_error_stop => 0);
     my $log = slurp_file($node->logfile, $offset);
-    my %told;
+    my %ran;
 
     # Lines from the worker of the database have no application name.
     while ($log =~ /\[\d+\] \S+ LOG:  trap: \[([^%\]]+)\] ran as \[([^%\]]+)\]/g)
     {
-        $told{"$1 as $2"} = 1 unless defined $allowed && $1 =~ $allowed;
+        $ran{"$1 as $2"} = 1 unless defined $allowed && $1 =~ $allowed;
     }
-    $result->{traps} = join("\n", sort keys %told);
+    $result->{traps} = join("\n", sort keys %ran);
     return $result;
 }
 
@@ -738,7 +738,7 @@ my $sly = q{CREATE TYPE sly AS ENUM ('sly');
 {
     my $db = make_host('watched');
     my $owner = $db->as('app_owner');
-    my ($log, %told);
+    my ($log, %ran);
 
     $db->value('CREATE EXTENSION gateway_pool');
     add_rows($db);
@@ -749,10 +749,10 @@ my $sly = q{CREATE TYPE sly AS ENUM ('sly');
     ok($node->poll_query_until('watched', "SELECT count(*) > 0 FROM gateway_health WHERE status = 'unhealthy'"),
         'the worker records the status from a column with a cast');
     $log = slurp_file($node->logfile);
-    $told{$1}{$2} = 1 while $log =~ /\[\d+\] LOG:  trap: \[([^%\]]+)\] ran as \[([^%\]]+)\]/g;
-    is(join(' ', sort map { keys %$_ } @told{'cast to timestamptz', 'trigger after gateway_health', 'trigger before gateway_health_events'}),
+    $ran{$1}{$2} = 1 while $log =~ /\[\d+\] LOG:  trap: \[([^%\]]+)\] ran as \[([^%\]]+)\]/g;
+    is(join(' ', sort map { keys %$_ } @ran{'cast to timestamptz', 'trigger after gateway_health', 'trigger before gateway_health_events'}),
         'app_owner app_owner app_owner', 'the worker runs casts and triggers as the owner');
-    is(join(' ', grep { $_ ne 'app_owner' } map { keys %$_ } values %told), '', 'nothing runs with other rights');
+    is(join(' ', grep { $_ ne 'app_owner' } map { keys %$_ } values %ran), '', 'nothing runs with other rights');
 
     # 9. Ids that a cast of the owner's turns into NULL: for the worker, for a role with
     # policies, and for an isolated role.

@@ -76,11 +76,11 @@ sub run_past_traps
     my $offset = -s $node->logfile;
     my $result = $as->run($sql);
     my $log = slurp_file($node->logfile, $offset);
-    my %told;
+    my %ran;
 
     # Not the text of a statement that failed.
-    $told{"$1 as $2"} = 1 while $log =~ /LOG:  trap: \[([^%\]]+)\] ran as \[([^%\]]+)\]/g;
-    $result->{traps} = join("\n", sort keys %told);
+    $ran{"$1 as $2"} = 1 while $log =~ /LOG:  trap: \[([^%\]]+)\] ran as \[([^%\]]+)\]/g;
+    $result->{traps} = join("\n", sort keys %ran);
     return $result;
 }
 

@@ -88,15 +88,15 @@ subtest 'the role as which code runs' => sub {
         SELECT host_test.make_other_consumers('public', true);
         SELECT host_test.add_org('public', 'acme', '$acme');
         SELECT grant_gateway_pool_access('tenant', '{create, delete}');
-        CREATE TABLE told (n serial, operation text, role name);
-        GRANT ALL ON told, told_n_seq TO PUBLIC; GRANT CREATE ON SCHEMA public TO plain_owner});
+        CREATE TABLE fired (n serial, operation text, role name);
+        GRANT ALL ON fired, fired_n_seq TO PUBLIC; GRANT CREATE ON SCHEMA public TO plain_owner});
     $host->as('plain_owner')->value(q{
-        CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN INSERT INTO public.told (operation, role) VALUES (TG_NAME, current_user); RETURN NULL; END $$;
-        CREATE TRIGGER at_once AFTER INSERT OR DELETE ON gateway_pools FOR EACH ROW EXECUTE FUNCTION tell()});
+        CREATE FUNCTION note_firing() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO public.fired (operation, role) VALUES (TG_NAME, current_user); RETURN NULL; END $$;
+        CREATE TRIGGER at_once AFTER INSERT OR DELETE ON gateway_pools FOR EACH ROW EXECUTE FUNCTION note_firing()});
     $tenant->works("SELECT create_gateway_pool('$acme', 'x')", 'a role can create a pool');
     $host->works("SELECT create_gateway_pool('$acme', 'y')", 'a superuser can create a pool');
-    $host->shows('SELECT operation, role FROM told ORDER BY n', "at_once|plain_owner\nat_once|plain_owner",
+    $host->shows('SELECT operation, role FROM fired ORDER BY n', "at_once|plain_owner\nat_once|plain_owner",
         q{a trigger of the owner's runs as the owner});
     # A deferred key is checked at the end of the transaction.
     $tenant->works(qq{SELECT delete_gateway_pool('$acme', (SELECT id FROM create_gateway_pool('$acme', 'z')))},
@@ -104,12 +104,12 @@ subtest 'the role as which code runs' => sub {
     # Code that a trigger of the owner's leaves in the session does not run as a superuser.
     $host->as('plain_owner')->value(q{
         CREATE FUNCTION note() RETURNS int LANGUAGE plpgsql AS $$
-            BEGIN INSERT INTO public.told (operation, role) VALUES ('held', current_user); RETURN 1; END $$;
+            BEGIN INSERT INTO public.fired (operation, role) VALUES ('held', current_user); RETURN 1; END $$;
         CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT public.note()'; RETURN NULL; END $$;
         CREATE TRIGGER leave AFTER INSERT ON gateway_pools FOR EACH ROW EXECUTE FUNCTION leave()});
     $host->fails("SELECT create_gateway_pool('$acme', 'v')", '42501', 'the call of a superuser fails if the owner\'s trigger declares a holdable cursor');
-    $host->shows(q{SELECT count(*) FROM told WHERE operation = 'held'}, 0, 'the cursor does not run');
+    $host->shows(q{SELECT count(*) FROM fired WHERE operation = 'held'}, 0, 'the cursor does not run');
     $host->as('plain_owner')->value('DROP TRIGGER leave ON gateway_pools');
     $host->fails("SELECT delete_gateway_pool('$acme', id) FROM gateway_pools WHERE name = 'x'", '42501', 'a superuser cannot delete a pool with deferred keys');
     $host->works("SET ROLE plain_owner; SELECT delete_gateway_pool('$acme', id) FROM gateway_pools WHERE name = 'x'", 'the owner\'s role can');

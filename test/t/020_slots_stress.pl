@@ -81,7 +81,7 @@ $db->value(qq{
 
     CREATE FUNCTION check_pick(p_kind text, p_place int, picked uuid, began timestamptz) RETURNS void LANGUAGE sql AS \$\$
         INSERT INTO violations
-        SELECT format('pick from %s%s gave %s', p_kind, p_place, coalesce(l::text, picked::text, 'nobody'))
+        SELECT format('pick from %s%s gave %s', p_kind, p_place, coalesce(l::text, picked::text, 'none'))
           FROM (SELECT) one LEFT JOIN lives l ON l.gateway = picked
          WHERE CASE p_kind WHEN 'down' THEN picked IS NOT NULL
                ELSE (l.kind, l.place) IS DISTINCT FROM (p_kind, p_place) OR l.deleted_before < began END

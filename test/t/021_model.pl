@@ -221,7 +221,7 @@ my %event = (
     time => sub { my $by = any(10, 25, 40, 90); $clock->advance($by); $now += $by; return 'SELECT 1' });
 my @kinds = ((qw(begin commit savepoint back add remove state beat beat beat fail report suspect load load load time) x 2), qw(rollback enrol));
 
-my ($compared, $nobody, @trail) = (0, 0);
+my ($compared, $without, @trail) = (0, 0);
 foreach (1 .. $events)
 {
     my ($session, $kind) = (any(@sessions), any(@kinds));
@@ -241,7 +241,7 @@ foreach (1 .. $events)
     my ($random, $least, @sticky) = split /\|/, $picks;
 
     $compared++;
-    $nobody++ if !%weight;
+    $without++ if !%weight;
     if ($explained ne $expected || (%weight ? !($may{$random} && $may_least{$least} && $may{ $sticky[0] } && $sticky[0] eq $sticky[1]) : $picks ne ''))
     {
         fail("event $_ of seed $seed");
@@ -254,9 +254,9 @@ foreach (1 .. $events)
         $looking->{db}->fails("SELECT pick_healthy_gateway('$pools[$p]')", '55000 gateway_pools_no_eligible_member', "no eligible member after event $_");
     }
 }
-note("seed $seed: $compared picks compared, $nobody without a result");
+note("seed $seed: $compared picks compared, $without without a result");
 cmp_ok($compared, '>', $events / 3, 'picks are compared with the model');
-cmp_ok($nobody, '<', $compared / 2, 'most picks have a result');
+cmp_ok($without, '<', $compared / 2, 'most picks have a result');
 $_->{db}->end foreach @sessions;
 $node->stop;
 done_testing();

@@ -252,21 +252,21 @@ sub is_probed
     my ($open, $open_too, $refused) = map { $peers->start($_) } qw(open open refused);
     my $own = $peers->start('http', 200);
 
-    $db->add('direct', 'direct and own', 'direct to nobody', 'direct nonsense');
+    $db->add('direct', 'direct and own', 'direct to closed port', 'direct nonsense');
     $db->value(qq{
         UPDATE gateways_v2 SET "directAddress" = '$open->{target}' WHERE name = 'direct';
         UPDATE gateways_v2 SET "directAddress" = '$open_too->{target}' WHERE name = 'direct and own';
-        UPDATE gateways_v2 SET "directAddress" = '$refused->{target}' WHERE name = 'direct to nobody';
+        UPDATE gateways_v2 SET "directAddress" = '$refused->{target}' WHERE name = 'direct to closed port';
         UPDATE gateways_v2 SET "directAddress" = 'no address' WHERE name = 'direct nonsense';}
           . Probed::probe_sql('direct and own', 'http', $own->{target}));
     $node->append_conf('postgresql.conf', "gateway_pool.probe_interval = 300ms\ngateway_pool.probe_direct_addresses = on");
-    $db->value("SELECT record_gateway_heartbeat('" . Probed::id('direct to nobody') . "', '1 h')");
-    $db->shows(q{SELECT count(*) FROM gateway_probe_status WHERE name IN ('direct', 'direct to nobody')}, '0', 'direct addresses are not probed by default');
+    $db->value("SELECT record_gateway_heartbeat('" . Probed::id('direct to closed port') . "', '1 h')");
+    $db->shows(q{SELECT count(*) FROM gateway_probe_status WHERE name IN ('direct', 'direct to closed port')}, '0', 'direct addresses are not probed by default');
     $node->reload;
     $db->comes_to(
         'direct' => [ 'up', 'healthy: probe up' ],
         'direct and own' => [ 'up', 'healthy: probe up' ],
-        'direct to nobody' => [ 'down: refused', 'degraded: probe contradicts heartbeat: refused' ],
+        'direct to closed port' => [ 'down: refused', 'degraded: probe contradicts heartbeat: refused' ],
         'direct nonsense' => [ 'not probed', 'unknown: no evidence' ]);
     $db->shows(q{SELECT protocol FROM gateway_probe_status WHERE name IN ('direct', 'direct and own') ORDER BY name}, "tcp\nhttp", 'a row in gateway_probes replaces the probe of the direct address');
     is($open_too->count->{accepted}, 0, 'the direct address is not probed then');
@@ -280,7 +280,7 @@ sub is_probed
     $db->comes_to('direct' => [ 'not probed', 'unknown: no evidence' ]);
     $node->append_conf('postgresql.conf', "gateway_pool.probe_interval = 1d\ngateway_pool.probe_direct_addresses = off");
     $node->reload;
-    $db->comes_to('direct to nobody' => [ 'not probed', 'healthy: heartbeat fresh' ]);
+    $db->comes_to('direct to closed port' => [ 'not probed', 'healthy: heartbeat fresh' ]);
 }
 
 # probe_gateway().

@@ -17,7 +17,7 @@ use utf8;
 my $dir = PostgreSQL::Test::Utils::tempdir;
 my $peers = Peers->new;
 my $tls = tls_material($dir);
-# At most 64 characters, the last of which is cut in a reason.
+# At most 64 characters; a reason cuts the last one.
 my $subject = 'SSL certificate problem: ' . 'x' x 30 . "\x{9b}31m" . "\x{1f4a3}" x 5;
 utf8::encode($subject);
 my $hostile = hostile_material($dir, $tls, $subject);
