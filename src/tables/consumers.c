@@ -219,7 +219,8 @@ consumers_registration(const PoolCatalog *catalog, Oid table, const char *column
 		Relation	topmost;
 
 		/*
-		 * This also finds the parent of a partition that is being detached.
+		 * get_partition_ancestors() finds no parents of a partition that is
+		 * being detached.
 		 */
 		while (get_rel_relispartition(root))
 			root = get_partition_parent(root, true);

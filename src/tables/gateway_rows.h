@@ -25,7 +25,7 @@ typedef struct GatewayRow
 	bool		capabilities_invalid;	/* they are not valid as jsonb */
 	GatewayState state;
 	RecordedHealth recorded;	/* what gateway_health says */
-	bool		own;			/* only this transaction sees the row so */
+	bool		own;			/* as only this transaction sees the row */
 	HealthSlotRef slot;
 	uint64		deletions;		/* health_map_deletion_count from before the
 								 * row was read */
