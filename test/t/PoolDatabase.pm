@@ -25,7 +25,7 @@ sub init_node
     my $run = \&PostgreSQL::Test::Utils::system_or_bail;
 
     return $node->init(%params, extra => [ '--locale=C', '--encoding=UTF8' ]) unless defined $template;
-    no warnings 'redefine';
+    no warnings 'redefine'; ## no critic (ProhibitNoWarnings)
     local *PostgreSQL::Test::Utils::system_or_bail = sub {
         my ($program, undef, $data) = @_;
         return $run->($program eq 'initdb' ? ('cp', '-RPp', $template, $data) : @_);
