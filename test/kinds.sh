@@ -41,6 +41,44 @@ run_kind() {
 	rm -f "$diffs"
 }
 
+# Sorts test files by kind into unit, sql, specs, pgtap and tap, under the name that
+# each kind expects.
+sort_tests() {
+	local test stem
+	unit=() sql=() specs=() pgtap=() tap=()
+	for test; do
+		stem=${test##*/}
+		stem=${stem%.*}
+		case $test in
+			test/unit/*) unit+=("${test%.c}") ;;
+			test/sql/*) sql+=("$stem") ;;
+			test/specs/*) specs+=("$stem") ;;
+			test/pgtap/*) pgtap+=("$test") ;;
+			test/t/*) tap+=("$test") ;;
+		esac
+	done
+}
+
+# Runs those of them that need a server.
+run_sorted_on_server() {
+	run_kind 'Regression tests' ${#sql[@]} run_regress REGRESS "${sql[@]}"
+	run_kind 'Isolation tests' ${#specs[@]} run_regress ISOLATION "${specs[@]}"
+	run_kind 'pgTAP' ${#pgtap[@]} run_pgtap "${pgtap[@]}"
+}
+
+# Runs pg_regress or the isolation tester: VARIABLE NAMES...  The output of a test without
+# expected output is shown as the difference from an empty one.
+run_regress() {
+	local name missing=() status=0
+	for name in "${@:2}"; do
+		[ -e "expected/$name.out" ] || missing+=("expected/$name.out")
+	done
+	[ ${#missing[@]} -eq 0 ] || as_user touch "${missing[@]}"
+	make_there installcheck REGRESS= ISOLATION= "$1=${*:2}" || status=$?
+	[ ${#missing[@]} -eq 0 ] || as_user rm "${missing[@]}"
+	return "$status"
+}
+
 # Runs the pgTAP files, each in a database made for it.
 run_pgtap() {
 	as_user tee "$workspace/fresh_database.sql" > /dev/null <<-'END'
