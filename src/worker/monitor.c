@@ -300,7 +300,7 @@ monitor_next(int64 now)
 
 /*
  * monitor_finish records what is left, and the heartbeats that were reported for the
- * next start of the server, as far as its time allows.
+ * next start of the server, within FINISH_TIME.
  */
 void
 monitor_finish(void)

@@ -7,9 +7,9 @@
  * looks again after each invalidation of them.
  *
  * It takes a turn when a probe is due or has an answer, when evidence expires, when
- * a backend wakes it, and once a second.  Each turn does what there is to do with
- * probes, and then at most one short transaction of each task: probes never wait
- * for a table.  In between it holds no lock and no transaction.
+ * a backend wakes it, and once a second.  Each turn serves the probes, then runs at
+ * most one short transaction of each task: probes never wait for a table.  Between
+ * turns it holds no lock and no transaction.
  *
  * An ERROR ends the turn, not the worker: the task that failed pauses, and the
  * others go on.
@@ -167,7 +167,7 @@ is_due_for_log(const char *message, int64 now)
 }
 
 static void
-report_problem(int64 now)
+publish_problem(int64 now)
 {
 	const char *problem = worker_task_problem();
 
@@ -199,7 +199,7 @@ turn(void)
 		return;
 	if (serving)
 		monitor_run(!must_look());
-	report_problem(clock_monotonic());
+	publish_problem(clock_monotonic());
 }
 
 /* Cleans up after an ERROR, as autovacuum does, and logs it. */
@@ -226,7 +226,7 @@ recover(MemoryContext context)
 	FlushErrorState();
 
 	worker_task_fail(error, now);
-	report_problem(now);
+	publish_problem(now);
 	RESUME_INTERRUPTS();
 }
 

@@ -36,8 +36,8 @@ enum
 };
 
 /*
- * worker_queries_lock locks all tables that the worker reads, or those that it
- * writes, until the end of the transaction.  Returns false if it would have to wait
+ * worker_queries_lock locks the tables that the worker reads, or writes, until the
+ * end of the transaction.  Returns false if it would have to wait
  * for a lock: probes must not.
  */
 bool

@@ -31,7 +31,7 @@
 #define WRITE_MS 2000
 #define CANCEL_MS 1000
 
-#define LOCKED "a table or a row is locked: what happens is recorded when it is not"
+#define LOCKED "a table or a row is locked: changes wait until they can be recorded"
 
 static struct
 {
@@ -41,7 +41,7 @@ static struct
 	char		problem[WORKER_TEXT_SIZE];	/* "" if there is none */
 }			tasks[WORKER_TASK_COUNT];
 
-/* The task that was begun last, and whether it was kept from a table by a lock. */
+/* The task that was begun last, and whether a lock kept it from a table. */
 static WorkerTask task;
 static bool locked_out;
 
@@ -223,7 +223,7 @@ worker_task_commit(void)
 	pgstat_report_stat(false);
 }
 
-/* worker_task_lost_tables returns true if the tables had gone when a task last looked for them. */
+/* worker_task_lost_tables returns true if a task last found the tables missing. */
 bool
 worker_task_lost_tables(void)
 {
