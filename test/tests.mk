@@ -31,6 +31,7 @@ unit: $(UNIT_TESTS) ## build and run the tests that need no server
 # NAME_test.c tests NAME.c, linked with these alone.
 vpath %.c $(wildcard src/*/)
 test/unit/health_rule_test: src/rules/heartbeat.c
+test/unit/selection_test: src/rules/draw_table.c
 test/unit/network_list_test: src/rules/probe_address.c
 test/unit/resolver_test: src/probe/resolver_hosts.c
 test/unit/resolver_test: UNIT_LIBS = -lcares

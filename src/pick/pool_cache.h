@@ -6,7 +6,7 @@
 #define GATEWAY_POOL_POOL_CACHE_H
 
 #include "base/transaction.h"
-#include "rules/selection.h"
+#include "rules/draw_table.h"
 #include "shared/pick_counters.h"
 #include "tables/catalog.h"
 #include "tables/pool_rows.h"

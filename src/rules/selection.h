@@ -53,24 +53,6 @@ typedef struct SelectionMember
 	uint32		tickets;		/* share of the draw, 0 unless a candidate */
 } SelectionMember;
 
-/*
- * A member is drawn from it in constant time.  All columns have the same height; one
- * belongs to "member" below "limit" and to "other" above.
- */
-typedef struct DrawColumn
-{
-	int32		member;
-	int32		other;
-	uint64		limit;
-} DrawColumn;
-
-typedef struct DrawTable
-{
-	int			count;
-	uint64		height;
-	DrawColumn *columns;
-} DrawTable;
-
 extern const char *gateway_state_name(GatewayState state);
 extern bool selection_eligible(GatewayStatus status, GatewayState state);
 extern uint64 selection_filter(SelectionMember *members, int count);
@@ -79,25 +61,5 @@ extern uint64 selection_sticky(SelectionMember *members, int count);
 extern uint64 selection_key_hash(const char *key, size_t length);
 extern uint64 selection_hash(uint64 key_hash, const unsigned char *id);
 extern int	selection_draw(const SelectionMember *members, int count, uint64 ticket);
-extern void draw_table_build(DrawTable *table, const SelectionMember *members, int count);
-
-/* draw_table_size returns the limit of the random number for draw_table_draw. */
-static inline uint64
-draw_table_size(const DrawTable *table)
-{
-	return table->count * table->height;
-}
-
-/* draw_table_draw returns the member for a random number below draw_table_size. */
-static inline int
-draw_table_draw(const DrawTable *table, uint64 number)
-{
-	const DrawColumn *column;
-
-	if (table->height == 1)
-		return table->columns[number].member;
-	column = &table->columns[number / table->height];
-	return number % table->height < column->limit ? column->member : column->other;
-}
 
 #endif							/* GATEWAY_POOL_SELECTION_H */

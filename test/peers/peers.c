@@ -800,7 +800,8 @@ bind_socket(Address *address)
 	if (fd < 0)
 		return -1;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));	/* accepted ones inherit it */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));	/* accepted ones inherit
+																	 * it */
 	if (bind(fd, &address->any, length) == 0 && getsockname(fd, &address->any, &length) == 0)
 		return fd;
 	close(fd);

@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "rules/selection.h"
+#include "rules/draw_table.h"
 #include "tap.h"
 
 static SelectionMember
