@@ -22,7 +22,7 @@ clear(ResultRow *row)
 }
 
 static void
-begin(ResultRow *row, TupleDesc columns, Tuplestorestate * rows)
+begin(ResultRow *row, TupleDesc columns, Tuplestorestate *rows)
 {
 	if (columns->natts > RESULT_COLUMNS_MAX)
 		elog(ERROR, "result has %d columns, more than %d", columns->natts, RESULT_COLUMNS_MAX);
@@ -56,6 +56,8 @@ result_begin_one(ResultRow *row, FunctionCallInfo fcinfo)
 static int
 find_column(ResultRow *row, const char *column)
 {
+	if (column[0] == '\0' && row->columns->natts == 1)
+		return 0;
 	for (int i = 0; i < row->columns->natts; i++)
 	{
 		int			position = (row->next + i) % row->columns->natts;

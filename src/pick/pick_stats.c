@@ -39,7 +39,7 @@ Datum
 gateway_pool_stats(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	StatsEntry *copy;
+	PickCounter *copy;
 	int			count;
 	PoolRow    *pools;
 	int			pool_count;
@@ -56,7 +56,7 @@ gateway_pool_stats(PG_FUNCTION_ARGS)
 	pools = pool_rows_read(&catalog, (RowFilter) {.orgs = isolation_orgs(&catalog)}, &pool_count);
 	for (int i = 0; i < count; i++)
 	{
-		const StatsKey *key = &copy[i].key;
+		const PickCounterKey *key = &copy[i].key;
 		const PoolRow *pool = pool_rows_find(pools, pool_count, &key->pool);
 		bool		whole = is_pool_itself(&key->gateway);
 
@@ -82,7 +82,7 @@ Datum
 reset_gateway_pool_stats(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	StatsEntry *copy;
+	PickCounter *copy;
 	int			count;
 	int			own_count = 0;
 

@@ -24,14 +24,6 @@
 
 #define QUEUE_MAX 1024
 
-typedef enum QueuedChangeKind
-{
-	PUBLISH_HEARTBEAT,
-	PUBLISH_DELETION,
-	PUBLISH_TRUNCATION,
-	FREE_SLOT_AT_ABORT			/* the gateway then never existed */
-} QueuedChangeKind;
-
 typedef struct QueuedChange
 {
 	QueuedChangeKind kind;
@@ -49,16 +41,24 @@ static SubTransactionId overflowed_by;	/* or InvalidSubTransactionId */
 static Oid	queue_signal;
 static Oid	queue_table;
 
-static void
-enqueue(CommitRelations relations, const QueuedChange *change)
+/*
+ * commit_queue_add queues a change of a row of the host's table.  "gateway" is NULL for
+ * all rows; "heartbeat" is the new one of GATEWAY_HEARD, otherwise NULL.
+ */
+void
+commit_queue_add(CommitRelations relations, QueuedChangeKind kind, const pg_uuid_t *gateway,
+				 const Heartbeat *heartbeat)
 {
+	QueuedChange change = {.kind = kind, .queued_by = GetCurrentSubTransactionId()};
+
+	heartbeats_queued |= heartbeat != NULL;
 	if (!health_map_exists())
 		return;
 	if (queue_length == QUEUE_MAX)
 	{
 		invalidation_send(relations.signal);
 		if (overflowed_by == InvalidSubTransactionId)
-			overflowed_by = GetCurrentSubTransactionId();
+			overflowed_by = change.queued_by;
 		return;
 	}
 	if (queue_length == queue_room)
@@ -69,50 +69,13 @@ enqueue(CommitRelations relations, const QueuedChange *change)
 			repalloc(queue, sizeof(QueuedChange) * room);
 		queue_room = room;
 	}
-	queue[queue_length] = *change;
-	queue[queue_length++].queued_by = GetCurrentSubTransactionId();
+	if (gateway != NULL)
+		change.gateway = *gateway;
+	if (heartbeat != NULL)
+		change.heartbeat = *heartbeat;
+	queue[queue_length++] = change;
 	queue_signal = relations.signal;
 	queue_table = relations.gateways;
-}
-
-/* commit_queue_heartbeat queues the new heartbeat of a row of the host's table. */
-void
-commit_queue_heartbeat(CommitRelations relations, const pg_uuid_t *gateway, const Heartbeat *heartbeat)
-{
-	QueuedChange change = {.kind = PUBLISH_HEARTBEAT, .gateway = *gateway, .heartbeat = *heartbeat};
-
-	enqueue(relations, &change);
-	heartbeats_queued = true;
-}
-
-/* commit_queue_deletion queues the deletion of a row of the host's table. */
-void
-commit_queue_deletion(CommitRelations relations, const pg_uuid_t *gateway)
-{
-	QueuedChange change = {.kind = PUBLISH_DELETION, .gateway = *gateway};
-
-	enqueue(relations, &change);
-}
-
-/* commit_queue_truncation queues the deletion of all rows of the host's table. */
-void
-commit_queue_truncation(CommitRelations relations)
-{
-	QueuedChange change = {.kind = PUBLISH_TRUNCATION};
-
-	enqueue(relations, &change);
-}
-
-/*
- * commit_queue_insertion queues the insertion of a row into the host's table.  If it
- * aborts, the slot that this transaction may have created for it is freed.
- */
-void
-commit_queue_insertion(CommitRelations relations, const pg_uuid_t *gateway)
-{
-	QueuedChange change = {.kind = FREE_SLOT_AT_ABORT, .gateway = *gateway};
-
-	enqueue(relations, &change);
 }
 
 /* commit_queue_has_heartbeats returns true if this transaction has queued heartbeats. */
@@ -144,20 +107,20 @@ publish_all(void)
 
 		switch (change->kind)
 		{
-			case PUBLISH_HEARTBEAT:
+			case GATEWAY_HEARD:
 				if (overflowed_by == InvalidSubTransactionId && !is_overtaken(i))
 					evidence_changed |= health_evidence_publish_commit(queue_table, &change->gateway,
 																	   &change->heartbeat, XactLastCommitEnd);
 				break;
-			case PUBLISH_DELETION:
+			case GATEWAY_DELETED:
 				health_map_free_gateway(queue_table, &change->gateway);
 				gateways_changed = true;
 				break;
-			case PUBLISH_TRUNCATION:
+			case GATEWAYS_TRUNCATED:
 				health_map_free_table(queue_table);
 				gateways_changed = true;
 				break;
-			case FREE_SLOT_AT_ABORT:
+			case GATEWAY_INSERTED:
 				gateways_changed = true;
 				break;
 		}
@@ -175,7 +138,7 @@ discard(SubTransactionId aborted)
 	if (overflowed_by >= aborted)
 		overflowed_by = InvalidSubTransactionId;
 	while (queue_length > 0 && queue[queue_length - 1].queued_by >= aborted)
-		if (queue[--queue_length].kind == FREE_SLOT_AT_ABORT)
+		if (queue[--queue_length].kind == GATEWAY_INSERTED)
 			health_map_free_gateway(queue_table, &queue[queue_length].gateway);
 }
 

@@ -16,12 +16,19 @@ typedef struct CommitRelations
 								 * the rows again */
 } CommitRelations;
 
+typedef enum QueuedChangeKind
+{
+	GATEWAY_HEARD,				/* its row has another heartbeat */
+	GATEWAY_DELETED,
+	GATEWAYS_TRUNCATED,
+	GATEWAY_INSERTED			/* an abort frees the slot that was created
+								 * for it */
+} QueuedChangeKind;
+
 extern const TransactionSubscriber commit_queue_subscriber;
 
-extern void commit_queue_heartbeat(CommitRelations relations, const pg_uuid_t *gateway, const Heartbeat *heartbeat);
-extern void commit_queue_deletion(CommitRelations relations, const pg_uuid_t *gateway);
-extern void commit_queue_truncation(CommitRelations relations);
-extern void commit_queue_insertion(CommitRelations relations, const pg_uuid_t *gateway);
+extern void commit_queue_add(CommitRelations relations, QueuedChangeKind kind, const pg_uuid_t *gateway,
+							 const Heartbeat *heartbeat);
 extern bool commit_queue_has_heartbeats(void);
 
 #endif							/* GATEWAY_POOL_COMMIT_QUEUE_H */

@@ -40,15 +40,15 @@
 static HTAB *entries;			/* created and removed under the exclusive
 								 * lock */
 
-typedef struct StatsState
+typedef struct PickCountersState
 {
 	pg_atomic_uint32 epoch;		/* increased when entries are removed, under
 								 * the exclusive lock */
 	pg_atomic_uint32 made;		/* entries, since the last sweep */
 	pg_atomic_uint64 evicted_at;	/* the last time; 0: never */
-} StatsState;
+} PickCountersState;
 
-static StatsState *state;
+static PickCountersState *state;
 
 /* Counts to be added at the end of the transaction. */
 static PickCount **pending;
@@ -65,17 +65,17 @@ max_entries(void)
 Size
 pick_counters_size(void)
 {
-	return add_size(MAXALIGN(sizeof(StatsState)), hash_estimate_size(max_entries(), sizeof(StatsEntry)));
+	return add_size(MAXALIGN(sizeof(PickCountersState)), hash_estimate_size(max_entries(), sizeof(PickCounter)));
 }
 
 /* pick_counters_startup creates the statistics, or finds them. */
 void
 pick_counters_startup(void)
 {
-	HASHCTL		control = {.keysize = sizeof(StatsKey), .entrysize = sizeof(StatsEntry)};
+	HASHCTL		control = {.keysize = sizeof(PickCounterKey), .entrysize = sizeof(PickCounter)};
 	bool		found;
 
-	state = ShmemInitStruct("gateway_pool pick statistics state", sizeof(StatsState), &found);
+	state = ShmemInitStruct("gateway_pool pick statistics state", sizeof(PickCountersState), &found);
 	if (!found)
 	{
 		pg_atomic_init_u32(&state->epoch, 1);
@@ -112,10 +112,10 @@ pick_counters_enqueue(PickCount *count)
 	count->pending = true;
 }
 
-static StatsKey
+static PickCounterKey
 key_of(const PickCount *count)
 {
-	StatsKey	key;
+	PickCounterKey key;
 
 	memset(&key, 0, sizeof(key));
 	key.database = MyDatabaseId;
@@ -125,14 +125,14 @@ key_of(const PickCount *count)
 }
 
 /* Returns the entry of a count, or NULL; the lock is held. */
-static StatsEntry *
+static PickCounter *
 find_entry(PickCount *count)
 {
 	uint32		now = pg_atomic_read_u32(&state->epoch);
 
 	if (count->epoch != now)
 	{
-		StatsKey	key = key_of(count);
+		PickCounterKey key = key_of(count);
 
 		count->entry = hash_search(entries, &key, HASH_FIND, NULL);
 		count->epoch = count->entry == NULL ? 0 : now;
@@ -148,7 +148,7 @@ clear_count(PickCount *count)
 }
 
 static void
-add_count(StatsEntry *entry, PickCount *count, int64 now)
+add_count(PickCounter *entry, PickCount *count, int64 now)
 {
 	pg_atomic_write_u64(&entry->added_at, now);
 	if (count->picks > 0)
@@ -163,8 +163,8 @@ add_count(StatsEntry *entry, PickCount *count, int64 now)
 static int
 compare_added_at(const void *a, const void *b)
 {
-	uint64		at_a = pg_atomic_read_u64(&(*(StatsEntry *const *) a)->added_at);
-	uint64		at_b = pg_atomic_read_u64(&(*(StatsEntry *const *) b)->added_at);
+	uint64		at_a = pg_atomic_read_u64(&(*(PickCounter *const *) a)->added_at);
+	uint64		at_b = pg_atomic_read_u64(&(*(PickCounter *const *) b)->added_at);
 
 	return at_a < at_b ? -1 : at_a > at_b;
 }
@@ -174,9 +174,9 @@ static void
 evict(int64 now)
 {
 	long		count = hash_get_num_entries(entries);
-	StatsEntry **oldest = palloc_extended(sizeof(StatsEntry *) * count, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+	PickCounter **oldest = palloc_extended(sizeof(PickCounter *) * count, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
 	HASH_SEQ_STATUS scan;
-	StatsEntry *entry;
+	PickCounter *entry;
 
 	pg_atomic_write_u64(&state->evicted_at, now);
 	if (oldest == NULL)
@@ -186,18 +186,18 @@ evict(int64 now)
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		oldest[count++] = entry;
-	qsort(oldest, count, sizeof(StatsEntry *), compare_added_at);
+	qsort(oldest, count, sizeof(PickCounter *), compare_added_at);
 	for (long i = 0; i < count && i <= count / PARTS; i++)
 		(void) hash_search(entries, &oldest[i]->key, HASH_REMOVE, NULL);
 	pfree(oldest);
 }
 
 /* Creates an entry; returns NULL if there is no room. */
-static StatsEntry *
-make_entry(const StatsKey *key, int64 now)
+static PickCounter *
+make_entry(const PickCounterKey *key, int64 now)
 {
 	bool		found;
-	StatsEntry *entry = hash_search(entries, key, HASH_ENTER_NULL, &found);
+	PickCounter *entry = hash_search(entries, key, HASH_ENTER_NULL, &found);
 
 	if (entry == NULL)
 	{
@@ -229,7 +229,7 @@ add_counts(PickCount **counts, int count)
 	LWLockAcquire(stats_lock(), LW_SHARED);
 	for (int i = 0; i < count; i++)
 	{
-		StatsEntry *entry = find_entry(counts[i]);
+		PickCounter *entry = find_entry(counts[i]);
 
 		if (entry != NULL)
 			add_count(entry, counts[i], now);
@@ -243,8 +243,8 @@ add_counts(PickCount **counts, int count)
 	LWLockAcquire(stats_lock(), LW_EXCLUSIVE);
 	for (int i = 0; i < left; i++)
 	{
-		StatsKey	key = key_of(counts[i]);
-		StatsEntry *entry = make_entry(&key, now);
+		PickCounterKey key = key_of(counts[i]);
+		PickCounter *entry = make_entry(&key, now);
 
 		if (entry != NULL)
 			add_count(entry, counts[i], now);
@@ -283,12 +283,12 @@ at_end(TransactionEnd end)
 const TransactionSubscriber pick_counters_subscriber = {.at_end = at_end};
 
 /* pick_counters_copy returns a copy of all entries, of all databases. */
-StatsEntry *
+PickCounter *
 pick_counters_copy(int *count)
 {
-	StatsEntry *copy = palloc_extended(sizeof(StatsEntry) * max_entries(), MCXT_ALLOC_HUGE);
+	PickCounter *copy = palloc_extended(sizeof(PickCounter) * max_entries(), MCXT_ALLOC_HUGE);
 	HASH_SEQ_STATUS scan;
-	StatsEntry *entry;
+	PickCounter *entry;
 
 	*count = 0;
 	LWLockAcquire(stats_lock(), LW_SHARED);
@@ -301,7 +301,7 @@ pick_counters_copy(int *count)
 
 /* pick_counters_remove removes the entries of which copies are given. */
 void
-pick_counters_remove(const StatsEntry *gone, int count)
+pick_counters_remove(const PickCounter *gone, int count)
 {
 	if (count == 0)
 		return;

@@ -11,22 +11,22 @@
 
 #include "base/transaction.h"
 
-typedef struct StatsKey
+typedef struct PickCounterKey
 {
 	Oid			database;
 	pg_uuid_t	pool;
 	pg_uuid_t	gateway;
-} StatsKey;
+} PickCounterKey;
 
-typedef struct StatsEntry
+typedef struct PickCounter
 {
-	StatsKey	key;
+	PickCounterKey key;
 	pg_atomic_uint64 picks;
 	pg_atomic_uint64 degraded_picks;
 	pg_atomic_uint64 refusals;
 	pg_atomic_uint64 added_at;	/* monotonic */
 	TimestampTz since;			/* changes under the exclusive lock */
-} StatsEntry;
+} PickCounter;
 
 /* What a session has counted of one gateway in one pool, or of one pool. */
 typedef struct PickCount
@@ -38,7 +38,7 @@ typedef struct PickCount
 	uint32		refusals;
 	bool		pending;		/* to be added to the statistics */
 	uint32		epoch;			/* in which "entry" was found; 0: never */
-	struct StatsEntry *entry;	/* in shared memory */
+	struct PickCounter *entry;	/* in shared memory */
 } PickCount;
 
 extern const TransactionSubscriber pick_counters_subscriber;
@@ -48,8 +48,8 @@ extern void pick_counters_startup(void);
 extern void pick_counters_enqueue(PickCount *count);
 extern void pick_counters_flush(void);
 extern void pick_counters_add(PickCount *count);
-extern StatsEntry *pick_counters_copy(int *count);
-extern void pick_counters_remove(const StatsEntry *gone, int count);
+extern PickCounter *pick_counters_copy(int *count);
+extern void pick_counters_remove(const PickCounter *gone, int count);
 extern bool pick_counters_exist(void);
 extern int64 pick_counters_capacity(void);
 extern bool pick_counters_begin_sweep(void);

@@ -16,7 +16,7 @@
 
 /* Moves the entries of deleted pools and members of this database to the front; returns how many. */
 static int
-find_gone(const PoolCatalog *catalog, StatsEntry *copy, int count)
+find_gone(const PoolCatalog *catalog, PickCounter *copy, int count)
 {
 	Datum	   *ids = palloc(sizeof(Datum) * Max(count, 1));
 	Oid			types[2] = {UUIDARRAYOID, UUIDARRAYOID};
@@ -56,8 +56,8 @@ find_gone(const PoolCatalog *catalog, StatsEntry *copy, int count)
 void
 pick_counters_room_make(const PoolCatalog *catalog)
 {
-	StatsEntry *copy;
-	StatsEntry *own;
+	PickCounter *copy;
+	PickCounter *own;
 	int			count;
 	int			own_count = 0;
 	int			gone = 0;
@@ -66,7 +66,7 @@ pick_counters_room_make(const PoolCatalog *catalog)
 		return;
 	/* Copied before the rows are read, since later entries have later rows. */
 	copy = pick_counters_copy(&count);
-	own = palloc_extended(sizeof(StatsEntry) * Max(count, 1), MCXT_ALLOC_HUGE);
+	own = palloc_extended(sizeof(PickCounter) * Max(count, 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < count; i++)
 		if (copy[i].key.database == MyDatabaseId)
 			own[own_count++] = copy[i];
@@ -85,7 +85,7 @@ pick_counters_room_make(const PoolCatalog *catalog)
 bool
 pick_counters_room_is_short(const PoolCatalog *catalog)
 {
-	StatsEntry *copy;
+	PickCounter *copy;
 	int			count;
 	int64		wanted;
 

@@ -81,7 +81,7 @@ publish_insert(TriggerData *call, const PoolCatalog *catalog)
 	const pg_uuid_t *id = id_of(call, call->tg_trigtuple);
 
 	if (id != NULL && health_map_find(catalog->gateways, id).number == NO_SLOT)
-		commit_queue_insertion(relations_of(catalog), id);
+		commit_queue_add(relations_of(catalog), GATEWAY_INSERTED, id, NULL);
 }
 
 /* Publishes a heartbeat; for other columns that pools or the worker have read, invalidates. */
@@ -93,7 +93,7 @@ publish_update(TriggerData *call, const PoolCatalog *catalog)
 	HostHeartbeat host;
 
 	if (old_id != NULL && changes(call, "id"))
-		commit_queue_deletion(relations_of(catalog), old_id);
+		commit_queue_add(relations_of(catalog), GATEWAY_DELETED, old_id, NULL);
 	if (changes(call, "id") || changes(call, "orgId") || changes(call, "capabilities"))
 		invalidation_send(catalog->signal);
 	if (changes(call, "directAddress"))
@@ -105,7 +105,7 @@ publish_update(TriggerData *call, const PoolCatalog *catalog)
 	{
 		Heartbeat	heartbeat = gateway_rows_heartbeat(&host);
 
-		commit_queue_heartbeat(relations_of(catalog), id, &heartbeat);
+		commit_queue_add(relations_of(catalog), GATEWAY_HEARD, id, &heartbeat);
 	}
 	else
 		invalidation_send(catalog->signal);
@@ -125,7 +125,7 @@ publish_delete(TriggerData *call, const PoolCatalog *catalog)
 
 	if (id == NULL)
 		return;
-	commit_queue_deletion(relations_of(catalog), id);
+	commit_queue_add(relations_of(catalog), GATEWAY_DELETED, id, NULL);
 	if (org != InvalidAttrNumber && SPI_gettypeid(columns, org) == UUIDOID)
 		audit_log_remember_deleted(catalog->gateways, id,
 								   trigger_uuid(call, call->tg_trigtuple, org),
@@ -157,6 +157,6 @@ gateways_invalidate(PG_FUNCTION_ARGS)
 	else if (TRIGGER_FIRED_BY_DELETE(call->tg_event))
 		publish_delete(call, &catalog);
 	else
-		commit_queue_truncation(relations_of(&catalog));
+		commit_queue_add(relations_of(&catalog), GATEWAYS_TRUNCATED, NULL, NULL);
 	return PointerGetDatum(NULL);
 }
