@@ -16,6 +16,8 @@
 #include "base/argument.h"
 #include "base/clean_text.h"
 #include "base/result_row.h"
+#include "rules/probe_address.h"
+#include "rules/selection.h"
 #include "tables/access.h"
 #include "tables/entitlement.h"
 #include "tables/gateway_rows.h"
@@ -107,14 +109,14 @@ require_gateway(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 	return id;
 }
 
-/* Raises 22023 unless a word is one of a list, which ends with NULL. */
+/* Raises 22023 unless a word is the name of a state. */
 static void
-require_word(const text *word, const char *const *list, const char *kind, const char *hint)
+require_state(const text *word)
 {
-	for (; *list != NULL; list++)
-		if (strcmp(text_to_cstring(word), *list) == 0)
+	for (GatewayState state = GATEWAY_ACTIVE; state <= GATEWAY_MAINTENANCE; state++)
+		if (strcmp(text_to_cstring(word), gateway_state_name(state)) == 0)
 			return;
-	argument_refuse_word(kind, word, hint);
+	argument_refuse_word("gateway state", word, "The states are active, draining and maintenance.");
 }
 
 /*
@@ -127,7 +129,6 @@ require_word(const text *word, const char *const *list, const char *kind, const 
 Datum
 set_gateway_state(PG_FUNCTION_ARGS)
 {
-	static const char *const states[] = {"active", "draining", "maintenance", NULL};
 	PoolCatalog catalog;
 	TableChange change = {0};
 	char	   *reason = NULL;
@@ -137,7 +138,7 @@ set_gateway_state(PG_FUNCTION_ARGS)
 	access_require(&catalog, RIGHT_CHANGE_STATE);
 	argument_require(fcinfo, 0, "gateway_id");
 	argument_require(fcinfo, 1, "state");
-	require_word(PG_GETARG_TEXT_PP(1), states, "gateway state", "The states are active, draining and maintenance.");
+	require_state(PG_GETARG_TEXT_PP(1));
 	(void) require_gateway(fcinfo, &catalog);
 
 	change.relation = catalog.states;
@@ -180,9 +181,9 @@ add_milliseconds(TableChange *change, FunctionCallInfo fcinfo, int argument, con
 Datum
 set_gateway_probe(PG_FUNCTION_ARGS)
 {
-	static const char *const protocols[] = {"tcp", "tls", "http", "https", NULL};
 	PoolCatalog catalog;
 	TableChange change = {0};
+	ProbeProtocol protocol;
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_ADD_PROBE);
@@ -192,7 +193,8 @@ set_gateway_probe(PG_FUNCTION_ARGS)
 	argument_require(fcinfo, 2, "address");
 	argument_require(fcinfo, 6, "verify_tls");
 	argument_require(fcinfo, 12, "required");
-	require_word(PG_GETARG_TEXT_PP(1), protocols, "probe protocol", "The protocols are tcp, tls, http and https.");
+	if (!probe_protocol_parse(text_to_cstring(PG_GETARG_TEXT_PP(1)), &protocol))
+		argument_refuse_word("probe protocol", PG_GETARG_TEXT_PP(1), "The protocols are tcp, tls, http and https.");
 
 	change.relation = catalog.probes;
 	change.sql = psprintf("INSERT INTO %s (\"gatewayId\", protocol, address, path, \"expectedStatus\", \"serverName\", \"verifyTls\","

@@ -129,7 +129,7 @@ put_probe(ResultRow *row, const GatewayRow *gateway, const LastProbe *probe)
 	result_put(row, "consecutiveSuccesses", Int32GetDatum(probe->successes));
 	result_put(row, "falls", Int32GetDatum(probe->falls));
 	result_put_text(row, "protocol", probe_protocol_name(probe->protocol));
-	result_put_if(row, "verifyTls", probe->protocol == PROBE_TLS || probe->protocol == PROBE_HTTPS, BoolGetDatum(probe->verify_tls));
+	result_put_if(row, "verifyTls", probe_protocol_uses_tls(probe->protocol), BoolGetDatum(probe->verify_tls));
 	result_put_if(row, "certificateExpiresAt", probe->certificate_known, TimestampTzGetDatum(probe->certificate_expires_at));
 }
 

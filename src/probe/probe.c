@@ -42,7 +42,7 @@ struct Probe
 static bool
 uses_tls(const ProbeSpec *spec)
 {
-	return spec->protocol == PROBE_TLS || spec->protocol == PROBE_HTTPS;
+	return probe_protocol_uses_tls(spec->protocol);
 }
 
 static bool

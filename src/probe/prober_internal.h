@@ -90,7 +90,7 @@ typedef struct Load
 	int64		processor;		/* processor time of the process before it */
 	int64		busy;
 	int64		late;
-	int64		by_protocol[PROBE_HTTPS + 1];
+	int64		by_protocol[PROBE_PROTOCOLS];
 	int64		most_work;
 	pg_uuid_t	costliest;		/* the gateway with most_work; valid if that
 								 * is not 0 */

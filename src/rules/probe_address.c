@@ -16,7 +16,7 @@
 const char *
 probe_protocol_name(ProbeProtocol protocol)
 {
-	static const char *const names[] = {
+	static const char *const names[PROBE_PROTOCOLS] = {
 		[PROBE_TCP] = "tcp", [PROBE_TLS] = "tls", [PROBE_HTTP] = "http", [PROBE_HTTPS] = "https"
 	};
 
@@ -27,10 +27,17 @@ probe_protocol_name(ProbeProtocol protocol)
 bool
 probe_protocol_parse(const char *name, ProbeProtocol *protocol)
 {
-	for (*protocol = PROBE_TCP; *protocol <= PROBE_HTTPS; (*protocol)++)
+	for (*protocol = PROBE_TCP; *protocol < PROBE_PROTOCOLS; (*protocol)++)
 		if (strcmp(name, probe_protocol_name(*protocol)) == 0)
 			return true;
 	return false;
+}
+
+/* probe_protocol_uses_tls returns true for a protocol with a TLS handshake, and so with a certificate. */
+bool
+probe_protocol_uses_tls(ProbeProtocol protocol)
+{
+	return protocol == PROBE_TLS || protocol == PROBE_HTTPS;
 }
 
 static bool

@@ -17,7 +17,8 @@ typedef enum ProbeProtocol
 	PROBE_TCP,
 	PROBE_TLS,
 	PROBE_HTTP,
-	PROBE_HTTPS
+	PROBE_HTTPS,
+	PROBE_PROTOCOLS				/* the number of protocols */
 } ProbeProtocol;
 
 typedef struct ProbeAddress
@@ -29,6 +30,7 @@ typedef struct ProbeAddress
 
 extern const char *probe_protocol_name(ProbeProtocol protocol);
 extern bool probe_protocol_parse(const char *name, ProbeProtocol *protocol);
+extern bool probe_protocol_uses_tls(ProbeProtocol protocol);
 extern const char *probe_address_parse(const char *address, ProbeAddress *target);
 extern bool probe_address_to_socket(const ProbeAddress *target, struct sockaddr_storage *address);
 
