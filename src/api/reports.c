@@ -2,7 +2,8 @@
  * reports.c
  *		Reports of gateways and their callers: heartbeats, failures, loads.
  *
- * Reports are kept only in the shared memory of this server.
+ * Reports are kept in the shared memory of this server.  Of these, the worker records
+ * heartbeats only: with the next change of the gateway's status, and when it ends.
  */
 #include "postgres.h"
 
@@ -138,9 +139,9 @@ read_ttl(FunctionCallInfo fcinfo)
  * record_gateway_heartbeat(gateway_id uuid, ttl interval)
  *
  * Reports a heartbeat, which expires after the time-to-live (heartbeat_timeout for
- * NULL) and heartbeat_grace.  Needs UPDATE on gateway_health.  Errors:
- * NULL or a ttl that is not positive 22023, no such gateway P0002, not preloaded
- * 55000, shared memory full 53400.
+ * NULL) and heartbeat_grace.  Needs UPDATE on gateway_health ("lastHeartbeatAt").
+ * Errors: NULL or a ttl that is not positive 22023, no such gateway P0002, not
+ * preloaded 55000, shared memory full 53400.
  */
 Datum
 record_gateway_heartbeat(PG_FUNCTION_ARGS)
@@ -212,8 +213,8 @@ report_gateway_failure(PG_FUNCTION_ARGS)
  * report_gateway_load(gateway_id uuid, active_connections int)
  *
  * Reports how many connections the gateway has; counts for 35 s.  Needs UPDATE on
- * gateway_health.  Errors: NULL or a negative number 22023, no such gateway
- * P0002, not preloaded 55000, shared memory full 53400.
+ * gateway_health ("lastHeartbeatAt").  Errors: NULL or a negative number 22023, no such
+ * gateway P0002, not preloaded 55000, shared memory full 53400.
  */
 Datum
 report_gateway_load(PG_FUNCTION_ARGS)
@@ -236,10 +237,11 @@ report_gateway_load(PG_FUNCTION_ARGS)
 /*
  * release_gateway(gateway_id uuid, opened boolean) returns boolean
  *
- * Ends the oldest reservation of the gateway.  If the connection was opened, it
- * counts as one of the gateway's until its next report of load.  Returns true if
- * there was a reservation.  Needs SELECT on gateway_pools (id).  Errors: NULL 22023,
- * no such gateway P0002, not preloaded 55000.
+ * Ends a reservation of the gateway: one of this transaction, else the oldest.  If the
+ * connection was opened, it counts as one of the gateway's until its next report of
+ * load.  Returns true if there was a reservation.  Needs SELECT on gateway_pools (id).
+ * Errors: NULL 22023, no such gateway P0002, not preloaded 55000, shared memory full
+ * 53400.
  */
 Datum
 release_gateway(PG_FUNCTION_ARGS)

@@ -50,8 +50,8 @@ note_stall(Prober *prober, int64 late, int64 now)
 
 /*
  * libcurl's callback to watch a descriptor; "watched" is not NULL if it is watched
- * already.  After -1, libcurl ends all running probes as soon as it handles them,
- * and does not handle this one.
+ * already.  After -1, libcurl ends each running probe when it next handles it.  It does
+ * not handle the one whose descriptor is not watched: that ends at its deadline.
  */
 static int
 watch_socket(CURL *easy, curl_socket_t item, int what, void *arg, void *watched)

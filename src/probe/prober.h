@@ -19,7 +19,7 @@ typedef struct ProbePlan
 	ProbeSpec	spec;
 	ProbePace	pace;
 	int64		timeout;		/* of a whole probe, at most the interval */
-	bool		required;		/* for the user, not for the prober */
+	bool		required;		/* only the prober's user reads it */
 } ProbePlan;
 
 /* Functions of the prober's user that it calls. */

@@ -9,7 +9,7 @@
 
 #include "rules/selection.h"
 
-/* All columns have the same height; one belongs to "member" below "limit", to "other" above. */
+/* A column of the table, all of the same height.  Below "limit" it belongs to "member", above to "other". */
 typedef struct DrawColumn
 {
 	int32		member;

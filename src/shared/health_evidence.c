@@ -42,7 +42,10 @@ health_evidence_note_standby(void)
 		pg_atomic_write_u32(&health_state()->standby, 1);
 }
 
-/* health_evidence_sequence is called before the snapshot is taken whose rows are published. */
+/*
+ * health_evidence_sequence returns how many heartbeats commits have published.  It is
+ * called before the query whose rows health_evidence_publish_row publishes.
+ */
 uint64
 health_evidence_sequence(void)
 {
@@ -440,7 +443,7 @@ health_evidence_was_reported(const RecordedHealth *recorded, const Heartbeat *he
 /*
  * health_evidence_seed stores in a new slot what gateway_health recorded before the
  * start and no table of the host has: the reported heartbeat, and that the gateway was
- * up by its probe, which is overdue by now.  "heartbeat" is that of the host's row.
+ * up by its probe, which counts as overdue.  "heartbeat" is that of the host's row.
  */
 void
 health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const Heartbeat *heartbeat)

@@ -34,9 +34,9 @@ typedef struct LastProbe
 	bool		configured;		/* the gateway is probed */
 	bool		probed;
 	bool		certificate_known;
-	bool		verify_tls;		/* valid if probed by a protocol with a
+	bool		verify_tls;		/* valid if configured, by a protocol with a
 								 * certificate */
-	ProbeProtocol protocol;		/* valid if probed */
+	ProbeProtocol protocol;		/* valid if configured */
 	ProbeVerdict verdict;
 	float		milliseconds;	/* its duration; valid if probed */
 	int32		failures;		/* in a row */

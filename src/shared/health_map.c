@@ -277,7 +277,10 @@ give_free_slot(int32 number)
 	pg_atomic_write_u32(&map->full, 0);
 }
 
-/* health_map_deletion_count is called before the snapshot is taken for whose rows slots are created. */
+/*
+ * health_map_deletion_count returns how many deletions of rows were counted.  It is called
+ * before the query for whose rows health_map_create creates slots.
+ */
 uint64
 health_map_deletion_count(void)
 {

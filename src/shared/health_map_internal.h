@@ -6,10 +6,10 @@
  * Values that are read together are in one word, and each word contains the generation
  * of its slot.  Freeing a slot changes the generation in all words, so that a session
  * with an old reference neither reads nor changes anything of the next gateway: words
- * change by compare-and-exchange.
+ * change by compare-and-exchange, or under the slot's spinlock, as the generation does.
  *
- * The fields below the words are protected by the slot's spinlock, which a pick never
- * takes.  The key of the slot changes under it, too.
+ * The fields below the words are protected by that spinlock, which a pick of cached
+ * pools never takes.  The key of the slot changes under it, too.
  */
 #ifndef GATEWAY_POOL_HEALTH_MAP_INTERNAL_H
 #define GATEWAY_POOL_HEALTH_MAP_INTERNAL_H

@@ -195,7 +195,7 @@ my_worker_slot_stall(int task)
 	return mine->stalls[task].count == 0 ? NULL : &mine->stalls[task];
 }
 
-/* my_worker_slot_clear_stall removes that, after the task has succeeded. */
+/* my_worker_slot_clear_stall removes the stall of a task, after the task has succeeded. */
 void
 my_worker_slot_clear_stall(int task)
 {

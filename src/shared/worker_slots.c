@@ -13,7 +13,8 @@
  *		 ▲     ◄─── FREE or HELD                      │                   │
  *		 └──────── the worker has ended: WANTED, or, if it resigned ──────┘
  *
- * my_worker_slot.c has what a worker does with its own slot: run, and its end.  Slot
+ * The words are those of worker_slots_want() and so on.  my_worker_slot.c has what a
+ * worker does with its own slot: run, and its end.  Slot
  * and generation identify a worker: one that starts late, when the launcher has
  * given it up, finds another generation and ends.
  */

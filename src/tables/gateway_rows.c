@@ -25,7 +25,7 @@
 #include "tables/gateway_rows_internal.h"
 #include "tables/owner.h"
 
-/* gateway_rows_begin is called before the query: it returns what has to be read then. */
+/* gateway_rows_begin returns what has to be read before the query, so that its rows can be published. */
 Reading
 gateway_rows_begin(const PoolCatalog *catalog)
 {
@@ -66,6 +66,7 @@ gateway_rows_append_columns(StringInfo sql, HostColumns columns, RowFilter filte
 	host_columns_append(sql, columns, filter.capabilities);
 }
 
+/* gateway_rows_append_filter adds WHERE and the conditions of a filter on "table", with their arguments from $1 on. */
 void
 gateway_rows_append_filter(StringInfo sql, const char *table, RowFilter filter)
 {
@@ -82,6 +83,7 @@ gateway_rows_append_filter(StringInfo sql, const char *table, RowFilter filter)
 		appendStringInfo(sql, " AND %s.id = ANY ($%d)", table, ++argument);
 }
 
+/* gateway_rows_execute runs a query with the arguments of its filter; returns the number of rows. */
 uint64
 gateway_rows_execute(SPIPlanPtr plan, RowFilter filter)
 {
@@ -99,6 +101,7 @@ gateway_rows_execute(SPIPlanPtr plan, RowFilter filter)
 	return owner_execute(plan, values);
 }
 
+/* gateway_rows_prepare plans a query that gateway_rows_append_filter has ended. */
 SPIPlanPtr
 gateway_rows_prepare(const char *sql, RowFilter filter)
 {

@@ -25,7 +25,9 @@ typedef struct GatewayRow
 	bool		capabilities_invalid;	/* they are not valid as jsonb */
 	GatewayState state;
 	RecordedHealth recorded;	/* what gateway_health says */
-	bool		own;			/* as only this transaction sees the row */
+	bool		own;			/* this transaction wrote the row, or may have
+								 * altered its columns: no other one sees it
+								 * like this */
 	HealthSlotRef slot;
 	uint64		deletions;		/* health_map_deletion_count from before the
 								 * row was read */

@@ -1,6 +1,7 @@
 /*
  * same_org.c
- *		The rule that a pool and its members belong to the same organization.
+ *		The rule that a pool and its members, and a consumer and its pool or gateway,
+ *		belong to the same organization.
  */
 #include "postgres.h"
 

@@ -1,6 +1,7 @@
 /*
  * same_org.h
- *		The rule that a pool and its members belong to the same organization.
+ *		The rule that a pool and its members, and a consumer and its pool or gateway,
+ *		belong to the same organization.
  */
 #ifndef GATEWAY_POOL_SAME_ORG_H
 #define GATEWAY_POOL_SAME_ORG_H

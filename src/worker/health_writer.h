@@ -17,7 +17,7 @@ typedef struct HealthChange
 	pg_uuid_t	org_id;
 	HealthSlotRef slot;			/* of a gateway */
 	GatewayStatus old_status;	/* of a pool: healthy or unhealthy; equal to
-								 * the new one if only heartbeats are kept */
+								 * the new one if only a heartbeat is recorded */
 	GatewayStatus new_status;
 	TimestampTz occurred_at;
 	char		name[NAMEDATALEN * 4];	/* the gateway's, cut to this size */

@@ -19,6 +19,7 @@
 #include "worker/monitor_internal.h"
 #include "worker/worker_task.h"
 
+/* The most time between two turns, and between two judgements of all gateways. */
 #define TURN_PAUSE USECS_PER_SEC
 
 /* The least time between two reads of the tables. */

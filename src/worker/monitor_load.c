@@ -100,7 +100,10 @@ monitor_gateways(const GatewayRow *rows, int count, bool follow)
 		}
 }
 
-/* With "follow", another server notifies of pools: each is taken for new, as it is now. */
+/*
+ * With "follow", another server sends the notifications of pools: all are taken for new
+ * ones, so that how they are now is no change.
+ */
 static void
 monitor_pools(const MembershipRow *rows, int count, bool follow)
 {

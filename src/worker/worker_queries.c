@@ -37,8 +37,8 @@ enum
 
 /*
  * worker_queries_lock locks the tables that the worker reads, or writes, until the
- * end of the transaction.  Returns false if it would have to wait
- * for a lock: probes must not.
+ * end of the transaction.  Returns false if it would have to wait for a lock: probes
+ * must not wait.
  */
 bool
 worker_queries_lock(const PoolCatalog *catalog, bool to_write)
