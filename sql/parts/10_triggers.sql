@@ -79,8 +79,8 @@ CREATE FUNCTION gateway_pool_internal.table_marker() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.table_marker() IS
     'trigger that marks a table of gateway pools, so that it can be found under any name; arguments: the role of the '
-    'table, and for a consumer its pool column, its gateway column or '', and the query that returns the organization '
-    'of row $1 or ''';
+    'table, and for a consumer its pool column, its gateway column, and the query that returns the organization of row '
+    '$1; the last two are empty if there is none';
 -- So that no other role can mark a table.
 REVOKE EXECUTE ON FUNCTION gateway_pool_internal.table_marker() FROM PUBLIC;
 

@@ -56,7 +56,7 @@ check_memory(ResultRow *result, const PoolCatalog *catalog)
 			   "Picks read the tables; reports and strategy least_loaded are refused.",
 			   "Add gateway_pool to shared_preload_libraries and restart the server.");
 	else if (health_map_is_full())
-		report(result, "map full", "gateway_pool.max_gateways",
+		report(result, "shared memory full", "gateway_pool.max_gateways",
 			   "Picks of pools with gateways for which there is no room read the tables.",
 			   "Raise gateway_pool.max_gateways and restart the server.");
 	if (pick_counters_room_is_short(catalog))
@@ -91,7 +91,7 @@ check_names(ResultRow *result, const PoolCatalog *catalog)
 
 		CHECK_FOR_INTERRUPTS();
 		if (!pool_name_is_valid(name, strlen(name)))
-			report(result, "name off the rule", psprintf("gateway pool %s", text_of(i, 1)), name,
+			report(result, "name not valid", psprintf("gateway pool %s", text_of(i, 1)), name,
 				   "Rename the pool; it keeps working until then.");
 	}
 	owner_end(&scope);

@@ -164,7 +164,7 @@ worker_status_problem(void)
 				info->problem, info->round.overloaded ? relieve : see_log};
 		if (info->problem[0] != '\0' || now - info->since >= EXPECTED_AFTER)
 			return (WorkerProblem) {"worker not running",
-				psprintf("It is %s%s%s.", state_name(info->state), info->problem[0] == '\0' ? "" : ": ", info->problem),
+				psprintf("Its state is \"%s\"%s%s.", state_name(info->state), info->problem[0] == '\0' ? "" : ": ", info->problem),
 				see_log};
 		return (WorkerProblem) {NULL};
 	}

@@ -135,7 +135,7 @@ parse_network(const char *text, size_t length, Network *network)
 
 	/* It would never match: network_refusal refuses such addresses first. */
 	if (bits >= ipv6_mapped.bits && contains(&ipv6_mapped, network->family, network->address))
-		return "An IPv4 network is not written as an IPv6 network.";
+		return "An IPv4 network must be written with an IPv4 address, not as an IPv4-mapped IPv6 network.";
 	return NULL;
 }
 

@@ -340,8 +340,8 @@ sub add_pool
         "acme|t|||\nbeta|t|||", 'organizations with pools, and no others, get an entitlement');
     $db->shows('SELECT problem, object FROM check_gateway_pools() ORDER BY 1, 2', join("\n",
             'member of another organization|membership d0000000-0000-4000-8000-000000000003',
-            "name off the rule|gateway pool $pool",
-            'name off the rule|gateway pool b0000000-0000-4000-8000-000000000002',
+            "name not valid|gateway pool $pool",
+            'name not valid|gateway pool b0000000-0000-4000-8000-000000000002',
             'pool and gateway both|public.identity_kubernetes_auths."gatewayPoolId"'),
         'check_gateway_pools() reports what breaks the rules');
 

@@ -379,7 +379,7 @@ subtest 'too few worker processes' => sub {
     $_->value('CREATE EXTENSION gateway_pool') foreach $one, $two;
     serves($session, 'one', 'one of two databases has a worker');
     $two->shows_within(5, 'SELECT problem, detail FROM check_gateway_pools()',
-        'worker not running|It is wanted: no background worker is free: raise max_worker_processes.', 'check_gateway_pools() gives the reason for the other');
+        'worker not running|Its state is "wanted": no background worker is free: raise max_worker_processes.', 'check_gateway_pools() gives the reason for the other');
     works_soon($session, 'DROP DATABASE one', 'DROP DATABASE works');
     $session->shows_within(7, $served, 'two', 'the other gets a worker when a process is free');
     $two->shows('SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem');

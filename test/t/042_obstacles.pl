@@ -184,7 +184,7 @@ subtest 'a heartbeat that is not a time' => sub {
 
 subtest 'more gateways than there is room for' => sub {
     is_said('room', qq{INSERT INTO gateways_v2 (id, "orgId", name) SELECT gen_random_uuid(), '$acme', 'many ' || n FROM generate_series(1, 100) n},
-        'shared memory of gateway_pool is full|map full', q{DELETE FROM gateways_v2 WHERE name LIKE 'many %'});
+        'shared memory of gateway_pool is full|shared memory full', q{DELETE FROM gateways_v2 WHERE name LIKE 'many %'});
 };
 
 unlike(slurp_file($node->logfile), qr/was terminated by signal/, 'the server does not crash');
