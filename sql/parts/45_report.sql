@@ -19,5 +19,5 @@ COMMENT ON FUNCTION @extschema@.report_gateway_load(uuid, int) IS
 CREATE FUNCTION @extschema@.release_gateway(gateway_id uuid, opened boolean DEFAULT true) RETURNS boolean
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.release_gateway(uuid, boolean) IS
-    'ends the oldest reservation that a least_loaded pick made for a gateway; pass opened false if no connection was '
-    'opened; returns false if there was no reservation';
+    'ends a reservation that a least_loaded pick made for a gateway: one of this transaction, else the oldest; pass opened '
+    'false if no connection was opened; returns false if there was no reservation';
