@@ -297,7 +297,7 @@ require_right(PoolCatalog *catalog)
 {
 	catalog_open(catalog);
 	access_require(catalog, RIGHT_LIST);
-	worker_slots_want_here();
+	(void) worker_slots_want_here();
 	if (isolation_applies(catalog))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

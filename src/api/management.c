@@ -103,7 +103,7 @@ begin_in_org(FunctionCallInfo fcinfo, PoolCatalog *catalog, AccessRight right)
 {
 	catalog_open(catalog);
 	access_require(catalog, right);
-	worker_slots_want_here();
+	(void) worker_slots_want_here();
 	return argument_uuid(fcinfo, 0, "org_id");
 }
 

@@ -148,6 +148,7 @@ probe_gateway(PG_FUNCTION_ARGS)
 
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_PROBE);
+	(void) worker_slots_want_here();
 	gateway = argument_uuid(fcinfo, 0, "gateway_id");
 	argument_require(fcinfo, 1, "timeout");
 	deadline = clock_monotonic() + argument_duration(fcinfo, 1, "timeout", TIMEOUT_MAX);

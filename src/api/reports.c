@@ -64,7 +64,7 @@ begin_report(FunctionCallInfo fcinfo, AccessRight right)
 
 	catalog_open(&report.catalog);
 	access_require(&report.catalog, right);
-	worker_slots_want_here();
+	(void) worker_slots_want_here();
 	report.gateway = argument_uuid(fcinfo, 0, "gateway_id");
 	if (!health_map_exists())
 		ereport(ERROR,

@@ -51,7 +51,7 @@ begin_listing(FunctionCallInfo fcinfo, PoolCatalog *catalog)
 
 	catalog_open(catalog);
 	access_require(catalog, RIGHT_LIST);
-	worker_slots_want_here();
+	(void) worker_slots_want_here();
 	if (!PG_ARGISNULL(0))
 		filter.org_id = PG_GETARG_UUID_P(0);
 	if (!PG_ARGISNULL(1))

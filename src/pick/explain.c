@@ -65,7 +65,7 @@ explain(const PickArguments *arguments)
 	Explanation explanation;
 	int			count;
 
-	worker_slots_want_here();
+	(void) worker_slots_want_here();
 	if (isolation_hides_pool(&arguments->catalog, arguments->pool_id))
 		pick_arguments_refuse_pool(arguments);
 	explanation.pool = pool_rows_read(&arguments->catalog, (RowFilter) {

@@ -68,6 +68,8 @@ static uint64 cache_version;	/* of the catalog by which it was filled */
 static uint64 cache_changes;	/* catalog_pool_changes when it was empty */
 static bool holds_uncommitted;	/* it may hold this transaction's changes */
 static bool is_discarded = true;
+static uint64 worker_checked = PG_UINT64_MAX;	/* catalog_changes when there
+												 * was a worker last */
 
 static bool
 is_valid(const PoolCatalog *catalog)
@@ -327,10 +329,9 @@ CachedPool *
 pool_cache_get(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilities, int64 now)
 {
 	if (!is_valid(catalog))
-	{
 		clear_cache(catalog->version);
-		worker_slots_want_here();
-	}
+	if (unlikely(worker_checked != catalog_changes()) && worker_slots_want_here())
+		worker_checked = catalog_changes();
 
 	/*
 	 * The cache holds pools as roles see them to which no policy of the

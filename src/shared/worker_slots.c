@@ -291,18 +291,24 @@ worker_slots_want_scan(void)
 /*
  * worker_slots_want_here requests a worker for this database if it has none.  For
  * callers that have found its tables: those may come from a dump, or from the
- * primary of a standby, without a commit here that requested a worker.
+ * primary of a standby, without a commit here that requested a worker.  Returns false
+ * if the database still has none: the request was too early after the last one, or no
+ * slot is free.
  */
-void
+bool
 worker_slots_want_here(void)
 {
 	static int64 want_at;
 
-	if (worker_slots_has(MyDatabaseId) || clock_monotonic() < want_at)
-		return;
+	if (worker_slots_has(MyDatabaseId))
+		return true;
+	if (clock_monotonic() < want_at)
+		return false;
 	want_at = clock_monotonic() + WANT_PAUSE;
-	if (!worker_slots_want(MyDatabaseId))
-		worker_slots_want_scan();
+	if (worker_slots_want(MyDatabaseId))
+		return true;
+	worker_slots_want_scan();
+	return false;
 }
 
 /*

@@ -89,7 +89,7 @@ extern bool worker_slots_exist(void);
 extern bool worker_slots_has(Oid database);
 extern bool worker_slots_want(Oid database);
 extern void worker_slots_want_scan(void);
-extern void worker_slots_want_here(void);
+extern bool worker_slots_want_here(void);
 extern void worker_slots_wake(Oid database);
 extern bool worker_slots_hold(Oid database);
 extern void worker_slots_await_end(Oid database, int timeout_ms);

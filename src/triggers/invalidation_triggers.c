@@ -44,7 +44,7 @@ pools_invalidate(PG_FUNCTION_ARGS)
 	 */
 	if (!catalog_find(&catalog))
 		return PointerGetDatum(NULL);
-	worker_slots_want_here();
+	(void) worker_slots_want_here();
 	if (table != catalog.memberships && table != catalog.states && table != catalog.probes &&
 		table != catalog.tenants)
 		trigger_require_table(call, catalog.pools);
@@ -148,7 +148,7 @@ gateways_invalidate(PG_FUNCTION_ARGS)
 
 	if (!catalog_find(&catalog))
 		return PointerGetDatum(NULL);
-	worker_slots_want_here();
+	(void) worker_slots_want_here();
 	trigger_require_table(call, catalog.gateways);
 	if (TRIGGER_FIRED_BY_INSERT(call->tg_event))
 		publish_insert(call, &catalog);

@@ -130,6 +130,30 @@ subtest 'a dump' => sub {
     $restored->value("SELECT pick_healthy_gateway('$pool')");
     serves($main, 'app restored', 'the restored database gets a worker after the first pick');
     works_soon($main, 'DROP DATABASE restored', 'DROP DATABASE works');
+
+    $main->value('CREATE DATABASE restored TEMPLATE template0');
+    $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ], 'the dump can be restored again');
+    # Without triggers, as a dump restores rows.
+    $restored->value(q{SET session_replication_role = replica; ALTER TABLE gateway_probes DISABLE TRIGGER ALL;
+        INSERT INTO gateway_probes ("gatewayId", protocol, address) SELECT id, 'tcp', '127.0.0.1:1' FROM gateways_v2});
+    $restored->fails(q{SELECT probe_gateway(gen_random_uuid(), '1 s')}, 'P0002 gateway_pools_not_found', 'probe_gateway() refuses an unknown gateway');
+    serves($main, 'app restored', 'the restored database gets a worker after the first probe_gateway()');
+    works_soon($main, 'DROP DATABASE restored', 'DROP DATABASE works again');
+};
+
+subtest 'warm picks' => sub {
+    my $session = $app->session;
+    my $marker = $app->value(q{SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'organizations'::regclass AND tgname = 'GatewayPools_marker'});
+    my $pick = "SELECT pick_healthy_gateway('$pool')";
+
+    $session->value($pick) foreach 1 .. 2;
+    $app->value('DROP TRIGGER "GatewayPools_marker" ON organizations');
+    serves($main, '-', 'the worker ends without a marker');
+    $app->value($marker);
+    serves($main, '-', 'the marker alone requests no worker');
+    $session->value($pick);
+    serves($main, 'app', 'a pick from a cached pool requests a worker');
+    $session->end;
 };
 
 subtest 'commands on databases with a worker' => sub {
