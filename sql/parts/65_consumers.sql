@@ -332,7 +332,8 @@ BEGIN
             USING MESSAGE = format('column %I of table %s is not registered as a consumer of gateway pools',
                                    pool_column, consumer),
                   CONSTRAINT = 'gateway_pools_not_found',
-                  SCHEMA = coalesce((SELECT c.relnamespace::regnamespace::text FROM pg_class c WHERE c.oid = consumer), ''),
+                  SCHEMA = coalesce((SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                                      WHERE c.oid = consumer), ''),
                   TABLE = coalesce((SELECT c.relname FROM pg_class c WHERE c.oid = consumer), '');
     END IF;
     -- Objects from before the registration stay, such as a foreign key of the host's.

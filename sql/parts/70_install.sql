@@ -634,7 +634,7 @@ BEGIN
         RAISE insufficient_privilege
             USING MESSAGE = format('must be owner of table %s', gateways),
                   CONSTRAINT = 'gateway_pools_access',
-                  SCHEMA = (SELECT c.relnamespace::regnamespace::text FROM pg_class c WHERE c.oid = gateways),
+                  SCHEMA = (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = gateways),
                   TABLE = (SELECT c.relname FROM pg_class c WHERE c.oid = gateways);
     END IF;
     IF NOT EXISTS (SELECT FROM gateway_pool_internal.markers() m WHERE m.role = 'gateways')
