@@ -71,7 +71,7 @@ enforce_limit(Oid table, const char *key, const pg_uuid_t *owner, int32 limit,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("%s", message),
 				 errdetail("The limit is %d.", limit),
-				 errhint("Delete what is not used, or have the plan of the organization raised."),
+				 errhint("Delete unused rows, or raise the limit of the organization."),
 				 catalog_error_constraint(table, constraint)));
 }
 

@@ -32,11 +32,11 @@
 /* The most rows deleted in one transaction. */
 #define PRUNE_MAX 500
 
-typedef struct QueuedTransition
+typedef struct QueuedHealthChange
 {
 	dlist_node	node;
 	HealthChange change;
-} QueuedTransition;
+} QueuedHealthChange;
 
 static dlist_head queue = DLIST_STATIC_INIT(queue);
 static int	queue_length;
@@ -55,7 +55,7 @@ typedef struct Column
 static void
 drop_first(void)
 {
-	QueuedTransition *first = dlist_container(QueuedTransition, node, dlist_pop_head_node(&queue));
+	QueuedHealthChange *first = dlist_container(QueuedHealthChange, node, dlist_pop_head_node(&queue));
 
 	pfree(first);
 	queue_length--;
@@ -65,7 +65,7 @@ drop_first(void)
 void
 health_writer_add(const HealthChange *change)
 {
-	QueuedTransition *queued = MemoryContextAlloc(TopMemoryContext, sizeof(QueuedTransition));
+	QueuedHealthChange *queued = MemoryContextAlloc(TopMemoryContext, sizeof(QueuedHealthChange));
 
 	queued->change = *change;
 	dlist_push_tail(&queue, &queued->node);
@@ -268,7 +268,7 @@ health_writer_write(const PoolCatalog *catalog)
 	{
 		if (count == BATCH_MAX)
 			break;
-		changes[count++] = &dlist_container(QueuedTransition, node, iter.cur)->change;
+		changes[count++] = &dlist_container(QueuedHealthChange, node, iter.cur)->change;
 	}
 	batch_length = count;
 	if (count == 0)

@@ -77,7 +77,9 @@ subtest 'many CA certificates' => sub {
 
     cmp_ok(length $bundle, '<=', 65_536, 'the list has at most 64 kB');
     probe_many('bundle', 30, 'tls', $address, server_name => 'gw.test', ca_certificate => $bundle, probe_interval => '150 ms', timeout => '150 ms');
-    $db->comes_to(map { ("bundle $_" => [ 'up', 'healthy: probe up' ]) } 1 .. 30);
+    # One after the other: on a busy machine some of 200 handshakes a second take too long.
+    my $were_up = q{SELECT count(DISTINCT "gatewayName") FROM gateway_health_events WHERE "newStatus" = 'healthy' AND "gatewayName" LIKE 'bundle %'};
+    ok(soon(sub { return $db->value($were_up) == 30 }), 'each of the gateways is up');
     my @beside = map { deaths() } 1 .. 3;
     is(scalar @beside, 3, 'deaths are recorded with load');
     # It took ten times as long before, on an otherwise idle machine.
