@@ -270,6 +270,10 @@ my $code = q{
     $both->value("RESET ROLE; ALTER TABLE gateway_pool_memberships ENABLE ROW LEVEL SECURITY;
         CREATE POLICY none ON gateway_pool_memberships TO other_tenant USING (false); SET ROLE other_tenant");
     $both->fails("SELECT pick_healthy_gateway('$pool')", '55000 gateway_pools_no_eligible_member', 'members that a policy hides are not picked');
+    $both->shows("SELECT count(*) FROM gateway_status WHERE \"gatewayId\" IN ('$gateway', '$their_gateway')", 2, 'gateways are listed');
+    $both->value("RESET ROLE; GRANT SELECT ON gateways_v2 TO other_tenant; ALTER TABLE gateways_v2 ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY one ON gateways_v2 TO other_tenant USING (id <> '$their_gateway'); SET ROLE other_tenant");
+    $both->shows("SELECT \"gatewayId\" FROM gateway_status WHERE \"gatewayId\" IN ('$gateway', '$their_gateway')", $gateway, 'those that the host\'s policy hides are not');
     $both->end;
 }
 

@@ -397,14 +397,19 @@ subtest 'stops of the server' => sub {
 
 subtest 'too few worker processes' => sub {
     # The launcher of logical replication takes one process, too.
-    my $few = start_node('few', conf => "gateway_pool.default_entitlement = on\nmax_worker_processes = 3");
+    my $few = start_node('few', conf => q{
+        gateway_pool.default_entitlement = on
+        max_worker_processes = 3
+        shared_preload_libraries = 'pg_stat_statements, gateway_pool'});
     my $session = PoolDatabase->new($few, 'postgres')->session;
     my ($one, $two) = map { PoolDatabase->create_with_host($few, $_) } qw(one two);
     $_->value('CREATE EXTENSION gateway_pool') foreach $one, $two;
     serves($session, 'one', 'one of two databases has a worker');
     $two->shows_within(5, 'SELECT problem, detail FROM check_gateway_pools()',
         'worker not running|Its state is "wanted": no background worker is free: raise max_worker_processes.', 'check_gateway_pools() gives the reason for the other');
+    $session->value('CREATE EXTENSION pg_stat_statements');
     works_soon($session, 'DROP DATABASE one', 'DROP DATABASE works');
+    $session->shows("SELECT count(*) FROM pg_stat_statements WHERE query = 'DROP DATABASE one'", 1, 'a library that was loaded before sees the command, too');
     $session->shows_within(7, $served, 'two', 'the other gets a worker when a process is free');
     $two->shows('SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem');
     my @warnings = slurp_file($few->logfile) =~ /WARNING:  no background worker is free/g;
