@@ -77,8 +77,8 @@ check-indent: ## show what make indent would change, and fail if there is a chan
 typedefs: ## write the list of types that make indent uses
 	test/indent --typedefs
 
-coverage: ## measure which lines of src/ the tests run
-	test/coverage
+coverage: ## measure which lines of src/ the tests run (T="test/sql/pick.sql ..." for some tests)
+	test/coverage $(T)
 
 lint: ## look for faults by static analysis (test/lint TOOL for one tool)
 	test/lint

@@ -269,7 +269,7 @@ take_sample(void)
 	ssize_t		got = pread(counters, text, sizeof(text) - 1, 0);
 	double		at = now();
 	const char *line;
-	long		opens;
+	long		opens = 0;
 
 	if (got <= 0)
 		die("/proc/net/snmp");

@@ -100,6 +100,7 @@ my %by_address = (
     'https expired' => [ https('expired'), 'https', 'tls chain: certificate has expired', %named, path => '/health' ],
     'https other name' => [ https('name'), 'https', 'tls name', %named, server_name => 'other.test', path => '/health' ],
     'https without tls' => [ $plain, 'https', 'tls handshake', path => '/health' ],
+    'http over IPv6' => [ $peers->start_at('::1', 'http', 200)->{target}, 'http' ],
     'http nginx' => [ $plain, 'http', undef, path => '/health' ],
     'http nginx, large' => [ $plain, 'http', undef, path => '/big' ],
     'http nginx, missing' => [ $plain, 'http', 'status 404', path => '/else' ],
@@ -349,6 +350,9 @@ sub is_probed
     $db->value(Probed::probe_sql('asked', 'http', $hung->{target}, probe_interval => '1 day', timeout => '1 h'));
     $waiting->query_until(qr/sent/, "\\echo sent\nSELECT probe_gateway('$id', '1 h');\n");
     ok($hung->wait_for(2, 'requests'), 'probe_gateway: a probe hangs');
+    $node->append_conf('postgresql.conf', 'gateway_pool.probe_concurrency = 300');
+    $node->reload;
+    ok($hung->wait_for(3, 'requests'), 'gateway_pool.probe_concurrency: probes that run start again when it changes');
     $db->value("SELECT clear_gateway_probe('$id')");
     $waiting->query('SELECT 1');
     like($waiting->{stderr}, qr/55000: gateway \S+ is not probed/, 'probe_gateway: the wait ends when the probe is removed');

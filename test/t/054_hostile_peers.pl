@@ -75,7 +75,8 @@ foreach my $statement (
 {
     $db->fails($statement, '23514 gateway_pool_probes_ca_certificate_check', 'CA certificates are refused');
 }
-my %unreadable = ('a large key' => slurp_file($hostile->{large}), 'nothing' => $line, 'half' => $ca . $line, 'noise' => $ca . "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n");
+my %unreadable = ('a large key' => slurp_file($hostile->{large}), 'nothing' => $line, 'half' => $ca . $line, 'noise' => $ca . "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n",
+    'a password' => $ca =~ s/(-----BEGIN CERTIFICATE-----\n)/$1Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n/r);
 my $address = "127.0.0.1:$running{'elliptic curves'}{port}";
 $db->probe($_, 'tls', $address, ca_certificate => $unreadable{$_}) foreach sort keys %unreadable;
 $db->probe('longest', 'tls', $address, ca_certificate => $longest);
