@@ -8,6 +8,7 @@ preloaded=("shared_preload_libraries = 'gateway_pool'" "${settings[@]}")
 
 passed=0
 failed=0
+declare -A processes # in the background, by name
 
 # Counts the results in the output of prove and pg_regress (up to 15; from 16): prints
 # passed, failed.  If prove reports a program all of whose tests passed, the program
@@ -103,13 +104,30 @@ run_tap() {
 		prove -j 4 -I "$pgxs/test/perl" -I test/t "$@"
 }
 
+# Starts a command in the background: NAME COMMAND...
+in_background() {
+	local name=$1
+	shift
+	as_user rm -f "$workspace/$name.status" "$workspace/$name.output"
+	as_user touch "$workspace/$name.output"
+	{
+		"$@" 2>&1 | as_user tee "$workspace/$name.output" > /dev/null
+		as_user tee "$workspace/$name.status" <<< "${PIPESTATUS[0]}" > /dev/null
+	} &
+	processes[$name]=$!
+}
+
+# Prints what the command NAME prints until it has ended, and returns its status.
+output_of() {
+	tail -n +1 -f -s 0.1 --pid="${processes[$1]}" "$workspace/$1.output"
+	return "$(< "$workspace/$1.status")"
+}
+
 # Prints the sum as the last line; fails if a test failed, or none ran.
 print_sum() {
 	printf '\n%s passed, %s failed\n' "$passed" "$failed"
 	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
 }
 
-# Installs the packages that the tests need.
-need_tests() {
-	need_postgresql "postgresql-$PG_MAJOR-pgtap" perl libipc-run-perl nginx openssl
-}
+# What tests need beside a build and a server.
+test_packages=("postgresql-$PG_MAJOR-pgtap" perl libipc-run-perl nginx openssl)

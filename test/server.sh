@@ -78,13 +78,14 @@ As root, install them with
 		"${missing[@]}" < /dev/null || die 'apt-get could not install them'
 }
 
-# Installs packages, and those that a build and a server need.
-need_postgresql() {
-	need_packages gcc libc6-dev make libc-ares-dev libcurl4-openssl-dev libssl-dev \
-		"postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "$@"
-}
+# What a build and a server need.
+build_packages=(gcc libc6-dev make libc-ares-dev libcurl4-openssl-dev libssl-dev
+	"postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR")
 
-# Prints the files of the working tree except products of a build, each followed by a
+# Installs these and further packages if they are missing.
+need_postgresql() { need_packages "${build_packages[@]}" "$@"; }
+
+# Prints the files of the working tree that are not made by a build, each followed by a
 # NUL.
 source_files() {
 	local file files
@@ -100,27 +101,34 @@ source_files() {
 
 # Copies the working tree into a directory.  Where that has a copy already, replaces
 # only the files that have changed, which get the present time, so that make builds what
-# depends on them.  It always builds the library, because a removed source leaves no
-# newer object.  The copy's .copied lists its files with the times of their changes.
+# depends on them.  The copy's .copied lists its files with the times of their changes.
 copy_source() {
-	local now before=()
-	mapfile -d '' -t now < <(cd "$top" && source_files |
-		xargs -0 -r stat --printf '%n//%.Z %s %a\0' | LC_ALL=C sort -zu)
+	local line file now changed=()
+	local -A before=() gone=()
+	mapfile -d '' -t now < <(cd "$top" && source_files | xargs -0 -r stat --printf '%n//%.Z %s %a\0')
 	[ ${#now[@]} -gt 0 ] || die 'there are no files to copy'
-	"${become[@]}" mkdir -p "$1" || return
-	[ ! -e "$1/.copied" ] || mapfile -d '' -t before < "$1/.copied"
-	[ "${now[*]}" != "${before[*]}" ] || return 0
+	[ -d "$1" ] || "${become[@]}" mkdir "$1" || return
+	[ ! -e "$1/.copied" ] || while IFS= read -r -d '' line; do
+		before[$line]=1
+	done < "$1/.copied"
+	for line in "${now[@]}"; do
+		[ -n "${before[$line]:-}" ] || changed+=("${line%%//*}")
+		unset -v "before[\$line]"
+	done
+	for line in "${!before[@]}"; do
+		file=${line%%//*}
+		gone[$file]=1
+		# A source that was removed leaves no newer object: the library is linked again.
+		[[ $file != *.c ]] || gone[gateway_pool.so]=1
+	done
+	[ $((${#changed[@]} + ${#gone[@]})) -gt 0 ] || return 0
 	(
 		cd "$1" || exit
-		files_of_lines -23 | sed -z 's,.*[.]c$,&\x00gateway_pool.so,' | "${become[@]}" xargs -0 -r rm -f --
-		files_of_lines -13 | tar -C "$top" --null --no-recursion -T - -cf - | "${become[@]}" tar -xmf - || exit
+		[ ${#gone[@]} -eq 0 ] || "${become[@]}" rm -f -- "${!gone[@]}" || exit
+		[ ${#changed[@]} -eq 0 ] || printf '%s\0' "${changed[@]}" |
+			tar -C "$top" --null --no-recursion -T - -cf - | "${become[@]}" tar -xmf - || exit
 		printf '%s\0' "${now[@]}" | "${become[@]}" tee .copied > /dev/null
 	)
-}
-
-# Prints the files of copy_source's lines: -23 those only in before, -13 only in now.
-files_of_lines() {
-	LC_ALL=C comm -z "$1" <(printf '%s\0' "${before[@]}") <(printf '%s\0' "${now[@]}") | sed -z 's,//.*,,'
 }
 
 # Sets the unprivileged user for the workspace, and lets signals end the script.
@@ -160,10 +168,12 @@ private_workspace() {
 }
 
 # Makes or updates the lasting workspace of this checkout, user and PostgreSQL.  It is
-# made again if PostgreSQL has another version than the copied one.
+# made again if one of the PACKAGES... has another version than then.
 lasting_workspace() {
-	local versions
+	local is_current=
 	workspace=$(lasting_workspaces "$PG_MAJOR")
+	[ ! -s "$workspace/versions" ] || [ "$(< "$workspace/versions")" != "$(versions_of "$@")" ] || is_current=yes
+	[ -n "$is_current" ] || need_packages "$@"
 	if mkdir -m 700 "$workspace" 2> /dev/null; then
 		give_away "$workspace"
 	else
@@ -171,17 +181,19 @@ lasting_workspace() {
 	fi
 	trap leave_workspace EXIT
 	use_workspace
-	versions=$(dpkg-query -W "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "postgresql-$PG_MAJOR-pgtap")
-	if [ "$(cat "$workspace/versions" 2> /dev/null)" = "$versions" ]; then
+	if [ -n "$is_current" ]; then
 		copy_source "$workspace/source" || exit
 	else
 		end_servers "$workspace"
 		(cd / && "${become[@]}" find "$workspace" -mindepth 1 -delete)
 		fill_workspace
 		as_user tee "$workspace/checkout" <<< "$top" > /dev/null
-		as_user tee "$workspace/versions" <<< "$versions" > /dev/null
+		versions_of "$@" | as_user tee "$workspace/versions" > /dev/null
 	fi
 }
+
+# Prints the state and version of each package.
+versions_of() { dpkg-query -W -f '${Package} ${db:Status-Status} ${Version}\n' "$@" 2> /dev/null; }
 
 # Prints the name of that workspace: MAJOR, which may be a pattern.
 lasting_workspaces() {
@@ -272,7 +284,7 @@ end_group() {
 as_user() (
 	cd "$workspace/source" || exit
 	environment=(HOME="$workspace" TMPDIR="$workspace/tmp" LC_ALL=C.UTF-8 PATH="$pg_bin:$PATH")
-	for name in $(compgen -e PG); do
+	for name in "${!PG@}"; do
 		environment+=("$name=${!name}")
 	done
 	exec "${become[@]}" env -i "${environment[@]}" "$@"
