@@ -86,6 +86,11 @@ pick_arguments_read(FunctionCallInfo fcinfo, int options, AccessRight right, Pic
 		key = PG_GETARG_TEXT_PP(options + 3);
 		arguments->key_hash = selection_key_hash(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
 	}
+	else if (!PG_ARGISNULL(options + 3))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("sticky_key requires strategy \"sticky\""),
+				 errhint("Pass strategy => 'sticky', or no sticky_key.")));
 	if (arguments->strategy == STRATEGY_LEAST_LOADED && !health_map_exists())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

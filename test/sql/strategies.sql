@@ -87,7 +87,7 @@ SELECT report_gateway_load(:a, 1), loads();
 -- Explaining and other strategies reserve nothing; of several picks, only the first is reserved.
 SELECT strategy, name, candidate, verdict, share
   FROM unnest('{random,least_loaded,sticky}'::text[]) strategy
- CROSS JOIN LATERAL explain_gateway_pick(:pool, strategy => strategy, sticky_key => 'session-1') ORDER BY strategy, name;
+ CROSS JOIN LATERAL explain_gateway_pick(:pool, strategy => strategy, sticky_key => CASE strategy WHEN 'sticky' THEN 'session-1' END) ORDER BY strategy, name;
 SELECT pick_healthy_gateway(:pool) IN (:a, :b),
        pick_healthy_gateway(:pool, strategy => 'sticky', sticky_key => 'session-1') = :b;
 SELECT loads();
@@ -167,5 +167,7 @@ SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001
 SELECT fails($$SELECT pick_healthy_gateways('00000000-0000-0000-0000-000000000001', strategy => 'sticky')$$);
 SELECT fails($$SELECT explain_gateway_pick('00000000-0000-0000-0000-000000000001', strategy => 'sticky')$$);
 SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001', strategy => 'Sticky')$$);
+SELECT fails($$SELECT pick_healthy_gateway('00000000-0000-0000-0000-000000000001', sticky_key => 'key 1')$$);
+SELECT fails($$SELECT explain_gateway_pick('00000000-0000-0000-0000-000000000001', strategy => 'least_loaded', sticky_key => 'key 1')$$);
 DROP TABLE public.led;
 DROP FUNCTION public.claim, public.loads;
