@@ -28,8 +28,6 @@ PG_FUNCTION_INFO_V1(grant_gateway_pool_access);
 PG_FUNCTION_INFO_V1(revoke_gateway_pool_access);
 PG_FUNCTION_INFO_V1(has_gateway_pool_access);
 
-static const char *const action_names[ACTION_COUNT] = {"list", "create", "edit", "delete", "attach", "pick"};
-
 /* A right on one relation, or on some of its columns. */
 typedef struct Privilege
 {
@@ -137,7 +135,7 @@ first_name(uint32 actions)
 
 	while ((actions & (1 << action)) == 0)
 		action++;
-	return action_names[action];
+	return access_action_names[action];
 }
 
 /* Runs GRANT ... TO or REVOKE ... FROM as the caller. */
@@ -238,7 +236,7 @@ read_action(const text *name)
 	char	   *word = text_to_cstring(name);
 
 	for (Action action = 0; action < ACTION_COUNT; action++)
-		if (strcmp(word, action_names[action]) == 0)
+		if (strcmp(word, access_action_names[action]) == 0)
 			return action;
 	argument_refuse_word("gateway pool action", name, "The actions are list, create, edit, delete, attach and pick.");
 }
@@ -296,7 +294,7 @@ audit(const PoolCatalog *catalog, Oid role, uint32 changed, bool granted)
 
 	for (Action action = 0; action < ACTION_COUNT; action++)
 		if ((changed & (1 << action)) != 0)
-			names[count++] = action_names[action];
+			names[count++] = access_action_names[action];
 	if (count == 0)
 		return;
 	audit_log_begin(&metadata);

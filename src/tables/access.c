@@ -11,6 +11,7 @@
 
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -42,6 +43,15 @@ const RightRow access_rights[ACCESS_RIGHTS] = {
 	[RIGHT_CHANGE_STATE] = {NO_ACTION, ON_STATES, ACL_UPDATE, "UPDATE", {"state", "reason"}},
 	[RIGHT_ADD_ENTITLEMENT] = {NO_ACTION, ON_ENTITLEMENTS, ACL_INSERT, "INSERT", {NULL}},
 	[RIGHT_CHANGE_ENTITLEMENT] = {NO_ACTION, ON_ENTITLEMENTS, ACL_UPDATE, "UPDATE", {NULL}},
+};
+
+const char *const access_action_names[ACTION_COUNT] = {
+	[ACTION_LIST] = "list",
+	[ACTION_CREATE] = "create",
+	[ACTION_EDIT] = "edit",
+	[ACTION_DELETE] = "delete",
+	[ACTION_ATTACH] = "attach",
+	[ACTION_PICK] = "pick"
 };
 
 /* A right that a role was found to have; role 0: unused. */
@@ -144,9 +154,35 @@ access_has(const PoolCatalog *catalog, AccessRight right)
 	return access_has_privilege(GetUserId(), access_table(catalog, row), row->columns, row->mode);
 }
 
+/* Raises the error that a role lacks a right, with the command that grants it. */
+static void
+refuse(Oid role, Oid relation, const RightRow *right)
+{
+	const char *grantee = quote_identifier(GetUserNameFromId(role, false));
+	StringInfoData hint;
+
+	initStringInfo(&hint);
+	if (right->action != NO_ACTION)
+		appendStringInfo(&hint, "grant_gateway_pool_access(%s, '{%s}')",
+						 quote_literal_cstr(grantee), access_action_names[right->action]);
+	else
+	{
+		appendStringInfo(&hint, "GRANT %s", right->privilege);
+		for (const char *const *column = right->columns; *column != NULL; column++)
+			appendStringInfo(&hint, "%s%s", column == right->columns ? " (" : ", ", quote_identifier(*column));
+		appendStringInfo(&hint, "%s ON %s TO %s",
+						 right->columns[0] != NULL ? ")" : "", catalog_name(relation), grantee);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for table %s", get_rel_name(relation)),
+			 errhint("The owner of the table can grant the privilege with %s.", hint.data),
+			 catalog_error_constraint(relation, "gateway_pools_access")));
+}
+
 /*
- * access_require raises the server's own error (42501) unless the current role has a
- * right that is not on consumers.
+ * access_require raises 42501 unless the current role has a right that is not on
+ * consumers.
  */
 void
 access_require(const PoolCatalog *catalog, AccessRight right)
@@ -160,7 +196,7 @@ access_require(const PoolCatalog *catalog, AccessRight right)
 			return;
 
 	if (!access_has(catalog, right))
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relation));
+		refuse(role, relation, &access_rights[right]);
 	if (invalidations != before)
 		return;
 	cached_rights[next_cached_right] = (CachedRight) {role, relation, right};

@@ -44,6 +44,7 @@ typedef struct RightRow
 } RightRow;
 
 extern const RightRow access_rights[ACCESS_RIGHTS];
+extern const char *const access_action_names[ACTION_COUNT];
 
 extern Oid	access_table(const PoolCatalog *catalog, const RightRow *right);
 extern bool access_has_privilege(Oid role, Oid relation, const char *const *columns, AclMode mode);
