@@ -107,6 +107,21 @@ BEGIN
          WHERE l.polname = 'GatewayPools_isolation'
          ORDER BY 2;
 
+    RETURN QUERY
+        SELECT 'health published', format('publication %I', p.pubname),
+               format('It contains %s, which the worker of each server writes itself.', string_agg(o.name, ' and ' ORDER BY o.role)),
+               CASE WHEN bool_and(r.prrelid IS NOT NULL)
+                    THEN format('ALTER PUBLICATION %I DROP TABLE %s;', p.pubname, string_agg(o.name, ', ' ORDER BY o.role))
+                    ELSE 'Create it again for the tables that subscribers need.' END
+          FROM pg_publication p
+          JOIN pg_publication_tables t ON t.pubname = p.pubname
+          JOIN pg_namespace n ON n.nspname = t.schemaname
+          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+          JOIN gateway_pool_internal.tables(gateways) o ON o.relation = c.oid AND o.role IN ('gateway_health', 'gateway_health_events')
+          LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid
+         GROUP BY p.oid, p.pubname
+         ORDER BY 2;
+
     BEGIN
         PERFORM gateway_pool_internal.require_installed();
     EXCEPTION

@@ -91,6 +91,19 @@ SET LOCAL session_replication_role = replica;
 INSERT INTO theirs SELECT :bolt, id FROM gateway_pools;
 SELECT problem, object, detail FROM check_gateway_pools();
 ROLLBACK;
+-- Publications of what each server writes for itself; that of other tables is none of these.
+BEGIN;
+SET LOCAL client_min_messages = error; -- wal_level
+CREATE PUBLICATION "no Health" FOR TABLE gateway_pools, gateway_pool_audit_logs;
+CREATE PUBLICATION "one Table" FOR TABLE gateway_pools, gateway_health;
+CREATE PUBLICATION two FOR TABLE gateway_health, gateway_health_events;
+CREATE PUBLICATION everything FOR ALL TABLES;
+RESET client_min_messages;
+SELECT * FROM check_gateway_pools();
+ALTER PUBLICATION two DROP TABLE app.gateway_health, app.gateway_health_events;
+DROP PUBLICATION everything;
+SELECT object FROM check_gateway_pools();
+ROLLBACK;
 -- Settings of the session have no effect.
 BEGIN;
 SET LOCAL quote_all_identifiers = on;
