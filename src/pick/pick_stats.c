@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -15,6 +14,7 @@
 #include "shared/pick_counters.h"
 #include "tables/access.h"
 #include "tables/isolation.h"
+#include "tables/owner.h"
 #include "tables/pool_rows.h"
 
 PG_FUNCTION_INFO_V1(gateway_pool_stats);
@@ -87,8 +87,7 @@ reset_gateway_pool_stats(PG_FUNCTION_ARGS)
 	int			own_count = 0;
 
 	catalog_open(&catalog);
-	if (!has_privs_of_role(GetUserId(), catalog_owner(catalog.pools)))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(catalog.pools));
+	owner_require(catalog.pools);
 	if (!pick_counters_exist())
 		PG_RETURN_VOID();
 

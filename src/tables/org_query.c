@@ -20,7 +20,6 @@
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
-#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -234,9 +233,9 @@ qualify_consumer_query(PG_FUNCTION_ARGS)
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("a consumer must be a table")));
-	if (!has_privs_of_role(GetUserId(), catalog_owner(consumer)))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(consumer));
+				 errmsg("a consumer must be a table"),
+				 catalog_error_constraint(consumer, "gateway_pools_consumer")));
+	owner_require(consumer);
 	if (PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 

@@ -313,6 +313,17 @@ owner_count(Oid relation, const char *sql, const pg_uuid_t *id)
 	return count;
 }
 
+/* owner_require raises 42501 unless the current role has the privileges of the owner of a table. */
+void
+owner_require(Oid relation)
+{
+	if (!has_privs_of_role(GetUserId(), catalog_owner(relation)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of table %s", get_rel_name(relation)),
+				 catalog_error_constraint(relation, "gateway_pools_access")));
+}
+
 /*
  * run_as_owner(relation regclass, commands text)
  *
@@ -330,8 +341,7 @@ run_as_owner(PG_FUNCTION_ARGS)
 	argument_require(fcinfo, 0, "relation");
 	argument_require(fcinfo, 1, "commands");
 	relation = PG_GETARG_OID(0);
-	if (!has_privs_of_role(GetUserId(), catalog_owner(relation)))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relation));
+	owner_require(relation);
 	owner_begin(&scope, relation);
 	result = SPI_execute(text_to_cstring(PG_GETARG_TEXT_PP(1)), false, 0);
 	if (result < 0)

@@ -24,6 +24,7 @@ typedef struct KeptPlan
 	char	   *sql;
 } KeptPlan;
 
+extern void owner_require(Oid relation);
 extern void owner_begin(OwnerScope *scope, Oid relation);
 extern void owner_begin_change(OwnerScope *scope, Oid relation);
 extern void owner_begin_as_caller(OwnerScope *scope, Oid relation);
