@@ -44,14 +44,15 @@ CREATE FUNCTION @extschema@.gateway_pool_members(org_id uuid DEFAULT NULL, pool_
         "lastProbeMs" real,
         "activeConnections" int,
         reservations int,
-        "changedAt" timestamptz)
+        "changedAt" timestamptz,
+        "poolName" text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_pool_members(uuid, uuid) IS
     'returns the rows of view gateway_pool_members; NULL means all organizations, all pools';
 
 CREATE VIEW @extschema@.gateway_pool_members AS SELECT * FROM @extschema@.gateway_pool_members(NULL::uuid, NULL::uuid);
 COMMENT ON VIEW @extschema@.gateway_pool_members IS
-    'one row per member of a pool: weight, priority, and the columns of gateway_status';
+    'one row per member of a pool: weight, priority, the columns of gateway_status, and the name of the pool';
 
 CREATE FUNCTION @extschema@.gateway_pool_status(org_id uuid DEFAULT NULL, pool_id uuid DEFAULT NULL)
     RETURNS TABLE (
@@ -167,7 +168,61 @@ COMMENT ON VIEW @extschema@.gateway_pool_workers IS
     'their own database, isolated roles none; probes_count is false while timeouts of probes are no evidence, because '
     'the worker was late';
 
+-- Views for reading in psql: what matters most, in lines of at most 120 characters where names have
+-- up to 12.  They select from functions too, so they depend on no column of a table.
+
+CREATE FUNCTION gateway_pool_internal.short_age(moment timestamptz) RETURNS text
+    LANGUAGE sql VOLATILE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN s < 120 THEN s || ' s' WHEN s < 7200 THEN s / 60 || ' min' WHEN s < 172800 THEN s / 3600 || ' h'
+                ELSE s / 86400 || ' d' END
+      FROM (SELECT floor(extract(epoch FROM greatest(clock_timestamp() - moment, interval '0')))::bigint) a (s)
+     WHERE moment IS NOT NULL
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.short_age(timestamptz) IS
+    'returns how long ago a moment was, such as 12 s, 5 min, 3 h or 2 d';
+
+CREATE FUNCTION gateway_pool_internal.short_text(long text, size int) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN length(long) > size THEN left(long, size - 2) || '..' ELSE long END
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.short_text(text, int) IS
+    'returns a text, cut to size characters, the last two of them periods, if it is longer';
+
+CREATE VIEW @extschema@.gateway_status_brief AS
+    SELECT s.name, s.status, s.state, gateway_pool_internal.short_age(s."lastHeartbeatAt") AS heard,
+           gateway_pool_internal.short_text(s.reason, 29) AS reason, s."gatewayId" AS id
+      FROM @extschema@.gateway_status(NULL::uuid, NULL::uuid) s;
+COMMENT ON VIEW @extschema@.gateway_status_brief IS 'gateway_status for reading: the most important columns, in short lines';
+
+CREATE VIEW @extschema@.gateway_pool_members_brief AS
+    SELECT m."poolName" AS pool, m.name AS gateway, m.status, m.state, m."pickWeight" AS weight, m."pickPriority" AS priority,
+           gateway_pool_internal.short_age(m."lastHeartbeatAt") AS heard,
+           gateway_pool_internal.short_text(m.reason, 29) AS reason
+      FROM @extschema@.gateway_pool_members(NULL::uuid, NULL::uuid) m;
+COMMENT ON VIEW @extschema@.gateway_pool_members_brief IS
+    'gateway_pool_members for reading: the most important columns, in short lines';
+
+CREATE VIEW @extschema@.gateway_pool_status_brief AS
+    SELECT p.name, p.health, p.label, p."connectedResourcesCount" AS resources, p.id
+      FROM @extschema@.gateway_pool_status(NULL::uuid, NULL::uuid) p;
+COMMENT ON VIEW @extschema@.gateway_pool_status_brief IS
+    'gateway_pool_status for reading: the most important columns, in short lines';
+
+CREATE VIEW @extschema@.gateway_pool_workers_brief AS
+    SELECT w.database, w.state, gateway_pool_internal.short_text(w.activity, 27) AS activity,
+           gateway_pool_internal.short_age(w."lastRoundAt") AS round, w.targets, w."queueLength" AS queue,
+           gateway_pool_internal.short_text(w.problem, 34) AS problem
+      FROM @extschema@.gateway_pool_workers() w;
+COMMENT ON VIEW @extschema@.gateway_pool_workers_brief IS
+    'gateway_pool_workers for reading: the most important columns, in short lines';
+
 -- The functions check the privileges on the tables.
 GRANT SELECT ON @extschema@.gateway_status, @extschema@.gateway_probe_status, @extschema@.gateway_pool_members,
-    @extschema@.gateway_pool_status, @extschema@.gateway_options, @extschema@.gateway_pool_stats, @extschema@.gateway_pool_workers
+    @extschema@.gateway_pool_status, @extschema@.gateway_options, @extschema@.gateway_pool_stats, @extschema@.gateway_pool_workers,
+    @extschema@.gateway_status_brief, @extschema@.gateway_pool_members_brief, @extschema@.gateway_pool_status_brief,
+    @extschema@.gateway_pool_workers_brief
     TO PUBLIC;

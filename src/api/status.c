@@ -176,6 +176,7 @@ gateway_pool_members(PG_FUNCTION_ARGS)
 			result_put(&row, "pickWeight", Int32GetDatum(member->weight));
 			result_put(&row, "pickPriority", Int16GetDatum(member->priority));
 			put_gateway(&row, &member->gateway);
+			result_put_text(&row, "poolName", pools[i].name);
 			result_add(&row);
 		}
 	return (Datum) 0;

@@ -74,7 +74,7 @@ SELECT is_empty($$
       JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
       JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'gateway_pool'
      WHERE (p.provolatile <> 'v' OR p.proparallel <> 'u' OR p.proisstrict)
-       AND p.proname NOT IN ('is_gateway_pool_name')$$,
+       AND p.proname NOT IN ('is_gateway_pool_name', 'short_age', 'short_text')$$,
     'functions are volatile, parallel unsafe and called on NULL');
 -- Each of these exists once; the test above would pass without them.
 SELECT is(string_agg(concat_ws(' ', p.provolatile, p.proparallel, p.proisstrict, p.proretset), ', '),
@@ -112,7 +112,11 @@ SELECT columns_are('app', 'gateway_status', ARRAY['gatewayId', 'orgId', 'name', 
     'heartbeatExpiresAt', 'suspectUntil', 'lastProbeAt', 'lastProbeMs', 'activeConnections', 'reservations', 'changedAt']);
 SELECT columns_are('app', 'gateway_pool_members', ARRAY['gatewayPoolId', 'pickWeight', 'pickPriority', 'gatewayId', 'orgId', 'name', 'status',
     'state', 'reason', 'lastHeartbeatAt', 'heartbeatExpiresAt', 'suspectUntil', 'lastProbeAt', 'lastProbeMs', 'activeConnections',
-    'reservations', 'changedAt']);
+    'reservations', 'changedAt', 'poolName']);
+SELECT columns_are('app', 'gateway_status_brief', ARRAY['name', 'status', 'state', 'heard', 'reason', 'id']);
+SELECT columns_are('app', 'gateway_pool_members_brief', ARRAY['pool', 'gateway', 'status', 'state', 'weight', 'priority', 'heard', 'reason']);
+SELECT columns_are('app', 'gateway_pool_status_brief', ARRAY['name', 'health', 'label', 'resources', 'id']);
+SELECT columns_are('app', 'gateway_pool_workers_brief', ARRAY['database', 'state', 'activity', 'round', 'targets', 'queue', 'problem']);
 SELECT columns_are('app', 'gateway_pool_stats', ARRAY['gatewayPoolId', 'gatewayId', 'orgId', 'picks', 'degradedPicks', 'refusals', 'since']);
 SELECT columns_are('app', 'gateway_pool_workers', ARRAY['pid', 'databaseId', 'database', 'state', 'activity', 'lastRoundAt', 'lagMs',
     'queueLength', 'queueDropped', 'targets', 'runningProbes', 'waitingProbes', 'p99LatenessMs', 'probes_count', 'problem']);
@@ -178,7 +182,8 @@ SELECT is_empty($$
 
 SELECT ok(has_table_privilege('pg_monitor', 'app.' || v, 'SELECT'), 'PUBLIC may read ' || v)
   FROM unnest('{gateway_status,gateway_pool_members,gateway_pool_status,gateway_options,gateway_pool_stats,
-                gateway_pool_workers}'::text[]) v;
+                gateway_pool_workers,gateway_status_brief,gateway_pool_members_brief,gateway_pool_status_brief,
+                gateway_pool_workers_brief}'::text[]) v;
 
 -- Settings: defaults, units and contexts, whatever their values on this server.
 SELECT is(concat_ws(' ', s.boot_val, s.unit, s.context), e.setting, e.name)
