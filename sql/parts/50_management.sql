@@ -95,6 +95,16 @@ CREATE FUNCTION @extschema@.remove_gateway_from_pool(
 COMMENT ON FUNCTION @extschema@.remove_gateway_from_pool(uuid, uuid, uuid) IS
     'removes a gateway from a pool of an organization and returns the former membership';
 
+CREATE FUNCTION @extschema@.gateway_pool_id(org_id uuid, name text) RETURNS uuid
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.gateway_pool_id(uuid, text) IS
+    'returns the id of the pool of a name in an organization; raises P0002 if there is none';
+
+CREATE FUNCTION @extschema@.gateway_id(org_id uuid, name text) RETURNS uuid
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.gateway_id(uuid, text) IS
+    'returns the id of the gateway of a name in an organization; raises P0002 if there is none, 21000 if there are several';
+
 CREATE FUNCTION @extschema@.get_gateway_pool_resources(org_id uuid, pool_id uuid) RETURNS jsonb
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.get_gateway_pool_resources(uuid, uuid) IS

@@ -146,7 +146,7 @@ INSERT INTO public.statements (statement) VALUES
     ($$SELECT * FROM add_gateway_to_pool(ACME, APOOL, GATEWAY)$$), ($$SELECT * FROM add_gateway_to_pool(ACME, APOOL, GATEWAY, NULL)$$),
     ($$SELECT * FROM remove_gateway_from_pool(ORG, POOL, GATEWAY)$$), ($$SELECT * FROM remove_gateway_from_pool(ACME, APOOL, GATEWAY)$$),
     ($$SELECT get_gateway_pool_resources(ORG, POOL)$$), ($$SELECT get_gateway_pool_resources(ACME, POOL)$$),
-    ($$SELECT * FROM get_gateway_pool_plan(ORG)$$),
+    ($$SELECT * FROM get_gateway_pool_plan(ORG)$$), ($$SELECT gateway_pool_id(ORG, 'b')$$), ($$SELECT gateway_id(ORG, 'b1')$$),
     ($$SELECT pick_healthy_gateway(POOL)$$), ($$SELECT pick_healthy_gateway(POOL, null_if_none => true)$$),
     ($$SELECT pick_healthy_gateway(POOL, strategy => 'least_loaded')$$), ($$SELECT pick_healthy_gateway(POOL, ARRAY[GATEWAY]::uuid[])$$),
     ($$SELECT pick_healthy_gateways(POOL, 3)$$), ($$SELECT resolve_gateway(NULL, POOL)$$), ($$SELECT * FROM explain_gateway_pick(POOL)$$),

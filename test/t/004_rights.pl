@@ -184,6 +184,8 @@ my @readings = (
     [ "SELECT * FROM get_gateway_pool('$acme', '$pool')" ],
     [ "SELECT get_gateway_pool_resources('$acme', '$pool')" ],
     [ "SELECT get_gateway_pool_plan('$acme')" ],
+    [ "SELECT gateway_pool_id('$acme', 'edge')" ],
+    [ "SELECT gateway_id('$acme', 'g1')" ],
     [ "SELECT pick_healthy_gateway('$spare')", '55000 gateway_pools_no_eligible_member' ],
     [ "SELECT pick_healthy_gateway('$missing')", 'P0002 gateway_pools_not_found' ]);
 
@@ -517,7 +519,7 @@ foreach (
         'SELECT * FROM create_gateway_pool(ORG, \'x\')', 'SELECT * FROM update_gateway_pool(ORG, POOL, \'x\')',
         'SELECT * FROM delete_gateway_pool(ORG, POOL)', 'SELECT * FROM add_gateway_to_pool(ORG, POOL, GATEWAY)',
         'SELECT * FROM remove_gateway_from_pool(ORG, POOL, GATEWAY)', 'SELECT get_gateway_pool_resources(ORG, POOL)',
-        'SELECT get_gateway_pool_plan(ORG)',
+        'SELECT get_gateway_pool_plan(ORG)', q{SELECT gateway_pool_id(ORG, 'edge')}, q{SELECT gateway_id(ORG, 'g1')},
         'SELECT set_gateway_pool_entitlement(ORG, true)',
         q{SELECT set_gateway_state(GATEWAY, 'active')}, 'SELECT * FROM check_gateway_pools()',
         'SELECT * FROM gateway_pool_internal.row_problems()', 'SELECT install_gateway_pools()',
