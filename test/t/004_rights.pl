@@ -444,7 +444,7 @@ foreach (
     $db->value('CREATE EXTENSION gateway_pool');
     is($rights->(), join("\n", 'gateways_v2|DELETE SELECT UPDATE', map { "$_|" } qw(gateway_pools gateway_pool_memberships
                 gateway_states gateway_health gateway_probes gateway_pool_entitlements)), 'CREATE EXTENSION itself grants nothing');
-    $app->fails('SELECT * FROM gateway_pool_status', '42501', 'an application role sees nothing yet');
+    $app->fails('SELECT * FROM gateway_pool_status', '42501 gateway_pools_access', 'an application role sees nothing yet');
     $db->as('app_owner')->value('GRANT INSERT ON gateway_probes TO app');
     $db->as('app_owner')->works('SELECT install_gateway_pools()', 'the owner calls install_gateway_pools()');
     is($rights->(), join("\n", (map { "$_|DELETE SELECT UPDATE" } qw(gateways_v2 gateway_pools gateway_pool_memberships gateway_states gateway_health)),
@@ -452,7 +452,7 @@ foreach (
     $app->works('SELECT * FROM gateway_pool_status', 'the application role sees pools');
     $app->fails(qq{INSERT INTO gateway_pool_entitlements ("orgId", "gatewayPool") VALUES ('$acme', true)}, '42501',
         'the application role cannot entitle an organization');
-    $app->fails("SELECT set_gateway_pool_entitlement('$acme', true)", '42501', 'the application role cannot do so by a function');
+    $app->fails("SELECT set_gateway_pool_entitlement('$acme', true)", '42501 gateway_pools_access', 'the application role cannot do so by a function');
 }
 
 # 6. A role without privileges learns nothing from the extension's functions, called
@@ -595,7 +595,7 @@ foreach (
     $other->shows("INSERT INTO requests VALUES (4, 'ffffffff-0000-4000-8000-000000000001') RETURNING gateway; COMMIT", $gateway,
         'a trigger sees rows committed after its snapshot');
     $owner->value('REVOKE SELECT ON gateway_pools FROM app');
-    $other->fails("INSERT INTO requests VALUES (5, '$pool')", '42501', 'revoking a privilege takes effect at once');
+    $other->fails("INSERT INTO requests VALUES (5, '$pool')", '42501 gateway_pools_access', 'revoking a privilege takes effect at once');
     $_->end foreach $session, $other;
 }
 
