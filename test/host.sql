@@ -585,16 +585,21 @@ BEGIN
     $sql$, target);
     PERFORM host_test.create_on_update_trigger(target, 'resource_kubernetes_auths');
 
-    -- The organization is two joins away; "gatewayId" references the retired gateways.
+    -- The organization is three joins away; "gatewayId" references the retired gateways.
     EXECUTE format($sql$
         CREATE TABLE %1$I.projects (
             id varchar(36) PRIMARY KEY DEFAULT gen_random_uuid(),
             name varchar(255) NOT NULL,
             "orgId" uuid NOT NULL REFERENCES %1$I.organizations (id) ON DELETE CASCADE);
+        CREATE TABLE %1$I.project_environments (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            name varchar(255) NOT NULL,
+            slug varchar(255) NOT NULL,
+            "projectId" varchar(36) NOT NULL REFERENCES %1$I.projects (id) ON DELETE CASCADE);
         CREATE TABLE %1$I.secret_folders (
             id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
             name varchar(255) NOT NULL,
-            "projectId" varchar(36) NOT NULL REFERENCES %1$I.projects (id) ON DELETE CASCADE);
+            "envId" uuid NOT NULL REFERENCES %1$I.project_environments (id) ON DELETE CASCADE);
         CREATE TABLE %1$I.dynamic_secrets (
             id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
             name varchar(255) NOT NULL,
@@ -624,6 +629,66 @@ BEGIN
         CREATE INDEX identity_auth_templates_gatewaypoolid_index ON %1$I.identity_auth_templates ("gatewayPoolId");
     $sql$, target);
     PERFORM host_test.create_on_update_trigger(target, 'identity_auth_templates');
+    PERFORM host_test.end_role(before);
+END
+$function$;
+
+-- Creates all tables that can reference a pool: those of make_other_consumers(), and those of projects, each
+-- with the keys of the application. The rows of some have exactly one of gateway and pool, or not both.
+CREATE OR REPLACE FUNCTION host_test.make_all_consumers(target name DEFAULT 'app') RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    before text;
+    made record;
+BEGIN
+    PERFORM host_test.make_other_consumers(target);
+    before := host_test.begin_role(host_test.host_owner(target));
+    EXECUTE format($sql$
+        ALTER TABLE %1$I.app_connections ADD COLUMN "projectId" varchar(36) NULL
+            REFERENCES %1$I.projects (id) ON DELETE CASCADE;
+        ALTER TABLE %1$I.dynamic_secrets ADD COLUMN "gatewayPoolId" uuid NULL;
+        ALTER TABLE %1$I.dynamic_secrets ADD CONSTRAINT dynamic_secrets_gatewaypoolid_foreign
+            FOREIGN KEY ("gatewayPoolId") REFERENCES %1$I.gateway_pools (id) ON DELETE RESTRICT;
+        CREATE TABLE %1$I.pam_folders (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            name varchar(255) NOT NULL,
+            "projectId" varchar(36) NOT NULL REFERENCES %1$I.projects (id) ON DELETE CASCADE);
+    $sql$, target);
+    FOR made IN
+        SELECT * FROM (VALUES
+            ('pki_discovery_configs', '"projectId" varchar(36) NOT NULL', 'projects', 'SET NULL', 'RESTRICT', ''),
+            ('pam_domains', '"projectId" varchar(36) NOT NULL', 'projects', 'SET NULL', 'RESTRICT', ''),
+            ('pam_resources', '"projectId" varchar(36) NOT NULL', 'projects', 'SET NULL', 'RESTRICT', ''),
+            ('pam_account_templates', '"projectId" varchar(36) NOT NULL', 'projects', 'SET NULL', 'SET NULL', ''),
+            ('pam_discovery_sources', '"projectId" varchar(36) NOT NULL', 'projects', 'SET NULL', 'SET NULL', ''),
+            ('hsm_connectors', '"projectId" varchar(36) NOT NULL', 'projects', 'RESTRICT', 'RESTRICT',
+             ', CHECK (("gatewayId" IS NULL) <> ("gatewayPoolId" IS NULL))'),
+            ('agent_gateways', '"projectId" varchar(36) NOT NULL', 'projects', 'NO ACTION', 'NO ACTION',
+             ', CHECK ("gatewayId" IS NULL OR "gatewayPoolId" IS NULL)'),
+            ('pam_accounts', '"folderId" uuid NOT NULL', 'pam_folders', 'SET NULL', 'SET NULL', '')
+            ) t (name, parent_column, parent, gateway_action, pool_action, rules)
+    LOOP
+        EXECUTE format($sql$
+            CREATE TABLE %1$I.%2$I (
+                id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+                name varchar(255) NOT NULL,
+                %3$s REFERENCES %1$I.%4$I (id) ON DELETE CASCADE,
+                "gatewayId" uuid NULL,
+                "gatewayPoolId" uuid NULL,
+                "createdAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+                "updatedAt" timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP%7$s);
+            ALTER TABLE %1$I.%2$I ADD CONSTRAINT %8$I
+                FOREIGN KEY ("gatewayId") REFERENCES %1$I.gateways_v2 (id) ON DELETE %5$s;
+            ALTER TABLE %1$I.%2$I ADD CONSTRAINT %9$I
+                FOREIGN KEY ("gatewayPoolId") REFERENCES %1$I.gateway_pools (id) ON DELETE %6$s;
+        $sql$, target, made.name, made.parent_column, made.parent, made.gateway_action, made.pool_action,
+            made.rules, made.name || '_gatewayid_foreign', made.name || '_gatewaypoolid_foreign');
+        PERFORM host_test.create_on_update_trigger(target, made.name::name);
+        IF made.name IN ('pam_discovery_sources', 'hsm_connectors') THEN
+            EXECUTE format('CREATE INDEX %3$I ON %1$I.%2$I ("gatewayId"); CREATE INDEX %4$I ON %1$I.%2$I ("gatewayPoolId")',
+                           target, made.name, made.name || '_gatewayid_index', made.name || '_gatewaypoolid_index');
+        END IF;
+    END LOOP;
     PERFORM host_test.end_role(before);
 END
 $function$;
@@ -766,5 +831,60 @@ BEGIN
     $sql$, target)
         USING id, method_id, pool;
     RETURN id;
+END
+$function$;
+
+-- Adds a project with an environment, a folder of secrets and a folder of accounts, whose ids are derived
+-- from the project's.
+CREATE OR REPLACE FUNCTION host_test.add_project(target name, org uuid, name text, id text) RETURNS text
+LANGUAGE plpgsql AS $function$
+DECLARE
+    key uuid := host_test.derived_id(id, org);
+BEGIN
+    EXECUTE format($sql$
+        INSERT INTO %1$I.projects (id, name, "orgId") VALUES ($1, $2, $3);
+    $sql$, target) USING id, name, org;
+    EXECUTE format($sql$
+        INSERT INTO %1$I.project_environments (id, name, slug, "projectId") VALUES ($1, 'Production', 'prod', $2);
+    $sql$, target) USING host_test.derived_id('environment', key), id;
+    EXECUTE format($sql$
+        INSERT INTO %1$I.secret_folders (id, name, "envId") VALUES ($1, 'root', $2);
+    $sql$, target) USING host_test.derived_id('folder', key), host_test.derived_id('environment', key);
+    EXECUTE format($sql$
+        INSERT INTO %1$I.pam_folders (id, name, "projectId") VALUES ($1, 'accounts', $2);
+    $sql$, target) USING host_test.derived_id('pam folder', key), id;
+    RETURN id;
+END
+$function$;
+
+-- Adds a row named "name" to each of the tables of make_all_consumers(), for a project of an organization; all
+-- are reached through a pool. The gateway is the one that enrolls.
+CREATE OR REPLACE FUNCTION host_test.add_to_all_consumers(
+    target name, org uuid, project text, name text, pool uuid, gateway uuid) RETURNS void
+LANGUAGE plpgsql AS $function$
+DECLARE
+    key uuid := host_test.derived_id(project, org);
+    made name;
+BEGIN
+    EXECUTE format('UPDATE %I.identity_kubernetes_auths SET "gatewayPoolId" = $1 WHERE id = $2', target)
+        USING pool, host_test.add_kubernetes_auth(target, org, name);
+    EXECUTE format('UPDATE %I.app_connections SET "projectId" = $1 WHERE id = $2', target)
+        USING project, host_test.add_app_connection(target, org, name, pool);
+    PERFORM host_test.add_resource_kubernetes_auth(target, gateway, pool);
+    EXECUTE format($sql$
+        INSERT INTO %I.identity_auth_templates (name, "orgId", "authMethod", "gatewayPoolId")
+        VALUES ($1, $2, 'kubernetes-auth', $3)
+    $sql$, target) USING name, org, pool;
+    EXECUTE format($sql$
+        INSERT INTO %I.dynamic_secrets (name, type, "folderId", "gatewayPoolId") VALUES ($1, 'sql-database', $2, $3)
+    $sql$, target) USING name, host_test.derived_id('folder', key), pool;
+    EXECUTE format('INSERT INTO %I.pam_accounts (name, "folderId", "gatewayPoolId") VALUES ($1, $2, $3)', target)
+        USING name, host_test.derived_id('pam folder', key), pool;
+    FOREACH made IN ARRAY ARRAY['pki_discovery_configs', 'pam_domains', 'pam_resources', 'pam_account_templates',
+                                'pam_discovery_sources', 'hsm_connectors', 'agent_gateways']
+    LOOP
+        EXECUTE format('INSERT INTO %I.%I (name, "projectId", "gatewayPoolId") VALUES ($1, $2, $3)', target, made)
+            USING name, project, pool;
+    END LOOP;
 END
 $function$;

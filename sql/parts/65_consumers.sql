@@ -167,6 +167,39 @@ COMMENT ON FUNCTION gateway_pool_internal.consumer_parts(regclass, text, name, n
     'returns column, index, key, marker and triggers of a consumer: whether each is present, and the commands that '
     'create it as the caller and as the owner of the table';
 
+CREATE FUNCTION gateway_pool_internal.require_right_to_register() RETURNS regclass
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    pools record;
+BEGIN
+    PERFORM gateway_pool_internal.require_installed();
+    SELECT m.relation, c.relowner AS owner, c.relname AS name, n.nspname AS schema INTO pools
+      FROM gateway_pool_internal.markers() m
+      JOIN pg_class c ON c.oid = m.relation
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE m.role = 'gateway_pools';
+    -- At a higher isolation level, the catalogs could be read with a snapshot from before the locks.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('cannot register a consumer at isolation level "%s"', current_setting('transaction_isolation')),
+                  HINT = 'Use isolation level READ COMMITTED.',
+                  CONSTRAINT = 'gateway_pools_consumer', SCHEMA = pools.schema, TABLE = pools.name;
+    END IF;
+    IF NOT pg_has_role(pools.owner, 'USAGE') THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = format('must be owner of table %s', pools.relation),
+                  DETAIL = 'A consumer writes to the audit log and is listed among the resources of pools.',
+                  HINT = 'Register the consumer as a superuser or as a role that owns both tables.',
+                  CONSTRAINT = 'gateway_pools_access', SCHEMA = pools.schema, TABLE = pools.name;
+    END IF;
+    RETURN pools.relation;
+END
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.require_right_to_register() IS
+    'raises an error unless the caller may register consumers in this transaction; returns gateway_pools';
+
 CREATE FUNCTION gateway_pool_internal.attach_consumer(
     consumer regclass,
     pool_column name,
@@ -180,16 +213,12 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     old_lock_timeout CONSTANT text := current_setting('lock_timeout');
-    pools regclass;
-    owner oid;
+    pools CONSTANT regclass := gateway_pool_internal.require_right_to_register();
     problem text;
     part record;
     table_name text;
     schema_name text;
-    pools_name text;
-    pools_schema text;
 BEGIN
-    PERFORM gateway_pool_internal.require_installed();
     IF consumer IS NULL OR pool_column IS NULL THEN
         RAISE invalid_parameter_value USING MESSAGE = 'consumer and pool_column must not be null';
     END IF;
@@ -203,13 +232,6 @@ BEGIN
     IF gateway_column = pool_column THEN
         RAISE invalid_parameter_value USING MESSAGE = format('pool_column and gateway_column must not both be "%s"', pool_column);
     END IF;
-    -- At a higher isolation level, the catalogs could be read with a snapshot from before the locks.
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE object_not_in_prerequisite_state
-            USING MESSAGE = format('cannot register a consumer at isolation level "%s"', current_setting('transaction_isolation')),
-                  HINT = 'Use isolation level READ COMMITTED.',
-                  CONSTRAINT = 'gateway_pools_consumer', SCHEMA = schema_name, TABLE = table_name;
-    END IF;
     PERFORM FROM pg_class c
       WHERE c.oid = consumer AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
         AND consumer NOT IN (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role <> 'consumer');
@@ -219,19 +241,6 @@ BEGIN
                   DETAIL = 'A consumer is a permanent table that is not itself a table of gateway pools.',
                   CONSTRAINT = 'gateway_pools_consumer', SCHEMA = coalesce(schema_name, ''), TABLE = coalesce(table_name, '');
     END IF;
-    SELECT m.relation, c.relowner, c.relname, n.nspname INTO pools, owner, pools_name, pools_schema
-      FROM gateway_pool_internal.markers() m
-      JOIN pg_class c ON c.oid = m.relation
-      JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE m.role = 'gateway_pools';
-    IF NOT pg_has_role(owner, 'USAGE') THEN
-        RAISE insufficient_privilege
-            USING MESSAGE = format('must be owner of table %s', pools),
-                  DETAIL = 'A consumer writes to the audit log and is listed among the resources of pools.',
-                  HINT = 'Register the consumer as a superuser or as a role that owns both tables.',
-                  CONSTRAINT = 'gateway_pools_access', SCHEMA = pools_schema, TABLE = pools_name;
-    END IF;
-
     IF EXISTS (SELECT FROM gateway_pool_internal.consumer_parts(consumer, pools::text, pool_column, gateway_column, org_query) p
                 WHERE NOT p.present) THEN
         IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
@@ -296,6 +305,140 @@ COMMENT ON FUNCTION @extschema@.register_pool_consumer(regclass, name, name, tex
     'makes a table a consumer and creates what is missing: the pool column, its foreign key and index, the triggers; '
     'gateway_column is the column of the direct gateway; org_query is a SELECT that returns the organization of row '
     '$1, by default its "orgId", or that of the row that "identityId" references; for a role that owns the table and '
+    'gateway_pools; idempotent';
+
+CREATE FUNCTION gateway_pool_internal.infisical_consumers()
+    RETURNS TABLE (consumer text, relation regclass, gateway_column name, org_query text, problem text)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET quote_all_identifiers = off
+AS $$
+    WITH host AS (
+        SELECT c.oid::regclass::text AS gateways, c.relnamespace AS schema_oid, c.relnamespace::regnamespace::text AS schema,
+               c.relowner AS owner
+          FROM gateway_pool_internal.markers() m
+          JOIN pg_class c ON c.oid = m.relation
+         WHERE m.role = 'gateways'
+    ),
+    -- How the organization of a row is found: tables that are read, and the query, with the schema and the gateways table for %.
+    ways (way, tables, query) AS (
+        VALUES
+        ('own', '{}'::name[], NULL),
+        ('project', '{projects}', 'SELECT p."orgId" FROM %1$s.projects p WHERE p.id = ($1)."projectId"'),
+        ('pam folder', '{pam_folders,projects}',
+            'SELECT p."orgId" FROM %1$s.pam_folders f JOIN %1$s.projects p ON p.id = f."projectId" WHERE f.id = ($1)."folderId"'),
+        ('secret folder', '{secret_folders,project_environments,projects}',
+            'SELECT p."orgId" FROM %1$s.secret_folders f JOIN %1$s.project_environments e ON e.id = f."envId" '
+            'JOIN %1$s.projects p ON p.id = e."projectId" WHERE f.id = ($1)."folderId"'),
+        ('enrolled gateway', '{resource_auth_methods}',
+            'SELECT g."orgId" FROM %1$s.resource_auth_methods m JOIN %2$s g ON g.id = m."gatewayId" WHERE m.id = ($1)."authMethodId"')
+    ),
+    tables (place, name, gateway_column, way) AS (
+        VALUES
+        (1, 'identity_kubernetes_auths', 'gatewayV2Id', 'own'),
+        (2, 'app_connections', 'gatewayId', 'own'),
+        (3, 'identity_auth_templates', 'gatewayV2Id', 'own'),
+        (4, 'dynamic_secrets', 'gatewayV2Id', 'secret folder'),
+        (5, 'pki_discovery_configs', 'gatewayId', 'project'),
+        (6, 'pam_domains', 'gatewayId', 'project'),
+        (7, 'pam_resources', 'gatewayId', 'project'),
+        (8, 'pam_account_templates', 'gatewayId', 'project'),
+        (9, 'pam_discovery_sources', 'gatewayId', 'project'),
+        (10, 'hsm_connectors', 'gatewayId', 'project'),
+        (11, 'agent_gateways', 'gatewayId', 'project'),
+        (12, 'pam_accounts', 'gatewayId', 'pam folder'),
+        -- Its gateway is exempt from the policy that requires pools.
+        (13, 'resource_kubernetes_auths', NULL, 'enrolled gateway')
+    )
+    SELECT format('%s.%I', h.schema, t.name), c.oid::regclass,
+           -- As a registered consumer's, the column may be missing.
+           (SELECT a.attname FROM pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attname = t.gateway_column AND NOT a.attisdropped),
+           format(w.query, h.schema, h.gateways),
+           CASE WHEN c.oid IS NULL THEN 'table does not exist'
+                WHEN c.relkind NOT IN ('r', 'p') THEN 'relation is not a table'
+                WHEN c.relowner <> h.owner
+                THEN format('table is owned by %s, the gateways table by %s', c.relowner::regrole, h.owner::regrole)
+                WHEN NOT EXISTS (SELECT FROM pg_attribute a
+                                  WHERE a.attrelid = c.oid AND a.attname = 'gatewayPoolId' AND NOT a.attisdropped)
+                THEN 'table has no column "gatewayPoolId"'
+                -- The query runs as the owner, so it must not name a view or a table of another role.
+                ELSE (SELECT format('table %s.%I of %s does not exist', h.schema, min(r.name::text), h.owner::regrole)
+                        FROM unnest(w.tables) r (name)
+                       WHERE NOT EXISTS (SELECT FROM pg_class o
+                                          WHERE o.relnamespace = h.schema_oid AND o.relname = r.name
+                                            AND o.relkind IN ('r', 'p') AND o.relowner = h.owner)
+                      HAVING count(*) > 0) END
+      FROM host h
+     CROSS JOIN tables t
+      JOIN ways w ON w.way = t.way
+      LEFT JOIN pg_class c ON c.relnamespace = h.schema_oid AND c.relname = t.name
+     ORDER BY t.place
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.infisical_consumers() IS
+    'returns the tables of Infisical that have a pool column: the arguments with which each is registered, and why it '
+    'cannot be, else null';
+
+CREATE FUNCTION @extschema@.register_infisical_consumers()
+    RETURNS TABLE (consumer text, registered boolean, reason text)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    old_lock_timeout CONSTANT text := current_setting('lock_timeout');
+    pools CONSTANT regclass := gateway_pool_internal.require_right_to_register();
+    new_consumers CONSTANT regclass[] := ARRAY(
+        SELECT t.relation FROM gateway_pool_internal.infisical_consumers() t
+         WHERE t.problem IS NULL
+           AND NOT EXISTS (SELECT FROM gateway_pool_internal.consumers() r
+                            WHERE r.consumer = t.relation AND r.pool_column = 'gatewayPoolId'));
+    target record;
+    query text;
+    problem_detail text;
+BEGIN
+    IF old_lock_timeout::interval NOT BETWEEN interval '1 ms' AND interval '5 s' THEN
+        PERFORM set_config('lock_timeout', '5s', true);
+    END IF;
+    IF cardinality(new_consumers) > 0 THEN
+        -- All at once, so that no statement of the host waits for one table while this waits for another.
+        BEGIN
+            PERFORM gateway_pool_internal.lock_tables(new_consumers, ARRAY[pools]);
+        EXCEPTION
+            WHEN lock_not_available THEN
+                PERFORM set_config('lock_timeout', '200ms', true);
+        END;
+    END IF;
+
+    FOR target IN SELECT * FROM gateway_pool_internal.infisical_consumers()
+    LOOP
+        consumer := target.consumer;
+        registered := false;
+        reason := target.problem;
+        IF target.problem IS NULL THEN
+            BEGIN
+                query := gateway_pool_internal.qualify_consumer_query(target.relation, target.org_query);
+                reason := CASE WHEN EXISTS (SELECT FROM gateway_pool_internal.consumer_parts(
+                                                target.relation, pools::text, 'gatewayPoolId'::name, target.gateway_column, query) p
+                                             WHERE NOT p.present)
+                               THEN 'registered now' ELSE 'was registered' END;
+                PERFORM gateway_pool_internal.attach_consumer(target.relation, 'gatewayPoolId'::name, target.gateway_column, query);
+                registered := true;
+            EXCEPTION
+                WHEN OTHERS THEN
+                    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, problem_detail = PG_EXCEPTION_DETAIL;
+                    reason := concat_ws(': ', reason, nullif(problem_detail, ''));
+            END;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+    PERFORM set_config('lock_timeout', old_lock_timeout, true);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.register_infisical_consumers() IS
+    'registers the tables of Infisical that have the column "gatewayPoolId" as consumers, and returns a row for each '
+    'table of its list; reason is why a table is not registered, or whether it was before; for a role that owns '
     'gateway_pools; idempotent';
 
 CREATE FUNCTION @extschema@.unregister_pool_consumer(

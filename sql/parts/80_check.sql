@@ -35,6 +35,7 @@ DECLARE
     gateways regclass;
     kubernetes_auths regclass;
     pools regclass;
+    unregistered regclass[];
     consumer record;
 BEGIN
     SELECT h.organizations, h.gateways, h.kubernetes_auths INTO organizations, gateways, kubernetes_auths
@@ -160,6 +161,18 @@ BEGIN
             RETURN NEXT;
     END;
 
+    unregistered := ARRAY(
+        SELECT t.relation FROM gateway_pool_internal.infisical_consumers() t
+         WHERE t.problem IS NULL AND t.relation IS DISTINCT FROM kubernetes_auths
+           AND NOT EXISTS (SELECT FROM gateway_pool_internal.consumers() c
+                            WHERE c.consumer = t.relation AND c.pool_column = 'gatewayPoolId'));
+    RETURN QUERY
+        SELECT 'consumer not registered', format('%s."gatewayPoolId"', u.relation),
+               'It is a table of Infisical, and nothing checks which pools its rows reference.',
+               format('Call %s.register_infisical_consumers().', schema)
+          FROM unnest(unregistered) u (relation)
+         ORDER BY 2;
+
     FOR consumer IN
         -- Each column that references the id, alone or in a key of several columns, once.
         SELECT DISTINCT k.conrelid::regclass AS relation, k.conrelid::regclass::text AS name, a.attname
@@ -169,6 +182,7 @@ BEGIN
           JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = c.number
          WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = pools
            AND k.conrelid NOT IN (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateway_pool_memberships')
+           AND NOT (k.conrelid = ANY (unregistered) AND a.attname = 'gatewayPoolId')
          ORDER BY name, a.attname
     LOOP
         BEGIN

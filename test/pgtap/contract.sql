@@ -63,6 +63,7 @@ SELECT is(pg_get_function_arguments(f.oid) || ' -> ' || pg_get_function_result(f
     ('uninstall_gateway_pools', 'keep_data boolean DEFAULT true -> void'),
     ('register_pool_consumer', 'consumer regclass, pool_column name DEFAULT ''gatewayPoolId''::name, gateway_column name DEFAULT NULL::name, '
         'org_query text DEFAULT NULL::text -> void'),
+    ('register_infisical_consumers', ' -> TABLE(consumer text, registered boolean, reason text)'),
     ('unregister_pool_consumer', 'consumer regclass, pool_column name DEFAULT ''gatewayPoolId''::name, keep_data boolean DEFAULT true -> void'),
     ('gateway_pool_consumers', ' -> TABLE(consumer regclass, pool_column name, gateway_column name, org_query text)'),
     ('check_gateway_pools', ' -> TABLE(problem text, object text, detail text, remedy text)')

@@ -61,15 +61,19 @@ SELECT problem, object, detail FROM check_gateway_pools();
 UPDATE app_connections SET "gatewayPoolId" = id_of('x');
 
 --
--- dynamic_secrets: no pool column yet; the organization is two joins away
+-- dynamic_secrets: no pool column yet; the organization is three joins away
 --
 SELECT fails($$SELECT register_pool_consumer('dynamic_secrets', gateway_column => 'gatewayV2Id')$$);
 SELECT register_pool_consumer('dynamic_secrets', gateway_column => 'gatewayV2Id', org_query =>
-    'SELECT p."orgId" FROM secret_folders f JOIN projects p ON p.id = f."projectId" WHERE f.id = ($1)."folderId"');
+    'SELECT p."orgId" FROM secret_folders f JOIN project_environments e ON e.id = f."envId" JOIN projects p ON p.id = e."projectId"
+      WHERE f.id = ($1)."folderId"');
 SELECT parts('dynamic_secrets');
 SELECT col_description('dynamic_secrets'::regclass, attnum) FROM pg_attribute WHERE attrelid = 'dynamic_secrets'::regclass AND attname = 'gatewayPoolId';
 INSERT INTO projects VALUES ('a', 'a', '00000000-0000-0000-0000-00000000000a'), ('b', 'b', '00000000-0000-0000-0000-00000000000b');
-INSERT INTO secret_folders VALUES ('00000000-0000-0000-0000-00000000f00a', 'fa', 'a'), ('00000000-0000-0000-0000-00000000f00b', 'fb', 'b');
+INSERT INTO project_environments (id, name, slug, "projectId") VALUES
+    ('00000000-0000-0000-0000-00000000e00a', 'ea', 'ea', 'a'), ('00000000-0000-0000-0000-00000000e00b', 'eb', 'eb', 'b');
+INSERT INTO secret_folders VALUES ('00000000-0000-0000-0000-00000000f00a', 'fa', '00000000-0000-0000-0000-00000000e00a'),
+                                  ('00000000-0000-0000-0000-00000000f00b', 'fb', '00000000-0000-0000-0000-00000000e00b');
 INSERT INTO dynamic_secrets (name, type, "folderId", "gatewayId", "gatewayPoolId")
 VALUES ('s', 'sql', '00000000-0000-0000-0000-00000000f00a', id_of('v'), id_of('x'))
 RETURNING word_of("gatewayId"), word_of("gatewayV2Id"), word_of("gatewayPoolId");

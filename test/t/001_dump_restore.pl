@@ -38,7 +38,7 @@ sub make_original
         SELECT register_pool_consumer('app_connections', gateway_column => 'gatewayId'),
                register_pool_consumer('identity_auth_templates', gateway_column => 'gatewayV2Id'),
                register_pool_consumer('dynamic_secrets', 'gatewayPoolId', 'gatewayV2Id', 'SELECT p."orgId" FROM secret_folders f
-                   JOIN projects p ON p.id = f."projectId" WHERE f.id = (\$1)."folderId"'),
+                   JOIN project_environments e ON e.id = f."envId" JOIN projects p ON p.id = e."projectId" WHERE f.id = (\$1)."folderId"'),
                register_pool_consumer('resource_kubernetes_auths', 'gatewayPoolId', 'gatewayV2Id', 'SELECT g."orgId"
                    FROM resource_auth_methods m JOIN gateways_v2 g ON g.id = m."gatewayId" WHERE m.id = (\$1)."authMethodId"')});
 
