@@ -36,7 +36,7 @@ include test/tests.mk
 # These targets, called by name, work without PostgreSQL's build files: they install
 # them.
 PG_CONFIG   ?= pg_config
-ifeq ($(filter bench bench-probes check check-indent check-stop coverage demo indent lint sanitize test typedefs help,$(MAKECMDGOALS)),)
+ifeq ($(filter bench bench-probes check check-indent check-stop coverage demo indent lint sanitize test test-examples typedefs help,$(MAKECMDGOALS)),)
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
@@ -55,7 +55,7 @@ check: ## run the tests named by T="pick 010 ...", without T the quick ones
 	@test/check $(T)
 endif
 
-.PHONY: bench bench-probes check check-indent check-stop coverage demo indent lint sanitize test typedefs help
+.PHONY: bench bench-probes check check-indent check-stop coverage demo indent lint sanitize test test-examples typedefs help
 demo: ## show the extension at work on a throw-away server (KEEP=1 leaves it up)
 	test/demo/run
 
@@ -88,6 +88,9 @@ sanitize: ## look for memory errors, on throw-away servers
 
 test: ## run all tests on throw-away servers
 	test/run
+
+test-examples: ## run the tests of examples/infisical, with Node.js, on a throw-away server
+	test/examples
 
 help: ## show this list
 	@echo "make                    build"
