@@ -302,6 +302,13 @@ SELECT count(*) FROM gateway_pool_stats WHERE "gatewayPoolId" <> :pool;
 SELECT reset_gateway_pool_stats();
 SELECT pick_healthy_gateway(:pool, ARRAY[:g2]::uuid[]) = :g1;
 SELECT right("gatewayId"::text, 2), picks, "degradedPicks", refusals FROM gateway_pool_stats ORDER BY 1 NULLS FIRST;
+-- A pick in FROM is evaluated once, a pick in WHERE for each row.
+SELECT reset_gateway_pool_stats();
+SELECT count(*) FROM pick_healthy_gateway(:pool) AS p (id) JOIN gateways_v2 g USING (id);
+SELECT sum(picks) FROM gateway_pool_stats WHERE "gatewayId" IS NULL;
+SELECT reset_gateway_pool_stats();
+SELECT count(*) >= 0 FROM gateways_v2 WHERE id = pick_healthy_gateway(:pool);
+SELECT sum(picks) = (SELECT count(*) FROM gateways_v2) FROM gateway_pool_stats WHERE "gatewayId" IS NULL;
 
 -- A host without heartbeat columns depends on reports alone.
 \i test/setup.sql
