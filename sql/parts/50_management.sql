@@ -95,6 +95,17 @@ CREATE FUNCTION @extschema@.remove_gateway_from_pool(
 COMMENT ON FUNCTION @extschema@.remove_gateway_from_pool(uuid, uuid, uuid) IS
     'removes a gateway from a pool of an organization and returns the former membership';
 
+CREATE FUNCTION @extschema@.set_gateway_pool_members(
+    org_id uuid,
+    pool_id uuid,
+    gateway_ids uuid[],
+    OUT added uuid[],
+    OUT removed uuid[])
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.set_gateway_pool_members(uuid, uuid, uuid[]) IS
+    'makes these gateways the members of a pool and returns those that it added and removed; members that stay keep '
+    'weight and priority; idempotent';
+
 CREATE FUNCTION @extschema@.gateway_pool_id(org_id uuid, name text) RETURNS uuid
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_pool_id(uuid, text) IS

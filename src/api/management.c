@@ -254,6 +254,8 @@ add_gateway_to_pool(PG_FUNCTION_ARGS)
 				 errmsg("weight and priority must not be null")));
 	require_default(catalog.has_weight, "pickWeight", PG_GETARG_INT32(3), 1, catalog.memberships);
 	require_default(catalog.has_priority, "pickPriority", PG_GETARG_INT32(4), 0, catalog.memberships);
+	/* First, as set_gateway_pool_members does, which then adds no gateway that a session is adding: no deadlock. */
+	owner_lock_row(catalog.pools, pool, "NO KEY UPDATE");
 	change.sql = psprintf("INSERT INTO %s (\"gatewayPoolId\", \"gatewayId\"%s%s)"
 						  " SELECT r.pool, r.gateway%s%s FROM (VALUES ($1, $2, $3, $4)) r (pool, gateway, weight, priority)"
 						  " RETURNING id::uuid, \"gatewayPoolId\"::uuid, \"gatewayId\"::uuid, %s, %s, \"createdAt\"::timestamptz",

@@ -93,6 +93,7 @@ INSERT INTO public.statements (statement) VALUES
     ($$UPDATE gateway_pool_memberships SET "pickWeight" = 2, "pickPriority" = 3$$),
     ($$UPDATE gateway_pool_memberships SET "gatewayId" = G2$$),
     ($$SELECT remove_gateway_from_pool(ACME, POOL, G1)$$),
+    ($$SELECT set_gateway_pool_members(ACME, POOL, ARRAY[G2]::uuid[])$$),
     ($$DELETE FROM gateway_pool_memberships$$),
     ($$SELECT delete_gateway_pool(ACME, SPARE)$$),
     ($$DELETE FROM gateway_pools$$),

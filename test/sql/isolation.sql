@@ -145,6 +145,8 @@ INSERT INTO public.statements (statement) VALUES
     ($$SELECT * FROM add_gateway_to_pool(ORG, POOL, GATEWAY)$$), ($$SELECT * FROM add_gateway_to_pool(ACME, POOL, A1)$$),
     ($$SELECT * FROM add_gateway_to_pool(ACME, APOOL, GATEWAY)$$), ($$SELECT * FROM add_gateway_to_pool(ACME, APOOL, GATEWAY, NULL)$$),
     ($$SELECT * FROM remove_gateway_from_pool(ORG, POOL, GATEWAY)$$), ($$SELECT * FROM remove_gateway_from_pool(ACME, APOOL, GATEWAY)$$),
+    ($$SELECT * FROM set_gateway_pool_members(ORG, POOL, ARRAY[GATEWAY]::uuid[])$$), ($$SELECT * FROM set_gateway_pool_members(ORG, POOL, '{}')$$),
+    ($$SELECT * FROM set_gateway_pool_members(ACME, POOL, '{}')$$), ($$SELECT * FROM set_gateway_pool_members(ACME, APOOL, ARRAY[A1, GATEWAY]::uuid[])$$),
     ($$SELECT get_gateway_pool_resources(ORG, POOL)$$), ($$SELECT get_gateway_pool_resources(ACME, POOL)$$),
     ($$SELECT * FROM get_gateway_pool_plan(ORG)$$), ($$SELECT gateway_pool_id(ORG, 'b')$$), ($$SELECT gateway_id(ORG, 'b1')$$),
     ($$SELECT pick_healthy_gateway(POOL)$$), ($$SELECT pick_healthy_gateway(POOL, null_if_none => true)$$),

@@ -520,6 +520,7 @@ foreach (
         'SELECT * FROM delete_gateway_pool(ORG, POOL)', 'SELECT * FROM add_gateway_to_pool(ORG, POOL, GATEWAY)',
         'SELECT * FROM remove_gateway_from_pool(ORG, POOL, GATEWAY)', 'SELECT get_gateway_pool_resources(ORG, POOL)',
         'SELECT get_gateway_pool_plan(ORG)', q{SELECT gateway_pool_id(ORG, 'edge')}, q{SELECT gateway_id(ORG, 'g1')},
+        'SELECT * FROM set_gateway_pool_members(ORG, POOL, ARRAY[GATEWAY]::uuid[])',
         'SELECT set_gateway_pool_entitlement(ORG, true)',
         q{SELECT set_gateway_state(GATEWAY, 'active')}, 'SELECT * FROM check_gateway_pools()',
         'SELECT * FROM gateway_pool_internal.row_problems()', 'SELECT install_gateway_pools()',
