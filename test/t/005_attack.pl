@@ -227,7 +227,7 @@ sub run_past_traps
     # An org_query that reads pools needs its author's privileges.
     $db->value('REVOKE SELECT ON gateway_pools FROM attacker');
     $attacker->value(q{DROP TRIGGER hand ON attacker.shop});
-    $attacker->fails(q{SELECT pick_healthy_gateway('} . $pool . q{')}, '42501', 'the attacker has lost its privileges');
+    $attacker->fails(q{SELECT pick_healthy_gateway('} . $pool . q{')}, '42501 gateway_pools_access', 'the attacker has lost its privileges');
     $db->value(q{SELECT register_pool_consumer('attacker.shop', 'gatewayPoolId', 'direct', 'SELECT p."orgId" FROM public.gateway_pools p WHERE p.id = ($1)."gatewayPoolId"')});
     $db->fails(qq{UPDATE attacker.shop SET "gatewayPoolId" = '$pool'}, '42501', 'the query has lost them too, whichever role writes');
     $db->value(q{SELECT unregister_pool_consumer('attacker.shop'); REVOKE REFERENCES ON gateway_pools FROM attacker});

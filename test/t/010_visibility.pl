@@ -436,7 +436,7 @@ subtest 'SET ROLE and privileges' => sub {
     my $stranger = $db->as('stranger')->session;
     my $newcomer = $db->as('newcomer')->session;
     my $administrator = $db->as('administrator')->session;
-    my $refused = sub { $_[0]->fails("SELECT pick_healthy_gateway('$pool')", '42501', $_[1]) };
+    my $refused = sub { $_[0]->fails("SELECT pick_healthy_gateway('$pool')", '42501 gateway_pools_access', $_[1]) };
 
     start_case($session, $administrator);
     foreach (1, 2)

@@ -221,7 +221,7 @@ subtest 'standby: rights and tenants' => sub {
     $replays->('SELECT disable_gateway_pool_isolation()');
     sees($tenant, '12', 'after isolation is disabled, it can');
     $replays->("SELECT revoke_gateway_pool_access('tenant', '{list}')");
-    $tenant->fails($picks, '42501', 'after access is revoked, it cannot');
+    $tenant->fails($picks, '42501 gateway_pools_access', 'after access is revoked, it cannot');
     $tenant->end;
     $replays->('DROP ROLE tenant');
 };

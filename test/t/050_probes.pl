@@ -365,7 +365,7 @@ sub is_probed
     $db->fails("SELECT probe_gateway('$id', $_)", '22023', "probe_gateway: a timeout of $_ is refused") foreach 'NULL', "'0'", "'-1 s'";
     $db->value("CREATE ROLE reader; CREATE ROLE prober; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader, prober;"
           . ' GRANT UPDATE ON gateway_probes TO prober; ' . Probed::probe_sql('asked', 'http', $slow->{target}, %rarely));
-    $db->fails("SET ROLE reader; SELECT probe_gateway('$id')", '42501', 'probe_gateway: a role without UPDATE on gateway_probes is refused');
+    $db->fails("SET ROLE reader; SELECT probe_gateway('$id')", '42501 gateway_pools_access', 'probe_gateway: a role without UPDATE on gateway_probes is refused');
     is_probed('asked');
     $db->shows("SET ROLE prober; SELECT verdict FROM probe_gateway('$id', '60 s')", 'up', 'probe_gateway: a role with it is accepted');
 }
