@@ -238,8 +238,8 @@ worker_slots_has(Oid database)
 }
 
 /*
- * worker_slots_want requests a worker for a database; a worker that runs looks again
- * for something to serve.  Returns false if no slot is free.  Raises no ERROR: it is
+ * worker_slots_want requests a worker for a database; a worker that runs, or the
+ * launcher, looks again for something to serve.  Returns false if no slot is free.  Raises no ERROR: it is
  * called after COMMIT.
  */
 bool
@@ -258,6 +258,9 @@ worker_slots_want(Oid database)
 			worker_slot_enter_wanted(slot, 0);
 		else if (slot->latch != NULL)
 			SetLatch(slot->latch);
+		else
+			/* The launcher may be discarding the request before this one. */
+			worker_table_wake_launcher();
 	}
 	worker_table_unlock();
 	return slot != NULL;

@@ -16,7 +16,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
@@ -27,9 +29,9 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 #include "utils/timeout.h"
 
 #include "base/clock.h"
@@ -85,22 +87,30 @@ pin_settings(void)
 /*
  * worker_may_serve returns true if a database may have a worker: it exists, allows
  * connections and is no template.  Stores its name in "name", of NAMEDATALEN bytes.
- * Called in a transaction.
+ *
+ * Reads pg_database, as of the caller's transaction, and not the cache: a commit that
+ * requests a worker does so before it sends its invalidations.
  */
 bool
 worker_may_serve(Oid database, char *name)
 {
-	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	Relation	databases = table_open(DatabaseRelationId, AccessShareLock);
 	bool		may = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	row;
 
-	if (HeapTupleIsValid(tuple))
+	ScanKeyInit(&key, Anum_pg_database_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(database));
+	scan = systable_beginscan(databases, DatabaseOidIndexId, true, NULL, 1, &key);
+	if (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
-		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(row);
 
 		may = form->datallowconn && !form->datistemplate && form->datconnlimit != DATCONNLIMIT_INVALID_DB;
 		strlcpy(name, NameStr(form->datname), NAMEDATALEN);
-		ReleaseSysCache(tuple);
 	}
+	systable_endscan(scan);
+	table_close(databases, AccessShareLock);
 	return may;
 }
 

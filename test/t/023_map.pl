@@ -10,22 +10,15 @@ use warnings FATAL => 'all';
 use FindBin;
 use IPC::Run qw(start finish);
 use lib $FindBin::RealBin;
-use PoolDatabase qw(init_node);
+use PoolDatabase qw(preload_alone);
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $milliseconds = 5000;
-my $library = PostgreSQL::Test::Utils::tempdir . '/map.so';
 my $node = PostgreSQL::Test::Cluster->new('main');
+my $library = preload_alone($node, 'map.c');
 my @clients;
 
-chomp(my $include = qx{pg_config --includedir-server});
-system('cc', '-O2', '-Wall', '-Werror', '-fPIC', '-shared', '-I', $include, '-I', "$FindBin::RealBin/../../src", '-o', $library,
-    "$FindBin::RealBin/../map.c") == 0 or die 'cc failed';
-init_node($node);
-$node->append_conf('postgresql.conf', "shared_preload_libraries = '$library'\nrestart_after_crash = off");
-$node->start;
 $node->safe_psql('postgres', qq{
     CREATE FUNCTION map_fill(n int) RETURNS int LANGUAGE C AS '$library';
     CREATE FUNCTION map_churn(milliseconds int) RETURNS bigint LANGUAGE C AS '$library'});

@@ -13,7 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT_OK = qw(init_node start_node same_lines);
+our @EXPORT_OK = qw(init_node start_node preload_alone same_lines);
 
 # Makes the data of a server, with the locale C, as init() does.  test/kinds.sh names a
 # directory of such data in INITDB_TEMPLATE: to copy that takes a tenth of the time.
@@ -48,6 +48,31 @@ sub start_node
             'max_worker_processes = 64', $conf));
     $node->start;
     return $node;
+}
+
+# Compiles a file of test/, which includes files of src/, and starts a server with this
+# library alone.  Returns the name of the library.
+sub preload_alone
+{
+    my ($node, $file) = @_;
+    my $library = compile_library($file);
+
+    init_node($node);
+    $node->append_conf('postgresql.conf', "shared_preload_libraries = '$library'\nrestart_after_crash = off");
+    $node->start;
+    return $library;
+}
+
+# Compiles a file of test/ to a library that a server can load, and returns its name.
+sub compile_library
+{
+    my ($file) = @_;
+    my $library = PostgreSQL::Test::Utils::tempdir . '/' . $file =~ s/\.c$/.so/r;
+
+    chomp(my $include = qx{pg_config --includedir-server});
+    system('cc', '-O2', '-Wall', '-Werror', '-fPIC', '-shared', '-I', $include, '-I', "$FindBin::RealBin/../../src", '-o', $library,
+        "$FindBin::RealBin/../$file") == 0 or die 'cc failed';
+    return $library;
 }
 
 # An existing database.
