@@ -6,7 +6,7 @@ CREATE FUNCTION @extschema@.get_gateway_pool_plan(
     OUT "gatewayPool" boolean,
     OUT "expiresAt" timestamptz,
     OUT "maxPools" int,
-    OUT "usedPools" bigint,
+    OUT "usedPools" int,
     OUT "maxGatewaysPerPool" int)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.get_gateway_pool_plan(uuid) IS

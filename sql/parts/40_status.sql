@@ -62,7 +62,7 @@ CREATE FUNCTION @extschema@.gateway_pool_status(org_id uuid DEFAULT NULL, pool_i
         "memberCount" int,
         "healthyMemberCount" int,
         "memberGatewayIds" uuid[],
-        "connectedResourcesCount" bigint,
+        "connectedResourcesCount" int,
         health text,
         label text,
         "createdAt" timestamptz,

@@ -23,7 +23,7 @@ CREATE FUNCTION @extschema@.list_gateway_pools(org_id uuid)
         "memberCount" int,
         "healthyMemberCount" int,
         "memberGatewayIds" uuid[],
-        "connectedResourcesCount" bigint,
+        "connectedResourcesCount" int,
         health text,
         label text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
@@ -41,7 +41,8 @@ CREATE FUNCTION @extschema@.get_gateway_pool(
     OUT gateways jsonb)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.get_gateway_pool(uuid, uuid) IS
-    'returns a pool of an organization and its gateways, a JSON array of id, name, heartbeat, status and reason; '
+    'returns a pool of an organization and its gateways, a JSON array of id, name, heartbeat, heartbeatTTL, status and '
+    'reason; '
     'raises P0002 for an unknown pool';
 
 CREATE FUNCTION @extschema@.update_gateway_pool(
@@ -119,5 +120,5 @@ COMMENT ON FUNCTION @extschema@.gateway_id(uuid, text) IS
 CREATE FUNCTION @extschema@.get_gateway_pool_resources(org_id uuid, pool_id uuid) RETURNS jsonb
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.get_gateway_pool_resources(uuid, uuid) IS
-    'returns the rows that reference a pool of an organization: a JSON object with one key per consumer, whose value '
-    'is an array, or null if the consumer is locked';
+    'returns the rows that reference a pool of an organization, with their projects: a JSON object with one key per '
+    'consumer, whose value is an array, or null if the consumer is locked';

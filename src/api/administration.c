@@ -93,7 +93,7 @@ get_gateway_pool_plan(PG_FUNCTION_ARGS)
 	result_put(&row, "gatewayPool", BoolGetDatum(entitlement.gateway_pool));
 	result_put_if(&row, "expiresAt", entitlement.expires, TimestampTzGetDatum(entitlement.expires_at));
 	result_put(&row, "maxPools", Int32GetDatum(entitlement.max_pools));
-	result_put(&row, "usedPools", Int64GetDatum(pool_count));
+	result_put(&row, "usedPools", Int32GetDatum(pool_count));
 	result_put(&row, "maxGatewaysPerPool", Int32GetDatum(entitlement.max_gateways_per_pool));
 	PG_RETURN_DATUM(result_datum(&row));
 }

@@ -121,6 +121,7 @@ value_as_json(HeapTuple row, TupleDesc columns, AttrNumber number)
 /* The rows of one consumer, as JSON objects. */
 typedef struct ConsumerRows
 {
+	Relation	table;
 	List	   *objects;
 	Oid			identities;		/* that "identityId" references, or InvalidOid */
 	MemoryContext context;
@@ -156,6 +157,93 @@ identity_name(Oid identities, const pg_uuid_t *id)
 	return name;
 }
 
+/* Returns true if a role may read a column in all rows of a table. */
+static bool
+may_read(Oid table, const char *column, Oid role)
+{
+	AttrNumber	number = get_attnum(table, column);
+
+	return number != InvalidAttrNumber &&
+		(pg_class_aclcheck(table, role, ACL_SELECT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(table, number, role, ACL_SELECT) == ACLCHECK_OK) &&
+		check_enable_rls(table, role, true) == RLS_NONE;
+}
+
+/*
+ * The columns that lead from a resource to its project, each by a foreign key, in the
+ * order in which they are followed, and the column that is shown of the row they lead
+ * to.  Any of them may be missing.
+ */
+enum
+{
+	TO_FOLDER,
+	TO_ENVIRONMENT,
+	TO_PROJECT
+};
+
+static const struct
+{
+	const char *column;
+	const char *shown;			/* or NULL */
+}			links[] =
+{
+	{"folderId", NULL},
+	{"envId", "slug"},
+	{"projectId", "name"}
+};
+
+/* The search for the project of one row. */
+typedef struct ProjectSearch
+{
+	Oid			reader;			/* role that must have the right to read */
+	Relation	table;			/* that of the next row */
+	int			next;			/* first link that may lead on from it */
+	const char *id;				/* of the project, as JSON; or NULL */
+	const char *shown[lengthof(links)]; /* as JSON, or NULL */
+} ProjectSearch;
+
+/* Visits a row on the way to the project, and goes on from there. */
+static void
+search_project(HeapTuple row, TupleDesc columns, void *context)
+{
+	ProjectSearch *search = context;
+	Relation	table = search->table;
+	Oid			relation = RelationGetRelid(table);
+
+	if (search->next > 0 && links[search->next - 1].shown != NULL)
+	{
+		AttrNumber	shown = table_scan_column(columns, links[search->next - 1].shown);
+
+		if (shown != InvalidAttrNumber && may_read(relation, links[search->next - 1].shown, search->reader))
+			search->shown[search->next - 1] = value_as_json(row, columns, shown);
+	}
+	for (int i = search->next; i < lengthof(links); i++)
+	{
+		AttrNumber	column = table_scan_column(columns, links[i].column);
+		Oid			target = catalog_referenced_table(table, table_scan_column(RelationGetDescr(table), links[i].column));
+		Relation	next;
+		char	   *json;
+
+		if (column == InvalidAttrNumber || !OidIsValid(target) || !may_read(relation, links[i].column, search->reader))
+			continue;
+		json = value_as_json(row, columns, column);
+		if (i == TO_PROJECT)
+			search->id = json;
+		next = json == NULL ? NULL : table_scan_open(target, false);
+		if (next != NULL)
+		{
+			bool		is_null;
+			Datum		id = heap_getattr(row, column, columns, &is_null);
+
+			search->table = next;
+			search->next = i + 1;
+			table_scan_referenced(next, TupleDescAttr(columns, column - 1)->atttypid, id, search_project, search);
+			relation_close(next, AccessShareLock);
+		}
+		return;
+	}
+}
+
 /* Adds a row as a JSON object with the columns that identify it for an administrator. */
 static void
 list_row(HeapTuple row, TupleDesc columns, void *context)
@@ -164,6 +252,7 @@ list_row(HeapTuple row, TupleDesc columns, void *context)
 	ConsumerRows *rows = context;
 	MemoryContext caller = MemoryContextSwitchTo(rows->row_context);
 	AttrNumber	identity = table_scan_column(columns, "identityId");
+	ProjectSearch search = {.reader = rows->table->rd_rel->relowner, .table = rows->table};
 	StringInfoData object;
 
 	MemoryContextReset(rows->row_context);
@@ -180,22 +269,18 @@ list_row(HeapTuple row, TupleDesc columns, void *context)
 
 		put_member(&object, "identityName", is_null ? NULL : identity_name(rows->identities, DatumGetUUIDP(id)));
 	}
+	search_project(row, columns, &search);
+	if (search.id != NULL || table_scan_column(columns, "projectId") != InvalidAttrNumber)
+		put_member(&object, "projectName", search.shown[TO_PROJECT]);
+	/* The last of two equal keys counts. */
+	if (search.id != NULL)
+		put_member(&object, "projectId", search.id);
+	if (search.shown[TO_ENVIRONMENT] != NULL)
+		put_member(&object, "environmentSlug", search.shown[TO_ENVIRONMENT]);
 	appendStringInfoChar(&object, '}');
 	MemoryContextSwitchTo(rows->context);
 	rows->objects = lappend(rows->objects, pstrdup(object.data));
 	MemoryContextSwitchTo(caller);
-}
-
-/* Returns true if a role may read the column name in all rows of a table. */
-static bool
-may_read_names(Oid table, Oid role)
-{
-	AttrNumber	name = get_attnum(table, "name");
-
-	return name != InvalidAttrNumber &&
-		(pg_class_aclcheck(table, role, ACL_SELECT) == ACLCHECK_OK ||
-		 pg_attribute_aclcheck(table, name, role, ACL_SELECT) == ACLCHECK_OK) &&
-		check_enable_rls(table, role, true) == RLS_NONE;
 }
 
 static int
@@ -208,11 +293,12 @@ compare_objects(const ListCell *a, const ListCell *b)
 static void
 append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool)
 {
+	Relation	table = table_scan_open(consumer->relation, false);
 	ConsumerRows rows = {
+		.table = table,
 		.context = CurrentMemoryContext,
 		.row_context = AllocSetContextCreate(CurrentMemoryContext, "row of a consumer", ALLOCSET_DEFAULT_SIZES)
 	};
-	Relation	table = table_scan_open(consumer->relation, false);
 	bool		complete = table != NULL;
 	ListCell   *cell;
 
@@ -223,7 +309,7 @@ append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool
 		if (identity != InvalidAttrNumber)
 			rows.identities = catalog_referenced_table(table, identity);
 		/* The consumer's owner may reference the table without reading it. */
-		if (OidIsValid(rows.identities) && !may_read_names(rows.identities, table->rd_rel->relowner))
+		if (OidIsValid(rows.identities) && !may_read(rows.identities, "name", table->rd_rel->relowner))
 			rows.identities = InvalidOid;
 		complete = table_scan_rows(table, consumer->column_name, pool, false, list_row, &rows);
 		relation_close(table, AccessShareLock);

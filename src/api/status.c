@@ -230,7 +230,7 @@ put_members(ResultRow *row, const PoolRow *pool, int64 resources)
 	result_put(row, "memberCount", Int32GetDatum(pool->member_count));
 	result_put(row, "healthyMemberCount", Int32GetDatum(summary.eligible));
 	result_put(row, "memberGatewayIds", summary.member_ids);
-	result_put(row, "connectedResourcesCount", Int64GetDatum(resources));
+	result_put(row, "connectedResourcesCount", Int32GetDatum(Min(resources, PG_INT32_MAX)));
 	result_put_text(row, "health", summary.health);
 	result_put_text(row, "label", summary.label);
 }
@@ -302,7 +302,7 @@ compare_members(const void *a, const void *b)
 	return strcmp(((const MemberRow *) a)->gateway.name, ((const MemberRow *) b)->gateway.name);
 }
 
-/* Returns the members of a pool, by name, as a JSON array of id, name, heartbeat, status, reason. */
+/* Returns the members of a pool, by name, as a JSON array; times are in UTC, whatever the session's time zone is. */
 static Datum
 members_as_json(PoolRow *pool)
 {
@@ -323,9 +323,15 @@ members_as_json(PoolRow *pool)
 		if (display.heard)
 		{
 			char		time[MAXDATELEN + 1];
+			int			utc = 0;
 
-			appendStringInfo(&json, "\"%s\"", JsonEncodeDateTime(time, TimestampTzGetDatum(display.heard_at), TIMESTAMPTZOID, NULL));
+			appendStringInfo(&json, "\"%s\"", JsonEncodeDateTime(time, TimestampTzGetDatum(display.heard_at), TIMESTAMPTZOID, &utc));
 		}
+		else
+			appendStringInfoString(&json, "null");
+		appendStringInfoString(&json, ", \"heartbeatTTL\": ");
+		if (gateway->ttl_known)
+			appendStringInfo(&json, INT64_FORMAT, gateway->ttl);
 		else
 			appendStringInfoString(&json, "null");
 		appendStringInfo(&json, ", \"status\": \"%s\", \"reason\": ", gateway_status_name(gateway->health.status));

@@ -251,6 +251,8 @@ gateway_rows_take(HeapTuple row, const Reading *reading, Size *added)
 	}
 	host = host_columns_read(reading->columns, values, nulls);
 	gateway.heartbeat = gateway_rows_heartbeat(&host);
+	gateway.ttl_known = !nulls[HOST_HEARTBEAT_TTL];
+	gateway.ttl = gateway.ttl_known ? DatumGetInt64(values[HOST_HEARTBEAT_TTL]) : 0;
 
 	gateway.slot = health_map_find(reading->table, &gateway.id);
 	gateway.deletions = reading->deletions;

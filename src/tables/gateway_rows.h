@@ -32,6 +32,8 @@ typedef struct GatewayRow
 	uint64		deletions;		/* health_map_deletion_count from before the
 								 * row was read */
 	Heartbeat	heartbeat;		/* as the row says, in wall time */
+	bool		ttl_known;		/* false if the table has no "heartbeatTTL" */
+	int64		ttl;			/* what "heartbeatTTL" says, in seconds */
 	GatewayHealth health;
 } GatewayRow;
 

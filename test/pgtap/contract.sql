@@ -44,7 +44,7 @@ SELECT is(pg_get_function_arguments(f.oid) || ' -> ' || pg_get_function_result(f
     ('gateway_id', 'org_id uuid, name text -> uuid'),
     ('get_gateway_pool_resources', 'org_id uuid, pool_id uuid -> jsonb'),
     ('get_gateway_pool_plan', 'org_id uuid, OUT "gatewayPool" boolean, OUT "expiresAt" timestamp with time zone, OUT "maxPools" integer, '
-        'OUT "usedPools" bigint, OUT "maxGatewaysPerPool" integer -> record'),
+        'OUT "usedPools" integer, OUT "maxGatewaysPerPool" integer -> record'),
     ('grant_gateway_pool_access', 'role regrole, actions text[] -> void'),
     ('revoke_gateway_pool_access', 'role regrole, actions text[] -> void'),
     ('has_gateway_pool_access', 'role regrole, action text -> boolean'),

@@ -20,15 +20,16 @@ SELECT '00000000-0000-0000-0000-0000000000d1', 'v1', 's', 'k', now(), now(), '',
 -- Without the tables: only the first is there.
 SELECT * FROM register_infisical_consumers();
 
+-- The worker may not run yet, or wait for locks of this session.
 -- Tables that have a pool column, with a foreign key on it or without, are named by the check until they are registered.
 SELECT host_test.make_all_consumers('app');
 BEGIN;
 ALTER TABLE pam_domains DROP CONSTRAINT pam_domains_gatewaypoolid_foreign;
-SELECT * FROM check_gateway_pools();
+SELECT * FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers';
 ROLLBACK;
 SELECT * FROM register_infisical_consumers();
 SELECT * FROM gateway_pool_consumers() ORDER BY consumer::text;
-SELECT * FROM check_gateway_pools();
+SELECT * FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers';
 -- A second call changes nothing.
 CREATE TEMP TABLE parts AS SELECT oid, xmin::text AS version FROM pg_trigger WHERE tgname LIKE 'GatewayPools%';
 SELECT registered, reason, count(*) FROM register_infisical_consumers() GROUP BY 1, 2;
@@ -37,9 +38,9 @@ SELECT count(*) FROM (SELECT oid, xmin::text FROM pg_trigger WHERE tgname LIKE '
 BEGIN;
 DROP TABLE pam_accounts;
 CREATE TABLE pam_accounts (id uuid, "folderId" uuid, "gatewayPoolId" uuid);
-SELECT problem, object, remedy FROM check_gateway_pools();
+SELECT problem, object, remedy FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers';
 SELECT * FROM register_infisical_consumers() WHERE consumer = 'app.pam_accounts';
-SELECT * FROM check_gateway_pools();
+SELECT * FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers';
 ROLLBACK;
 
 --
@@ -63,7 +64,7 @@ CREATE VIEW pam_folders AS SELECT * FROM folders;
 ALTER VIEW pam_folders OWNER TO regress_gateway_pool;
 SELECT * FROM register_infisical_consumers();
 SELECT consumer, gateway_column FROM gateway_pool_consumers() ORDER BY consumer::text;
-SELECT problem, object, remedy FROM check_gateway_pools();
+SELECT problem, object, remedy FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers';
 ROLLBACK;
 -- An error concerns the whole call.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
@@ -170,6 +171,6 @@ SELECT * FROM set_all('pool', 'y');
 UPDATE gateway_pool_entitlements SET "gatewayPool" = true;
 -- The deletion guard names all.
 SELECT fails('DELETE FROM gateway_pools WHERE name = ''x''');
-SELECT * FROM check_gateway_pools();
+SELECT * FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers';
 SELECT "eventType", count(*) FROM gateway_pool_audit_logs WHERE "eventType" LIKE '%tach' GROUP BY 1 ORDER BY 1;
 DROP FUNCTION public.set_all, public.word_of, public.id_of;
