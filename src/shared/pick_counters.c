@@ -42,7 +42,7 @@ static HTAB *entries;			/* created and removed under the exclusive
 
 typedef struct PickCountersState
 {
-	pg_atomic_uint32 epoch;		/* increased when entries are removed, under
+	pg_atomic_uint64 epoch;		/* increased when entries are removed, under
 								 * the exclusive lock */
 	pg_atomic_uint32 made;		/* entries, since the last sweep */
 	pg_atomic_uint64 evicted_at;	/* the last time; 0: never */
@@ -78,7 +78,7 @@ pick_counters_startup(void)
 	state = ShmemInitStruct("gateway_pool pick statistics state", sizeof(PickCountersState), &found);
 	if (!found)
 	{
-		pg_atomic_init_u32(&state->epoch, 1);
+		pg_atomic_init_u64(&state->epoch, 1);
 		pg_atomic_init_u32(&state->made, 0);
 		pg_atomic_init_u64(&state->evicted_at, 0);
 	}
@@ -128,7 +128,7 @@ key_of(const PickCount *count)
 static PickCounter *
 find_entry(PickCount *count)
 {
-	uint32		now = pg_atomic_read_u32(&state->epoch);
+	uint64		now = pg_atomic_read_u64(&state->epoch);
 
 	if (count->epoch != now)
 	{
@@ -181,7 +181,7 @@ evict(int64 now)
 	pg_atomic_write_u64(&state->evicted_at, now);
 	if (oldest == NULL)
 		return;
-	pg_atomic_fetch_add_u32(&state->epoch, 1);
+	pg_atomic_fetch_add_u64(&state->epoch, 1);
 	count = 0;
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
@@ -306,7 +306,7 @@ pick_counters_remove(const PickCounter *gone, int count)
 	if (count == 0)
 		return;
 	LWLockAcquire(stats_lock(), LW_EXCLUSIVE);
-	pg_atomic_fetch_add_u32(&state->epoch, 1);
+	pg_atomic_fetch_add_u64(&state->epoch, 1);
 	for (int i = 0; i < count; i++)
 		(void) hash_search(entries, &gone[i].key, HASH_REMOVE, NULL);
 	LWLockRelease(stats_lock());

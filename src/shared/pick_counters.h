@@ -37,7 +37,7 @@ typedef struct PickCount
 	uint32		degraded_picks;
 	uint32		refusals;
 	bool		pending;		/* to be added to the statistics */
-	uint32		epoch;			/* in which "entry" was found; 0: never */
+	uint64		epoch;			/* in which "entry" was found; 0: never */
 	struct PickCounter *entry;	/* in shared memory */
 } PickCount;
 

@@ -30,6 +30,12 @@
 #define PERIOD (10 * USECS_PER_SEC)
 #define PERIODS_HELD (RESERVATION_PERIODS - 1)
 
+/*
+ * Periods are counted up to this and then from 0 again, after 5 years: a multiple of
+ * RESERVATION_PERIODS, so that each has its place in the slot, that fits into a word.
+ */
+#define PERIODS_COUNTED ((uint32) (LOAD_MAX / RESERVATION_PERIODS * RESERVATION_PERIODS))
+
 /* Reservations that are undone if the (sub)transaction aborts. */
 typedef struct Claim
 {
@@ -50,7 +56,23 @@ static int	claim_room;
 static uint32
 period_of(int64 now)
 {
-	return (now / PERIOD) & LOAD_MAX;
+	return (now / PERIOD) % PERIODS_COUNTED;
+}
+
+static uint32
+periods_before(uint32 period, uint32 count)
+{
+	return (period + PERIODS_COUNTED - count) % PERIODS_COUNTED;
+}
+
+/*
+ * Returns true if reservations of a period are held.  A session whose reading of the
+ * clock is older sees periods that have not begun for it.
+ */
+static bool
+is_held(uint32 period, uint32 current)
+{
+	return periods_before(current + PERIODS_HELD, period) < 2 * PERIODS_HELD;
 }
 
 /* Adds to both counts of the load word, at least 0 after that; returns false if the slot is gone. */
@@ -103,7 +125,7 @@ expire(HealthSlot *slot, uint16 generation, int64 now)
 		uint64		word = pg_atomic_read_u64(&slot->reserved[i]);
 		uint32		taken;
 
-		if (pair_low(word) == 0 || pair_high(word) + PERIODS_HELD > current)
+		if (pair_low(word) == 0 || is_held(pair_high(word), current))
 			continue;
 		taken = take_from_period(slot, generation, pair_high(word), LOAD_MAX);
 		if (taken > 0)
@@ -263,8 +285,8 @@ reservation_release(HealthSlotRef ref, bool opened, int64 now)
 		if (release_from(slot, ref.generation, claim->period, opened))
 			return true;
 	}
-	for (uint32 period = current < PERIODS_HELD ? 0 : current - PERIODS_HELD + 1; period <= current; period++)
-		if (release_from(slot, ref.generation, period, opened))
+	for (int age = PERIODS_HELD - 1; age >= 0; age--)
+		if (release_from(slot, ref.generation, periods_before(current, age), opened))
 			return true;
 	return false;
 }

@@ -260,6 +260,24 @@ $node->stop;
         $young->shows(qq{UPDATE gateways_v2 SET "heartbeatTTL" = $ttl; SELECT status FROM gateway_pool_members}, $status,
             "a heartbeat from before the machine's start with a time-to-live of $ttl s");
     }
+    # Periods of reservations are counted from 0 again, in 24 bits, 467 days after the
+    # start: here, from before that until after it.
+    my $claim = qq{SELECT pick_healthy_gateway('$pool', strategy => 'least_loaded') IS NOT NULL, (SELECT reservations FROM gateway_status)};
+    my $reservations = 'SELECT reservations FROM gateway_status';
+
+    $young_clock->advance(40_367_700 - 60);
+    foreach my $round (1 .. 5)
+    {
+        $young->value("SELECT record_gateway_heartbeat('$one', '1 day')");
+        $young->shows($claim, 't|1', "467 days after the machine's start, $round: a reservation is made");
+        $young_clock->advance(229);
+        $young->shows($reservations, '1', 'it is held for 230 s');
+        $young_clock->advance(12);
+        $young->shows($reservations, '0', 'it expires after 240 s');
+        $young->shows($claim, 't|1', 'another one is made');
+        $young_clock->advance(12);
+        $young->shows("SELECT release_gateway('$one'), ($reservations)", 't|0', 'it is released');
+    }
     $young_node->stop;
 }
 
