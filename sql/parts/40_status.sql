@@ -17,7 +17,8 @@ CREATE FUNCTION @extschema@.gateway_status(org_id uuid DEFAULT NULL, gateway_id 
         "lastProbeMs" real,
         "activeConnections" int,
         reservations int,
-        "changedAt" timestamptz)
+        "changedAt" timestamptz,
+        "stateUntil" timestamptz)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_status(uuid, uuid) IS
     'returns the rows of view gateway_status; NULL means all organizations, all gateways';
@@ -45,6 +46,7 @@ CREATE FUNCTION @extschema@.gateway_pool_members(org_id uuid DEFAULT NULL, pool_
         "activeConnections" int,
         reservations int,
         "changedAt" timestamptz,
+        "stateUntil" timestamptz,
         "poolName" text)
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.gateway_pool_members(uuid, uuid) IS

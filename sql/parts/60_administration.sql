@@ -11,10 +11,15 @@ CREATE FUNCTION @extschema@.set_gateway_pool_entitlement(
 COMMENT ON FUNCTION @extschema@.set_gateway_pool_entitlement(uuid, boolean, int, int, timestamptz) IS
     'sets the entitlement of an organization; for a limit, NULL means the setting''s value and -1 no limit';
 
-CREATE FUNCTION @extschema@.set_gateway_state(gateway_id uuid, state text, reason text DEFAULT NULL) RETURNS void
+CREATE FUNCTION @extschema@.set_gateway_state(
+    gateway_id uuid,
+    state text,
+    reason text DEFAULT NULL,
+    until timestamptz DEFAULT NULL) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION @extschema@.set_gateway_state(uuid, text, text) IS
-    'sets the state of a gateway: active, draining or maintenance; only active gateways are picked';
+COMMENT ON FUNCTION @extschema@.set_gateway_state(uuid, text, text, timestamptz) IS
+    'sets the state of a gateway: active, draining or maintenance, the last two until a time if one is given; only '
+    'active gateways are picked';
 
 CREATE FUNCTION @extschema@.set_gateway_probe(
     gateway_id uuid,

@@ -123,6 +123,9 @@ AS $$
     ('gateway_states', 'reason', 'text', 'CONSTRAINT gateway_pool_states_reason_check CHECK (' || printable || ')',
         'free text for administrators'),
     ('gateway_states', 'changedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
+    ('gateway_states', 'until', 'timestamptz',
+        'CONSTRAINT gateway_pool_states_until_check CHECK (until IS NULL OR state <> ''active'')',
+        'when the state ends, and the gateway is active again; NULL: never'),
 
     ('gateway_health', NULL, NULL, NULL, 'health of gateways as of the last recorded change; for the current health see gateway_status'),
     ('gateway_health', 'gatewayId', 'uuid', 'NOT NULL CONSTRAINT gateway_pool_health_pkey PRIMARY KEY', NULL),

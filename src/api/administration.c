@@ -119,12 +119,28 @@ require_state(const text *word)
 	argument_refuse_word("gateway state", word, "The states are active, draining and maintenance.");
 }
 
+/* Raises 22023 unless a state may have this end: in the future, and not of state active. */
+static void
+require_end(const text *state, TimestampTz end)
+{
+	if (strcmp(text_to_cstring(state), gateway_state_name(GATEWAY_ACTIVE)) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("until must be null for state active")));
+	if (end <= GetCurrentTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("until must be in the future")));
+}
+
 /*
- * set_gateway_state(gateway_id uuid, state text, reason text)
+ * set_gateway_state(gateway_id uuid, state text, reason text, until timestamptz)
  *
- * Needs INSERT and UPDATE on gateway_states (state, reason).  Errors: NULL or an
- * unrecognized state 22023, no such gateway P0002, a reason of more than 1,000
- * characters 23514.  Control characters in it become blanks.
+ * From "until" on the gateway is active again, without a change of the row.  Needs
+ * INSERT and UPDATE on gateway_states (state, reason, until).  Errors: NULL or an
+ * unrecognized state, an end that is past or is of state active 22023, no such gateway
+ * P0002, a reason of more than 1,000 characters 23514.  Control characters in it
+ * become blanks.
  */
 Datum
 set_gateway_state(PG_FUNCTION_ARGS)
@@ -139,11 +155,13 @@ set_gateway_state(PG_FUNCTION_ARGS)
 	argument_require(fcinfo, 0, "gateway_id");
 	argument_require(fcinfo, 1, "state");
 	require_state(PG_GETARG_TEXT_PP(1));
+	if (!PG_ARGISNULL(3))
+		require_end(PG_GETARG_TEXT_PP(1), PG_GETARG_TIMESTAMPTZ(3));
 	(void) require_gateway(fcinfo, &catalog);
 
 	change.relation = catalog.states;
-	change.sql = psprintf("INSERT INTO %s (\"gatewayId\", state, reason) VALUES ($1, $2, $3)"
-						  " ON CONFLICT (\"gatewayId\") DO UPDATE SET state = excluded.state, reason = excluded.reason",
+	change.sql = psprintf("INSERT INTO %s (\"gatewayId\", state, reason, until) VALUES ($1, $2, $3, $4)"
+						  " ON CONFLICT (\"gatewayId\") DO UPDATE SET state = excluded.state, reason = excluded.reason, until = excluded.until",
 						  catalog_name(catalog.states));
 	if (!PG_ARGISNULL(2))
 	{
@@ -153,6 +171,7 @@ set_gateway_state(PG_FUNCTION_ARGS)
 	table_change_call_argument(&change, UUIDOID, fcinfo, 0);
 	table_change_call_argument(&change, TEXTOID, fcinfo, 1);
 	table_change_argument(&change, TEXTOID, reason == NULL, reason == NULL ? 0 : CStringGetTextDatum(reason));
+	table_change_call_argument(&change, TIMESTAMPTZOID, fcinfo, 3);
 	(void) table_change_run_silently(&change);
 	PG_RETURN_VOID();
 }

@@ -94,6 +94,7 @@ put_gateway(ResultRow *row, const GatewayRow *gateway)
 	result_put_if(row, "activeConnections", load.reported, Int32GetDatum(load.connections));
 	result_put_if(row, "reservations", gateway->slot.number != NO_SLOT, Int32GetDatum(load.reservations));
 	result_put_if(row, "changedAt", gateway->recorded.known, TimestampTzGetDatum(gateway->recorded.changed_at));
+	result_put_if(row, "stateUntil", gateway->state_until != NO_STATE_END, TimestampTzGetDatum(gateway->state_until));
 }
 
 /* gateway_status(org_id uuid, gateway_id uuid): one row a gateway, see the view. */

@@ -13,7 +13,7 @@
  *
  * The health of members is not kept here but read from their slots.  If a member
  * has no slot, or this transaction wrote its gateway's row, the pool is read for
- * each pick.
+ * each pick.  A pool is read again when the state of a member ends.
  */
 #include "postgres.h"
 
@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "base/clock.h"
 #include "base/uuid.h"
@@ -214,6 +215,7 @@ make_pool(const PoolRow *row)
 	pool->id = pool->count.pool = row->id;
 	pool->org_id = row->org_id;
 	pool->member_count = row->member_count;
+	pool->next_state_end = NO_STATE_END;
 	pool->members = (CachedMember *) place;
 	pool->draw.columns = (DrawColumn *) (place + members_size(row));
 
@@ -228,6 +230,7 @@ make_pool(const PoolRow *row)
 		member->by_slot = is_published(&from->gateway);
 		member->status = from->gateway.health.status;
 		member->state = selection[i].state = from->gateway.state;
+		pool->next_state_end = Min(pool->next_state_end, from->gateway.state_until);
 		member->weight = selection[i].weight = from->weight;
 		member->priority = selection[i].priority = from->priority;
 		member->capabilities = from->gateway.capabilities;
@@ -311,12 +314,15 @@ read_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilitie
 	return pool;
 }
 
-/* Returns true for a pool to read again: on a standby every few seconds, and once after promotion. */
+/*
+ * Returns true for a pool to read again: when the state of a member has ended; on a
+ * standby every few seconds, and once after promotion.
+ */
 static bool
 is_outdated(const CachedPool *pool, int64 now)
 {
-	return unlikely(pool->in_recovery) &&
-		(now - pool->read_at >= STANDBY_INTERVAL || !RecoveryInProgress());
+	return (unlikely(pool->next_state_end != NO_STATE_END) && GetCurrentTimestamp() >= pool->next_state_end) ||
+		(unlikely(pool->in_recovery) && (now - pool->read_at >= STANDBY_INTERVAL || !RecoveryInProgress()));
 }
 
 /*

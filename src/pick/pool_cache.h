@@ -34,6 +34,8 @@ typedef struct CachedPool
 	bool		has_capabilities;	/* those of its members were read, too */
 	bool		in_recovery;	/* read on a standby */
 	int64		read_at;		/* monotonic */
+	TimestampTz next_state_end; /* when the first state of a member ends, or
+								 * NO_STATE_END */
 	int			member_count;
 	CachedMember *members;
 	DrawTable	draw;			/* draws an index of "members" */

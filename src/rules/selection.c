@@ -24,6 +24,16 @@ gateway_state_name(GatewayState state)
 	return NULL;				/* keeps the compiler quiet */
 }
 
+/*
+ * gateway_state_at returns the state of a gateway at a time, by the state that was set
+ * and its end, NO_STATE_END for none: from its end on, the gateway is active.
+ */
+GatewayState
+gateway_state_at(GatewayState set, int64 end, int64 now)
+{
+	return end != NO_STATE_END && now >= end ? GATEWAY_ACTIVE : set;
+}
+
 /* selection_eligible returns true if a gateway is eligible. */
 bool
 selection_eligible(GatewayStatus status, GatewayState state)

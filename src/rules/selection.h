@@ -21,6 +21,9 @@ typedef enum GatewayState
 	GATEWAY_MAINTENANCE
 } GatewayState;
 
+/* The end of a state that does not end, as of timestamptz 'infinity'. */
+#define NO_STATE_END PG_INT64_MAX
+
 /* Candidate, or the first reason in this order why it is not one. */
 typedef enum Candidacy
 {
@@ -54,6 +57,7 @@ typedef struct SelectionMember
 } SelectionMember;
 
 extern const char *gateway_state_name(GatewayState state);
+extern GatewayState gateway_state_at(GatewayState set, int64 end, int64 now);
 extern bool selection_eligible(GatewayStatus status, GatewayState state);
 extern uint64 selection_filter(SelectionMember *members, int count);
 extern uint64 selection_least_loaded(SelectionMember *members, int count);

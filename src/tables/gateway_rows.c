@@ -59,7 +59,7 @@ void
 gateway_rows_append_columns(StringInfo sql, HostColumns columns, RowFilter filter)
 {
 	appendStringInfoString(sql,
-						   "SELECT g.id::uuid, g.\"orgId\"::uuid, coalesce(g.name::text, ''), s.state::text"
+						   "SELECT g.id::uuid, g.\"orgId\"::uuid, coalesce(g.name::text, ''), s.state::text, s.until::timestamptz"
 						   ", g.xmin, h.status::text, h.\"changedAt\"::timestamptz"
 						   ", h.\"lastHeartbeatAt\"::timestamptz, h.\"heartbeatExpiresAt\"::timestamptz"
 						   ", coalesce(h.\"consecutiveSuccesses\" > 0 AND h.status::text IN ('healthy', 'degraded'), false)");
@@ -144,16 +144,24 @@ gateway_rows_column(HeapTuple row, int column, bool *is_null)
 	return SPI_getbinval(row, SPI_tuptable->tupdesc, column, is_null ? is_null : &ignored);
 }
 
-static GatewayState
-state_of(HeapTuple row)
+/* Sets the state as of now, and when it ends. */
+static void
+read_state(HeapTuple row, TimestampTz now, GatewayRow *gateway)
 {
+	GatewayState set = GATEWAY_ACTIVE;
 	bool		is_null;
 	Datum		value = gateway_rows_column(row, GATEWAY_STATE, &is_null);
 	char	   *word = is_null ? "active" : TextDatumGetCString(value);
 
 	if (strcmp(word, "draining") == 0)
-		return GATEWAY_DRAINING;
-	return strcmp(word, "maintenance") == 0 ? GATEWAY_MAINTENANCE : GATEWAY_ACTIVE;
+		set = GATEWAY_DRAINING;
+	else if (strcmp(word, "maintenance") == 0)
+		set = GATEWAY_MAINTENANCE;
+	value = gateway_rows_column(row, GATEWAY_STATE_UNTIL, &is_null);
+	gateway->state_until = is_null ? NO_STATE_END : DatumGetTimestampTz(value);
+	gateway->state = gateway_state_at(set, gateway->state_until, now);
+	if (gateway->state == GATEWAY_ACTIVE)
+		gateway->state_until = NO_STATE_END;
 }
 
 /*
@@ -235,7 +243,7 @@ gateway_rows_take(HeapTuple row, const Reading *reading, Size *added)
 	gateway.id = owner_uuid(row, SPI_tuptable->tupdesc, GATEWAY_ID);
 	gateway.org_id = owner_uuid(row, SPI_tuptable->tupdesc, GATEWAY_ORG_ID);
 	gateway.name = TextDatumGetCString(gateway_rows_column(row, GATEWAY_NAME, NULL));
-	gateway.state = state_of(row);
+	read_state(row, reading->wall_now, &gateway);
 	gateway.own = reading->own ||
 		TransactionIdIsCurrentTransactionId(DatumGetTransactionId(gateway_rows_column(row, GATEWAY_XMIN, NULL)));
 	gateway.recorded = recorded_of(row);

@@ -23,7 +23,8 @@ typedef struct GatewayRow
 	Jsonb	   *capabilities;	/* or NULL; rows that were read together share
 								 * equal values */
 	bool		capabilities_invalid;	/* they are not valid as jsonb */
-	GatewayState state;
+	GatewayState state;			/* when it was read */
+	TimestampTz state_until;	/* NO_STATE_END if it has no end */
 	RecordedHealth recorded;	/* what gateway_health says */
 	bool		own;			/* this transaction wrote the row, or may have
 								 * altered its columns: no other one sees it

@@ -9,9 +9,12 @@
 
 #include "access/detoast.h"
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
 #include "utils/rel.h"
 
 #include "base/trigger_call.h"
@@ -75,6 +78,20 @@ id_of(const RowChange *change, HeapTuple row, const char *column)
 		return NULL;
 	value = heap_getattr(row, number, change->columns, &is_null);
 	return is_null ? NULL : DatumGetUUIDP(value);
+}
+
+/* Returns a column of type timestamptz in ISO 8601; NULL for null, for no such column and for no row. */
+static char *
+time_of(const RowChange *change, HeapTuple row, const char *column)
+{
+	int			number = SPI_fnumber(change->columns, column);
+	bool		is_null;
+	Datum		value;
+
+	if (row == NULL || number <= 0 || SPI_gettypeid(change->columns, number) != TIMESTAMPTZOID)
+		return NULL;
+	value = heap_getattr(row, number, change->columns, &is_null);
+	return is_null ? NULL : JsonEncodeDateTime(palloc(MAXDATELEN + 1), value, TIMESTAMPTZOID, NULL);
 }
 
 static bool
@@ -179,6 +196,8 @@ audit_state(const PoolCatalog *catalog, const RowChange *change)
 	const char *state = value_of(change, change->after, "state");
 	const char *old_reason = value_of(change, change->before, "reason");
 	const char *reason = value_of(change, change->after, "reason");
+	const char *old_until = time_of(change, change->before, "until");
+	const char *until = time_of(change, change->after, "until");
 	StringInfoData metadata;
 	AuditName	gateway;
 	bool		moved;
@@ -187,12 +206,14 @@ audit_state(const PoolCatalog *catalog, const RowChange *change)
 	moved = put_named(&metadata, change, "gatewayId", catalog->gateways, "gateway", &gateway);
 	old_state = old_state == NULL ? "active" : old_state;
 	state = state == NULL ? "active" : state;
-	if (is_same(state, old_state) && is_same(reason, old_reason) && !moved)
+	if (is_same(state, old_state) && is_same(reason, old_reason) && is_same(until, old_until) && !moved)
 		return;
 	audit_log_put(&metadata, "state", state);
 	audit_log_put(&metadata, "oldState", old_state);
 	audit_log_put_reason(&metadata, "reason", reason);
 	audit_log_put_reason(&metadata, "oldReason", old_reason);
+	audit_log_put(&metadata, "until", until);
+	audit_log_put(&metadata, "oldUntil", old_until);
 	audit_log_write(catalog, "gateway-state-update", gateway.org_id, &metadata);
 }
 

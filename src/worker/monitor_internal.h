@@ -19,6 +19,7 @@ typedef struct MonitoredGateway
 	pg_uuid_t	org_id;
 	char		name[NAMEDATALEN * 4];
 	GatewayState state;
+	TimestampTz state_until;	/* NO_STATE_END if the state has no end */
 	HealthSlotRef slot;
 	GatewayStatus recorded;		/* the last status that was recorded, or is
 								 * queued for that */

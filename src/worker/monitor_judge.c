@@ -53,6 +53,25 @@ undecided_until(const MonitoredGateway *gateway, int64 now)
 	return stalled_at + gateway->probe_period;
 }
 
+/*
+ * Returns the state of a gateway as of now.  The wall clock may be set: all are judged
+ * again within a second.
+ */
+static GatewayState
+current_state(const MonitoredGateway *gateway, int64 now)
+{
+	TimestampTz wall_now;
+	GatewayState state;
+
+	if (gateway->state_until == NO_STATE_END)
+		return gateway->state;
+	wall_now = GetCurrentTimestamp();
+	state = gateway_state_at(gateway->state, gateway->state_until, wall_now);
+	if (state != GATEWAY_ACTIVE)
+		monitor.next_change = Min(monitor.next_change, now + (gateway->state_until - wall_now));
+	return state;
+}
+
 static void
 judge_gateway(MonitoredGateway *gateway, int64 now)
 {
@@ -80,7 +99,7 @@ judge_gateway(MonitoredGateway *gateway, int64 now)
 	}
 	monitor.next_change = Min(monitor.next_change, health_evidence_next_change(gateway->slot, now));
 	health = health_rule(&evidence);
-	gateway->eligible = selection_eligible(health.status, gateway->state);
+	gateway->eligible = selection_eligible(health.status, current_state(gateway, now));
 
 	if (undecided_until(gateway, now) > now)
 	{

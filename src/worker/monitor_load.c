@@ -70,6 +70,7 @@ monitor_gateway(const GatewayRow *row, bool follow)
 	strlcpy(gateway->name, row->name, pg_mbcliplen(row->name, strlen(row->name), sizeof(gateway->name) - 1) + 1);
 	clean_text_in_place(gateway->name);
 	gateway->state = row->state;
+	gateway->state_until = row->state_until;
 	gateway->slot = row->slot;
 	gateway->present = true;
 }

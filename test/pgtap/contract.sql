@@ -52,7 +52,7 @@ SELECT is(pg_get_function_arguments(f.oid) || ' -> ' || pg_get_function_result(f
     ('disable_gateway_pool_isolation', ' -> void'),
     ('set_gateway_pool_entitlement', 'org_id uuid, enabled boolean, max_pools integer DEFAULT NULL::integer, '
         'max_gateways_per_pool integer DEFAULT NULL::integer, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone -> void'),
-    ('set_gateway_state', 'gateway_id uuid, state text, reason text DEFAULT NULL::text -> void'),
+    ('set_gateway_state', 'gateway_id uuid, state text, reason text DEFAULT NULL::text, until timestamp with time zone DEFAULT NULL::timestamp with time zone -> void'),
     ('set_gateway_probe', 'gateway_id uuid, protocol text, address text, path text DEFAULT NULL::text, expected_status text DEFAULT NULL::text, '
         'server_name text DEFAULT NULL::text, verify_tls boolean DEFAULT true, ca_certificate text DEFAULT NULL::text, '
         'probe_interval interval DEFAULT NULL::interval, timeout interval DEFAULT NULL::interval, rise integer DEFAULT NULL::integer, '
@@ -113,10 +113,10 @@ SELECT ok(NOT has_function_privilege('pg_monitor', 'gateway_pool_internal.table_
 SELECT columns_are('app', 'gateway_pool_status', ARRAY['id', 'orgId', 'name', 'memberCount', 'healthyMemberCount',
     'memberGatewayIds', 'connectedResourcesCount', 'health', 'label', 'createdAt', 'updatedAt']);
 SELECT columns_are('app', 'gateway_status', ARRAY['gatewayId', 'orgId', 'name', 'status', 'state', 'reason', 'lastHeartbeatAt',
-    'heartbeatExpiresAt', 'suspectUntil', 'lastProbeAt', 'lastProbeMs', 'activeConnections', 'reservations', 'changedAt']);
+    'heartbeatExpiresAt', 'suspectUntil', 'lastProbeAt', 'lastProbeMs', 'activeConnections', 'reservations', 'changedAt', 'stateUntil']);
 SELECT columns_are('app', 'gateway_pool_members', ARRAY['gatewayPoolId', 'pickWeight', 'pickPriority', 'gatewayId', 'orgId', 'name', 'status',
     'state', 'reason', 'lastHeartbeatAt', 'heartbeatExpiresAt', 'suspectUntil', 'lastProbeAt', 'lastProbeMs', 'activeConnections',
-    'reservations', 'changedAt', 'poolName']);
+    'reservations', 'changedAt', 'stateUntil', 'poolName']);
 SELECT columns_are('app', 'gateway_status_brief', ARRAY['name', 'status', 'state', 'heard', 'reason', 'id']);
 SELECT columns_are('app', 'gateway_pool_members_brief', ARRAY['pool', 'gateway', 'status', 'state', 'weight', 'priority', 'heard', 'reason']);
 SELECT columns_are('app', 'gateway_pool_status_brief', ARRAY['name', 'health', 'label', 'resources', 'id']);
@@ -134,7 +134,7 @@ SELECT columns_are('app', 'gateway_pools', ARRAY['id', 'orgId', 'name', 'created
 SELECT columns_are('app', 'gateway_pool_memberships', ARRAY['id', 'gatewayPoolId', 'gatewayId', 'createdAt', 'updatedAt', 'pickWeight', 'pickPriority']);
 SELECT columns_are('app', 'gateway_pool_entitlements', ARRAY['orgId', 'gatewayPool', 'maxPools', 'maxGatewaysPerPool', 'expiresAt',
     'createdAt', 'updatedAt']);
-SELECT columns_are('app', 'gateway_states', ARRAY['gatewayId', 'state', 'reason', 'changedAt']);
+SELECT columns_are('app', 'gateway_states', ARRAY['gatewayId', 'state', 'reason', 'changedAt', 'until']);
 SELECT columns_are('app', 'gateway_probes', ARRAY['gatewayId', 'protocol', 'address', 'path', 'expectedStatus', 'serverName', 'verifyTls',
     'caCertificate', 'intervalMs', 'timeoutMs', 'rise', 'fall', 'required', 'createdAt', 'updatedAt']);
 SELECT columns_are('app', 'gateway_health_events', ARRAY['id', 'gatewayId', 'orgId', 'gatewayName', 'oldStatus', 'newStatus', 'reason',

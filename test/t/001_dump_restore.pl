@@ -95,8 +95,8 @@ sub make_original
         GRANT SELECT ON gateway_status TO app;
         REVOKE SELECT ON gateway_options FROM PUBLIC;
         GRANT SELECT ON gateway_options TO "Reader" WITH GRANT OPTION;
-        REVOKE EXECUTE ON FUNCTION set_gateway_state(uuid, text, text) FROM PUBLIC;
-        GRANT EXECUTE ON FUNCTION set_gateway_state(uuid, text, text) TO app});
+        REVOKE EXECUTE ON FUNCTION set_gateway_state(uuid, text, text, timestamptz) FROM PUBLIC;
+        GRANT EXECUTE ON FUNCTION set_gateway_state(uuid, text, text, timestamptz) TO app});
     # Deleted rows leave gaps, and updated rows come last; a dump must be able to deal with both.
     $db->value(q{UPDATE gateway_pools SET notes = 'first of all' WHERE name = 'edge'});
     return $db;

@@ -149,6 +149,11 @@ subtest 'pools' => sub {
     $is_told->('a member becomes eligible by its state', 'pool 1 unhealthy healthy');
     $state->(5, 'maintenance');
     $is_told->('it is lost by its state', 'pool 1 healthy unhealthy');
+    $db->value("SELECT set_gateway_state('" . gateway_id(5) . "', 'maintenance', until => clock_timestamp() + interval '1 s')");
+    $is_told->('its state ends', 'pool 1 unhealthy healthy');
+    like($db->value('SELECT clock_timestamp() - until FROM gateway_states'), qr/^00:00:0[012]/, 'not before the end, and soon after it');
+    $state->(5, 'maintenance');
+    $is_told->('it is lost again', 'pool 1 healthy unhealthy');
     $db->beat(6, 600);
     $is_told->('a member becomes eligible by its health', 'g6 unhealthy healthy', 'pool 1 unhealthy healthy');
     $db->value(qq{DELETE FROM gateway_pool_memberships WHERE "gatewayId" = '} . gateway_id(6) . q{'});

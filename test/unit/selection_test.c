@@ -40,6 +40,16 @@ test_own_reasons(void)
 }
 
 static void
+test_state_end(void)
+{
+	ok(gateway_state_at(GATEWAY_MAINTENANCE, 100, 99) == GATEWAY_MAINTENANCE, "a state lasts until its end");
+	ok(gateway_state_at(GATEWAY_MAINTENANCE, 100, 100) == GATEWAY_ACTIVE, "at its end the gateway is active");
+	ok(gateway_state_at(GATEWAY_DRAINING, 100, 101) == GATEWAY_ACTIVE, "and after it");
+	ok(gateway_state_at(GATEWAY_DRAINING, NO_STATE_END, PG_INT64_MAX) == GATEWAY_DRAINING, "a state without an end does not end");
+	ok(gateway_state_at(GATEWAY_DRAINING, PG_INT64_MIN, 0) == GATEWAY_ACTIVE, "an end at -infinity is past");
+}
+
+static void
 test_nobody(void)
 {
 	SelectionMember members[2] = {
@@ -546,6 +556,7 @@ int
 main(void)
 {
 	test_own_reasons();
+	test_state_end();
 	test_nobody();
 	test_degraded();
 	test_tiers();
