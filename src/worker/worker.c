@@ -32,6 +32,7 @@
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/relcache.h"
 #include "utils/timeout.h"
 
 #include "base/clock.h"
@@ -89,7 +90,8 @@ pin_settings(void)
  * connections and is no template.  Stores its name in "name", of NAMEDATALEN bytes.
  *
  * Reads pg_database, as of the caller's transaction, and not the cache: a commit that
- * requests a worker does so before it sends its invalidations.
+ * requests a worker does so before it sends its invalidations.  The launcher, which is
+ * connected to no database, cannot open the index after the first start of a cluster.
  */
 bool
 worker_may_serve(Oid database, char *name)
@@ -101,7 +103,7 @@ worker_may_serve(Oid database, char *name)
 	HeapTuple	row;
 
 	ScanKeyInit(&key, Anum_pg_database_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(database));
-	scan = systable_beginscan(databases, DatabaseOidIndexId, true, NULL, 1, &key);
+	scan = systable_beginscan(databases, DatabaseOidIndexId, criticalSharedRelcachesBuilt, NULL, 1, &key);
 	if (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(row);
