@@ -407,7 +407,9 @@ BEGIN
             PERFORM gateway_pool_internal.lock_tables(new_consumers, ARRAY[pools]);
         EXCEPTION
             WHEN lock_not_available THEN
-                PERFORM set_config('lock_timeout', '200ms', true);
+                IF current_setting('lock_timeout')::interval > interval '200 ms' THEN
+                    PERFORM set_config('lock_timeout', '200ms', true);
+                END IF;
         END;
     END IF;
 

@@ -173,4 +173,70 @@ UPDATE gateway_pool_entitlements SET "gatewayPool" = true;
 SELECT fails('DELETE FROM gateway_pools WHERE name = ''x''');
 SELECT * FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers';
 SELECT "eventType", count(*) FROM gateway_pool_audit_logs WHERE "eventType" LIKE '%tach' GROUP BY 1 ORDER BY 1;
+
+-- An organization whose pools RESTRICT keys of the host reference cannot be deleted, with the extension and without it.
+BEGIN;
+CREATE TEMP TABLE errors AS SELECT fails('DELETE FROM organizations WHERE name = ''acme''') AS line;
+SELECT * FROM errors;
+SELECT uninstall_gateway_pools();
+SELECT * FROM errors EXCEPT SELECT fails('DELETE FROM organizations WHERE name = ''acme''');
+ROLLBACK;
+UPDATE app_connections SET "gatewayPoolId" = NULL;
+UPDATE dynamic_secrets SET "gatewayPoolId" = NULL;
+UPDATE pki_discovery_configs SET "gatewayPoolId" = NULL;
+UPDATE pam_domains SET "gatewayPoolId" = NULL;
+UPDATE pam_resources SET "gatewayPoolId" = NULL;
+UPDATE agent_gateways SET "gatewayPoolId" = NULL;
+DELETE FROM hsm_connectors;
+BEGIN;
+DELETE FROM organizations WHERE name = 'acme';
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT count(*) FROM resource_kubernetes_auths;
+ROLLBACK;
+
+-- A pool that SET NULL keys alone reference is not deleted; without the extension, it is.
+UPDATE pam_accounts SET "gatewayPoolId" = id_of('y');
+SELECT fails('DELETE FROM gateway_pools WHERE name = ''y''');
+BEGIN;
+SELECT uninstall_gateway_pools();
+DELETE FROM gateway_pools WHERE name = 'y';
+SELECT count(*), count("gatewayPoolId") FROM pam_accounts;
+ROLLBACK;
+-- The rows, as README finds them.
+SELECT r.consumer, row ->> 'id' = (SELECT id::text FROM pam_accounts) AS is_the_account
+  FROM jsonb_each(get_gateway_pool_resources(:acme, id_of('y'))) r (consumer, rows), jsonb_path_query(r.rows, '$[*]') row;
+UPDATE pam_accounts SET "gatewayPoolId" = NULL;
+DELETE FROM gateway_pools WHERE name = 'y';
+
+-- A member that registers again through another organization is refused, and accepted after it has left its pools.
+SELECT fails(format('UPDATE gateways_v2 SET "orgId" = %L WHERE id = id_of(''g'')', :bolt));
+BEGIN;
+DELETE FROM gateway_pool_memberships WHERE "gatewayId" = id_of('g');
+UPDATE gateways_v2 SET "orgId" = :bolt WHERE id = id_of('g') RETURNING name;
+ROLLBACK;
 DROP FUNCTION public.set_all, public.word_of, public.id_of;
+
+--
+-- Infisical's role owns the tables, and the extension has a schema of its own
+--
+SET client_min_messages = warning;
+DROP EXTENSION gateway_pool CASCADE;
+DROP SCHEMA app CASCADE;
+RESET client_min_messages;
+CREATE ROLE regress_infisical;
+SELECT host_test.make_host('app', 2, 'regress_infisical');
+CREATE SCHEMA regress_pool;
+GRANT USAGE ON SCHEMA regress_pool TO PUBLIC;
+CREATE EXTENSION gateway_pool SCHEMA regress_pool;
+SELECT regress_pool.install_gateway_pools('app.organizations', 'app.gateways_v2');
+SELECT host_test.make_all_consumers('app');
+SET ROLE regress_infisical;
+SELECT registered, reason, count(*) FROM regress_pool.register_infisical_consumers() GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT * FROM regress_pool.check_gateway_pools() WHERE object <> 'gateway_pool_workers';
+RESET ROLE;
+SELECT registered, reason, count(*) FROM regress_pool.register_infisical_consumers() GROUP BY 1, 2 ORDER BY 1, 2;
+SET client_min_messages = warning;
+DROP EXTENSION gateway_pool CASCADE;
+DROP SCHEMA app, regress_pool CASCADE;
+DROP OWNED BY regress_infisical;
+DROP ROLE regress_infisical;
