@@ -138,8 +138,7 @@ discard(SubTransactionId aborted)
 	if (overflowed_by >= aborted)
 		overflowed_by = InvalidSubTransactionId;
 	while (queue_length > 0 && queue[queue_length - 1].queued_by >= aborted)
-		if (queue[--queue_length].kind == GATEWAY_INSERTED)
-			health_map_free_gateway(queue_table, &queue[queue_length].gateway);
+		queue_length--;
 }
 
 static void
@@ -154,8 +153,6 @@ at_end(TransactionEnd end)
 {
 	if (end == TRANSACTION_COMMITTED)
 		publish_all();
-	else if (end == TRANSACTION_ABORTED)
-		discard(TopSubTransactionId);
 	queue = NULL;
 	queue_length = queue_room = 0;
 	heartbeats_queued = false;

@@ -21,8 +21,7 @@ typedef enum QueuedChangeKind
 	GATEWAY_HEARD,				/* its row has another heartbeat */
 	GATEWAY_DELETED,
 	GATEWAYS_TRUNCATED,
-	GATEWAY_INSERTED			/* an abort frees the slot that was created
-								 * for it */
+	GATEWAY_INSERTED
 } QueuedChangeKind;
 
 extern const TransactionSubscriber commit_queue_subscriber;

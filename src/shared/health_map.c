@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
@@ -304,6 +305,7 @@ assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealt
 	slot->database = key->database;
 	slot->relation = key->table;
 	slot->gateway = key->gateway;
+	slot->made_by = GetTopTransactionIdIfAny();
 	slot->sequence = 0;
 	slot->commit = InvalidXLogRecPtr;
 	slot->failure_reason[0] = '\0';
@@ -324,6 +326,9 @@ assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealt
  * A session that has deleted a row and committed increases the count first, and then
  * looks for the slot under the lock that is held here: it finds the slot, or this
  * function sees the new count.
+ *
+ * The slot keeps the id of the calling transaction if that has one, and so may have
+ * written the row: until it ends, no other session sees that row.
  */
 HealthSlotRef
 health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, bool recorded_unhealthy, SlotCreation *creation)
@@ -421,6 +426,7 @@ read_entry(int number, HealthSlotEntry *entry)
 	entry->database = slot->database;
 	entry->table = slot->relation;
 	entry->gateway = slot->gateway;
+	entry->made_by = slot->made_by;
 	SpinLockRelease(&slot->mutex);
 	return used;
 }

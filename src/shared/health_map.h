@@ -32,6 +32,8 @@ typedef struct HealthSlotEntry
 	Oid			database;
 	Oid			table;
 	pg_uuid_t	gateway;
+	TransactionId made_by;		/* or InvalidTransactionId: see
+								 * health_map_create */
 } HealthSlotEntry;
 
 extern Size health_map_size(void);

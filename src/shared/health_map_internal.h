@@ -81,6 +81,7 @@ typedef struct HealthSlot
 	int32		next;			/* in its list, or NO_SLOT */
 	Oid			database;
 	Oid			relation;		/* the gateways table */
+	TransactionId made_by;		/* see health_map_create */
 	Heartbeat	heartbeat;		/* the last one published, in wall time */
 	int64		heard_at;		/* the same heartbeat in monotonic time */
 	uint64		sequence;		/* of the last commit that published */

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/procarray.h"
 #include "utils/hsearch.h"
 #include "utils/syscache.h"
 
@@ -12,7 +13,26 @@
 #include "tables/gateway_slots.h"
 #include "tables/owner.h"
 
-/* Frees the slots of deleted gateways and databases whose deletion was not noticed. */
+/*
+ * Moves the slots that may be freed if no committed row is theirs to the front, and
+ * returns how many: a transaction that is in progress may have made the others for a
+ * row that only it sees.
+ */
+static int
+settled_slots(HealthSlotEntry *slots, int count)
+{
+	int			settled = 0;
+
+	for (int i = 0; i < count; i++)
+		if (!TransactionIdIsValid(slots[i].made_by) || !TransactionIdIsInProgress(slots[i].made_by))
+			slots[settled++] = slots[i];
+	return settled;
+}
+
+/*
+ * Frees the slots of deleted gateways and databases whose deletion was not noticed, and
+ * of gateways whose insertion was rolled back.
+ */
 static void
 sweep_slots(const PoolCatalog *catalog)
 {
@@ -28,8 +48,10 @@ sweep_slots(const PoolCatalog *catalog)
 	uint64		rows;
 
 	/* Slots were listed first: the row of one made later may not be read. */
+	slot_count = settled_slots(slots, slot_count);
 	owner_begin(&scope, catalog->gateways);
-	rows = owner_query(psprintf("SELECT g.id::uuid FROM %s g WHERE g.id IS NOT NULL", catalog_name(catalog->gateways)), NULL);
+	rows = owner_execute_committed(owner_prepare(psprintf("SELECT g.id::uuid FROM %s g WHERE g.id IS NOT NULL",
+														  catalog_name(catalog->gateways)), 0, NULL), NULL);
 	for (uint64 i = 0; i < rows; i++)
 	{
 		pg_uuid_t	id = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);

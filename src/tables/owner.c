@@ -150,16 +150,21 @@ owner_prepare_kept(KeptPlan *kept, const char *sql, int argument_count, Oid *typ
 }
 
 static uint64
-execute(SPIPlanPtr plan, Datum *values, bool read_only, bool fire_triggers)
+execute_with(Snapshot snapshot, SPIPlanPtr plan, Datum *values, bool read_only, bool fire_triggers)
 {
-	int			result;
+	int			result = SPI_execute_snapshot(plan, values, NULL, snapshot, InvalidSnapshot,
+											  read_only, fire_triggers, 0);
 
-	CommandCounterIncrement();
-	result = SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(), InvalidSnapshot,
-								  read_only, fire_triggers, 0);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+static uint64
+execute(SPIPlanPtr plan, Datum *values, bool read_only, bool fire_triggers)
+{
+	CommandCounterIncrement();
+	return execute_with(GetLatestSnapshot(), plan, values, read_only, fire_triggers);
 }
 
 /*
@@ -172,6 +177,20 @@ uint64
 owner_execute(SPIPlanPtr plan, Datum *values)
 {
 	return execute(plan, values, true, false);
+}
+
+/*
+ * owner_execute_committed is owner_execute without the transaction's own changes: it
+ * sees what other sessions see, and what remains after ROLLBACK.
+ */
+uint64
+owner_execute_committed(SPIPlanPtr plan, Datum *values)
+{
+	Snapshot	snapshot = GetLatestSnapshot();
+
+	/* As of before the first command. */
+	snapshot->curcid = FirstCommandId;
+	return execute_with(snapshot, plan, values, true, false);
 }
 
 /* owner_query is owner_execute for SQL text with an id as its $1; NULL for a text without arguments. */

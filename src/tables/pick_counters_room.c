@@ -14,14 +14,17 @@
 #include "tables/owner.h"
 #include "tables/pick_counters_room.h"
 
-/* Moves the entries of deleted pools and members of this database to the front; returns how many. */
+/*
+ * Moves the entries of pools and members of this database that do not exist to the
+ * front; returns how many.  "execute" is owner_execute or owner_execute_committed.
+ */
 static int
-find_gone(const PoolCatalog *catalog, PickCounter *copy, int count)
+find_missing(const PoolCatalog *catalog, PickCounter *copy, int count, uint64 (*execute) (SPIPlanPtr plan, Datum *values))
 {
 	Datum	   *ids = palloc(sizeof(Datum) * Max(count, 1));
 	Oid			types[2] = {UUIDARRAYOID, UUIDARRAYOID};
 	Datum		arrays[2];
-	int			gone = 0;
+	int			missing = 0;
 	OwnerScope	scope;
 	uint64		rows;
 
@@ -33,20 +36,32 @@ find_gone(const PoolCatalog *catalog, PickCounter *copy, int count)
 	arrays[1] = PointerGetDatum(construct_array(ids, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 
 	owner_begin(&scope, catalog->memberships);
-	rows = owner_execute(owner_prepare(psprintf("SELECT u.i FROM unnest($1, $2) WITH ORDINALITY u (p, g, i)"
-												" WHERE NOT EXISTS (SELECT FROM %s p WHERE p.id = u.p)"
-												" OR u.g <> '00000000-0000-0000-0000-000000000000' AND NOT EXISTS (SELECT FROM %s m"
-												" WHERE m.\"gatewayPoolId\" = u.p AND m.\"gatewayId\" = u.g) ORDER BY u.i",
-												catalog_name(catalog->pools), catalog_name(catalog->memberships)),
-									   2, types), arrays);
+	rows = execute(owner_prepare(psprintf("SELECT u.i FROM unnest($1, $2) WITH ORDINALITY u (p, g, i)"
+										  " WHERE NOT EXISTS (SELECT FROM %s p WHERE p.id = u.p)"
+										  " OR u.g <> '00000000-0000-0000-0000-000000000000' AND NOT EXISTS (SELECT FROM %s m"
+										  " WHERE m.\"gatewayPoolId\" = u.p AND m.\"gatewayId\" = u.g) ORDER BY u.i",
+										  catalog_name(catalog->pools), catalog_name(catalog->memberships)),
+								 2, types), arrays);
 	for (uint64 i = 0; i < rows; i++)
 	{
 		bool		is_null;
 
-		copy[gone++] = copy[DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)) - 1];
+		copy[missing++] = copy[DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)) - 1];
 	}
 	owner_end(&scope);
-	return gone;
+	return missing;
+}
+
+/*
+ * Moves the entries of deleted pools and members to the front; returns how many.  Those
+ * that this transaction deletes or makes may exist, depending on how it ends.
+ */
+static int
+find_gone(const PoolCatalog *catalog, PickCounter *copy, int count)
+{
+	int			missing = find_missing(catalog, copy, count, owner_execute);
+
+	return find_missing(catalog, copy, missing, owner_execute_committed);
 }
 
 /*

@@ -74,13 +74,12 @@ relations_of(const PoolCatalog *catalog)
 	return (CommitRelations) {.gateways = catalog->gateways, .signal = catalog->signal};
 }
 
-/* A gateway that is inserted has no slot yet, unless one of the same id was deleted. */
 static void
 publish_insert(TriggerData *call, const PoolCatalog *catalog)
 {
 	const pg_uuid_t *id = id_of(call, call->tg_trigtuple);
 
-	if (id != NULL && health_map_find(catalog->gateways, id).number == NO_SLOT)
+	if (id != NULL)
 		commit_queue_add(relations_of(catalog), GATEWAY_INSERTED, id, NULL);
 }
 
