@@ -50,7 +50,8 @@ COMMENT ON FUNCTION gateway_pool_internal.consumer_audit() IS
 CREATE FUNCTION gateway_pool_internal.pools_audit() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.pools_audit() IS
-    'trigger on gateway_pools, gateway_pool_memberships and gateway_states: writes changes to gateway_pool_audit_logs';
+    'trigger on gateway_pools, gateway_pool_memberships, gateway_states, gateway_probes, gateway_pool_entitlements and '
+    'gateway_pool_tenants: writes changes to gateway_pool_audit_logs';
 
 CREATE FUNCTION gateway_pool_internal.audit_logs_refuse() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';

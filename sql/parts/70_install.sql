@@ -154,7 +154,8 @@ AS $$
     ('gateway_health_events', 'occurredAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', NULL),
 
     ('gateway_pool_audit_logs', NULL, NULL, NULL,
-        'changes of pools, members, states, consumers and privileges, and who made them; append-only, '
+        'changes of pools, members, states, probes, entitlements, tenants, consumers and privileges, and who made '
+        'them; append-only, '
         'kept for gateway_pool.audit_retention'),
     ('gateway_pool_audit_logs', 'id', 'bigint',
         'GENERATED ALWAYS AS IDENTITY CONSTRAINT gateway_pool_audit_logs_pkey PRIMARY KEY', NULL),
@@ -349,8 +350,14 @@ AS $$
         (28, 'gateway_pool_memberships', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pools_audit()'),
         (29, 'gateway_states', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_audit()'),
         (30, 'gateway_states', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pools_audit()'),
-        (31, 'gateway_pool_audit_logs', 'GatewayPools_refuse', 'BEFORE INSERT OR DELETE OR UPDATE', 'ROW', 'audit_logs_refuse()'),
-        (32, 'gateway_pool_audit_logs', 'GatewayPools_refuse_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'audit_logs_refuse()')
+        (31, 'gateway_probes', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_audit()'),
+        (32, 'gateway_probes', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pools_audit()'),
+        (33, 'gateway_pool_entitlements', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_audit()'),
+        (34, 'gateway_pool_entitlements', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pools_audit()'),
+        (35, 'gateway_pool_tenants', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_audit()'),
+        (36, 'gateway_pool_tenants', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pools_audit()'),
+        (37, 'gateway_pool_audit_logs', 'GatewayPools_refuse', 'BEFORE INSERT OR DELETE OR UPDATE', 'ROW', 'audit_logs_refuse()'),
+        (38, 'gateway_pool_audit_logs', 'GatewayPools_refuse_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'audit_logs_refuse()')
     ),
     defined_triggers AS (
         SELECT d.place, d.name, d.table_name, d.definition, d.always,

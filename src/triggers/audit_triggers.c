@@ -1,6 +1,7 @@
 /*
  * audit_triggers.c
- *		Triggers that record who changed pools, members, states and consumers.
+ *		Triggers that record who changed pools, members, states, probes, plans, tenants and
+ *		consumers.
  *
  * They fire for each row, whatever statement changes it, and record only values
  * that differ from before.  Before TRUNCATE, each row is recorded as deleted.
@@ -57,13 +58,49 @@ change_of(TriggerData *call)
 	return change;
 }
 
-/* Returns a column as text; NULL for null, for no such column and for no row. */
-static char *
+/*
+ * Returns a column as text, a boolean and a time as in JSON; NULL for null, for no such
+ * column and for no row.
+ */
+static const char *
 value_of(const RowChange *change, HeapTuple row, const char *column)
 {
 	int			number = SPI_fnumber(change->columns, column);
+	Oid			type;
+	bool		is_null;
+	Datum		value;
 
-	return row == NULL || number <= 0 ? NULL : SPI_getvalue(row, change->columns, number);
+	if (row == NULL || number <= 0)
+		return NULL;
+	type = SPI_gettypeid(change->columns, number);
+	if (type != BOOLOID && type != TIMESTAMPTZOID)
+		return SPI_getvalue(row, change->columns, number);
+	value = heap_getattr(row, number, change->columns, &is_null);
+	if (is_null)
+		return NULL;
+	return type == BOOLOID ? (DatumGetBool(value) ? "true" : "false") :
+		JsonEncodeDateTime(palloc(MAXDATELEN + 1), value, TIMESTAMPTZOID, NULL);
+}
+
+/* Returns the SHA-256 hash of a column of type text in hexadecimal; NULL for null, for no such column and for no row. */
+static char *
+hash_of(const RowChange *change, HeapTuple row, const char *column)
+{
+	int			number = SPI_fnumber(change->columns, column);
+	bool		is_null;
+	Datum		value;
+	bytea	   *hash;
+	char	   *digits;
+
+	if (row == NULL || number <= 0 || SPI_gettypeid(change->columns, number) != TEXTOID)
+		return NULL;
+	value = heap_getattr(row, number, change->columns, &is_null);
+	if (is_null)
+		return NULL;
+	hash = DatumGetByteaPP(DirectFunctionCall1(sha256_bytea, value));
+	digits = palloc0(VARSIZE_ANY_EXHDR(hash) * 2 + 1);
+	hex_encode(VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash), digits);
+	return digits;
 }
 
 /* Returns a column of type uuid; NULL for null, for no such column and for no row. */
@@ -80,20 +117,6 @@ id_of(const RowChange *change, HeapTuple row, const char *column)
 	return is_null ? NULL : DatumGetUUIDP(value);
 }
 
-/* Returns a column of type timestamptz in ISO 8601; NULL for null, for no such column and for no row. */
-static char *
-time_of(const RowChange *change, HeapTuple row, const char *column)
-{
-	int			number = SPI_fnumber(change->columns, column);
-	bool		is_null;
-	Datum		value;
-
-	if (row == NULL || number <= 0 || SPI_gettypeid(change->columns, number) != TIMESTAMPTZOID)
-		return NULL;
-	value = heap_getattr(row, number, change->columns, &is_null);
-	return is_null ? NULL : JsonEncodeDateTime(palloc(MAXDATELEN + 1), value, TIMESTAMPTZOID, NULL);
-}
-
 static bool
 is_same(const char *left, const char *right)
 {
@@ -106,21 +129,34 @@ put_id(StringInfo metadata, const char *key, const pg_uuid_t *id)
 	audit_log_put(metadata, key, id == NULL ? NULL : uuid_text(id));
 }
 
-/*
- * Adds a column's value, that before the deletion if the row is deleted, and its old
- * value if it differs.  Returns true if it does.
- */
+/* Adds the value after a change, that before if the row is deleted, and the old value if it differs.  Returns true if it does. */
 static bool
-put_column(StringInfo metadata, const RowChange *change, const char *column, const char *key, const char *old_key)
+put_values(StringInfo metadata, const RowChange *change, const char *before, const char *after, const char *key, const char *old_key)
 {
-	char	   *before = value_of(change, change->before, column);
-	char	   *after = value_of(change, change->after, column);
-
 	audit_log_put(metadata, key, change->after == NULL ? before : after);
 	if (change->before == NULL || change->after == NULL || is_same(before, after))
 		return false;
 	audit_log_put(metadata, old_key, before);
 	return true;
+}
+
+/* Adds a column likewise. */
+static bool
+put_column(StringInfo metadata, const RowChange *change, const char *column, const char *key, const char *old_key)
+{
+	return put_values(metadata, change, value_of(change, change->before, column), value_of(change, change->after, column), key, old_key);
+}
+
+/* Adds columns likewise under their own names, such as path and oldPath; the list ends with NULL. */
+static bool
+put_columns(StringInfo metadata, const RowChange *change, const char *const *columns)
+{
+	bool		changed = false;
+
+	for (; *columns != NULL; columns++)
+		changed |= put_column(metadata, change, *columns, *columns,
+							  psprintf("old%c%s", pg_toupper((unsigned char) (*columns)[0]), *columns + 1));
+	return changed;
 }
 
 /* Adds the id of a pool or gateway likewise, and its name.  Returns true if the id differs. */
@@ -147,6 +183,18 @@ event_of(const RowChange *change, const char *inserted, const char *changed, con
 	return change->before == NULL ? inserted : change->after == NULL ? deleted : changed;
 }
 
+/* Adds the former organization if an UPDATE changes it.  Returns true if it does. */
+static bool
+put_old_org(StringInfo metadata, const RowChange *change)
+{
+	const char *before = value_of(change, change->before, "orgId");
+
+	if (change->before == NULL || change->after == NULL || is_same(before, value_of(change, change->after, "orgId")))
+		return false;
+	audit_log_put(metadata, "oldOrgId", before);
+	return true;
+}
+
 static void
 audit_pool(const PoolCatalog *catalog, const RowChange *change)
 {
@@ -157,11 +205,7 @@ audit_pool(const PoolCatalog *catalog, const RowChange *change)
 	audit_log_begin(&metadata);
 	changed = put_column(&metadata, change, "id", "poolId", "oldPoolId");
 	changed |= put_column(&metadata, change, "name", "name", "oldName");
-	if (!is_same(value_of(change, change->before, "orgId"), value_of(change, row, "orgId")) && change->before != NULL)
-	{
-		audit_log_put(&metadata, "oldOrgId", value_of(change, change->before, "orgId"));
-		changed = true;
-	}
+	changed |= put_old_org(&metadata, change);
 	if (change->after == NULL)
 		audit_log_remember_deleted(catalog->pools, id_of(change, row, "id"), id_of(change, row, "orgId"), value_of(change, row, "name"));
 	if (changed || change->before == NULL || change->after == NULL)
@@ -196,8 +240,8 @@ audit_state(const PoolCatalog *catalog, const RowChange *change)
 	const char *state = value_of(change, change->after, "state");
 	const char *old_reason = value_of(change, change->before, "reason");
 	const char *reason = value_of(change, change->after, "reason");
-	const char *old_until = time_of(change, change->before, "until");
-	const char *until = time_of(change, change->after, "until");
+	const char *old_until = value_of(change, change->before, "until");
+	const char *until = value_of(change, change->after, "until");
 	StringInfoData metadata;
 	AuditName	gateway;
 	bool		moved;
@@ -215,6 +259,61 @@ audit_state(const PoolCatalog *catalog, const RowChange *change)
 	audit_log_put(&metadata, "until", until);
 	audit_log_put(&metadata, "oldUntil", old_until);
 	audit_log_write(catalog, "gateway-state-update", gateway.org_id, &metadata);
+}
+
+/* Of the certificates of authorities, a hash is recorded. */
+static void
+audit_probe(const PoolCatalog *catalog, const RowChange *change)
+{
+	static const char *const columns[] = {
+		"protocol", "address", "path", "expectedStatus", "serverName", "verifyTls", "intervalMs", "timeoutMs", "rise", "fall",
+		"required", NULL
+	};
+	StringInfoData metadata;
+	AuditName	gateway;
+	bool		changed;
+
+	audit_log_begin(&metadata);
+	changed = put_named(&metadata, change, "gatewayId", catalog->gateways, "gateway", &gateway);
+	changed |= put_columns(&metadata, change, columns);
+	changed |= put_values(&metadata, change, hash_of(change, change->before, "caCertificate"),
+						  hash_of(change, change->after, "caCertificate"), "caCertificateSha256", "oldCaCertificateSha256");
+	if (changed || change->before == NULL || change->after == NULL)
+		audit_log_write(catalog, event_of(change, "gateway-probe-create", "gateway-probe-update", "gateway-probe-delete"),
+						gateway.org_id, &metadata);
+}
+
+static void
+audit_entitlement(const PoolCatalog *catalog, const RowChange *change)
+{
+	static const char *const columns[] = {"gatewayPool", "maxPools", "maxGatewaysPerPool", "expiresAt", NULL};
+	HeapTuple	row = change->after == NULL ? change->before : change->after;
+	StringInfoData metadata;
+	bool		changed;
+
+	audit_log_begin(&metadata);
+	changed = put_columns(&metadata, change, columns);
+	changed |= put_old_org(&metadata, change);
+	if (changed || change->before == NULL || change->after == NULL)
+		audit_log_write(catalog, event_of(change, "gateway-pool-entitlement-create", "gateway-pool-entitlement-update",
+										  "gateway-pool-entitlement-delete"),
+						id_of(change, row, "orgId"), &metadata);
+}
+
+static void
+audit_tenant(const PoolCatalog *catalog, const RowChange *change)
+{
+	HeapTuple	row = change->after == NULL ? change->before : change->after;
+	StringInfoData metadata;
+	bool		changed;
+
+	audit_log_begin(&metadata);
+	changed = put_column(&metadata, change, "roleName", "role", "oldRole");
+	changed |= put_old_org(&metadata, change);
+	if (changed || change->before == NULL || change->after == NULL)
+		audit_log_write(catalog, event_of(change, "gateway-pool-tenant-create", "gateway-pool-tenant-update",
+										  "gateway-pool-tenant-delete"),
+						id_of(change, row, "orgId"), &metadata);
 }
 
 /* Calls "audit" with each row of a table before its TRUNCATE, as deleted; "condition" is a WHERE clause or "". */
@@ -249,19 +348,26 @@ audit_own_table(TriggerData *call, const PoolCatalog *catalog, const RowChange *
 		audit_pool(catalog, change);
 	else if (relation == catalog->memberships)
 		audit_member(catalog, change);
-	else
+	else if (relation == catalog->states)
 		audit_state(catalog, change);
+	else if (relation == catalog->probes)
+		audit_probe(catalog, change);
+	else if (relation == catalog->entitlements)
+		audit_entitlement(catalog, change);
+	else
+		audit_tenant(catalog, change);
 }
 
 /*
  * pools_audit(): AFTER INSERT OR UPDATE OR DELETE, row, and BEFORE
- * TRUNCATE, statement, of gateway_pools, gateway_pool_memberships and
- * gateway_states
+ * TRUNCATE, statement, of gateway_pools, gateway_pool_memberships, gateway_states,
+ * gateway_probes, gateway_pool_entitlements and gateway_pool_tenants
  */
 Datum
 pools_audit(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = audit_call(fcinfo);
+	Oid			relation = RelationGetRelid(call->tg_relation);
 	PoolCatalog catalog;
 	RowChange	change;
 
@@ -271,8 +377,8 @@ pools_audit(PG_FUNCTION_ARGS)
 	 */
 	if (!catalog_find(&catalog))
 		return PointerGetDatum(NULL);
-	if (RelationGetRelid(call->tg_relation) != catalog.memberships &&
-		RelationGetRelid(call->tg_relation) != catalog.states)
+	if (relation != catalog.memberships && relation != catalog.states && relation != catalog.probes &&
+		relation != catalog.entitlements && relation != catalog.tenants)
 		trigger_require_table(call, catalog.pools);
 	if (TRIGGER_FIRED_BY_TRUNCATE(call->tg_event))
 		audit_truncation(call, &catalog, "", audit_own_table);

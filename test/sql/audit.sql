@@ -89,6 +89,50 @@ DELETE FROM gateway_states;
 SELECT * FROM logged();
 
 --
+-- Probes, entitlements and tenants
+--
+SELECT set_gateway_probe('00000000-0000-0000-0000-0000000000a1', 'https', 'gw1.test:443', path => '/health', expected_status => '200-299',
+                         ca_certificate => E'-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n', probe_interval => '2 s');
+SELECT * FROM logged();
+SELECT "eventMetadata" ->> 'caCertificateSha256' = encode(sha256(E'-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n'), 'hex')
+  FROM gateway_pool_audit_logs ORDER BY id DESC LIMIT 1;
+-- Set again, nothing changes.
+SELECT set_gateway_probe('00000000-0000-0000-0000-0000000000a1', 'https', 'gw1.test:443', path => '/health', expected_status => '200-299',
+                         ca_certificate => E'-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n', probe_interval => '2 s');
+SELECT * FROM logged();
+SELECT set_gateway_probe('00000000-0000-0000-0000-0000000000a1', 'tcp', 'gw2.test:443', required => false);
+SELECT * FROM logged();
+SELECT clear_gateway_probe('00000000-0000-0000-0000-0000000000a1');
+SELECT * FROM logged();
+SELECT set_gateway_pool_entitlement('00000000-0000-0000-0000-00000000000a', true, 3, expires_at => '2100-01-01 00:00+00');
+SELECT set_gateway_pool_entitlement('00000000-0000-0000-0000-00000000000a', true, 3, expires_at => '2100-01-01 00:00+00');
+SELECT * FROM logged();
+DELETE FROM gateway_pool_entitlements WHERE "orgId" = '00000000-0000-0000-0000-00000000000a';
+SELECT * FROM logged();
+SELECT set_gateway_pool_entitlement('00000000-0000-0000-0000-00000000000a', true);
+SELECT * FROM logged();
+INSERT INTO gateway_pool_tenants VALUES ('regress_tenant', '00000000-0000-0000-0000-00000000000a');
+UPDATE gateway_pool_tenants SET "roleName" = 'regress_other';
+UPDATE gateway_pool_tenants SET "orgId" = '00000000-0000-0000-0000-00000000000b';
+UPDATE gateway_pool_tenants SET "roleName" = "roleName";
+DELETE FROM gateway_pool_tenants;
+SELECT * FROM logged();
+-- TRUNCATE, and the deletion of the organization or the gateway.
+BEGIN;
+INSERT INTO gateway_pool_tenants VALUES ('regress_tenant', '00000000-0000-0000-0000-00000000000a');
+SELECT set_gateway_probe('00000000-0000-0000-0000-0000000000a1', 'tcp', 'gw1.test:1'), set_gateway_probe('00000000-0000-0000-0000-0000000000a3', 'tcp', 'gw3.test:1');
+SELECT count(*) FROM logged();
+SAVEPOINT a;
+TRUNCATE gateway_probes, gateway_pool_entitlements, gateway_pool_tenants;
+SELECT * FROM logged();
+ROLLBACK TO a;
+DELETE FROM gateways_v2 WHERE name = 'g3';
+SELECT * FROM logged();
+DELETE FROM organizations WHERE name = 'acme';
+SELECT * FROM logged() l WHERE l ~ 'tenant|entitlement|probe';
+ROLLBACK;
+
+--
 -- Consumers
 --
 UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '00000000-0000-0000-0000-000000000001';
