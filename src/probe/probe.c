@@ -1,9 +1,9 @@
 /*
  * probe.c
- *		One probe of a gateway, by libcurl.
+ *		One probe of a gateway by tls, http or https, by libcurl.
  *
- * A probe is a connection, with a handshake for tls and a request for http and
- * https; it ends with the header of the answer.  libcurl gets an address, never a
+ * A probe is a connection, with a handshake for tls and https and a request for http
+ * and https; it ends with the header of the answer.  libcurl gets an address, never a
  * name; it follows no redirect, uses no proxy and keeps no connection.  Its
  * callbacks store what they see and call no function of the server: an ERROR must
  * not jump through libcurl.
@@ -51,19 +51,11 @@ uses_http(const ProbeSpec *spec)
 	return spec->protocol == PROBE_HTTP || spec->protocol == PROBE_HTTPS;
 }
 
-/*
- * Opens the socket.  The address is checked again here, because nothing comes
- * between this and connect().
- *
- * Linger resets a tcp probe's connection when it is closed, which leaves no
- * TIME_WAIT on our side: otherwise ports and their memory would run out.  A callback
- * for closing could not do that: libcurl may close after the probe has ended.
- */
+/* Opens the socket.  The address is checked again here, because nothing comes between this and connect(). */
 static curl_socket_t
 open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	Probe	   *probe = arg;
-	struct linger at_once = {.l_onoff = 1, .l_linger = 0};
 
 	probe->refused = probe->refusal(&address->addr);
 	if (probe->refused != NULL)
@@ -74,8 +66,6 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		probe->open_errno = errno;
 		return CURL_SOCKET_BAD;
 	}
-	if (probe->spec.protocol == PROBE_TCP)
-		(void) setsockopt(probe->socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 	probe->tls.socket = probe->socket;
 	return probe->socket;
 }
@@ -210,7 +200,7 @@ set_options(Probe *probe, const struct sockaddr *address)
 	SET(CURLOPT_FRESH_CONNECT, 1L);
 	SET(CURLOPT_FORBID_REUSE, 1L);
 	SET(CURLOPT_TCP_KEEPALIVE, 0L);
-	SET(CURLOPT_TCP_NODELAY, uses_http(spec) || uses_tls(spec) ? 1L : 0L);
+	SET(CURLOPT_TCP_NODELAY, 1L);
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, probe);
 	SET(CURLOPT_BUFFERSIZE, (long) HEADER_MAX);
@@ -271,13 +261,71 @@ conclude(ProbeResult *result, ProbeOutcome outcome, const char *reason)
 	return false;
 }
 
-static bool
+static void
 conclude_denied(ProbeResult *result, const char *why)
 {
 	char		reason[PROBE_REASON_SIZE];
 
 	snprintf(reason, sizeof(reason), "denied: %s", why);
-	return conclude(result, PROBE_INCONCLUSIVE, reason);
+	probe_result_set(result, PROBE_INCONCLUSIVE, reason);
+}
+
+/* probe_is_denied returns true, and fills the result, if an address must not be connected to. */
+bool
+probe_is_denied(ProbeRefusal refusal, const struct sockaddr *address, ProbeResult *result)
+{
+	const char *why = refusal(address);
+
+	if (why != NULL)
+		conclude_denied(result, why);
+	return why != NULL;
+}
+
+/* The reason, if the error came from this machine or its network and is no evidence; else NULL. */
+static const char *
+local_failure(int error)
+{
+	switch (error)
+	{
+		case EMFILE:
+		case ENFILE:
+		case ENOSPC:			/* of epoll_ctl() */
+			return "no descriptors left";
+		case EADDRNOTAVAIL:
+			return "no ports left";
+		case ENETUNREACH:
+		case ENETDOWN:
+		case EAFNOSUPPORT:
+			return "network unreachable";
+		case EPERM:
+		case EACCES:
+			return "refused by this machine";
+		case EINVAL:
+			return "address not usable";
+		case ENOBUFS:
+		case ENOMEM:
+			return "no memory";
+		default:
+			return NULL;
+	}
+}
+
+/* probe_result_set_error sets the outcome and the reason of a probe that did not connect, from errno. */
+void
+probe_result_set_error(ProbeResult *result, int error)
+{
+	if (local_failure(error) != NULL)
+		probe_result_set(result, PROBE_INCONCLUSIVE, local_failure(error));
+	else if (error == ECONNREFUSED)
+		probe_result_set(result, PROBE_FAILED, "refused");
+	else if (error == EHOSTUNREACH)
+		probe_result_set(result, PROBE_FAILED, "host unreachable");
+	else if (error == ETIMEDOUT)
+		probe_result_set(result, PROBE_FAILED, "timeout while connecting");
+	else if (error == ECONNRESET)
+		probe_result_set(result, PROBE_FAILED, "reset");
+	else
+		probe_result_set(result, PROBE_FAILED, "not connected");
 }
 
 /* probe_verifies returns true if a probe verifies a certificate. */
@@ -296,11 +344,9 @@ bool
 probe_start(Probe *probe, const ProbeSpec *spec, X509_STORE *trusted, const struct sockaddr *address,
 			ProbeResult *result)
 {
-	const char *refused = probe->refusal(address);
-
 	*result = (ProbeResult) {0};
-	if (refused != NULL)
-		return conclude_denied(result, refused);
+	if (probe_is_denied(probe->refusal, address, result))
+		return false;
 	if (probe_verifies(spec) && trusted == NULL)
 		return conclude(result, PROBE_INCONCLUSIVE, spec->ca_certificate == NULL ?
 						"the system's authorities are not readable" : "caCertificate is not readable");
@@ -335,34 +381,6 @@ has_shaken_hands(Probe *probe)
 	return at > 0;
 }
 
-/* The reason, if the error came from this machine or its network and is no evidence; else NULL. */
-static const char *
-local_failure(int error)
-{
-	switch (error)
-	{
-		case EMFILE:
-		case ENFILE:
-			return "no descriptors left";
-		case EADDRNOTAVAIL:
-			return "no ports left";
-		case ENETUNREACH:
-		case ENETDOWN:
-		case EAFNOSUPPORT:
-			return "network unreachable";
-		case EPERM:
-		case EACCES:
-			return "refused by this machine";
-		case EINVAL:
-			return "address not usable";
-		case ENOBUFS:
-		case ENOMEM:
-			return "no memory";
-		default:
-			return NULL;
-	}
-}
-
 /* libcurl does not set its time of the connection before the handshake ends. */
 static bool
 is_connected(const Probe *probe)
@@ -383,26 +401,8 @@ conclude_not_connected(Probe *probe, ProbeResult *result)
 		error = probe->open_errno;
 	if (probe->refused != NULL)
 		conclude_denied(result, probe->refused);
-	else if (local_failure(error) != NULL)
-		conclude(result, PROBE_INCONCLUSIVE, local_failure(error));
-	else if (error == ECONNREFUSED)
-		conclude(result, PROBE_FAILED, "refused");
-	else if (error == EHOSTUNREACH)
-		conclude(result, PROBE_FAILED, "host unreachable");
-	else if (error == ETIMEDOUT)
-		conclude(result, PROBE_FAILED, "timeout while connecting");
-	else if (error == ECONNRESET && probe->spec.protocol == PROBE_TCP)
-	{
-		/*
-		 * Only a listener that has accepted can reset; whether we see it
-		 * depends on timing.
-		 */
-		conclude(result, PROBE_SUCCEEDED, "");
-	}
-	else if (error == ECONNRESET)
-		conclude(result, PROBE_FAILED, "reset");
 	else
-		conclude(result, PROBE_FAILED, "not connected");
+		probe_result_set_error(result, error);
 }
 
 static void

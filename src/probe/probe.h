@@ -1,6 +1,6 @@
 /*
  * probe.h
- *		One probe of a gateway, by libcurl.
+ *		One probe of a gateway by tls, http or https, by libcurl; the result of any probe.
  */
 #ifndef GATEWAY_POOL_PROBE_H
 #define GATEWAY_POOL_PROBE_H
@@ -57,6 +57,8 @@ extern void probe_set_owner(Probe *probe, void *owner);
 extern void probe_end(Probe *probe, CURLcode code, ProbeResult *result);
 extern void probe_expire(Probe *probe, ProbeResult *result);
 extern void probe_cancel(Probe *probe);
+extern bool probe_is_denied(ProbeRefusal refusal, const struct sockaddr *address, ProbeResult *result);
 extern void probe_result_set(ProbeResult *result, ProbeOutcome outcome, const char *reason);
+extern void probe_result_set_error(ProbeResult *result, int error);
 
 #endif							/* GATEWAY_POOL_PROBE_H */

@@ -2,13 +2,14 @@
  * prober.c
  *		Probes of many gateways at once, each at its time.
  *
- * One epoll set has all sockets: those of libcurl and those of the resolver.
+ * One epoll set has all sockets: those of tcp probes, of libcurl and of the resolver.
  * prober_run does what is due and never waits.  It reads answers before it checks
  * deadlines, so that an answer in time counts however late the prober is.  A probe
  * that a stall left without an answer gets its timeout a second time.
  */
 #include "postgres.h"
 
+#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -34,7 +35,10 @@
 
 #define EVENTS_AT_ONCE 64
 
-/* Data of the epoll set: this for the resolver; for libcurl's sockets, the number of the run and the descriptor. */
+/*
+ * Data of the epoll set: this for the resolver; for libcurl's sockets, the number of the
+ * run and the descriptor; see TCP_EVENT.
+ */
 #define RESOLVER_EVENT PG_UINT64_MAX
 #define NO_RUN UINT64CONST(0x7fffffff)
 
@@ -225,6 +229,8 @@ serve_events(Prober *prober)
 		for (int i = 0; i < count; i++)
 			if (events[i].data.u64 == RESOLVER_EVENT)
 				resolver_run(prober->resolver, clock_monotonic());
+			else if (events[i].data.u64 & TCP_EVENT)
+				run_finish_tcp(prober, &prober->runs[events[i].data.u64 & ~TCP_EVENT], events[i].events);
 			else
 				serve_socket(prober, events[i].data.u64 >> 32, (uint32) events[i].data.u64, events[i].events);
 	}
@@ -282,6 +288,8 @@ resolve(Prober *prober, Target *target, int64 now)
 	switch (resolver_look_up(prober->resolver, target->plan.spec.address.host, now, &target->address, &reason))
 	{
 		case RESOLVER_RESOLVED:
+			/* It is at the same place in sockaddr_in6. */
+			((struct sockaddr_in *) &target->address)->sin_port = htons(target->plan.spec.address.port);
 			start_or_wait(prober, target, now);
 			break;
 		case RESOLVER_PENDING:

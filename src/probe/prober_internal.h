@@ -53,10 +53,14 @@ typedef struct Target
 	dlist_node	list_node;		/* if resolving or waiting */
 } Target;
 
+/* The epoll set's data for the socket of a tcp probe: this and the number of the run. */
+#define TCP_EVENT (UINT64CONST(1) << 63)
+
 /* A place for a probe to run in. */
 typedef struct Run
 {
-	Probe	   *probe;
+	Probe	   *probe;			/* if not tcp */
+	int			socket;			/* of a tcp probe; -1 if there is none */
 	Target	   *target;			/* NULL if free */
 	bool		dark;
 	bool		unwatched;		/* its socket could not be watched */
@@ -145,6 +149,7 @@ extern void target_finish(Prober *prober, Target *target, ProbeResult *result, i
 extern void runs_cancel(Prober *prober);
 extern void run_cancel(Prober *prober, Target *target);
 extern bool run_start(Prober *prober, Target *target, int64 now);
+extern void run_finish_tcp(Prober *prober, Run *run, uint32 events);
 extern void runs_finish_ended(Prober *prober);
 extern void runs_expire(Prober *prober, int64 now);
 extern int64 runs_lateness(const Prober *prober);

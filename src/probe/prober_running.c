@@ -6,10 +6,32 @@
  */
 #include "postgres.h"
 
+#include <sys/epoll.h>
+#include <unistd.h>
+
 #include "utils/memutils.h"
 
 #include "base/clock.h"
 #include "probe/prober_internal.h"
+#include "probe/probe_tcp.h"
+
+/* Closes the socket of a tcp probe, if there is one, which removes it from the epoll set. */
+static void
+close_tcp(Run *run)
+{
+	if (run->socket >= 0)
+		close(run->socket);
+	run->socket = -1;
+}
+
+static void
+cancel(Run *run)
+{
+	if (run->socket >= 0)
+		close_tcp(run);
+	else
+		probe_cancel(run->probe);
+}
 
 /*
  * runs_cancel ends all probes.  Their memory stays until libcurl's multi handle is
@@ -24,7 +46,7 @@ runs_cancel(Prober *prober)
 
 		if (run->target != NULL)
 		{
-			probe_cancel(run->probe);
+			cancel(run);
 			prober->user.release_descriptor();
 		}
 	}
@@ -64,7 +86,7 @@ run_cancel(Prober *prober, Target *target)
 {
 	if (target->place != TARGET_RUNNING)
 		return;
-	probe_cancel(target->run->probe);
+	cancel(target->run);
 	free_run(prober, target->run);
 	target->place = TARGET_UNSCHEDULED;
 }
@@ -103,6 +125,7 @@ prober_set_concurrency(Prober *prober, int concurrency)
 	{
 		Run		   *run = &prober->runs[prober->run_count];
 
+		run->socket = -1;
 		run->probe = probe_of(prober, prober->run_count);
 		probe_set_owner(run->probe, run);
 		dlist_push_tail(&prober->free_runs, &run->list_node);
@@ -140,6 +163,21 @@ runs_finish_ended(Prober *prober)
 		}
 }
 
+/* run_finish_tcp finishes a tcp probe after events of its socket. */
+void
+run_finish_tcp(Prober *prober, Run *run, uint32 events)
+{
+	ProbeResult result = {.outcome = PROBE_SUCCEEDED};
+	int64		now = clock_monotonic();
+	int			error = probe_tcp_error(run->socket, (events & (EPOLLERR | EPOLLHUP)) != 0);
+
+	if (error != 0)
+		probe_result_set_error(&result, error);
+	close_tcp(run);
+	load_note_work(prober, run->target, clock_monotonic() - now);
+	finish_run(prober, run, &result, now);
+}
+
 /* Gives a probe its timeout a second time if stalls since its start may explain that it has no answer. */
 static bool
 prolong(Prober *prober, Run *run, int64 now)
@@ -165,11 +203,15 @@ runs_expire(Prober *prober, int64 now)
 
 		if (run->deadline <= now && !prolong(prober, run, now))
 		{
-			ProbeResult result;
+			ProbeResult result = {.hung = true};
 
-			probe_expire(run->probe, &result);
+			if (run->socket < 0)
+				probe_expire(run->probe, &result);
+			else
+				probe_result_set_error(&result, ETIMEDOUT);
 			if (run->unwatched)
 				probe_result_set(&result, PROBE_INCONCLUSIVE, "no descriptors left");
+			close_tcp(run);
 			finish_run(prober, run, &result, now);
 		}
 	}
@@ -190,18 +232,33 @@ count_lateness(Prober *prober, int64 late, int64 now)
 	current->steps[Min(Max(late, 0) / LATENESS_STEP, LATENESS_STEPS)]++;
 }
 
-/* Returns the authorities that a target's probe trusts; NULL if it needs none. */
-static X509_STORE *
-find_trusted(Prober *prober, Target *target, int64 now)
+static bool
+start_tcp(Prober *prober, Run *run, const struct sockaddr *address, ProbeResult *result)
 {
-	X509_STORE *trusted;
-	int64		begun_at = clock_monotonic();
+	struct epoll_event event = {.events = EPOLLOUT, .data.u64 = TCP_EVENT | (run - prober->runs)};
 
-	if (!probe_verifies(&target->plan.spec))
-		return NULL;
-	trusted = trust_store(prober->trusts, target->trust, now);
-	load_note_work(prober, target, clock_monotonic() - begun_at);
-	return trusted;
+	*result = (ProbeResult) {0};
+	if (probe_is_denied(prober->user.refusal, address, result))
+		return false;
+	run->socket = probe_tcp_connect(address);
+	if (run->socket >= 0 && epoll_ctl(prober->epoll, EPOLL_CTL_ADD, run->socket, &event) == 0)
+		return true;
+	probe_result_set_error(result, errno);
+	close_tcp(run);
+	return false;
+}
+
+static bool
+start(Prober *prober, Run *run, int64 now, ProbeResult *result)
+{
+	Target	   *target = run->target;
+	const ProbeSpec *spec = &target->plan.spec;
+	struct sockaddr *address = (struct sockaddr *) &target->address;
+
+	if (spec->protocol == PROBE_TCP)
+		return start_tcp(prober, run, address, result);
+	return probe_start(run->probe, spec, probe_verifies(spec) ? trust_store(prober->trusts, target->trust, now) : NULL,
+					   address, result);
 }
 
 /* run_start starts the probe of a target that has its address; returns false if no place is free. */
@@ -209,6 +266,8 @@ bool
 run_start(Prober *prober, Target *target, int64 now)
 {
 	int		   *room = target->dark ? &prober->dark_room : &prober->live_room;
+	int64		begun_at;
+	bool		started;
 	Run		   *run;
 	ProbeResult result;
 
@@ -227,8 +286,10 @@ run_start(Prober *prober, Target *target, int64 now)
 	target->place = TARGET_RUNNING;
 	*room -= 1;
 	dlist_push_tail(&prober->running, &run->list_node);
-	if (!probe_start(run->probe, &target->plan.spec, find_trusted(prober, target, now),
-					 (struct sockaddr *) &target->address, &result))
+	begun_at = clock_monotonic();
+	started = start(prober, run, now, &result);
+	load_note_work(prober, target, clock_monotonic() - begun_at);
+	if (!started)
 		finish_run(prober, run, &result, now);
 	return true;
 }

@@ -10,6 +10,7 @@
 
 /* The server's functions, which are not linked. */
 #undef printf
+#undef fprintf
 #undef snprintf
 #undef vprintf
 
