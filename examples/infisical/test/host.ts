@@ -124,11 +124,11 @@ export async function call(gatewayId: string): Promise<string> {
 
 /** Waits until a condition holds. */
 export async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
+  for (let tries = 0; tries < 600; tries++) {
     if (await condition()) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error("the condition did not become true in 10 seconds");
+  throw new Error("the condition did not become true in 30 seconds");
 }
 
 export const countBy = (ids: string[]): Map<string, number> => {
