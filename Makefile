@@ -20,6 +20,7 @@ SQL_PARTS = \
 	sql/parts/20_plan.sql \
 	sql/parts/30_pick.sql \
 	sql/parts/40_status.sql \
+	sql/parts/42_view_columns.sql \
 	sql/parts/45_report.sql \
 	sql/parts/50_management.sql \
 	sql/parts/55_access.sql \

@@ -11,6 +11,7 @@ CREATE VIEW gateway_pool_internal.pool_changes AS SELECT 'see the comment on thi
 COMMENT ON VIEW gateway_pool_internal.pool_changes IS
     'invalidation signal that no query reads: invalidating its relation cache entry makes sessions drop their cached '
     'pools';
+COMMENT ON COLUMN gateway_pool_internal.pool_changes.note IS 'where the purpose of the view is described';
 
 CREATE FUNCTION gateway_pool_internal.extension_schema() RETURNS regnamespace
     LANGUAGE sql VOLATILE PARALLEL UNSAFE

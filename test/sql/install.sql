@@ -39,13 +39,19 @@ SELECT install_gateway_pools();
 SELECT count(*) FROM public.before FULL JOIN pg_class c USING (oid) WHERE c.relnamespace = 'app'::regnamespace AND before.oid IS NULL;
 DROP TABLE public.before;
 SHOW lock_timeout;
--- Every object has a comment.
+-- Every object has a comment, and every column of the views and of the tables.
 SELECT 'without a comment: ' || pg_describe_object(d.classid, d.objid, 0)
   FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
  WHERE e.extname = 'gateway_pool' AND d.deptype = 'e' AND d.classid IN ('pg_proc'::regclass, 'pg_class'::regclass)
    AND obj_description(d.objid, d.classid::regclass::name) IS NULL;
 SELECT 'without a comment: ' || relname FROM pg_class
  WHERE relnamespace = 'app'::regnamespace AND relkind = 'r' AND relname ~ '^gateway_(p|s)' AND obj_description(oid, 'pg_class') IS NULL;
+SELECT format('without a comment: %s.%I', a.attrelid::regclass, a.attname)
+  FROM pg_attribute a
+ WHERE (a.attrelid = ANY (gateway_pool_internal.our_tables())
+        OR a.attrelid IN (SELECT d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                           WHERE e.extname = 'gateway_pool' AND d.deptype = 'e' AND d.classid = 'pg_class'::regclass))
+   AND a.attnum > 0 AND NOT a.attisdropped AND col_description(a.attrelid, a.attnum) IS NULL;
 -- No column, default or key of the tables depends on the extension: dropping it drops only triggers.
 SELECT fails('DROP EXTENSION gateway_pool') LIMIT 2;
 DROP EXTENSION gateway_pool CASCADE;
