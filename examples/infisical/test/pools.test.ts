@@ -19,10 +19,17 @@ for (const [driver, db] of Object.entries(drivers)) {
     assert.ok(listed);
     assert.deepEqual([...listed.memberGatewayIds].sort(), [...gatewayIds].sort());
     assert.ok(listed.createdAt instanceof Date);
-    const { name, memberCount, healthyMemberCount, health, label } = listed;
+    const { name, memberCount, healthyMemberCount, connectedResourcesCount, health, label } = listed;
     assert.deepEqual(
-      { name, memberCount, healthyMemberCount, health, label },
-      { name: "eu-west", memberCount: 2, healthyMemberCount: 1, health: "yellow", label: "1/2 healthy" },
+      { name, memberCount, healthyMemberCount, connectedResourcesCount, health, label },
+      {
+        name: "eu-west",
+        memberCount: 2,
+        healthyMemberCount: 1,
+        connectedResourcesCount: 1,
+        health: "yellow",
+        label: "1/2 healthy",
+      },
     );
   });
 
