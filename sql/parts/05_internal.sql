@@ -22,6 +22,29 @@ $$;
 COMMENT ON FUNCTION gateway_pool_internal.extension_schema() IS
     'returns the schema of the functions and views for users';
 
+CREATE FUNCTION gateway_pool_internal.org_column(relation regclass, organizations regclass) RETURNS name
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION gateway_pool_internal.org_column(regclass, regclass) IS
+    'returns the column that holds the organization of the rows of a table: the one that references the organizations '
+    'table, else "orgId"; null if there is none';
+
+CREATE FUNCTION gateway_pool_internal.ambiguous_org_columns(relation regclass, organizations regclass) RETURNS text
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET quote_all_identifiers = off
+AS $$
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+      FROM pg_attribute a
+     WHERE a.attrelid = relation
+       AND EXISTS (SELECT FROM pg_constraint k
+                     JOIN pg_attribute i ON i.attrelid = k.confrelid AND k.confkey = ARRAY[i.attnum] AND i.attname = 'id'
+                    WHERE k.contype = 'f' AND k.conrelid = relation AND k.confrelid = organizations AND k.conkey = ARRAY[a.attnum])
+    HAVING count(*) > 1 AND NOT bool_or(a.attname = 'orgId') AND count(*) FILTER (WHERE a.attnotnull) <> 1
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.ambiguous_org_columns(regclass, regclass) IS
+    'returns the columns of a table that reference the organizations table if neither a name nor NOT NULL says which '
+    'of them holds the organization of its rows; else null';
+
 CREATE FUNCTION gateway_pool_internal.require_installed() RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.require_installed() IS 'raises 55000 unless gateway pools are installed';

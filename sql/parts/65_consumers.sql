@@ -41,20 +41,11 @@ $$;
 COMMENT ON FUNCTION gateway_pool_internal.run_part(text, text, text) IS
     'runs the commands that create a missing part: the first as the caller, the second as the owner of the table';
 
-CREATE FUNCTION gateway_pool_internal.identities_of(consumer regclass) RETURNS TABLE (relation regclass)
-    LANGUAGE sql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT k.confrelid::regclass
-      FROM pg_constraint k
-      JOIN pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
-     WHERE k.conrelid = consumer AND k.contype = 'f' AND a.attname = 'identityId' AND a.atttypid = 'uuid'::regtype
-       AND (SELECT count(*) FROM pg_attribute i
-             WHERE i.attrelid = k.confrelid AND i.attname IN ('id', 'orgId') AND i.atttypid = 'uuid'::regtype) = 2
-     ORDER BY k.conname LIMIT 1
-$$;
-COMMENT ON FUNCTION gateway_pool_internal.identities_of(regclass) IS
-    'returns the table that "identityId" of a consumer references, if it has the columns id and "orgId"';
+CREATE FUNCTION gateway_pool_internal.default_org_query(consumer regclass, organizations regclass) RETURNS text
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION gateway_pool_internal.default_org_query(regclass, regclass) IS
+    'returns the query that finds the organization of a row of a consumer without an org_query; null if its columns '
+    'do not say what that is';
 
 CREATE FUNCTION gateway_pool_internal.consumer_parts(
     consumer regclass,
@@ -200,6 +191,30 @@ $$;
 COMMENT ON FUNCTION gateway_pool_internal.require_right_to_register() IS
     'raises an error unless the caller may register consumers in this transaction; returns gateway_pools';
 
+CREATE FUNCTION gateway_pool_internal.require_org_of_rows(consumer regclass, organizations regclass, hint text) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ambiguous CONSTANT text := gateway_pool_internal.ambiguous_org_columns(consumer, organizations);
+BEGIN
+    IF ambiguous IS NOT NULL OR gateway_pool_internal.default_org_query(consumer, organizations) IS NULL THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = format('cannot determine the organization of the rows of table %s', consumer),
+                  DETAIL = CASE WHEN ambiguous IS NULL
+                                THEN format('It has no column of type uuid that references %s, no column "orgId" of that type, '
+                                            'and no column "identityId" that references a table with such a column.', organizations)
+                                ELSE format('Several columns reference %s: %s.', organizations, ambiguous) END,
+                  HINT = hint,
+                  CONSTRAINT = 'gateway_pools_consumer',
+                  SCHEMA = (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = consumer),
+                  TABLE = (SELECT c.relname FROM pg_class c WHERE c.oid = consumer);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.require_org_of_rows(regclass, regclass, text) IS
+    'raises 55000 with a hint unless the columns of a consumer without an org_query say what the organization of a row is';
+
 CREATE FUNCTION gateway_pool_internal.attach_consumer(
     consumer regclass,
     pool_column name,
@@ -250,10 +265,7 @@ BEGIN
 
         -- A key must not depend on code that an owner defined, so its columns must be of the built-in type itself.
         SELECT string_agg(format('%s.%I', consumer, w.attribute), ', ' ORDER BY w.attribute) INTO problem
-          FROM (VALUES (pool_column, false), (gateway_column, true),
-                       (CASE WHEN org_query IS NULL AND NOT EXISTS (
-                                  SELECT FROM gateway_pool_internal.identities_of(consumer) i WHERE i.relation IS NOT NULL)
-                             THEN 'orgId' END::name, true)) w (attribute, required)
+          FROM (VALUES (pool_column, false), (gateway_column, true)) w (attribute, required)
           LEFT JOIN pg_attribute a ON a.attrelid = consumer AND a.attname = w.attribute AND NOT a.attisdropped
          WHERE w.attribute IS NOT NULL
            AND CASE WHEN a.attnum IS NULL THEN w.required ELSE a.atttypid <> 'uuid'::regtype END;
@@ -261,10 +273,13 @@ BEGIN
             RAISE object_not_in_prerequisite_state
                 USING MESSAGE = 'columns of a consumer must exist and be of type uuid',
                       DETAIL = format('Missing or of another type: %s.', problem),
-                      HINT = CASE WHEN problem LIKE '%"orgId"%'
-                                  THEN 'If the rows have no column "orgId", pass an org_query that returns their organization.'
-                                  ELSE 'Change their type to uuid. Only the pool column is added if it is missing.' END,
+                      HINT = 'Change their type to uuid. Only the pool column is added if it is missing.',
                       CONSTRAINT = 'gateway_pools_consumer', SCHEMA = schema_name, TABLE = table_name;
+        END IF;
+        IF org_query IS NULL THEN
+            PERFORM gateway_pool_internal.require_org_of_rows(
+                consumer, (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'organizations'),
+                'Pass an org_query that returns the organization of row $1.');
         END IF;
         -- Setting one column sets the other to null; deleting a pool sets the pool column to null.
         SELECT string_agg(format('%s.%I', consumer, a.attname), ', ' ORDER BY a.attname) INTO problem
@@ -304,7 +319,8 @@ $$;
 COMMENT ON FUNCTION @extschema@.register_pool_consumer(regclass, name, name, text) IS
     'makes a table a consumer and creates what is missing: the pool column, its foreign key and index, the triggers; '
     'gateway_column is the column of the direct gateway; org_query is a SELECT that returns the organization of row '
-    '$1, by default its "orgId", or that of the row that "identityId" references; for a role that owns the table and '
+    '$1, by default its column that references the organizations table, else its "orgId", else that of the row that '
+    '"identityId" references; for a role that owns the table and '
     'gateway_pools; idempotent';
 
 CREATE FUNCTION gateway_pool_internal.infisical_consumers()

@@ -42,19 +42,31 @@ AS $$
         SELECT c.oid, c.relnamespace, c.relowner FROM gateways g JOIN pg_class c ON c.oid = g.oid)
     SELECT coalesce(
                (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'organizations' ORDER BY m.relation LIMIT 1),
-               (SELECT k.referenced FROM key k, host h WHERE k.relation = h.oid AND k.attribute = 'orgId' ORDER BY k.name LIMIT 1),
+               -- Tables of an earlier installation reference the same table as the gateways table.
+               (SELECT k.referenced FROM key k JOIN pg_class c ON c.oid = k.relation, host h
+                 WHERE k.attribute = 'orgId' AND c.relowner = h.relowner
+                   AND (c.oid = h.oid OR
+                        c.relname IN ('gateway_pools', 'gateway_pool_entitlements')
+                        AND c.relnamespace IN (h.relnamespace, gateway_pool_internal.extension_schema())
+                        AND k.referenced IN (SELECT o.referenced FROM key o WHERE o.relation = h.oid))
+                 ORDER BY c.oid = h.oid DESC, c.relname, k.name LIMIT 1),
                (SELECT c.oid FROM pg_class c, host h
                  WHERE c.relnamespace = h.relnamespace AND c.relname = 'organizations' AND c.relowner = h.relowner))::regclass,
            (SELECT g.oid FROM gateways g)::regclass,
            coalesce(
                (SELECT c.oid FROM pg_class c, host h
                  WHERE c.relnamespace = h.relnamespace AND c.relname = 'identity_kubernetes_auths' AND c.relowner = h.relowner),
-               (SELECT k.relation FROM key k JOIN key i ON i.relation = k.relation
-                 WHERE k.referenced IN (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateway_pools'
+               -- Renamed.
+               (SELECT k.relation
+                  FROM host h
+                 CROSS JOIN key k
+                  JOIN key i ON i.relation = k.relation AND i.attribute = 'identityId'
+                  JOIN key d ON d.relation = k.relation AND d.attribute = 'gatewayV2Id' AND d.referenced = h.oid
+                 WHERE k.attribute = 'gatewayPoolId'
+                   AND k.referenced IN (SELECT m.relation FROM gateway_pool_internal.markers() m WHERE m.role = 'gateway_pools'
                                          UNION ALL
-                                        SELECT c.oid FROM pg_class c, host h
+                                        SELECT c.oid FROM pg_class c
                                          WHERE c.relnamespace = h.relnamespace AND c.relname = 'gateway_pools')
-                   AND k.attribute = 'gatewayPoolId' AND i.attribute = 'identityId'
                  ORDER BY k.relation LIMIT 1))::regclass
 $$;
 COMMENT ON FUNCTION gateway_pool_internal.host_tables() IS
@@ -567,6 +579,133 @@ $$;
 COMMENT ON FUNCTION gateway_pool_internal.lock_tables(regclass[], regclass[]) IS
     'locks tables that will be changed and tables that they will reference, within lock_timeout and without deadlocks';
 
+CREATE FUNCTION gateway_pool_internal.searched_schemas() RETURNS text
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE s.schema WHEN 'public' THEN 'Schema public has' ELSE format('Schemas %s and public have', s.schema) END
+      FROM (SELECT gateway_pool_internal.extension_schema()::text AS schema) s
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.searched_schemas() IS
+    'returns the schemas in which install_gateway_pools() looks for the host''s tables by name, with a verb';
+
+CREATE FUNCTION gateway_pool_internal.host_problems(organizations regclass, gateways regclass, kubernetes_auths regclass)
+    RETURNS TABLE (problem text, remedy text)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+    SET quote_all_identifiers = off
+AS $$
+    WITH host AS (
+        SELECT h.place, h.relation, h.role, h.purpose, c.relkind, c.relpersistence
+          FROM (VALUES (1, organizations, 'organizations', 'pools and gateways reference organizations by it'),
+                       (2, gateways, 'gateways', 'members of pools reference gateways by it'),
+                       (3, kubernetes_auths, 'Kubernetes auths', NULL)) h (place, relation, role, purpose)
+          JOIN pg_class c ON c.oid = h.relation),
+    attributes AS (
+        SELECT h.place, h.relation, w.attribute, w.purpose, w.required, a.attnum, format_type(a.atttypid, a.atttypmod) AS type
+          FROM host h
+         CROSS JOIN LATERAL (VALUES
+        ('id', h.purpose, true, h.purpose IS NOT NULL),
+        (gateway_pool_internal.org_column(h.relation, organizations), 'it holds the organization of a gateway', false, h.relation = gateways),
+        ('gatewayPoolId', 'it holds the pool of a row', false, h.relation = kubernetes_auths),
+        ('gatewayV2Id', 'it holds the direct gateway of a row', false, h.relation = kubernetes_auths)
+        ) w (attribute, purpose, required, wanted)
+          LEFT JOIN pg_attribute a ON a.attrelid = h.relation AND a.attname = w.attribute AND a.attnum > 0 AND NOT a.attisdropped
+         WHERE w.wanted AND h.relkind = 'r')
+    SELECT p.problem, p.remedy
+      FROM (
+        SELECT h.place, 1 AS number,
+               format('%s, the %s table, is %s; it must be a plain permanent table.', h.relation, h.role,
+                      CASE h.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
+                                     WHEN 'p' THEN 'partitioned'
+                                     WHEN 'r' THEN CASE h.relpersistence WHEN 't' THEN 'temporary' ELSE 'unlogged' END
+                                     ELSE 'no table' END) AS problem,
+               'Pass plain permanent tables.' AS remedy
+          FROM host h
+         WHERE h.relkind <> 'r' OR h.relpersistence <> 'p'
+         UNION ALL
+        SELECT 0, 1, format('%s is both the organizations table and the gateways table.', gateways), 'Pass two tables.'
+         WHERE organizations = gateways
+         UNION ALL
+        SELECT a.place, 2,
+               CASE WHEN a.attnum IS NULL THEN format('%s has no column %I of type uuid: %s.', a.relation, a.attribute, a.purpose)
+                    ELSE format('%s.%I is of type %s, not uuid: %s.', a.relation, a.attribute, a.type, a.purpose) END,
+               CASE WHEN a.attnum IS NOT NULL THEN 'Change the type to uuid, or pass other tables.'
+                    ELSE coalesce((SELECT format('As its owner, run ALTER TABLE %s RENAME %I TO %I.', a.relation, k.attname, a.attribute)
+                                     FROM pg_index i JOIN pg_attribute k ON k.attrelid = i.indrelid AND k.attnum = i.indkey[0]
+                                    WHERE i.indrelid = a.relation AND i.indisprimary AND i.indnkeyatts = 1 AND k.atttypid = 'uuid'::regtype),
+                                  format('Add the column to %s.', a.relation)) END
+          FROM attributes a
+         WHERE CASE WHEN a.attnum IS NULL THEN a.required ELSE a.type <> 'uuid' END
+         UNION ALL
+        SELECT a.place, 3, format('%s.%I is not unique: it needs a primary key or a unique constraint of its own, because %s.',
+                                  a.relation, a.attribute, a.purpose),
+               format('As its owner, run ALTER TABLE %s ADD UNIQUE (id).', a.relation)
+          FROM attributes a
+         WHERE a.attribute = 'id' AND a.attnum IS NOT NULL
+           AND NOT EXISTS (SELECT FROM pg_index i
+                            WHERE i.indrelid = a.relation AND i.indisunique AND i.indimmediate AND i.indisvalid
+                              AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum)
+         UNION ALL
+        SELECT h.place, 4, format('%s has no foreign key of one column to the id of %s, and no column "orgId": one of them says which '
+                                  'organization a gateway belongs to.', gateways, organizations),
+               CASE WHEN EXISTS (SELECT FROM pg_constraint k
+                                  WHERE k.contype = 'f' AND k.conrelid = organizations AND k.confrelid = gateways)
+                    THEN format('%s references %s: if it is the gateways table, exchange the arguments.', organizations, gateways)
+                    ELSE format('As its owner, run ALTER TABLE %s ADD FOREIGN KEY (...) REFERENCES %s (id).', gateways, organizations) END
+          FROM host h
+         WHERE h.relation = gateways AND h.relkind = 'r' AND organizations <> gateways
+           AND gateway_pool_internal.org_column(gateways, organizations) IS NULL
+         UNION ALL
+        -- A key that the host adds later changes nothing.
+        SELECT 2, 5, format('%s has several columns that reference %s: %s. It is not clear which of them holds the organization of a gateway.',
+                            gateways, organizations, a.columns),
+               'Declare that column NOT NULL and the others nullable, or name it "orgId".'
+          FROM gateway_pool_internal.ambiguous_org_columns(gateways, organizations) a (columns)
+         WHERE a.columns IS NOT NULL
+           AND NOT EXISTS (SELECT FROM gateway_pool_internal.markers() m WHERE m.role = 'gateways' AND m.relation = gateways)
+      ) p
+     ORDER BY p.place, p.number, p.problem
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.host_problems(regclass, regclass, regclass) IS
+    'returns why gateway pools cannot be installed for tables of a host, such as columns and keys that are missing, and '
+    'what to do about it';
+
+CREATE FUNCTION gateway_pool_internal.require_host(organizations regclass, gateways regclass, kubernetes_auths regclass)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+    found record;
+BEGIN
+    SELECT string_agg(p.problem, E'\n' ORDER BY p.place) AS problems,
+           string_agg(p.remedy, ' ' ORDER BY p.place) FILTER (WHERE p.first) AS remedies INTO found
+      FROM (SELECT h.problem, h.remedy, h.place, row_number() OVER (PARTITION BY h.remedy ORDER BY h.place) = 1 AS first
+              FROM gateway_pool_internal.host_problems(organizations, gateways, kubernetes_auths)
+                   WITH ORDINALITY h (problem, remedy, place)) p;
+    IF found.problems IS NOT NULL THEN
+        RAISE object_not_in_prerequisite_state
+            USING MESSAGE = 'gateway pools cannot be installed for these tables',
+                  DETAIL = found.problems,
+                  HINT = found.remedies,
+                  CONSTRAINT = 'gateway_pools_not_installed';
+    END IF;
+    IF kubernetes_auths IS NOT NULL
+       AND NOT EXISTS (SELECT FROM gateway_pool_internal.consumers() c
+                        WHERE c.consumer = kubernetes_auths AND c.pool_column = 'gatewayPoolId' AND c.org_query IS NOT NULL) THEN
+        PERFORM gateway_pool_internal.require_org_of_rows(
+            kubernetes_auths, organizations,
+            'Add such a column or such a key, or rename the table and register it by register_pool_consumer() with an org_query.');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.require_host(regclass, regclass, regclass) IS
+    'raises 55000 if gateway pools cannot be installed for tables of a host';
+
 CREATE FUNCTION @extschema@.install_gateway_pools(
     organizations regclass DEFAULT NULL,
     gateways regclass DEFAULT NULL,
@@ -584,6 +723,7 @@ DECLARE
     old_lock_timeout CONSTANT text := current_setting('lock_timeout');
     made_entitlements boolean := false;
     problem text;
+    missing text;
     part record;
 BEGIN
     -- At a higher isolation level, the catalogs could be read with a snapshot from before the locks.
@@ -621,15 +761,16 @@ BEGIN
           FROM pg_class g WHERE g.oid = $2;
     END IF;
 
-    SELECT CASE count(*) WHEN 1 THEN format('host table %s does not exist', min(t.name))
-                         WHEN 2 THEN 'host tables organizations and gateways_v2 do not exist' END INTO problem
-      FROM (VALUES (organizations, 'organizations'), (gateways, 'gateways_v2')) t (relation, name)
+    SELECT CASE count(*) WHEN 1 THEN format('cannot find the host''s %s table', min(t.role))
+                         WHEN 2 THEN 'cannot find the host''s organizations and gateways tables' END,
+           string_agg(t.name, ' or ' ORDER BY t.role DESC) INTO problem, missing
+      FROM (VALUES (organizations, 'organizations', 'organizations'), (gateways, 'gateways', 'gateways_v2')) t (relation, role, name)
      WHERE t.relation IS NULL;
     IF problem IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state
             USING MESSAGE = problem,
-                  DETAIL = format('The schemas %s and public were searched.', gateway_pool_internal.extension_schema()),
-                  HINT = 'Pass the tables of the host to install_gateway_pools().',
+                  DETAIL = format('%s no table named %s.', gateway_pool_internal.searched_schemas(), missing),
+                  HINT = 'Pass the tables of the host, as in install_gateway_pools(organizations => ''tenants'', gateways => ''agents'').',
                   CONSTRAINT = 'gateway_pools_not_installed';
     END IF;
     SELECT string_agg(format('%s', m.relation), ', ' ORDER BY m.role) INTO problem
@@ -669,12 +810,9 @@ BEGIN
                   HINT = format('Run GRANT USAGE ON SCHEMA %s TO %s.', gateway_pool_internal.extension_schema(), owner::regrole),
                   CONSTRAINT = 'gateway_pools_not_installed';
     END IF;
-    SELECT string_agg(p.problem, ', ' ORDER BY p.problem) INTO problem
-      FROM (SELECT format('%s is not a plain table', c.oid::regclass) AS problem
-              FROM pg_class c
-             WHERE c.oid IN (organizations, gateways, kubernetes_auths) AND c.relkind <> 'r'
-             UNION ALL
-            SELECT t.problem FROM gateway_pool_internal.tables(gateways) t WHERE t.problem IS NOT NULL) p;
+    PERFORM gateway_pool_internal.require_host(organizations, gateways, kubernetes_auths);
+    SELECT string_agg(t.problem, ', ' ORDER BY t.problem) INTO problem
+      FROM gateway_pool_internal.tables(gateways) t WHERE t.problem IS NOT NULL;
     IF problem IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state
             USING MESSAGE = 'cannot use existing relations for gateway pools',
@@ -709,37 +847,25 @@ BEGIN
 
         -- A key or an index must not depend on code that an owner defined, so its columns must be of the
         -- built-in types themselves.
-        SELECT string_agg(format('%s.%I %s', c.oid::regclass, w.attribute, w.type), ', ' ORDER BY c.relname, w.attribute) INTO problem
-          FROM (SELECT t.relation, p.attribute, p.type
-                  FROM gateway_pool_internal.table_columns() p
-                  JOIN gateway_pool_internal.tables(gateways) t ON t.role = p.relation
-                 UNION ALL
-                SELECT * FROM (VALUES (organizations, 'id', 'uuid'), (gateways, 'id', 'uuid'), (gateways, 'orgId', 'uuid'),
-                                      (gateways, 'name', 'varchar'), (kubernetes_auths, 'gatewayPoolId', 'uuid'),
-                                      (kubernetes_auths, 'gatewayV2Id', 'uuid')) h
-               ) w (relation, attribute, type)
-          JOIN pg_class c ON c.oid = w.relation
-          LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = w.attribute AND NOT a.attisdropped
-         WHERE w.attribute IS NOT NULL
+        SELECT string_agg(format('%s.%I %s', c.oid::regclass, p.attribute, p.type), ', ' ORDER BY c.relname, p.attribute) INTO problem
+          FROM gateway_pool_internal.table_columns() p
+          JOIN gateway_pool_internal.tables(gateways) t ON t.role = p.relation
+          JOIN pg_class c ON c.oid = t.relation
+          LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = p.attribute AND NOT a.attisdropped
+         WHERE p.attribute IS NOT NULL
            AND CASE WHEN a.attnum IS NULL
-                    THEN w.attribute IN ('id', 'name') OR c.oid = gateways
+                    THEN p.attribute IN ('id', 'name')
                     ELSE replace(a.atttypid::regtype::text, 'text', 'character varying')
-                         <> replace(w.type::regtype::text, 'text', 'character varying') END;
+                         <> replace(p.type::regtype::text, 'text', 'character varying') END;
         IF problem IS NOT NULL THEN
             RAISE object_not_in_prerequisite_state
                 USING MESSAGE = 'columns that gateway pools need are missing or have another type',
                       DETAIL = format('Required: %s.', problem),
+                      HINT = 'Rename these tables, or give their columns these types.',
                       CONSTRAINT = 'gateway_pools_not_installed';
         END IF;
-
-        IF kubernetes_auths IS NOT NULL
-           AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = kubernetes_auths AND a.attname = 'orgId')
-           AND NOT EXISTS (SELECT FROM gateway_pool_internal.identities_of(kubernetes_auths) i WHERE i.relation IS NOT NULL) THEN
-            RAISE object_not_in_prerequisite_state
-                USING MESSAGE = format('cannot determine the organization of the rows of table %s', kubernetes_auths),
-                      HINT = 'Add a column "orgId", or a foreign key on "identityId" to a table with a column "orgId".',
-                      CONSTRAINT = 'gateway_pools_not_installed';
-        END IF;
+        -- Again, with the locks.
+        PERFORM gateway_pool_internal.require_host(organizations, gateways, kubernetes_auths);
 
         FOR part IN
             SELECT * FROM gateway_pool_internal.parts(organizations, gateways, kubernetes_auths) p WHERE NOT p.present

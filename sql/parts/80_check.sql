@@ -132,6 +132,15 @@ BEGIN
 
     PERFORM gateway_pool_internal.require_right_to_check();
 
+    IF gateway_pool_internal.org_column(gateways, organizations) IS NULL THEN
+        problem := 'organization of gateways unknown';
+        object := gateways::text;
+        detail := format('No column references %s, and none is named "orgId".', organizations);
+        remedy := format('As its owner, run ALTER TABLE %s ADD FOREIGN KEY (...) REFERENCES %s (id);', gateways, organizations);
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
     -- Triggers and rules of others can change or suppress audit records.
     RETURN QUERY
         SELECT 'audit log changed', t.tgrelid::regclass::text, format('Trigger %I does not belong to gateway pools.', t.tgname),

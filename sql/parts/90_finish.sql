@@ -13,9 +13,10 @@ BEGIN
     IF missing IS NULL THEN
         PERFORM @extschema@.install_gateway_pools(NULL::regclass, NULL::regclass, NULL::regclass);
     ELSE
-        RAISE INFO 'gateway pools are not installed: schemas % and public have no table named %',
-            gateway_pool_internal.extension_schema(), missing
-            USING HINT = format('Call %s.install_gateway_pools() with the tables of the host.', gateway_pool_internal.extension_schema());
+        RAISE INFO 'gateway pools are not installed'
+            USING DETAIL = format('%s no table named %s.', gateway_pool_internal.searched_schemas(), missing),
+                  HINT = format('Pass the tables of the host, as in SELECT %s.install_gateway_pools(organizations => ''tenants'', gateways => ''agents'').',
+                                gateway_pool_internal.extension_schema());
     END IF;
 END
 $$;

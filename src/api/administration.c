@@ -104,7 +104,7 @@ require_gateway(FunctionCallInfo fcinfo, const PoolCatalog *catalog)
 {
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "gateway_id");
 
-	if (isolation_hides_gateway(catalog, id) || same_org_lock(catalog->gateways, id) == NULL)
+	if (isolation_hides_gateway(catalog, id) || same_org_lock(catalog, catalog->gateways, id) == NULL)
 		gateway_rows_refuse_missing(catalog, id);
 	return id;
 }

@@ -20,6 +20,7 @@
 #include "tables/consumers.h"
 #include "tables/entitlement.h"
 #include "tables/isolation.h"
+#include "tables/org_column.h"
 #include "tables/org_query.h"
 #include "tables/pick_counters_room.h"
 #include "tables/pool_name.h"
@@ -100,16 +101,17 @@ check_names(ResultRow *result, const PoolCatalog *catalog)
 static void
 check_members(ResultRow *result, const PoolCatalog *catalog)
 {
+	const char *org = org_column_name(catalog, catalog->gateways);
 	OwnerScope	scope;
 	uint64		rows;
 
 	owner_begin(&scope, catalog->memberships);
-	rows = owner_query(psprintf("SELECT m.id::text, p.\"orgId\"::text, g.\"orgId\"::text"
+	rows = owner_query(psprintf("SELECT m.id::text, p.\"orgId\"::text, g.%s::text"
 								" FROM %s m JOIN %s p ON p.id = m.\"gatewayPoolId\""
 								" JOIN %s g ON g.id = m.\"gatewayId\""
-								" WHERE p.\"orgId\"::text IS DISTINCT FROM g.\"orgId\"::text ORDER BY m.id",
-								catalog_name(catalog->memberships), catalog_name(catalog->pools),
-								catalog_name(catalog->gateways)), NULL);
+								" WHERE p.\"orgId\"::text IS DISTINCT FROM g.%s::text ORDER BY m.id",
+								org, catalog_name(catalog->memberships), catalog_name(catalog->pools),
+								catalog_name(catalog->gateways), org), NULL);
 	for (uint64 i = 0; i < rows; i++)
 		report(result, "member of another organization", psprintf("membership %s", text_of(i, 1)),
 			   psprintf("The pool is of %s, the gateway of %s.", text_of(i, 2), text_of(i, 3)),

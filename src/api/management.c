@@ -24,6 +24,7 @@
 #include "tables/consumers.h"
 #include "tables/entitlement.h"
 #include "tables/isolation.h"
+#include "tables/org_column.h"
 #include "tables/owner.h"
 #include "tables/policies.h"
 #include "tables/pool_name.h"
@@ -75,8 +76,8 @@ require_in_org(FunctionCallInfo fcinfo, const PoolCatalog *catalog, Oid relation
 		owner_begin_as_caller(&scope, relation);
 	else
 		owner_begin(&scope, relation);
-	found = owner_execute(owner_prepare(psprintf("SELECT FROM %s WHERE id = $1 AND \"orgId\" = $2",
-												 catalog_name(relation)),
+	found = owner_execute(owner_prepare(psprintf("SELECT FROM %s WHERE id = $1 AND %s = $2",
+												 catalog_name(relation), org_column_name(catalog, relation)),
 										2, (Oid[]) {UUIDOID, UUIDOID}), values) > 0;
 	owner_end(&scope);
 	if (!found)
@@ -254,7 +255,11 @@ add_gateway_to_pool(PG_FUNCTION_ARGS)
 				 errmsg("weight and priority must not be null")));
 	require_default(catalog.has_weight, "pickWeight", PG_GETARG_INT32(3), 1, catalog.memberships);
 	require_default(catalog.has_priority, "pickPriority", PG_GETARG_INT32(4), 0, catalog.memberships);
-	/* First, as set_gateway_pool_members does, which then adds no gateway that a session is adding: no deadlock. */
+
+	/*
+	 * First, as set_gateway_pool_members does, which then adds no gateway
+	 * that a session is adding: no deadlock.
+	 */
 	owner_lock_row(catalog.pools, pool, "NO KEY UPDATE");
 	change.sql = psprintf("INSERT INTO %s (\"gatewayPoolId\", \"gatewayId\"%s%s)"
 						  " SELECT r.pool, r.gateway%s%s FROM (VALUES ($1, $2, $3, $4)) r (pool, gateway, weight, priority)"

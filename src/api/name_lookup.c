@@ -12,7 +12,9 @@
 #include "base/compat.h"
 #include "tables/access.h"
 #include "tables/catalog.h"
+#include "tables/gateway_rows.h"
 #include "tables/isolation.h"
+#include "tables/org_column.h"
 #include "tables/owner.h"
 #include "tables/policies.h"
 
@@ -109,7 +111,7 @@ gateway_pool_id(PG_FUNCTION_ARGS)
 /*
  * gateway_id(org_id uuid, name text) returns uuid
  *
- * Returns the id of a gateway.  Needs SELECT on gateway_pools (id).  Errors: no such
+ * Returns the id of a gateway; where the host has no names, the name is the id.  Needs SELECT on gateway_pools (id).  Errors: no such
  * gateway P0002, more than one 21000, NULL 22023.
  */
 Datum
@@ -120,6 +122,7 @@ gateway_id(PG_FUNCTION_ARGS)
 	catalog_open(&catalog);
 	access_require(&catalog, RIGHT_PICK);
 	PG_RETURN_UUID_P(find_by_name(fcinfo, &catalog, catalog.gateways, "gateway", &gateway_plan,
-								  psprintf("SELECT g.id::uuid FROM %s g WHERE g.\"orgId\" = $1 AND g.name::text = $2 LIMIT 2",
-										   catalog_name(catalog.gateways))));
+								  psprintf("SELECT g.id::uuid FROM %s g WHERE g.%s = $1 AND %s = $2 LIMIT 2",
+										   catalog_name(catalog.gateways), org_column_name(&catalog, catalog.gateways),
+										   gateway_rows_name(&catalog))));
 }

@@ -13,6 +13,7 @@
 #include "api/table_change.h"
 #include "base/argument.h"
 #include "base/uuid.h"
+#include "tables/org_column.h"
 #include "tables/owner.h"
 #include "tables/policies.h"
 
@@ -39,8 +40,9 @@ require_gateways(const PoolCatalog *catalog, const pg_uuid_t *org, Datum gateway
 
 	begin_reading(&scope, catalog->gateways);
 	(void) owner_execute(owner_prepare(psprintf("SELECT w.id FROM unnest($2) WITH ORDINALITY w (id, n)"
-												" WHERE NOT EXISTS (SELECT FROM %s g WHERE g.id = w.id AND g.\"orgId\" = $1)"
-												" ORDER BY w.n LIMIT 1", catalog_name(catalog->gateways)),
+												" WHERE NOT EXISTS (SELECT FROM %s g WHERE g.id = w.id AND g.%s = $1)"
+												" ORDER BY w.n LIMIT 1", catalog_name(catalog->gateways),
+												org_column_name(catalog, catalog->gateways)),
 									   2, (Oid[]) {UUIDOID, UUIDARRAYOID}), values);
 	missing = owner_first_id(context);
 	owner_end(&scope);

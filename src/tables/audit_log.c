@@ -25,6 +25,7 @@
 #include "base/trigger_call.h"
 #include "base/uuid.h"
 #include "tables/audit_log.h"
+#include "tables/org_column.h"
 #include "tables/owner.h"
 
 PG_FUNCTION_INFO_V1(audit_logs_refuse);
@@ -98,7 +99,7 @@ audit_log_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *o
  * first, or in an earlier one, which this one cascades from.
  */
 AuditName
-audit_log_name(Oid relation, const pg_uuid_t *id)
+audit_log_name(const PoolCatalog *catalog, Oid relation, const pg_uuid_t *id)
 {
 	MemoryContext context = CurrentMemoryContext;
 	DeletedKey	key = {.relation = relation};
@@ -110,10 +111,15 @@ audit_log_name(Oid relation, const pg_uuid_t *id)
 	if (id == NULL)
 		return name;
 	owner_begin(&scope, relation);
-	/* The host's migrations may drop the names of its gateways. */
+
+	/*
+	 * The host's gateways may have no names, and a migration may drop the
+	 * column of their organization.
+	 */
 	sql = psprintf("SELECT %s::uuid, %s::text FROM %s WHERE id = $1",
-				   get_attnum(relation, "orgId") == InvalidAttrNumber ? "NULL" : "\"orgId\"",
-				   get_attnum(relation, "name") == InvalidAttrNumber ? "NULL" : "name", catalog_name(relation));
+				   relation == catalog->gateways && catalog->gateway_org == InvalidAttrNumber ? "NULL" :
+				   org_column_name(catalog, relation),
+				   get_attnum(relation, "name") == InvalidAttrNumber ? "id" : "name", catalog_name(relation));
 	found = owner_query(sql, id) > 0 || owner_query_before(sql, id) > 0;
 	if (found)
 	{

@@ -17,7 +17,7 @@ typedef struct AuditName
 } AuditName;
 
 extern void audit_log_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *org_id, const char *name);
-extern AuditName audit_log_name(Oid relation, const pg_uuid_t *id);
+extern AuditName audit_log_name(const PoolCatalog *catalog, Oid relation, const pg_uuid_t *id);
 extern void audit_log_begin(StringInfo metadata);
 extern void audit_log_put(StringInfo metadata, const char *key, const char *value);
 extern void audit_log_put_reason(StringInfo metadata, const char *key, const char *value);

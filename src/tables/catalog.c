@@ -34,6 +34,7 @@
 
 #include "base/compat.h"
 #include "tables/catalog.h"
+#include "tables/org_column.h"
 #include "tables/policies.h"
 
 PG_FUNCTION_INFO_V1(is_extension_script);
@@ -179,9 +180,8 @@ catalog_referenced_table(Relation relation, AttrNumber column)
 
 /* Returns a hash of the names, order and types of the columns of a table. */
 static uint64
-hash_columns(Oid relation)
+hash_columns(Relation table)
 {
-	Relation	table = catalog_open_table(relation, AccessShareLock);
 	TupleDesc	columns = RelationGetDescr(table);
 	uint64		hash = 0;
 
@@ -193,7 +193,6 @@ hash_columns(Oid relation)
 														strlen(NameStr(attribute->attname)),
 														attribute->atttypid + attribute->attisdropped));
 	}
-	relation_close(table, AccessShareLock);
 	return hash;
 }
 
@@ -305,6 +304,7 @@ static bool
 look_up(PoolCatalog *catalog)
 {
 	Oid			internal;
+	Relation	gateways;
 
 	memset(catalog, 0, sizeof(PoolCatalog));
 	memset(&ambiguous, 0, sizeof(ambiguous));
@@ -327,7 +327,11 @@ look_up(PoolCatalog *catalog)
 	catalog->host_schema = get_rel_namespace(catalog->gateways);
 	catalog->has_weight = get_attnum(catalog->memberships, "pickWeight") != InvalidAttrNumber;
 	catalog->has_priority = get_attnum(catalog->memberships, "pickPriority") != InvalidAttrNumber;
-	catalog->version = hash_combine64(hash_columns(catalog->gateways), catalog->has_weight * 2 + catalog->has_priority);
+	gateways = catalog_open_table(catalog->gateways, AccessShareLock);
+	catalog->gateway_org = org_column_find(gateways, catalog->organizations);
+	catalog->version = hash_combine64(hash_columns(gateways),
+									  catalog->gateway_org * 4 + catalog->has_weight * 2 + catalog->has_priority);
+	relation_close(gateways, AccessShareLock);
 	for (const Oid *oid = &catalog->schema; oid <= &catalog->signal; oid++)
 		catalog->version = hash_combine64(catalog->version, *oid);
 	catalog->isolated = policies_isolate(catalog->pools);

@@ -33,6 +33,8 @@ typedef struct PoolCatalog
 								 * something that picks depend on changes */
 	uint64		version;		/* changes with any Oid above and with the
 								 * columns of gateways and memberships */
+	AttrNumber	gateway_org;	/* the column of gateways that holds their
+								 * organization, or InvalidAttrNumber */
 	bool		has_weight;		/* members have "pickWeight" */
 	bool		has_priority;	/* members have "pickPriority" */
 	bool		isolated;		/* gateway_pools has our policy */

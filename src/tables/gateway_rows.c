@@ -15,6 +15,7 @@
 #include "executor/spi.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -23,6 +24,7 @@
 #include "base/uuid.h"
 #include "tables/capabilities.h"
 #include "tables/gateway_rows_internal.h"
+#include "tables/org_column.h"
 #include "tables/owner.h"
 
 /* gateway_rows_begin returns what has to be read before the query, so that its rows can be published. */
@@ -50,35 +52,46 @@ gateway_rows_begin(const PoolCatalog *catalog)
 	return reading;
 }
 
+/* gateway_rows_name returns the SQL text of the name of a gateway "g": its id if the host has no names. */
+const char *
+gateway_rows_name(const PoolCatalog *catalog)
+{
+	return get_attnum(catalog->gateways, "name") == InvalidAttrNumber ? "g.id::text" : "g.name::text";
+}
+
 /*
  * gateway_rows_append_columns adds SELECT and the columns of a gateway "g", its state
  * "s" and its recorded health "h".  Queries leave out rows without an id or an
  * organization, since the owner of the tables decides what may be null.
  */
 void
-gateway_rows_append_columns(StringInfo sql, HostColumns columns, RowFilter filter)
+gateway_rows_append_columns(StringInfo sql, const PoolCatalog *catalog, HostColumns columns, RowFilter filter)
 {
-	appendStringInfoString(sql,
-						   "SELECT g.id::uuid, g.\"orgId\"::uuid, coalesce(g.name::text, ''), s.state::text, s.until::timestamptz"
-						   ", g.xmin, h.status::text, h.\"changedAt\"::timestamptz"
-						   ", h.\"lastHeartbeatAt\"::timestamptz, h.\"heartbeatExpiresAt\"::timestamptz"
-						   ", coalesce(h.\"consecutiveSuccesses\" > 0 AND h.status::text IN ('healthy', 'degraded'), false)");
+	appendStringInfo(sql,
+					 "SELECT g.id::uuid, g.%s::uuid, coalesce(%s, ''), s.state::text, s.until::timestamptz"
+					 ", g.xmin, h.status::text, h.\"changedAt\"::timestamptz"
+					 ", h.\"lastHeartbeatAt\"::timestamptz, h.\"heartbeatExpiresAt\"::timestamptz"
+					 ", coalesce(h.\"consecutiveSuccesses\" > 0 AND h.status::text IN ('healthy', 'degraded'), false)",
+					 org_column_name(catalog, catalog->gateways), gateway_rows_name(catalog));
 	host_columns_append(sql, columns, filter.capabilities);
 }
 
-/* gateway_rows_append_filter adds WHERE and the conditions of a filter on "table", with their arguments from $1 on. */
+/*
+ * gateway_rows_append_filter adds WHERE and the conditions of a filter on "table", whose column of
+ * the organization is "org", with their arguments from $1 on.
+ */
 void
-gateway_rows_append_filter(StringInfo sql, const char *table, RowFilter filter)
+gateway_rows_append_filter(StringInfo sql, const char *table, const char *org, RowFilter filter)
 {
 	int			argument = 0;
 
-	appendStringInfo(sql, " WHERE %s.id IS NOT NULL AND %s.\"orgId\" IS NOT NULL", table, table);
+	appendStringInfo(sql, " WHERE %s.id IS NOT NULL AND %s.%s IS NOT NULL", table, table, org);
 	if (filter.org_id)
-		appendStringInfo(sql, " AND %s.\"orgId\" = $%d", table, ++argument);
+		appendStringInfo(sql, " AND %s.%s = $%d", table, org, ++argument);
 	if (filter.id)
 		appendStringInfo(sql, " AND %s.id = $%d", table, ++argument);
 	if (filter.orgs)
-		appendStringInfo(sql, " AND %s.\"orgId\" = ANY ($%d)", table, ++argument);
+		appendStringInfo(sql, " AND %s.%s = ANY ($%d)", table, org, ++argument);
 	if (filter.ids)
 		appendStringInfo(sql, " AND %s.id = ANY ($%d)", table, ++argument);
 }
@@ -125,13 +138,13 @@ gateways_sql(const PoolCatalog *catalog, HostColumns columns, RowFilter filter)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	gateway_rows_append_columns(&sql, columns, filter);
+	gateway_rows_append_columns(&sql, catalog, columns, filter);
 	appendStringInfo(&sql, " FROM %s g LEFT JOIN %s s ON s.\"gatewayId\" = g.id"
 					 " LEFT JOIN %s h ON h.\"gatewayId\" = g.id",
 					 catalog_name(catalog->gateways), catalog_name(catalog->states),
 					 catalog_name(catalog->health));
-	gateway_rows_append_filter(&sql, "g", filter);
-	appendStringInfoString(&sql, " ORDER BY g.name, g.id");
+	gateway_rows_append_filter(&sql, "g", org_column_name(catalog, catalog->gateways), filter);
+	appendStringInfo(&sql, " ORDER BY %s, g.id", gateway_rows_name(catalog));
 	return sql.data;
 }
 

@@ -48,6 +48,7 @@ typedef struct RowFilter
 	bool		capabilities;	/* read them, too */
 } RowFilter;
 
+extern const char *gateway_rows_name(const PoolCatalog *catalog);
 extern GatewayRow *gateway_rows_read(const PoolCatalog *catalog, RowFilter filter, int *count);
 extern Heartbeat gateway_rows_heartbeat(const HostHeartbeat *host);
 pg_noreturn extern void gateway_rows_refuse_missing(const PoolCatalog *catalog, const pg_uuid_t *id);

@@ -51,8 +51,8 @@ typedef struct Reading
 } Reading;
 
 extern Reading gateway_rows_begin(const PoolCatalog *catalog);
-extern void gateway_rows_append_columns(StringInfo sql, HostColumns columns, RowFilter filter);
-extern void gateway_rows_append_filter(StringInfo sql, const char *table, RowFilter filter);
+extern void gateway_rows_append_columns(StringInfo sql, const PoolCatalog *catalog, HostColumns columns, RowFilter filter);
+extern void gateway_rows_append_filter(StringInfo sql, const char *table, const char *org, RowFilter filter);
 extern SPIPlanPtr gateway_rows_prepare(const char *sql, RowFilter filter);
 extern uint64 gateway_rows_execute(SPIPlanPtr plan, RowFilter filter);
 extern Datum gateway_rows_column(HeapTuple row, int column, bool *is_null);

@@ -25,6 +25,7 @@
 
 #include "base/uuid.h"
 #include "tables/isolation.h"
+#include "tables/org_column.h"
 #include "tables/owner.h"
 
 PG_FUNCTION_INFO_V1(is_tenant);
@@ -246,7 +247,7 @@ is_tenant_of(const PoolCatalog *catalog, Oid relation, KeptPlan *kept, const pg_
 		return true;
 
 	owner_begin(&scope, relation);
-	sql = psprintf("SELECT \"orgId\"::uuid FROM %s WHERE id = $1", catalog_name(relation));
+	sql = psprintf("SELECT %s::uuid FROM %s WHERE id = $1", org_column_name(catalog, relation), catalog_name(relation));
 	if (owner_execute(owner_prepare_kept(kept, sql, 1, (Oid[]) {UUIDOID}), &value) > 0)
 	{
 		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);

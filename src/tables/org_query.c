@@ -3,8 +3,8 @@
  *		The query that returns the organization of a consumer's row.
  *
  * It is an argument of the consumer's marker: a SELECT whose $1 is the row, or '' for
- * the row's own "orgId", or, without one, that of the row which "identityId"
- * references.  The role that registers it owns the consumer; it is only parsed,
+ * the row's own organization (see org_column.c), or, without one, that of the row which
+ * "identityId" references.  The role that registers it owns the consumer; it is only parsed,
  * planned and run as that owner, in a restricted operation.  Names in it are qualified
  * when it is registered.
  */
@@ -26,26 +26,86 @@
 #include "base/argument.h"
 #include "base/compat.h"
 #include "tables/catalog.h"
+#include "tables/org_column.h"
 #include "tables/org_query.h"
 
+PG_FUNCTION_INFO_V1(default_org_query);
 PG_FUNCTION_INFO_V1(qualify_consumer_query);
 
-/* Returns the text of the query for a consumer that registered none. */
+/* Returns the quoted name of the column of a table that holds the organization of its rows; NULL if none of type uuid does. */
 static const char *
-default_query(Oid relation)
+org_column_of_type_uuid(Relation table, Oid organizations)
+{
+	AttrNumber	column = org_column_find(table, organizations);
+
+	if (column == InvalidAttrNumber || TupleDescAttr(RelationGetDescr(table), column - 1)->atttypid != UUIDOID)
+		return NULL;
+	return quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(table), column - 1)->attname));
+}
+
+/*
+ * Returns the text of the query for a consumer that registered none; NULL if its
+ * columns do not say what the organization of a row is.
+ */
+static const char *
+default_query(Oid relation, Oid organizations)
 {
 	AttrNumber	identity = get_attnum(relation, "identityId");
-	Relation	consumer;
-	Oid			identities;
+	Relation	consumer = catalog_open_table(relation, AccessShareLock);
+	const char *column = org_column_of_type_uuid(consumer, organizations);
+	const char *sql = NULL;
+	Oid			identities = identity == InvalidAttrNumber ? InvalidOid : catalog_referenced_table(consumer, identity);
 
-	if (get_attnum(relation, "orgId") != InvalidAttrNumber || identity == InvalidAttrNumber)
-		return "SELECT ($1).\"orgId\"";
-	consumer = relation_open(relation, AccessShareLock);
-	identities = catalog_referenced_table(consumer, identity);
+	if (column != NULL)
+		sql = psprintf("SELECT ($1).%s", column);
+	else if (OidIsValid(identities) && get_atttype(identities, get_attnum(identities, "id")) == UUIDOID)
+	{
+		Relation	table = catalog_open_table(identities, AccessShareLock);
+
+		column = org_column_of_type_uuid(table, organizations);
+		if (column != NULL)
+			sql = psprintf("SELECT i.%s FROM %s i WHERE i.id = ($1).\"identityId\"", column, catalog_name(identities));
+		relation_close(table, NoLock);
+	}
 	relation_close(consumer, NoLock);
-	if (!OidIsValid(identities))
-		return "SELECT ($1).\"orgId\"";
-	return psprintf("SELECT i.\"orgId\" FROM %s i WHERE i.id = ($1).\"identityId\"", catalog_name(identities));
+	return sql;
+}
+
+/*
+ * default_org_query(consumer regclass, organizations regclass) returns text
+ *
+ * The query for a consumer that registers none; null if its columns do not say what
+ * the organization of a row is.
+ */
+Datum
+default_org_query(PG_FUNCTION_ARGS)
+{
+	const char *sql;
+
+	argument_require(fcinfo, 0, "consumer");
+	argument_require(fcinfo, 1, "organizations");
+	sql = default_query(PG_GETARG_OID(0), PG_GETARG_OID(1));
+	if (sql == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(sql));
+}
+
+/* Returns the same text while gateway pools are installed; an error (55000) in place of NULL. */
+static const char *
+registered_default_query(Oid relation)
+{
+	PoolCatalog catalog;
+	const char *sql;
+
+	catalog_open(&catalog);
+	sql = default_query(relation, catalog.organizations);
+	if (sql == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot determine the organization of the rows of table %s", catalog_name(relation)),
+				 errhint("Call register_pool_consumer() with an org_query that returns it."),
+				 catalog_error_constraint(relation, "gateway_pools_consumer")));
+	return sql;
 }
 
 pg_noreturn static void
@@ -58,7 +118,8 @@ refuse_no_uuid(void)
 
 /*
  * org_query_plan plans the query; '' if none was registered.  Call it as the consumer's
- * owner, between owner_begin and owner_end.  42804 for a statement without a result.
+ * owner, between owner_begin and owner_end.  42804 for a statement without a result,
+ * 55000 if none was registered and the columns of the consumer say nothing.
  */
 SPIPlanPtr
 org_query_plan(Oid relation, const char *org_query)
@@ -66,7 +127,7 @@ org_query_plan(Oid relation, const char *org_query)
 	Oid			row_type = get_rel_type_id(relation);
 	SPIPlanPtr	plan;
 
-	plan = owner_prepare(org_query[0] == '\0' ? default_query(relation) : org_query, 1, &row_type);
+	plan = owner_prepare(org_query[0] == '\0' ? registered_default_query(relation) : org_query, 1, &row_type);
 	/* SPI has no SQLSTATE for COPY, COMMIT and the like. */
 	if (!SPI_is_cursor_plan(plan))
 		refuse_no_uuid();

@@ -12,6 +12,7 @@
 #include "base/uuid.h"
 #include "tables/capabilities.h"
 #include "tables/gateway_rows_internal.h"
+#include "tables/org_column.h"
 #include "tables/owner.h"
 #include "tables/pool_rows.h"
 #include "tables/visible_rows.h"
@@ -25,24 +26,25 @@ pools_sql(const PoolCatalog *catalog, HostColumns columns, RowFilter filter)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	gateway_rows_append_columns(&sql, columns, filter);
+	gateway_rows_append_columns(&sql, catalog, columns, filter);
 	appendStringInfo(&sql,
 					 ", p.id::uuid, p.\"orgId\"::uuid, coalesce(p.name::text, '')"
 					 ", p.\"createdAt\"::timestamptz, p.\"updatedAt\"::timestamptz"
 					 ", %s, %s"
 					 " FROM %s p LEFT JOIN (%s m JOIN %s g"
-					 " ON g.id = m.\"gatewayId\" AND g.\"orgId\" IS NOT NULL"
+					 " ON g.id = m.\"gatewayId\" AND g.%s IS NOT NULL"
 					 " LEFT JOIN %s s ON s.\"gatewayId\" = m.\"gatewayId\""
 					 " LEFT JOIN %s h ON h.\"gatewayId\" = m.\"gatewayId\")"
 					 " ON m.\"gatewayPoolId\" = p.id",
 					 catalog->has_weight ? "m.\"pickWeight\"::int4" : "1",
 					 catalog->has_priority ? "m.\"pickPriority\"::int4" : "0",
 					 catalog_name(catalog->pools), catalog_name(catalog->memberships),
-					 catalog_name(catalog->gateways), catalog_name(catalog->states),
+					 catalog_name(catalog->gateways), org_column_name(catalog, catalog->gateways), catalog_name(catalog->states),
 					 catalog_name(catalog->health));
-	gateway_rows_append_filter(&sql, "p", filter);
+	gateway_rows_append_filter(&sql, "p", org_column_name(catalog, catalog->pools), filter);
 	/* Members of a pool follow each other. */
-	appendStringInfo(&sql, " ORDER BY p.id, %sg.name, g.id", catalog->has_priority ? "m.\"pickPriority\", " : "");
+	appendStringInfo(&sql, " ORDER BY p.id, %s%s, g.id", catalog->has_priority ? "m.\"pickPriority\", " : "",
+					 gateway_rows_name(catalog));
 	return sql.data;
 }
 

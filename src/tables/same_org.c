@@ -9,6 +9,7 @@
 #include "utils/rel.h"
 
 #include "base/uuid.h"
+#include "tables/org_column.h"
 #include "tables/owner.h"
 #include "tables/same_org.h"
 
@@ -22,7 +23,7 @@
  * returns the version before both.
  */
 pg_uuid_t *
-same_org_lock(Oid relation, const pg_uuid_t *id)
+same_org_lock(const PoolCatalog *catalog, Oid relation, const pg_uuid_t *id)
 {
 	MemoryContext context = CurrentMemoryContext;
 	OwnerScope	scope;
@@ -30,7 +31,7 @@ same_org_lock(Oid relation, const pg_uuid_t *id)
 
 	owner_begin(&scope, relation);
 	(void) owner_lock(psprintf("SELECT FROM %s WHERE id = $1 FOR KEY SHARE", catalog_name(relation)), id);
-	(void) owner_query(psprintf("SELECT \"orgId\"::uuid FROM %s WHERE id = $1", catalog_name(relation)), id);
+	(void) owner_query(psprintf("SELECT %s::uuid FROM %s WHERE id = $1", org_column_name(catalog, relation), catalog_name(relation)), id);
 	org = owner_first_id(context);
 	owner_end(&scope);
 	return org;

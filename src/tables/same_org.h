@@ -8,7 +8,7 @@
 
 #include "tables/catalog.h"
 
-extern pg_uuid_t *same_org_lock(Oid relation, const pg_uuid_t *id);
+extern pg_uuid_t *same_org_lock(const PoolCatalog *catalog, Oid relation, const pg_uuid_t *id);
 extern void same_org_require(Relation relation, const pg_uuid_t *left, const pg_uuid_t *right,
 							 const char *detail);
 

@@ -161,19 +161,20 @@ put_columns(StringInfo metadata, const RowChange *change, const char *const *col
 
 /* Adds the id of a pool or gateway likewise, and its name.  Returns true if the id differs. */
 static bool
-put_named(StringInfo metadata, const RowChange *change, const char *column, Oid relation, const char *kind, AuditName *name)
+put_named(StringInfo metadata, const PoolCatalog *catalog, const RowChange *change, const char *column, const char *kind, AuditName *name)
 {
 	const pg_uuid_t *before = id_of(change, change->before, column);
 	const pg_uuid_t *after = id_of(change, change->after, column);
 	const pg_uuid_t *id = after == NULL ? before : after;
+	Oid			relation = strcmp(kind, "pool") == 0 ? catalog->pools : catalog->gateways;
 
-	*name = audit_log_name(relation, id);
+	*name = audit_log_name(catalog, relation, id);
 	put_id(metadata, psprintf("%sId", kind), id);
 	audit_log_put(metadata, psprintf("%sName", kind), name->name);
 	if (id == before || before == NULL || uuid_equal_or_null(before, after))
 		return false;
 	put_id(metadata, psprintf("old%c%sId", pg_toupper(kind[0]), kind + 1), before);
-	audit_log_put(metadata, psprintf("old%c%sName", pg_toupper(kind[0]), kind + 1), audit_log_name(relation, before).name);
+	audit_log_put(metadata, psprintf("old%c%sName", pg_toupper(kind[0]), kind + 1), audit_log_name(catalog, relation, before).name);
 	return true;
 }
 
@@ -222,8 +223,8 @@ audit_member(const PoolCatalog *catalog, const RowChange *change)
 	bool		changed;
 
 	audit_log_begin(&metadata);
-	changed = put_named(&metadata, change, "gatewayPoolId", catalog->pools, "pool", &pool);
-	changed |= put_named(&metadata, change, "gatewayId", catalog->gateways, "gateway", &gateway);
+	changed = put_named(&metadata, catalog, change, "gatewayPoolId", "pool", &pool);
+	changed |= put_named(&metadata, catalog, change, "gatewayId", "gateway", &gateway);
 	changed |= put_column(&metadata, change, "pickWeight", "weight", "oldWeight");
 	changed |= put_column(&metadata, change, "pickPriority", "priority", "oldPriority");
 	if (changed || change->before == NULL || change->after == NULL)
@@ -247,7 +248,7 @@ audit_state(const PoolCatalog *catalog, const RowChange *change)
 	bool		moved;
 
 	audit_log_begin(&metadata);
-	moved = put_named(&metadata, change, "gatewayId", catalog->gateways, "gateway", &gateway);
+	moved = put_named(&metadata, catalog, change, "gatewayId", "gateway", &gateway);
 	old_state = old_state == NULL ? "active" : old_state;
 	state = state == NULL ? "active" : state;
 	if (is_same(state, old_state) && is_same(reason, old_reason) && is_same(until, old_until) && !moved)
@@ -274,7 +275,7 @@ audit_probe(const PoolCatalog *catalog, const RowChange *change)
 	bool		changed;
 
 	audit_log_begin(&metadata);
-	changed = put_named(&metadata, change, "gatewayId", catalog->gateways, "gateway", &gateway);
+	changed = put_named(&metadata, catalog, change, "gatewayId", "gateway", &gateway);
 	changed |= put_columns(&metadata, change, columns);
 	changed |= put_values(&metadata, change, hash_of(change, change->before, "caCertificate"),
 						  hash_of(change, change->after, "caCertificate"), "caCertificateSha256", "oldCaCertificateSha256");
@@ -429,7 +430,7 @@ audit_consumer(TriggerData *call, const PoolCatalog *catalog, const RowChange *c
 	if (uuid_equal_or_null(before, after))
 		return;
 	audit_log_begin(&metadata);
-	(void) put_named(&metadata, change, column, catalog->pools, "pool", &pool);
+	(void) put_named(&metadata, catalog, change, column, "pool", &pool);
 	audit_log_put(&metadata, "resource", resource_name(catalog, call->tg_relation));
 	audit_log_put(&metadata, "resourceId", resource_id(change, row));
 	audit_log_write(catalog, after == NULL ? "gateway-pool-detach" : "gateway-pool-attach", pool.org_id, &metadata);

@@ -206,13 +206,13 @@ may_change_org(TriggerData *call, const Route *route)
 static const pg_uuid_t *
 org_of_pool(const PoolCatalog *catalog, const pg_uuid_t *pool)
 {
-	return isolation_hides_pool(catalog, pool) ? NULL : same_org_lock(catalog->pools, pool);
+	return isolation_hides_pool(catalog, pool) ? NULL : same_org_lock(catalog, catalog->pools, pool);
 }
 
 static const pg_uuid_t *
 org_of_gateway(const PoolCatalog *catalog, const pg_uuid_t *gateway)
 {
-	return isolation_hides_gateway(catalog, gateway) ? NULL : same_org_lock(catalog->gateways, gateway);
+	return isolation_hides_gateway(catalog, gateway) ? NULL : same_org_lock(catalog, catalog->gateways, gateway);
 }
 
 /* Refuses to move a row with a pool to another organization; rows that violate the rule already may stay. */

@@ -13,6 +13,7 @@
 
 #include "base/invalidation.h"
 #include "base/trigger_call.h"
+#include "base/uuid.h"
 #include "shared/commit_queue.h"
 #include "shared/worker_slots.h"
 #include "tables/audit_log.h"
@@ -93,7 +94,8 @@ publish_update(TriggerData *call, const PoolCatalog *catalog)
 
 	if (old_id != NULL && changes(call, "id"))
 		commit_queue_add(relations_of(catalog), GATEWAY_DELETED, old_id, NULL);
-	if (changes(call, "id") || changes(call, "orgId") || changes(call, "capabilities"))
+	if (changes(call, "id") || changes(call, "capabilities") ||
+		(catalog->gateway_org != InvalidAttrNumber && trigger_changes(call, catalog->gateway_org)))
 		invalidation_send(catalog->signal);
 	if (changes(call, "directAddress"))
 		invalidation_send(catalog->probes);
@@ -112,13 +114,13 @@ publish_update(TriggerData *call, const PoolCatalog *catalog)
 
 /*
  * Frees the slot of a deleted gateway, and keeps its name for the audit of its
- * memberships, which the cascade deletes next.  The host may have no name column.
+ * memberships, which the cascade deletes next.  Without a name column, its id is its name.
  */
 static void
 publish_delete(TriggerData *call, const PoolCatalog *catalog)
 {
 	TupleDesc	columns = RelationGetDescr(call->tg_relation);
-	AttrNumber	org = trigger_column(call, "orgId");
+	AttrNumber	org = catalog->gateway_org;
 	AttrNumber	name = trigger_column(call, "name");
 	const pg_uuid_t *id = id_of(call, call->tg_trigtuple);
 
@@ -128,7 +130,7 @@ publish_delete(TriggerData *call, const PoolCatalog *catalog)
 	if (org != InvalidAttrNumber && SPI_gettypeid(columns, org) == UUIDOID)
 		audit_log_remember_deleted(catalog->gateways, id,
 								   trigger_uuid(call, call->tg_trigtuple, org),
-								   name == InvalidAttrNumber ? NULL : SPI_getvalue(call->tg_trigtuple, columns, name));
+								   name == InvalidAttrNumber ? uuid_text(id) : SPI_getvalue(call->tg_trigtuple, columns, name));
 }
 
 /*

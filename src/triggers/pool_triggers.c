@@ -147,10 +147,10 @@ memberships_enforce(PG_FUNCTION_ARGS)
 	pool = new_uuid(call, "gatewayPoolId");
 	gateway = new_uuid(call, "gatewayId");
 	/* A hidden row is not locked, so that waiting does not reveal it. */
-	org = pool == NULL || isolation_hides_pool(&catalog, pool) ? NULL : same_org_lock(catalog.pools, pool);
+	org = pool == NULL || isolation_hides_pool(&catalog, pool) ? NULL : same_org_lock(&catalog, catalog.pools, pool);
 	same_org_require(call->tg_relation, org,
 					 gateway == NULL || isolation_hides_gateway(&catalog, gateway) ? NULL :
-					 same_org_lock(catalog.gateways, gateway),
+					 same_org_lock(&catalog, catalog.gateways, gateway),
 					 "The pool and the gateway must exist and belong to the same organization.");
 	if (trigger_changes_required(call, "gatewayPoolId"))
 		owner_lock_row(catalog.pools, pool, "NO KEY UPDATE");
@@ -179,9 +179,7 @@ pools_refuse_move(PG_FUNCTION_ARGS)
 	const pg_uuid_t *id;
 	char	   *held_by = NULL;
 	bool		is_pool;
-
-	if (trigger_column(call, "orgId") == InvalidAttrNumber || !trigger_changes_required(call, "orgId"))
-		return result;
+	AttrNumber	org;
 
 	/*
 	 * A migration of the host may have dropped its tables, which uninstalls
@@ -191,6 +189,9 @@ pools_refuse_move(PG_FUNCTION_ARGS)
 		return result;
 	is_pool = table == catalog.pools;
 	trigger_require_table(call, is_pool ? catalog.pools : catalog.gateways);
+	org = is_pool ? trigger_column(call, "orgId") : catalog.gateway_org;
+	if (org == InvalidAttrNumber || !trigger_changes(call, org))
+		return result;
 
 	id = trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "id"));
 	if (id == NULL)

@@ -13,6 +13,7 @@
 #include "base/settings.h"
 #include "base/uuid.h"
 #include "tables/host_columns.h"
+#include "tables/org_column.h"
 #include "tables/owner.h"
 #include "worker/worker_queries.h"
 
@@ -145,9 +146,10 @@ worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem
 								", p.\"intervalMs\"::int4, p.\"timeoutMs\"::int4"
 								", p.rise::int4, p.fall::int4, p.required::boolean"
 								" FROM %s g LEFT JOIN %s p ON p.\"gatewayId\" = g.id"
-								" WHERE g.id IS NOT NULL AND g.\"orgId\" IS NOT NULL AND (p.\"gatewayId\" IS NOT NULL OR %s IS NOT NULL)"
+								" WHERE g.id IS NOT NULL AND g.%s IS NOT NULL AND (p.\"gatewayId\" IS NOT NULL OR %s IS NOT NULL)"
 								" ORDER BY g.id",
-								direct, catalog_name(catalog->gateways), catalog_name(catalog->probes), direct),
+								direct, catalog_name(catalog->gateways), catalog_name(catalog->probes),
+								org_column_name(catalog, catalog->gateways), direct),
 					   NULL);
 	MemoryContextSwitchTo(context);
 	plans = palloc_extended(Max(rows, 1) * sizeof(ProbePlan), MCXT_ALLOC_HUGE);
