@@ -627,7 +627,7 @@ my $sly = q{CREATE TYPE sly AS ENUM ('sly');
         q{ALTER TABLE gateway_pools ALTER "createdAt" DROP DEFAULT, ALTER "createdAt" TYPE text USING '2026-01-01 00:00:00+00'},
         'SELECT DISTINCT "createdAt" FROM gateway_pool_status', '2026-01-01 00:00:00+00' ];
     push @attempts, [ 'a state that is an integer',
-        q{ALTER TABLE gateway_states DROP CONSTRAINT gateway_pool_states_state_check, ALTER state TYPE int USING 5;
+        q{ALTER TABLE gateway_states DROP CONSTRAINT gateway_pool_states_state_check, DROP CONSTRAINT gateway_pool_states_until_check, ALTER state TYPE int USING 5;
           INSERT INTO gateway_states ("gatewayId", state) SELECT id, 7 FROM gateways_v2},
         'SELECT state FROM gateway_status', 'active' ];
     push @attempts, [ 'a weight that is text',
