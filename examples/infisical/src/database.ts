@@ -41,6 +41,11 @@ export async function one<Row>(db: Database, sql: string, parameters: readonly u
   return row;
 }
 
+/** Returns the one value of a statement that returns one row with one column. */
+export async function value<Value>(db: Database, sql: string, parameters: readonly unknown[]): Promise<Value> {
+  return Object.values(await one<Record<string, Value>>(db, sql, parameters))[0] as Value;
+}
+
 /**
  * Records in the audit log who is behind the changes of a transaction.  Without a transaction the
  * setting ends with this statement, so that the next user of a pooled connection never inherits it.

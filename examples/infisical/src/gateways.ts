@@ -1,4 +1,4 @@
-import { one, type Database } from "./database.js";
+import { value, type Database } from "./database.js";
 
 export type GatewayStatus = "healthy" | "degraded" | "unhealthy" | "unknown";
 export type GatewayState = "active" | "draining" | "maintenance";
@@ -24,22 +24,19 @@ const pickArguments = (poolId: string, options: PickOptions): unknown[] => [
   options.stickyKey ?? null,
 ];
 
-async function pick(db: Database, poolId: string, options: PickOptions, nullIfNone: boolean): Promise<string | null> {
-  const { id } = await one<{ id: string | null }>(
-    db,
-    `SELECT gateway_pool.pick_healthy_gateway(${PICK}, null_if_none => $6) AS id`,
-    [...pickArguments(poolId, options), nullIfNone],
-  );
-  return id;
-}
+const pick = <Id>(db: Database, poolId: string, options: PickOptions, nullIfNone: boolean) =>
+  value<Id>(db, `SELECT gateway_pool.pick_healthy_gateway(${PICK}, null_if_none => $6)`, [
+    ...pickArguments(poolId, options),
+    nullIfNone,
+  ]);
 
 /** Returns an eligible member of a pool, or null if there is none. */
 export const pickGatewayOrNull = (db: Database, poolId: string, options: PickOptions = {}) =>
-  pick(db, poolId, options, true);
+  pick<string | null>(db, poolId, options, true);
 
 /** Returns an eligible member of a pool; fails with gateway_pools_no_eligible_member if there is none. */
 export const pickGateway = (db: Database, poolId: string, options: PickOptions = {}) =>
-  pick(db, poolId, options, false) as Promise<string>;
+  pick<string>(db, poolId, options, false);
 
 /** Returns up to `count` eligible members of a pool, in the order in which to try them. */
 export async function pickGateways(
@@ -56,18 +53,15 @@ export async function pickGateways(
 }
 
 /** Returns the gateway of a resource: the direct one if it is set, else one of its pool. */
-export async function resolveGateway(
-  db: Database,
-  gatewayId: string | null,
-  poolId: string | null,
-): Promise<string> {
-  const { id } = await one<{ id: string }>(db, "SELECT gateway_pool.resolve_gateway($1, $2) AS id", [gatewayId, poolId]);
-  return id;
-}
+export const resolveGateway = (db: Database, gatewayId: string | null, poolId: string | null) =>
+  value<string>(db, "SELECT gateway_pool.resolve_gateway($1, $2)", [gatewayId, poolId]);
 
 /** Reports that a gateway is alive, for `ttl` seconds; without it, for the setting heartbeat_timeout. */
 export async function recordHeartbeat(db: Database, gatewayId: string, ttl?: number): Promise<void> {
-  await db.query("SELECT gateway_pool.record_gateway_heartbeat($1, make_interval(secs => $2))", [gatewayId, ttl ?? null]);
+  await db.query("SELECT gateway_pool.record_gateway_heartbeat($1, make_interval(secs => $2))", [
+    gatewayId,
+    ttl ?? null,
+  ]);
 }
 
 /** Reports that no connection could be made: others are picked first, for the setting suspect_ttl. */
@@ -85,11 +79,5 @@ export async function reportLoad(db: Database, gatewayId: string, activeConnecti
  * connection now, which counts until the gateway reports its load again.  Returns false if there
  * was no reservation.
  */
-export async function releaseGateway(db: Database, gatewayId: string, opened: boolean): Promise<boolean> {
-  const { released } = await one<{ released: boolean }>(
-    db,
-    "SELECT gateway_pool.release_gateway($1, opened => $2) AS released",
-    [gatewayId, opened],
-  );
-  return released;
-}
+export const releaseGateway = (db: Database, gatewayId: string, opened: boolean) =>
+  value<boolean>(db, "SELECT gateway_pool.release_gateway($1, opened => $2)", [gatewayId, opened]);

@@ -1,4 +1,4 @@
-import { one, type Database } from "./database.js";
+import { one, value, type Database } from "./database.js";
 import type { GatewayState, GatewayStatus } from "./gateways.js";
 
 export interface Pool {
@@ -57,10 +57,8 @@ export function listMembers(db: Database, orgId: string, poolId: string): Promis
 }
 
 /** Returns the id of the pool with this name. */
-export async function poolIdOf(db: Database, orgId: string, name: string): Promise<string> {
-  const { id } = await one<{ id: string }>(db, "SELECT gateway_pool.gateway_pool_id($1, $2) AS id", [orgId, name]);
-  return id;
-}
+export const poolIdOf = (db: Database, orgId: string, name: string) =>
+  value<string>(db, "SELECT gateway_pool.gateway_pool_id($1, $2)", [orgId, name]);
 
 /** Trims and lower-cases the name, and creates a pool. */
 export function createPool(db: Database, orgId: string, name: string): Promise<Pool> {
@@ -88,16 +86,10 @@ export function removeMember(db: Database, orgId: string, poolId: string, gatewa
   return one(db, "SELECT * FROM gateway_pool.remove_gateway_from_pool($1, $2, $3)", [orgId, poolId, gatewayId]);
 }
 
-/** Returns the rows that reference a pool, by kind, such as "kubernetesAuths". */
-export async function listResources(
-  db: Database,
-  orgId: string,
-  poolId: string,
-): Promise<Record<string, Record<string, unknown>[] | null>> {
-  const { resources } = await one<{ resources: Record<string, Record<string, unknown>[] | null> }>(
+/** Returns the rows that reference a pool, by kind, such as "kubernetesAuths"; null for a locked table. */
+export const listResources = (db: Database, orgId: string, poolId: string) =>
+  value<Record<string, Record<string, unknown>[] | null>>(
     db,
-    "SELECT gateway_pool.get_gateway_pool_resources($1, $2) AS resources",
+    "SELECT gateway_pool.get_gateway_pool_resources($1, $2)",
     [orgId, poolId],
   );
-  return resources;
-}

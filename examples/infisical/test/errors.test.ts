@@ -117,7 +117,10 @@ for (const [driver, db] of Object.entries(drivers)) {
   test(`${driver}: no answer for errors of others`, async () => {
     assert.equal(await httpErrorOf(db.query("SELECT 1 / 0")), undefined);
     assert.equal(await httpErrorOf(pools.pickGateway(db, "no uuid")), undefined);
-    assert.equal(await httpErrorOf(db.query("INSERT INTO organizations (name, slug) SELECT name, NULL FROM organizations")), undefined);
+    assert.equal(
+      await httpErrorOf(db.query("INSERT INTO organizations (name, slug) SELECT name, NULL FROM organizations")),
+      undefined,
+    );
   });
 }
 

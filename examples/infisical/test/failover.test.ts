@@ -23,6 +23,21 @@ for (const [driver, db] of Object.entries(drivers)) {
     }
   });
 
+  test(`${driver}: operations under way all succeed while a gateway dies`, async () => {
+    const { poolId, gatewayIds } = await addPool(3);
+    const gateways = await listen(gatewayIds);
+    const mortal = gatewayIds[0]!;
+    let ended = 0;
+    const used = await Promise.all(
+      Array.from({ length: 200 }, async () => {
+        const answer = await runWithFailover(db, poolId, call);
+        if (++ended === 50) await gateways.get(mortal)?.die();
+        return answer;
+      }),
+    );
+    assert.deepEqual(new Set(used), new Set(gatewayIds));
+  });
+
   test(`${driver}: throws the last failure when every member, or every attempt, has failed`, async () => {
     const { poolId, gatewayIds } = await addPool(3);
     for (const gateway of (await listen(gatewayIds)).values()) await gateway.die();

@@ -4,7 +4,7 @@ import knex from "knex";
 import { createServer, connect, type AddressInfo, type Server, type Socket } from "node:net";
 import { after } from "node:test";
 import pg from "pg";
-import { addMember, createPool, fromKnex, fromPg, one, TransportFailure } from "../src/index.js";
+import { addMember, createPool, fromKnex, fromPg, TransportFailure, value } from "../src/index.js";
 
 /** The database that PGHOST, PGDATABASE and PGUSER name, by both drivers. */
 export const pgPool = new pg.Pool({ max: 10 });
@@ -21,27 +21,20 @@ let names = 0;
 const uniqueName = (kind: string) => `${kind}-${process.pid}-${++names}`;
 
 export async function addOrganization(): Promise<string> {
-  const { id } = await one<{ id: string }>(db, "SELECT host_test.add_org('public', $1) AS id", [uniqueName("org")]);
-  return id;
+  return value<string>(db, "SELECT host_test.add_org('public', $1)", [uniqueName("org")]);
 }
 
 /** Adds a gateway that sent its heartbeat just now, or one that never did. */
 export async function addGateway(orgId: string, heartbeatAge: string | null = "0s"): Promise<string> {
-  const { id } = await one<{ id: string }>(
-    db,
-    "SELECT host_test.add_gateway('public', $1, $2, $3) AS id",
-    [orgId, uniqueName("gateway"), heartbeatAge],
-  );
-  return id;
+  return value<string>(db, "SELECT host_test.add_gateway('public', $1, $2, $3)", [
+    orgId,
+    uniqueName("gateway"),
+    heartbeatAge,
+  ]);
 }
 
 export async function addKubernetesAuth(orgId: string): Promise<string> {
-  const { id } = await one<{ id: string }>(
-    db,
-    "SELECT host_test.add_kubernetes_auth('public', $1, $2) AS id",
-    [orgId, uniqueName("auth")],
-  );
-  return id;
+  return value<string>(db, "SELECT host_test.add_kubernetes_auth('public', $1, $2)", [orgId, uniqueName("auth")]);
 }
 
 export async function attach(authId: string, poolId: string | null): Promise<void> {
@@ -64,7 +57,10 @@ export async function addPool(gateways: number): Promise<{ orgId: string; poolId
 /** A gateway that listens on a port of this machine, and answers each connection with its id. */
 export class ListeningGateway {
   private readonly sockets = new Set<Socket>();
-  private constructor(readonly id: string, private readonly server: Server) {}
+  private constructor(
+    readonly id: string,
+    private readonly server: Server,
+  ) {}
 
   static async start(id: string): Promise<ListeningGateway> {
     const server = createServer();
@@ -107,18 +103,14 @@ export async function listen(gatewayIds: string[]): Promise<Map<string, Listenin
 
 /** The operation of the tests: connects to a gateway, and returns what that sends. */
 export async function call(gatewayId: string): Promise<string> {
-  const { address } = await one<{ address: string }>(
-    db,
-    'SELECT "directAddress" AS address FROM gateways_v2 WHERE id = $1',
-    [gatewayId],
-  );
+  const address = await value<string>(db, 'SELECT "directAddress" FROM gateways_v2 WHERE id = $1', [gatewayId]);
   const [host, port] = address.split(":");
   return new Promise((resolve, reject) => {
     let answer = "";
     const socket = connect(Number(port), host);
     socket.on("data", (data) => (answer += data));
-    socket.on("end", () => resolve(answer));
     socket.on("error", (cause) => reject(new TransportFailure(cause.message, { cause })));
+    socket.on("close", () => (answer === "" ? reject(new TransportFailure("no answer")) : resolve(answer)));
   });
 }
 

@@ -37,9 +37,7 @@ for (const [driver, db] of Object.entries(drivers)) {
     for (const id of gatewayIds) await reportLoad(db, id, 0);
     await gateways.get(gatewayIds[0]!)?.die();
 
-    const used = await Promise.all(
-      Array.from({ length: 100 }, () => runWithFailover(db, poolId, call, leastLoaded)),
-    );
+    const used = await Promise.all(Array.from({ length: 100 }, () => runWithFailover(db, poolId, call, leastLoaded)));
     assert.deepEqual(new Set(used), new Set(gatewayIds.slice(1)));
     for (const { reservations, gatewayId } of await listMembers(db, orgId, poolId)) {
       assert.equal(reservations, 0, gatewayId);

@@ -57,7 +57,10 @@ for (const [driver, db] of Object.entries(drivers)) {
       assert.ok(lastHeartbeatAt instanceof Date);
     }
     const resources = await pools.listResources(db, orgId, poolId);
-    assert.deepEqual(resources["kubernetesAuths"]?.map((auth) => auth["id"]), [authId]);
+    assert.deepEqual(
+      resources["kubernetesAuths"]?.map((auth) => auth["id"]),
+      [authId],
+    );
 
     const removed = await pools.removeMember(db, orgId, poolId, gatewayIds[0]!);
     assert.equal(removed.gatewayId, gatewayIds[0]);
@@ -142,5 +145,8 @@ test("the audit log has the actor of the transaction, and a pooled connection fo
   await pools.createPool(db, orgId, "third");
   client.release();
 
-  assert.deepEqual((await actorsOf()).map(({ actor }) => actor || null), ["user 4711", "user 4712", null]);
+  assert.deepEqual(
+    (await actorsOf()).map(({ actor }) => actor || null),
+    ["user 4711", "user 4712", null],
+  );
 });
