@@ -1,12 +1,19 @@
--- A host application with two organizations, and the extension installed into it. Globex already has a pool
--- with a member, and a Kubernetes auth attached to it.
+-- A host application with two organizations, and the extension installed beside it, in a schema of its own.
+-- Globex already has a pool with a member, and a Kubernetes auth attached to it.
 
 \set ON_ERROR_STOP on
 SET client_min_messages = warning;
 \ir ../host.sql
 SELECT host_test.make_host('public', stage => 0) \g /dev/null
-\echo '  => CREATE EXTENSION gateway_pool;'
-CREATE EXTENSION gateway_pool;
+\echo '  => CREATE SCHEMA gateway_pool;'
+CREATE SCHEMA gateway_pool;
+\echo '  => GRANT USAGE ON SCHEMA gateway_pool TO PUBLIC;'
+GRANT USAGE ON SCHEMA gateway_pool TO PUBLIC;
+\echo '  => CREATE EXTENSION gateway_pool SCHEMA gateway_pool;'
+CREATE EXTENSION gateway_pool SCHEMA gateway_pool;
+\echo '  => ALTER DATABASE' :DBNAME 'SET search_path = public, gateway_pool;'
+ALTER DATABASE :"DBNAME" SET search_path = public, gateway_pool;
+SET search_path = public, gateway_pool;
 
 SELECT host_test.add_org('public', 'Acme') AS acme, host_test.add_org('public', 'Globex') AS globex \gset
 SELECT host_test.add_gateway('public', :'acme', name)
