@@ -40,7 +40,7 @@ SELECT name, label FROM gateway_pool_status;
 \echo '5. A probe: the server connects to an agent by itself'
 -- The verdict of one that is not required makes an agent with a fresh heartbeat degraded at worst.
 SELECT set_gateway_probe(:west, 'tcp', :'probe_address', required => false);
-SELECT verdict, reason FROM probe_gateway(:west, timeout => '5 s');
+SELECT verdict, reason FROM probe_gateway(:west, timeout => '30 s');
 SELECT clear_gateway_probe(:west);
 
 \echo '6. Picks: one agent, another one after a failure, and why'
