@@ -33,7 +33,7 @@ vpath %.c $(wildcard src/*/)
 test/unit/health_rule_test: src/rules/heartbeat.c
 test/unit/selection_test: src/rules/draw_table.c
 test/unit/network_list_test: src/rules/probe_address.c
-test/unit/resolver_test: src/probe/resolver_hosts.c
+test/unit/resolver_test: src/probe/resolver_hosts.c src/probe/resolver_search.c
 test/unit/resolver_test: UNIT_LIBS = -lcares
 
 test/unit/%_test: test/unit/%_test.c %.c $(wildcard src/*/*.h test/unit/*.h)

@@ -146,11 +146,18 @@ probe_owner(CURL *easy)
 	return probe == NULL ? NULL : ((Probe *) probe)->owner;
 }
 
-/* Writes a host as in a URL: an IPv6 address in brackets. */
+/*
+ * Writes a host as in a URL: an IPv6 address in brackets, a name without the dot at its
+ * end, which neither TLS nor the Host header has.
+ */
 static void
 write_host(char *place, size_t size, const char *host)
 {
-	snprintf(place, size, strchr(host, ':') != NULL ? "[%s]" : "%s", host);
+	size_t		length = strlen(host);
+
+	if (length > 0 && host[length - 1] == '.')
+		length--;
+	snprintf(place, size, strchr(host, ':') != NULL ? "[%.*s]" : "%.*s", (int) length, host);
 }
 
 static bool

@@ -297,6 +297,9 @@ resolve(Prober *prober, Target *target, int64 now)
 			dlist_push_tail(&prober->resolving, &target->list_node);
 			break;
 		case RESOLVER_ABSENT:
+			/* The servers' answer is evidence of the gateway. */
+			result.outcome = PROBE_FAILED;
+			/* fall through */
 		case RESOLVER_FAILED:
 			strlcpy(result.reason, reason, sizeof(result.reason));
 			target_finish(prober, target, &result, now, now);

@@ -19,10 +19,10 @@
 
 #define SLOW_LANES (LANES / 2)
 
-/* These leave time for two more servers if the first one is down. */
-#define QUERY_TIME (2 * USECS_PER_SEC)
+/* The time for each of a host's names; these leave time for two more servers if the first one is down. */
+#define NAME_TIME (2 * USECS_PER_SEC)
 #define TRY_MS 500
-#define TRIES 3
+#define TRIES 2
 
 /* The most sockets that one call of c-ares opens: for two servers, by two protocols. */
 #define CALL_SOCKETS 4
@@ -62,16 +62,54 @@ next_queue(Resolver *resolver)
 	return &resolver->fresh;
 }
 
-/* c-ares calls this from any of its functions, ares_getaddrinfo included. */
-static void
-query_ended(void *argument, int status, int timeouts, struct ares_addrinfo *answer)
+/* Ends the query of a lane's host. */
+static Host *
+leave_lane(Lane *lane)
 {
-	Lane	   *lane = argument;
 	Host	   *host = lane->host;
 
 	lane->host = NULL;
 	lane->resolver->slow_lanes -= lane->slow;
-	resolver_host_end_query(lane->resolver, host, status, answer);
+	return host;
+}
+
+/*
+ * Notes that a name has no address; lane->failure is what that means for the host, if
+ * no other name has one.  It does not exist if none of its names does, or if the one
+ * that was found last time does not: servers of some domains in a search list may
+ * always fail.
+ */
+static void
+note_failure(Lane *lane, int status)
+{
+	if (status == ARES_ENOTFOUND)
+		lane->gone |= lane->host->count > 0 && lane->number == lane->host->found_by;
+	else if (status != ARES_ENODATA || lane->failure == ARES_ENOTFOUND)
+		lane->failure = status;
+	lane->number++;
+}
+
+/*
+ * c-ares calls this from any of its functions, ares_getaddrinfo included.  A domain of
+ * the search list without an answer is passed over; a host without an answer is dark.
+ */
+static void
+query_ended(void *argument, int status, int timeouts, struct ares_addrinfo *answer)
+{
+	Lane	   *lane = argument;
+
+	lane->asking = false;
+	if (status == ARES_SUCCESS)
+	{
+		if (resolver_host_take_answer(lane->resolver, lane->host, lane->number, answer))
+			(void) leave_lane(lane);
+		else
+			note_failure(lane, ARES_ENODATA);
+	}
+	else if (status == ARES_EDESTRUCTION || (lane->as_is && (status == ARES_ETIMEOUT || status == ARES_ECANCELLED)))
+		resolver_host_take_failure(lane->resolver, leave_lane(lane), status);
+	else
+		note_failure(lane, status);
 	if (answer != NULL)
 		ares_freeaddrinfo(answer);
 }
@@ -177,18 +215,23 @@ static bool
 open_channel(Lane *lane)
 {
 	Resolver   *resolver = lane->resolver;
-	char		lookups[] = "fb";	/* files, then servers */
+	char		lookups[] = "b";	/* servers alone */
+
+	/*
+	 * Ignores the environment variable HOSTALIASES.  Some versions of c-ares
+	 * search without the flag, some as long as there are domains.
+	 */
 	struct ares_options options = {
-		/* Ignores the environment variable HOSTALIASES. */
-		.flags = ARES_FLAG_NOALIASES,
+		.flags = ARES_FLAG_NOALIASES | ARES_FLAG_NOSEARCH,
+		.ndomains = 0,
 		.timeout = TRY_MS,
 		.tries = TRIES,
 		.lookups = lookups,
 		.sock_state_cb = watch_socket,
 		.sock_state_cb_data = lane
 	};
-	int			mask = (ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
-						ARES_OPT_SOCK_STATE_CB);
+	int			mask = (ARES_OPT_FLAGS | ARES_OPT_DOMAINS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
+						ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
 
 #ifdef ARES_OPT_QUERY_CACHE
 	/* Left at 0: a doubted answer must not come from a cache again. */
@@ -216,7 +259,7 @@ open_channel(Lane *lane)
 	return true;
 }
 
-/* Checks, after each CONFIGURATION_PAUSE, whether the system's servers have changed. */
+/* Checks, after each CONFIGURATION_PAUSE, whether the system's servers and search list have changed. */
 static void
 check_configuration(Resolver *resolver)
 {
@@ -232,12 +275,16 @@ check_configuration(Resolver *resolver)
 		now.st_mtim.tv_nsec != resolver->configured.st_mtim.tv_nsec ||
 		now.st_ino != resolver->configured.st_ino ||
 		now.st_size != resolver->configured.st_size)
+	{
 		resolver->configuration++;
+		resolver_search_read(resolver);
+	}
 	resolver->configured = now;
 }
 
+/* Asks for the next name of a lane's host that has to be waited for, unless the query ends before. */
 static void
-start_query(Lane *lane, Host *host)
+ask(Lane *lane)
 {
 	static const struct ares_addrinfo_hints hints = {
 		.ai_flags = ARES_AI_NOSORT, /* it would open sockets to each address */
@@ -245,21 +292,43 @@ start_query(Lane *lane, Host *host)
 		.ai_socktype = SOCK_STREAM
 	};
 	Resolver   *resolver = lane->resolver;
+	char		name[PROBE_HOST_MAX + 1];
+
+	while (lane->host != NULL && !lane->asking)
+		if (!resolver_search_name(resolver, lane->host->name, lane->number, name))
+			resolver_host_take_failure(resolver, leave_lane(lane), lane->gone ? ARES_ENOTFOUND : lane->failure);
+		else if (*name == '\0')
+			lane->number++;
+		else
+		{
+			lane->asking = true;
+			/* Another name is longer. */
+			lane->as_is = strncmp(name, lane->host->name, strlen(name)) == 0;
+			lane->deadline = resolver->now + NAME_TIME;
+			begin_call(resolver);
+			ares_getaddrinfo(lane->channel, name, NULL, &hints, query_ended, lane);
+			end_call(resolver);
+		}
+}
+
+static void
+start_query(Lane *lane, Host *host)
+{
+	Resolver   *resolver = lane->resolver;
 
 	host->queried_at = resolver->now;
 	if (!open_channel(lane))
+		resolver_host_take_failure(resolver, host, ARES_ENOMEM);
+	else if (!resolver_host_take_file(resolver, host, lane->channel))
 	{
-		resolver_host_end_query(resolver, host, ARES_ENOMEM, NULL);
-		return;
+		lane->host = host;
+		lane->slow = host->slow;
+		lane->number = 0;
+		lane->failure = ARES_ENOTFOUND;
+		lane->gone = false;
+		resolver->slow_lanes += lane->slow;
+		ask(lane);
 	}
-
-	lane->host = host;
-	lane->slow = host->slow;
-	lane->deadline = resolver->now + QUERY_TIME;
-	resolver->slow_lanes += lane->slow;
-	begin_call(resolver);
-	ares_getaddrinfo(lane->channel, host->name, NULL, &hints, query_ended, lane);
-	end_call(resolver);
 }
 
 /*
@@ -323,7 +392,10 @@ resolver_create(const char *servers, bool (*acquire) (void), void (*release) (vo
 	}
 	if (resolver->epoll >= 0 && (servers == NULL || resolver->servers != NULL) &&
 		ares_library_init(ARES_LIB_INIT_ALL) == ARES_SUCCESS)
+	{
+		resolver_search_read(resolver);
 		return resolver;
+	}
 
 	free_resolver(resolver);
 	return NULL;
@@ -335,6 +407,7 @@ resolver_destroy(Resolver *resolver)
 {
 	for (int i = 0; i < LANES; i++)
 		close_channel(&resolver->lanes[i]);
+	resolver_search_free(resolver);
 	ares_library_cleanup();
 	resolver_hosts_free(resolver);
 	free_resolver(resolver);
@@ -406,6 +479,7 @@ resolver_run(Resolver *resolver, int64 now)
 			process(lane, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 		if (lane->host != NULL && now >= lane->deadline)
 			ares_cancel(lane->channel);
+		ask(lane);
 		release_unwatched(lane);
 	}
 	start_queries(resolver);

@@ -3,10 +3,12 @@
  *		The resolver's cache of names and their addresses.
  *
  * A name stays from its first look-up until it has not been looked up for
- * UNUSED_LIFETIME.  Its last good answer stays until there is a better one.
+ * UNUSED_LIFETIME.  Its last good answer stays until there is a better one, or until the
+ * name does not exist any more: other hosts may get its addresses.
  */
 #include "postgres.h"
 
+#include <netdb.h>
 #include <netinet/in.h>
 #include <search.h>
 
@@ -21,9 +23,6 @@
 /* The pauses before the next query of a name. */
 #define FAILURE_PAUSE (1 * USECS_PER_SEC)
 #define DOUBT_PAUSE (1 * USECS_PER_SEC)
-
-/* A name that no longer exists keeps its addresses for this time only: other hosts may get them. */
-#define ABSENT_LIFETIME (10 * SECS_PER_MINUTE * USECS_PER_SEC)
 
 #define UNUSED_LIFETIME (10 * SECS_PER_MINUTE * USECS_PER_SEC)
 #define HOSTS_MAX 65536
@@ -60,7 +59,6 @@ add_host(Resolver *resolver, const char *name)
 		return NULL;
 	host->name = memcpy(host + 1, name, size);
 	host->query_at = resolver->now;
-	host->absent_since = PG_INT64_MAX;
 	if (tsearch(host, &resolver->tree, compare_hosts) == NULL)
 	{
 		free(host);
@@ -141,11 +139,65 @@ insert_address(Address *addresses, int count, const Address *address)
 	return count + 1;
 }
 
-/* Takes the addresses of an answer, and keeps the current one if it is among them; false if there are none. */
-static bool
-take_addresses(Host *host, const struct ares_addrinfo *answer, int64 now)
+/* Takes the addresses of an answer, and keeps the current one if it is among them. */
+static void
+take_addresses(Resolver *resolver, Host *host, const Address *addresses, int count, int64 lifetime)
 {
 	Address		current = host->addresses[host->current];
+
+	host->current = 0;
+	for (int i = 0; i < count; i++)
+		if (host->count > 0 && compare_addresses(&addresses[i], &current) == 0)
+			host->current = i;
+	memcpy(host->addresses, addresses, count * sizeof(Address));
+	host->count = count;
+	host->query_at = resolver->now + Max(lifetime, LIFETIME_MIN);
+	host->queried = host->slow = false;
+	resolver->generation++;
+}
+
+/* resolver_host_take_file ends the query of a host by /etc/hosts; returns false if it is not there. */
+bool
+resolver_host_take_file(Resolver *resolver, Host *host, ares_channel channel)
+{
+	static const int families[] = {AF_INET, AF_INET6};
+	Address		addresses[ADDRESSES_MAX];
+	char		name[PROBE_HOST_MAX + 2];
+	size_t		length = strlen(host->name);
+	int			count = 0;
+
+	if (length >= sizeof(name))
+		return false;
+	strcpy(name, host->name);
+	if (length > 0 && name[length - 1] == '.')
+		name[length - 1] = '\0';
+	for (int i = 0; i < lengthof(families); i++)
+	{
+		struct hostent *entry;
+
+		if (ares_gethostbyname_file(channel, name, families[i], &entry) != ARES_SUCCESS)
+			continue;
+		for (char **bytes = entry->h_addr_list; *bytes != NULL; bytes++)
+		{
+			Address		address = {.family = families[i]};
+
+			memcpy(address.bytes, *bytes, Min(entry->h_length, sizeof(address.bytes)));
+			count = insert_address(addresses, count, &address);
+		}
+		ares_free_hostent(entry);
+	}
+	if (count > 0)
+		take_addresses(resolver, host, addresses, count, 0);
+	return count > 0;
+}
+
+/*
+ * resolver_host_take_answer ends the query of a host by an answer for the name with a
+ * number; returns false if it has no address.
+ */
+bool
+resolver_host_take_answer(Resolver *resolver, Host *host, int number, const struct ares_addrinfo *answer)
+{
 	Address		addresses[ADDRESSES_MAX];
 	int			count = 0;
 	int64		lifetime = LIFETIME_MAX;
@@ -163,14 +215,8 @@ take_addresses(Host *host, const struct ares_addrinfo *answer, int64 now)
 		lifetime = Min(lifetime, (int64) alias->ttl * USECS_PER_SEC);
 	if (count == 0)
 		return false;
-
-	host->current = 0;
-	for (int i = 0; i < count; i++)
-		if (host->count > 0 && compare_addresses(&addresses[i], &current) == 0)
-			host->current = i;
-	memcpy(host->addresses, addresses, count * sizeof(Address));
-	host->count = count;
-	host->query_at = now + Max(lifetime, LIFETIME_MIN);
+	host->found_by = number;
+	take_addresses(resolver, host, addresses, count, lifetime);
 	return true;
 }
 
@@ -198,42 +244,21 @@ failure_reason(int status)
 }
 
 /*
- * resolver_host_end_query takes the result of a query.  The last good answer stays
- * unless the result is that the name does not exist; one without an address may be
- * half of an answer.
+ * resolver_host_take_failure ends the query of a host without an address.  The last good
+ * answer stays unless the name does not exist; a name without an address may be half
+ * of an answer.
  */
 void
-resolver_host_end_query(Resolver *resolver, Host *host, int status, const struct ares_addrinfo *answer)
+resolver_host_take_failure(Resolver *resolver, Host *host, int status)
 {
-	int64		now = resolver->now;
-
-	resolver->generation++;
+	host->failure = status == ARES_ENOTFOUND ? RESOLVER_ABSENT : RESOLVER_FAILED;
+	host->reason = failure_reason(status);
+	host->query_at = resolver->now + FAILURE_PAUSE;
 	host->queried = false;
 	host->slow = status == ARES_ETIMEOUT || status == ARES_ECANCELLED;
-
-	if (status == ARES_SUCCESS)
-	{
-		if (take_addresses(host, answer, now))
-		{
-			host->absent_since = PG_INT64_MAX;
-			return;
-		}
-		status = ARES_ENODATA;
-	}
-
-	host->reason = failure_reason(status);
-	if (status != ARES_ENOTFOUND)
-	{
-		host->failure = RESOLVER_FAILED;
-		host->query_at = now + FAILURE_PAUSE;
-		return;
-	}
-
-	host->failure = RESOLVER_ABSENT;
-	host->query_at = now + LIFETIME_MIN;
-	host->absent_since = Min(host->absent_since, now);
-	if (now - host->absent_since >= ABSENT_LIFETIME)
+	if (host->failure == RESOLVER_ABSENT)
 		host->count = 0;
+	resolver->generation++;
 }
 
 /*

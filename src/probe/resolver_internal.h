@@ -1,6 +1,6 @@
 /*
  * resolver_internal.h
- *		The parts of a resolver: for resolver.c and resolver_hosts.c alone.
+ *		The parts of a resolver: for resolver*.c alone.
  */
 #ifndef GATEWAY_POOL_RESOLVER_INTERNAL_H
 #define GATEWAY_POOL_RESOLVER_INTERNAL_H
@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "probe/resolver.h"
+#include "rules/probe_address.h"
 
 #define LANES 64
 #define ADDRESSES_MAX 8
@@ -32,6 +33,7 @@ typedef struct Host
 	int64		used_at;
 
 	/* The last good answer, in order. */
+	int			found_by;		/* the number of the name that was asked for */
 	int			count;
 	int			current;
 	Address		addresses[ADDRESSES_MAX];
@@ -39,7 +41,6 @@ typedef struct Host
 	/* How the last query failed; used while there is no good answer. */
 	ResolverAnswer failure;
 	const char *reason;
-	int64		absent_since;	/* PG_INT64_MAX unless absent */
 } Host;
 
 typedef struct HostQueue
@@ -55,7 +56,13 @@ typedef struct Lane
 	uint32		configuration;	/* the channel was made with this one */
 	Host	   *host;			/* NULL while idle */
 	bool		slow;
-	int64		deadline;
+	int			number;			/* of the name that is asked for */
+	bool		as_is;			/* that name is the host's own */
+	bool		asking;			/* its answer has not come yet */
+	int			failure;		/* of the names before it: a status of c-ares */
+	bool		gone;			/* the name that was found last time does not
+								 * exist any more */
+	int64		deadline;		/* of this name */
 	int			unwatched;		/* sockets that c-ares has acquired, but not
 								 * yet watched */
 } Lane;
@@ -85,14 +92,20 @@ struct Resolver
 	int			slow_lanes;
 	Lane		lanes[LANES];
 
+	struct ares_options search; /* its domains and ndots alone */
 	uint32		configuration;	/* counts the changes seen */
 	struct stat configured;
 	int64		configuration_checked_at;
 };
 
 extern Host *resolver_host_find_or_add(Resolver *resolver, const char *name);
-extern void resolver_host_end_query(Resolver *resolver, Host *host, int status, const struct ares_addrinfo *answer);
+extern bool resolver_host_take_file(Resolver *resolver, Host *host, ares_channel channel);
+extern bool resolver_host_take_answer(Resolver *resolver, Host *host, int number, const struct ares_addrinfo *answer);
+extern void resolver_host_take_failure(Resolver *resolver, Host *host, int status);
 extern ResolverAnswer resolver_host_answer(const Host *host, struct sockaddr_storage *address, const char **reason);
 extern void resolver_hosts_free(Resolver *resolver);
+extern void resolver_search_read(Resolver *resolver);
+extern void resolver_search_free(Resolver *resolver);
+extern bool resolver_search_name(const Resolver *resolver, const char *host, int number, char *name);
 
 #endif							/* GATEWAY_POOL_RESOLVER_INTERNAL_H */

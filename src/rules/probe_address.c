@@ -74,7 +74,8 @@ parse_port(const char *text)
 /*
  * A host name has letters, digits and inner hyphens (RFC 1123, 2.1), and underscores,
  * which occur in private networks.  Its last label does not begin with a digit:
- * resolvers read 0x7f.1, 017700000001 and 2130706433 as addresses.
+ * resolvers read 0x7f.1, 017700000001 and 2130706433 as addresses.  A dot at the end
+ * says that it is complete.
  */
 static bool
 is_host_name(const char *host)
@@ -91,7 +92,7 @@ is_host_name(const char *host)
 		for (size_t i = 0; i < length; i++)
 			if (!is_name_char(label[i]) && label[i] != '-' && label[i] != '_')
 				return false;
-		if (label[length] == '\0')
+		if (label[length] == '\0' || label[length + 1] == '\0')
 			return !is_digit(label[0]);
 		label += length + 1;
 	}
@@ -133,7 +134,7 @@ probe_address_parse(const char *address, ProbeAddress *target)
 	length = end - host;
 	if (length == 0)
 		return "The host is missing.";
-	if (length > PROBE_HOST_MAX)
+	if (length > PROBE_HOST_MAX + (host[length - 1] == '.'))
 		return "The host is too long.";
 	memcpy(target->host, host, length);
 	target->host[length] = '\0';

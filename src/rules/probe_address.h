@@ -23,7 +23,8 @@ typedef enum ProbeProtocol
 
 typedef struct ProbeAddress
 {
-	char		host[PROBE_HOST_MAX + 1];	/* without brackets */
+	char		host[PROBE_HOST_MAX + 2];	/* without brackets; a name may
+											 * end with a dot */
 	bool		numeric;		/* the host is an IP address, not a name */
 	int			port;
 } ProbeAddress;

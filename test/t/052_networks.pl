@@ -86,6 +86,7 @@ my %answers;
 $answers{$_}++ foreach split /\n/, $db->value($try);
 is_deeply(\%answers, { gateway_pool_probes_address_check => scalar @refused }, 'denied addresses are refused when written: ' . @refused);
 $db->fails(qq{SELECT set_gateway_probe('$id', 'tcp', '127.0.0.1:$port')}, '23514 gateway_pool_probes_address_check', 'set_gateway_probe() refuses them');
+$dns->set('literal.test', 'silent');
 $db->value(Probed::probe_sql('literal', 'tcp', 'literal.test:1'));
 $db->fails(qq{UPDATE gateway_probes SET address = '[::1]:$port'}, '23514 gateway_pool_probes_address_check', 'UPDATE refuses them');
 unlike($db->fails(q{UPDATE gateway_probes SET address = '127.0.0.1:99'}, '23514 gateway_pool_probes_address_check', 'UPDATE with a port refuses them'), qr/:99/, 'the error does not repeat the address');
@@ -168,8 +169,8 @@ $db->comes_to(
     (map { ("silent$_" => [ 'none: dns: timed out', 'unknown: no evidence: dns: timed out' ]) } 1 .. 30),
     'broken' => [ 'none: dns: server failed', 'unknown: no evidence: dns: server failed' ],
     'empty' => [ 'none: dns: no address', 'unknown: no evidence: dns: no address' ],
-    'absent' => [ 'none: dns: no such name', 'unknown: no evidence: dns: no such name' ]);
-foreach my $how ('silent', 'servfail', 'absent')
+    'absent' => [ 'down: dns: no such name', 'unhealthy: probe down: dns: no such name' ]);
+foreach my $how ('silent', 'servfail')
 {
     my $asked = $dns->count('held.test');
 
@@ -181,6 +182,22 @@ foreach my $how ('silent', 'servfail', 'absent')
 }
 $db->shows(q{SELECT DISTINCT "newStatus" FROM gateway_health_events WHERE "gatewayName" IN ('held', 'steady', 'mixed')}, 'healthy', 'other gateways stay healthy');
 $db->value(q{DELETE FROM gateway_probes WHERE address LIKE 'silent%'});
+
+# A name that is deleted, and returns.
+$dns->set('held.test', 'absent');
+$db->comes_to('held' => [ 'down: dns: no such name', 'unhealthy: probe down: dns: no such name' ]);
+$dns->set('held.test', 'answers', '127.0.1.2');
+$db->comes_to('held' => [ 'up', 'healthy: probe up' ]);
+
+# A name with a dot at its end is asked for as it is, and requested without the dot.
+$db->value(q{DELETE FROM gateway_probes WHERE address LIKE 'held%'});
+$db->probe('dotted', 'http', "held.test.:$port");
+$db->comes_to('dotted' => [ 'up', 'healthy: probe up' ]);
+like($at{'127.0.1.2'}->count->{last}, qr/^Host: held\.test:$port\r$/m, 'the Host header has no dot at its end');
+is($dns->count('held.test.test'), 0, 'the search list is not used');
+$db->value(q{DELETE FROM gateway_probes WHERE address LIKE 'held%'});
+$db->value(Probed::probe_sql('held', 'http', "held.test:$port"));
+$db->comes_to('held' => [ 'up', 'healthy: probe up' ]);
 
 # Changed settings apply at once to probed gateways.
 $db->probe("at $_", 'http', "$_:$port") foreach qw(127.0.1.1 127.0.1.2 127.0.2.1);
