@@ -65,6 +65,12 @@ COMMENT ON FUNCTION gateway_pool_internal.pools_invalidate() IS
     'trigger on gateway_pools, gateway_pool_memberships, gateway_states, gateway_probes and gateway_pool_tenants: '
     'invalidates what all sessions have cached from the table, at commit';
 
+CREATE FUNCTION gateway_pool_internal.pools_warn() RETURNS trigger
+    LANGUAGE C AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION gateway_pool_internal.pools_warn() IS
+    'trigger on gateway_pool_memberships and gateway_states, for each statement: warns of pools that have lost their '
+    'last eligible member';
+
 CREATE FUNCTION gateway_pool_internal.gateways_invalidate() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION gateway_pool_internal.gateways_invalidate() IS

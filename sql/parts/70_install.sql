@@ -372,6 +372,8 @@ AS $$
         (34, 'gateway_pool_entitlements', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pools_audit()'),
         (35, 'gateway_pool_tenants', 'GatewayPools_audit', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'pools_audit()'),
         (36, 'gateway_pool_tenants', 'GatewayPools_audit_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'pools_audit()'),
+        (39, 'gateway_pool_memberships', 'GatewayPools_warn', 'AFTER DELETE OR UPDATE', 'STATEMENT', 'pools_warn()'),
+        (40, 'gateway_states', 'GatewayPools_warn', 'AFTER INSERT OR UPDATE', 'STATEMENT', 'pools_warn()'),
         (37, 'gateway_pool_audit_logs', 'GatewayPools_refuse', 'BEFORE INSERT OR DELETE OR UPDATE', 'ROW', 'audit_logs_refuse()'),
         (38, 'gateway_pool_audit_logs', 'GatewayPools_refuse_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'audit_logs_refuse()')
     ),

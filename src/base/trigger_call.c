@@ -15,7 +15,8 @@
 
 /*
  * trigger_call returns the data of the call.  It checks that a trigger made the call,
- * at this time, on one of these events, and for each row (TRUNCATE: for each statement).
+ * at this time, on one of these events, and for each row (TRUNCATE, and with
+ * EACH_STATEMENT: for each statement).
  */
 TriggerData *
 trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, int events)
@@ -29,7 +30,8 @@ trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, int events)
 						get_func_name(fcinfo->flinfo->fn_oid))));
 	if ((call->tg_event & TRIGGER_EVENT_TIMINGMASK) != timing ||
 		(events & (1 << (call->tg_event & TRIGGER_EVENT_OPMASK))) == 0 ||
-		TRIGGER_FIRED_FOR_STATEMENT(call->tg_event) != TRIGGER_FIRED_BY_TRUNCATE(call->tg_event))
+		TRIGGER_FIRED_FOR_STATEMENT(call->tg_event) !=
+		(TRIGGER_FIRED_BY_TRUNCATE(call->tg_event) || (events & EACH_STATEMENT) != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("trigger \"%s\" fires at a time or on an event that its function is not made for",

@@ -16,6 +16,9 @@
 #define ON_UPDATE	(1 << TRIGGER_EVENT_UPDATE)
 #define ON_TRUNCATE	(1 << TRIGGER_EVENT_TRUNCATE)
 
+/* With these: for each statement, not for each row. */
+#define EACH_STATEMENT	(1 << 8)
+
 extern TriggerData *trigger_call(FunctionCallInfo fcinfo, TriggerEvent timing, int events);
 extern void trigger_require_table(TriggerData *call, Oid expected);
 extern HeapTuple trigger_new_row(TriggerData *call);

@@ -111,7 +111,7 @@ gateway_rows_execute(SPIPlanPtr plan, RowFilter filter)
 		values[count++] = PointerGetDatum(filter.orgs);
 	if (filter.ids)
 		values[count++] = PointerGetDatum(filter.ids);
-	return owner_execute(plan, values);
+	return filter.before ? owner_execute_before(plan, values) : owner_execute(plan, values);
 }
 
 /* gateway_rows_prepare plans a query that gateway_rows_append_filter has ended. */
@@ -194,7 +194,8 @@ judge(GatewayRow *gateway, const Reading *reading)
 			read = health_evidence_read_own(gateway->slot, reading->now, &gateway->heartbeat, &evidence);
 		else
 		{
-			health_evidence_publish_row(gateway->slot, &gateway->heartbeat, reading->sequence);
+			if (!reading->before)
+				health_evidence_publish_row(gateway->slot, &gateway->heartbeat, reading->sequence);
 			read = health_evidence_read(gateway->slot, reading->now, &evidence);
 		}
 		if (read == SLOT_GONE)
@@ -303,6 +304,7 @@ gateway_rows_read(const PoolCatalog *catalog, RowFilter filter, int *count)
 	GatewayRow *gateways;
 
 	Assert(!filter.capabilities);
+	reading.before = filter.before;
 	owner_begin(&scope, catalog->gateways);
 	rows = gateway_rows_execute(gateway_rows_prepare(gateways_sql(catalog, reading.columns, filter), filter), filter);
 

@@ -44,8 +44,11 @@ typedef struct RowFilter
 	const pg_uuid_t *org_id;
 	const pg_uuid_t *id;
 	ArrayType  *orgs;
-	ArrayType  *ids;			/* for gateways only */
+	ArrayType  *ids;
 	bool		capabilities;	/* read them, too */
+	bool		before;			/* for gateways only, in a trigger: as they were
+								 * before its statement, which may have
+								 * deleted them */
 } RowFilter;
 
 extern const char *gateway_rows_name(const PoolCatalog *catalog);

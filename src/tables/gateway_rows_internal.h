@@ -45,6 +45,7 @@ typedef struct Reading
 	uint64		sequence;		/* health_evidence_sequence before the query */
 	uint64		deletions;		/* health_map_deletion_count before the query */
 	bool		own;			/* this transaction may have altered columns */
+	bool		before;			/* see RowFilter: nothing is published */
 	CapabilitySet *capabilities;	/* those read so far */
 	int64		now;			/* monotonic */
 	TimestampTz wall_now;

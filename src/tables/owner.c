@@ -203,18 +203,26 @@ owner_query(const char *sql, const pg_uuid_t *id)
 }
 
 /*
- * owner_query_before is owner_query with the snapshot of the statement that fired a
+ * owner_execute_before is owner_execute with the snapshot of the statement that fired a
  * trigger: it finds rows that this statement deleted.
  */
 uint64
-owner_query_before(const char *sql, const pg_uuid_t *id)
+owner_execute_before(SPIPlanPtr plan, Datum *values)
 {
-	Datum		value = UUIDPGetDatum(id);
-	int			result = SPI_execute_plan(owner_prepare(sql, 1, (Oid[]) {UUIDOID}), &value, NULL, true, 0);
+	int			result = SPI_execute_plan(plan, values, NULL, true, 0);
 
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+/* owner_query_before is owner_execute_before for SQL text with an id as its $1. */
+uint64
+owner_query_before(const char *sql, const pg_uuid_t *id)
+{
+	Datum		value = UUIDPGetDatum(id);
+
+	return owner_execute_before(owner_prepare(sql, 1, (Oid[]) {UUIDOID}), &value);
 }
 
 /*

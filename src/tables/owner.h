@@ -32,6 +32,7 @@ extern SPIPlanPtr owner_prepare(const char *sql, int argument_count, Oid *types)
 extern SPIPlanPtr owner_prepare_kept(KeptPlan *kept, const char *sql, int argument_count, Oid *types);
 extern uint64 owner_execute(SPIPlanPtr plan, Datum *values);
 extern uint64 owner_execute_committed(SPIPlanPtr plan, Datum *values);
+extern uint64 owner_execute_before(SPIPlanPtr plan, Datum *values);
 extern uint64 owner_write(SPIPlanPtr plan, Datum *values);
 extern uint64 owner_change(SPIPlanPtr plan, Datum *values, const char *nulls);
 extern uint64 owner_query(const char *sql, const pg_uuid_t *id);

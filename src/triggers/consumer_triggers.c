@@ -27,6 +27,7 @@
 #include "tables/org_query.h"
 #include "tables/pool_rows.h"
 #include "tables/same_org.h"
+#include "triggers/eligibility_warning.h"
 
 PG_FUNCTION_INFO_V1(consumer_route);
 PG_FUNCTION_INFO_V1(consumer_enforce);
@@ -282,10 +283,9 @@ warn_if_none_eligible(const PoolCatalog *catalog, const pg_uuid_t *pool_id)
 	for (int i = 0; i < pool->member_count; i++)
 		if (gateway_rows_is_eligible(&pool->members[i].gateway))
 			return;
-	/* The role may have no right to read the name. */
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
-			 errmsg("gateway pool %s has no eligible member", uuid_text(pool_id))));
+			 errmsg("gateway pool %s has no eligible member", eligibility_warning_pool_name(catalog, pool))));
 }
 
 /*

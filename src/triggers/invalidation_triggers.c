@@ -20,6 +20,7 @@
 #include "tables/catalog.h"
 #include "tables/gateway_rows.h"
 #include "tables/host_columns.h"
+#include "triggers/eligibility_warning.h"
 
 PG_FUNCTION_INFO_V1(pools_invalidate);
 PG_FUNCTION_INFO_V1(gateways_invalidate);
@@ -28,7 +29,7 @@ PG_FUNCTION_INFO_V1(gateways_invalidate);
  * pools_invalidate(): AFTER INSERT OR UPDATE OR DELETE, row, of gateway_pools,
  * gateway_pool_memberships, gateway_states, gateway_probes and gateway_pool_tenants
  *
- * Invalidates, when this transaction commits, cached pools in all sessions; for
+ * Notes the row for pools_warn().  Invalidates, when this transaction commits, cached pools in all sessions; for
  * gateway_probes instead what the worker has read of it, and for
  * gateway_pool_tenants what sessions have cached of it.
  */
@@ -49,6 +50,7 @@ pools_invalidate(PG_FUNCTION_ARGS)
 	if (table != catalog.memberships && table != catalog.states && table != catalog.probes &&
 		table != catalog.tenants)
 		trigger_require_table(call, catalog.pools);
+	eligibility_warning_note(call, &catalog);
 	invalidation_send(table == catalog.probes || table == catalog.tenants ? table : catalog.signal);
 	return PointerGetDatum(NULL);
 }

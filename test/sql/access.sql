@@ -1,7 +1,7 @@
 \i test/setup.sql
 -- Each action, for a role that has only this action, and for one that has all
 -- others: by functions, by plain statements and by views.
-SET client_min_messages = warning;
+SET client_min_messages = error;
 SELECT host_test.make_host('app', 2);
 CREATE EXTENSION gateway_pool SCHEMA app;
 \i test/first_pick.sql

@@ -94,7 +94,9 @@ SELECT count(pick_healthy_gateway(id, capabilities => '{"ssh": true, "seed": 2}'
 
 SELECT count(host_test.add_gateway('app', :acme, 'd' || i, '0s')) FROM generate_series(1, 300) i;
 UPDATE gateways_v2 SET capabilities = large(substr(name, 2)::int, 100) WHERE name ~ '^d';
+SET client_min_messages = error;
 DELETE FROM gateway_pool_memberships WHERE "gatewayPoolId" <> :pool;
+RESET client_min_messages;
 INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId")
 SELECT p.id, g.id FROM gateway_pools p JOIN gateways_v2 g ON substr(p.name, 2) = substr(g.name, 2) WHERE p.name ~ '^m' AND g.name ~ '^d';
 SELECT count(DISTINCT pick_healthy_gateway(id, capabilities => '{"ssh": true}')), kept_megabytes() BETWEEN 8 AND 17 AS bounded
