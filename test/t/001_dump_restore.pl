@@ -122,7 +122,7 @@ my %restores = (
         $node->command_ok([ 'pg_dump', '-f', "$dumps/plain.sql", $node->connstr($from) ], "$from: a plain dump succeeds");
         $node->command_checks_all(
             [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($to), '-f', "$dumps/plain.sql" ],
-            0, [qr/^/], [qr/^(psql:[^\n]*INFO:  gateway pools are not installed[^\n]*\nHINT:[^\n]*\n?)?$/], "$to: psql restores it without a warning");
+            0, [qr/^/], [qr/^(psql:[^\n]*INFO:  gateway pools are not installed\nDETAIL:[^\n]*\nHINT:[^\n]*\n?)?$/], "$to: psql restores it without a warning");
     },
     custom => sub {
         my ($from, $to) = @_;

@@ -406,7 +406,7 @@ foreach (
         my $result = $db->run('CREATE EXTENSION gateway_pool');
         my $on_gateways;
 
-        like($result->{err}, qr/INFO:  .*not installed.*\nHINT:  .*install_gateway_pools\(\)/, "$installer: CREATE EXTENSION names the function to call");
+        like($result->{err}, qr/INFO:  .*not installed.*\nDETAIL:  .*\nHINT:  .*install_gateway_pools\(/, "$installer: CREATE EXTENSION names the function to call");
         $db->value(qq{GRANT CREATE ON SCHEMA public TO app_owner, migrator; SELECT host_test.make_host('public', 2, 'app_owner')});
         $db->as('app_owner')->value(q{
             GRANT SELECT, INSERT, UPDATE, DELETE ON gateways_v2 TO app;

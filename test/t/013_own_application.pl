@@ -82,13 +82,28 @@ $app->shows(q{SELECT count(*) FROM gateway_health_events e LEFT JOIN agents a ON
 $node->restart;
 $app->shows(qq{SELECT status FROM gateway_status WHERE "gatewayId" = '$spare'}, 'unhealthy', 'what was recorded is read after a restart');
 
+# A dump, and an extension that was dropped and created again, find the tables again without their usual names.
+my $copy = PoolDatabase->create($node, 'copy');
+my $problems = q{SELECT * FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers'};
+
+run [ 'pg_dump', '-d', $node->connstr('app') ], '|', [ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('copy') ], '>', \$out, '2>', \$err;
+is($?, 0, 'a dump is restored');
+$copy->shows($problems, '', 'without a problem');
+$copy->fails(q{INSERT INTO tenants VALUES ('bbbbbbbb-0000-4000-8000-000000000000'); UPDATE agents SET "Owner" = 'bbbbbbbb-0000-4000-8000-000000000000'},
+    '23503 gateway_pools_same_org', 'and keeps the rules');
+$copy->works('DROP EXTENSION gateway_pool CASCADE; CREATE EXTENSION gateway_pool', 'the extension is dropped and created again');
+$copy->shows($problems =~ s/ WHERE/ WHERE problem <> 'consumer not registered' AND/r, '', 'and finds the tables');
+$copy->works(q{SELECT register_pool_consumer('connections', 'pool', 'agent')}, 'the consumer is registered again');
+$copy->shows($problems, '', 'no problem is left');
+$copy->works(qq{SELECT pick_healthy_gateway(gateway_pool_id('$acme', 'office'), null_if_none => true)}, 'picks work');
+
 # A tenant's agents go with their rows here; nothing is left.
 $app->works("DELETE FROM connections; DELETE FROM agents WHERE id = '$spare'", 'an agent is deleted');
 $app->shows(qq{SELECT count(*) FROM gateway_health WHERE "gatewayId" = '$spare'}, 0, 'with its record');
 $app->fails("DELETE FROM tenants", '23503 agents_tenant_fkey', 'the application protects tenants that have agents');
 $app->works('BEGIN; DELETE FROM agents; DELETE FROM tenants; COMMIT', 'a tenant goes after its agents');
 $app->shows('SELECT count(*) FROM gateway_pools', 0, 'and takes its pools');
-$app->shows(q{SELECT * FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers'}, '', 'no problem is left');
+$app->shows($problems, '', 'no problem is left');
 
 $node->stop;
 is($peers->end, 0, 'the peers end');
