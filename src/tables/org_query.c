@@ -45,7 +45,8 @@ org_column_of_type_uuid(Relation table, Oid organizations)
 
 /*
  * Returns the text of the query for a consumer that registered none; NULL if its
- * columns do not say what the organization of a row is.
+ * columns do not say what the organization of a row is.  Keeps no lock: any role may
+ * call this for any table.
  */
 static const char *
 default_query(Oid relation, Oid organizations)
@@ -65,9 +66,9 @@ default_query(Oid relation, Oid organizations)
 		column = org_column_of_type_uuid(table, organizations);
 		if (column != NULL)
 			sql = psprintf("SELECT i.%s FROM %s i WHERE i.id = ($1).\"identityId\"", column, catalog_name(identities));
-		relation_close(table, NoLock);
+		relation_close(table, AccessShareLock);
 	}
-	relation_close(consumer, NoLock);
+	relation_close(consumer, AccessShareLock);
 	return sql;
 }
 
