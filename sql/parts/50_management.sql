@@ -122,3 +122,18 @@ CREATE FUNCTION @extschema@.get_gateway_pool_resources(org_id uuid, pool_id uuid
 COMMENT ON FUNCTION @extschema@.get_gateway_pool_resources(uuid, uuid) IS
     'returns the rows that reference a pool of an organization, with their projects: a JSON object with one key per '
     'consumer, whose value is an array, or null if the consumer is locked';
+
+CREATE FUNCTION @extschema@.gateway_dependents(gateway_id uuid)
+    RETURNS TABLE (
+        kind text,
+        consumer regclass,
+        id text,
+        name text,
+        "gatewayPoolId" uuid,
+        "poolName" text,
+        "onlyEligible" boolean)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.gateway_dependents(uuid) IS
+    'returns what depends on a gateway: the pools of which it is a member (kind pool), and the rows of consumers that '
+    'are reached through these or, without a pool, through the gateway itself (kind resource); "onlyEligible" is true '
+    'if the gateway is the only eligible member of the pool';

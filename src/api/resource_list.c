@@ -7,14 +7,10 @@
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
@@ -22,10 +18,9 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 
 #include "api/management.h"
-#include "base/clean_text.h"
+#include "api/resource_value.h"
 #include "tables/consumers.h"
 #include "tables/isolation.h"
 #include "tables/resources.h"
@@ -81,39 +76,25 @@ resource_key(const PoolCatalog *catalog, const PoolConsumer *consumer, const Lis
 	return key;
 }
 
-/* Longer values are not read, in bytes. */
-#define VALUE_SIZE_MAX 8192
-
-/*
- * Returns a value as JSON; NULL for a long value, and for types that are neither
- * built-in nor enums, whose output functions could run their owner's code.
- */
+/* Returns a value that resource_value reads as JSON; NULL for none. */
 static char *
 value_as_json(HeapTuple row, TupleDesc columns, AttrNumber number)
 {
-	Form_pg_attribute attribute = TupleDescAttr(columns, number - 1);
-	Oid			type = getBaseType(attribute->atttypid);
-	bool		is_null;
-	Datum		value = heap_getattr(row, number, columns, &is_null);
-	Oid			output;
-	bool		is_varlena;
+	char	   *value = resource_value(row, columns, number);
 	StringInfoData json;
 
-	if (is_null || (type >= FirstGenbkiObjectId && get_typtype(type) != TYPTYPE_ENUM) ||
-		(attribute->attlen == -1 && toast_raw_datum_size(value) > VALUE_SIZE_MAX))
+	if (value == NULL)
 		return NULL;
-	getTypeOutputInfo(type, &output, &is_varlena);
-	switch (type)
+	switch (getBaseType(TupleDescAttr(columns, number - 1)->atttypid))
 	{
 		case INT2OID:
 		case INT4OID:
 		case INT8OID:
-			return OidOutputFunctionCall(output, value);
 		case BOOLOID:
-			return DatumGetBool(value) ? "true" : "false";
+			return value;
 		default:
 			initStringInfo(&json);
-			escape_json(&json, clean_text(OidOutputFunctionCall(output, value), CLEAN_NAME_MAX));
+			escape_json(&json, value);
 			return json.data;
 	}
 }
@@ -132,41 +113,6 @@ static void
 put_member(StringInfo object, const char *key, const char *json)
 {
 	appendStringInfo(object, "%s\"%s\": %s", object->len > 1 ? ", " : "", key, json == NULL ? "null" : json);
-}
-
-static void
-read_name(HeapTuple row, TupleDesc columns, void *context)
-{
-	AttrNumber	name = table_scan_column(columns, "name");
-
-	if (name != InvalidAttrNumber)
-		*(char **) context = value_as_json(row, columns, name);
-}
-
-/* Returns the name of an identity as JSON; NULL if it has none or the table is locked. */
-static char *
-identity_name(Oid identities, const pg_uuid_t *id)
-{
-	Relation	table = table_scan_open(identities, false);
-	char	   *name = NULL;
-
-	if (table == NULL)
-		return NULL;
-	(void) table_scan_rows(table, "id", id, false, read_name, &name);
-	relation_close(table, AccessShareLock);
-	return name;
-}
-
-/* Returns true if a role may read a column in all rows of a table. */
-static bool
-may_read(Oid table, const char *column, Oid role)
-{
-	AttrNumber	number = get_attnum(table, column);
-
-	return number != InvalidAttrNumber &&
-		(pg_class_aclcheck(table, role, ACL_SELECT) == ACLCHECK_OK ||
-		 pg_attribute_aclcheck(table, number, role, ACL_SELECT) == ACLCHECK_OK) &&
-		check_enable_rls(table, role, true) == RLS_NONE;
 }
 
 /*
@@ -214,7 +160,7 @@ search_project(HeapTuple row, TupleDesc columns, void *context)
 	{
 		AttrNumber	shown = table_scan_column(columns, links[search->next - 1].shown);
 
-		if (shown != InvalidAttrNumber && may_read(relation, links[search->next - 1].shown, search->reader))
+		if (shown != InvalidAttrNumber && resource_value_may_read(relation, links[search->next - 1].shown, search->reader))
 			search->shown[search->next - 1] = value_as_json(row, columns, shown);
 	}
 	for (int i = search->next; i < lengthof(links); i++)
@@ -224,7 +170,7 @@ search_project(HeapTuple row, TupleDesc columns, void *context)
 		Relation	next;
 		char	   *json;
 
-		if (column == InvalidAttrNumber || !OidIsValid(target) || !may_read(relation, links[i].column, search->reader))
+		if (column == InvalidAttrNumber || !OidIsValid(target) || !resource_value_may_read(relation, links[i].column, search->reader))
 			continue;
 		json = value_as_json(row, columns, column);
 		if (i == TO_PROJECT)
@@ -264,10 +210,13 @@ list_row(HeapTuple row, TupleDesc columns, void *context)
 	if (OidIsValid(rows->identities) && identity != InvalidAttrNumber &&
 		TupleDescAttr(columns, identity - 1)->atttypid == UUIDOID)
 	{
-		bool		is_null;
-		Datum		id = heap_getattr(row, identity, columns, &is_null);
+		char	   *name = resource_value_identity_name(row, columns, rows->identities);
+		StringInfoData json;
 
-		put_member(&object, "identityName", is_null ? NULL : identity_name(rows->identities, DatumGetUUIDP(id)));
+		initStringInfo(&json);
+		if (name != NULL)
+			escape_json(&json, name);
+		put_member(&object, "identityName", name == NULL ? NULL : json.data);
 	}
 	search_project(row, columns, &search);
 	if (search.id != NULL || table_scan_column(columns, "projectId") != InvalidAttrNumber)
@@ -304,13 +253,7 @@ append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool
 
 	if (table != NULL)
 	{
-		AttrNumber	identity = table_scan_column(RelationGetDescr(table), "identityId");
-
-		if (identity != InvalidAttrNumber)
-			rows.identities = catalog_referenced_table(table, identity);
-		/* The consumer's owner may reference the table without reading it. */
-		if (OidIsValid(rows.identities) && !may_read(rows.identities, "name", table->rd_rel->relowner))
-			rows.identities = InvalidOid;
+		rows.identities = resource_value_identities(table);
 		complete = table_scan_rows(table, consumer->column_name, pool, false, list_row, &rows);
 		relation_close(table, AccessShareLock);
 	}

@@ -40,6 +40,8 @@ SELECT is(pg_get_function_arguments(f.oid) || ' -> ' || pg_get_function_result(f
     ('remove_gateway_from_pool', 'org_id uuid, pool_id uuid, gateway_id uuid, OUT id uuid, OUT "gatewayPoolId" uuid, OUT "gatewayId" uuid, '
         'OUT "createdAt" timestamp with time zone -> record'),
     ('set_gateway_pool_members', 'org_id uuid, pool_id uuid, gateway_ids uuid[], OUT added uuid[], OUT removed uuid[] -> record'),
+    ('gateway_dependents', 'gateway_id uuid -> TABLE(kind text, consumer regclass, id text, name text, "gatewayPoolId" uuid, "poolName" text, '
+        '"onlyEligible" boolean)'),
     ('gateway_pool_id', 'org_id uuid, name text -> uuid'),
     ('gateway_id', 'org_id uuid, name text -> uuid'),
     ('get_gateway_pool_resources', 'org_id uuid, pool_id uuid -> jsonb'),

@@ -70,6 +70,7 @@ INSERT INTO public.statements (statement) VALUES
     ($$SELECT get_gateway_pool_plan(ACME)$$),
     ($$SELECT gateway_pool_id(ACME, 'eu')$$),
     ($$SELECT gateway_id(ACME, 'g1')$$),
+    ($$SELECT gateway_dependents(G1)$$),
     ($$SELECT name FROM gateway_pools$$),
     ($$SELECT id FROM gateway_pools$$),
     ($$SELECT "pickWeight" FROM gateway_pool_memberships$$),

@@ -148,7 +148,7 @@ INSERT INTO public.statements (statement) VALUES
     ($$SELECT * FROM set_gateway_pool_members(ORG, POOL, ARRAY[GATEWAY]::uuid[])$$), ($$SELECT * FROM set_gateway_pool_members(ORG, POOL, '{}')$$),
     ($$SELECT * FROM set_gateway_pool_members(ACME, POOL, '{}')$$), ($$SELECT * FROM set_gateway_pool_members(ACME, APOOL, ARRAY[A1, GATEWAY]::uuid[])$$),
     ($$SELECT get_gateway_pool_resources(ORG, POOL)$$), ($$SELECT get_gateway_pool_resources(ACME, POOL)$$),
-    ($$SELECT * FROM get_gateway_pool_plan(ORG)$$), ($$SELECT gateway_pool_id(ORG, 'b')$$), ($$SELECT gateway_id(ORG, 'b1')$$),
+    ($$SELECT * FROM get_gateway_pool_plan(ORG)$$), ($$SELECT gateway_pool_id(ORG, 'b')$$), ($$SELECT gateway_id(ORG, 'b1')$$), ($$SELECT * FROM gateway_dependents(GATEWAY)$$),
     ($$SELECT pick_healthy_gateway(POOL)$$), ($$SELECT pick_healthy_gateway(POOL, null_if_none => true)$$),
     ($$SELECT pick_healthy_gateway(POOL, strategy => 'least_loaded')$$), ($$SELECT pick_healthy_gateway(POOL, ARRAY[GATEWAY]::uuid[])$$),
     ($$SELECT pick_healthy_gateways(POOL, 3)$$), ($$SELECT resolve_gateway(NULL, POOL)$$), ($$SELECT * FROM explain_gateway_pick(POOL)$$),

@@ -186,6 +186,7 @@ my @readings = (
     [ "SELECT get_gateway_pool_plan('$acme')" ],
     [ "SELECT gateway_pool_id('$acme', 'edge')" ],
     [ "SELECT gateway_id('$acme', 'g1')" ],
+    [ "SELECT * FROM gateway_dependents('$gateway')" ],
     [ "SELECT pick_healthy_gateway('$spare')", '55000 gateway_pools_no_eligible_member' ],
     [ "SELECT pick_healthy_gateway('$missing')", 'P0002 gateway_pools_not_found' ]);
 
@@ -519,7 +520,7 @@ foreach (
         'SELECT * FROM create_gateway_pool(ORG, \'x\')', 'SELECT * FROM update_gateway_pool(ORG, POOL, \'x\')',
         'SELECT * FROM delete_gateway_pool(ORG, POOL)', 'SELECT * FROM add_gateway_to_pool(ORG, POOL, GATEWAY)',
         'SELECT * FROM remove_gateway_from_pool(ORG, POOL, GATEWAY)', 'SELECT get_gateway_pool_resources(ORG, POOL)',
-        'SELECT get_gateway_pool_plan(ORG)', q{SELECT gateway_pool_id(ORG, 'edge')}, q{SELECT gateway_id(ORG, 'g1')},
+        'SELECT get_gateway_pool_plan(ORG)', q{SELECT gateway_pool_id(ORG, 'edge')}, q{SELECT gateway_id(ORG, 'g1')}, 'SELECT * FROM gateway_dependents(GATEWAY)',
         'SELECT * FROM set_gateway_pool_members(ORG, POOL, ARRAY[GATEWAY]::uuid[])',
         'SELECT set_gateway_pool_entitlement(ORG, true)',
         q{SELECT set_gateway_state(GATEWAY, 'active')}, 'SELECT * FROM check_gateway_pools()',
