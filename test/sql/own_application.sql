@@ -259,7 +259,7 @@ INSERT INTO public.calls (statement) SELECT unnest(ARRAY[
     'SELECT record_gateway_heartbeat(GATEWAY)', 'SELECT report_gateway_failure(GATEWAY)', 'SELECT report_gateway_load(GATEWAY, 1)', 'SELECT release_gateway(GATEWAY)',
     'SELECT create_gateway_pool(ORG, ''new'')', 'SELECT list_gateway_pools(ORG)', 'SELECT get_gateway_pool(ORG, POOL)', 'SELECT update_gateway_pool(ORG, POOL, ''new'')',
     'SELECT delete_gateway_pool(ORG, POOL)', 'SELECT remove_gateway_from_pool(ORG, POOL, GATEWAY)', 'SELECT add_gateway_to_pool(ORG, POOL, GATEWAY)',
-    'SELECT set_gateway_pool_members(ORG, POOL, ARRAY[GATEWAY])', 'SELECT get_gateway_pool_resources(ORG, POOL)', 'SELECT get_gateway_pool_plan(ORG)',
+    'SELECT set_gateway_pool_members(ORG, POOL, ARRAY[GATEWAY])', 'SELECT get_gateway_pool_resources(ORG, POOL)', 'SELECT * FROM gateway_dependents(GATEWAY)', 'SELECT get_gateway_pool_plan(ORG)',
     'SELECT gateway_pool_id(ORG, NAME)', 'SELECT gateway_id(ORG, GATEWAY::text)', 'SELECT is_gateway_pool_name(NAME)',
     'SELECT set_gateway_pool_entitlement(ORG, true)', 'SELECT set_gateway_state(GATEWAY, ''draining'')',
     'SELECT set_gateway_probe(GATEWAY, ''tcp'', ''192.0.2.1:9'')', 'SELECT clear_gateway_probe(GATEWAY)', 'SELECT verdict FROM probe_gateway(GATEWAY, ''30 s'')',
