@@ -444,6 +444,8 @@ BEGIN
                 PERFORM gateway_pool_internal.attach_consumer(target.relation, 'gatewayPoolId'::name, target.gateway_column, query);
                 registered := true;
             EXCEPTION
+                WHEN lock_not_available THEN
+                    reason := 'lock not available: call the function again';
                 WHEN OTHERS THEN
                     GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, problem_detail = PG_EXCEPTION_DETAIL;
                     reason := concat_ws(': ', reason, nullif(problem_detail, ''));
