@@ -46,8 +46,8 @@ typedef struct RowFilter
 	ArrayType  *orgs;
 	ArrayType  *ids;
 	bool		capabilities;	/* read them, too */
-	bool		before;			/* for gateways only, in a trigger: as they were
-								 * before its statement, which may have
+	bool		before;			/* for gateways only, in a trigger: as they
+								 * were before its statement, which may have
 								 * deleted them */
 } RowFilter;
 

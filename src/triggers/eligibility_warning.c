@@ -257,7 +257,10 @@ examine(const PoolCatalog *catalog, const Note *given, int given_count)
 	int			warned = 0;
 	int			end;
 
-	/* Policies of the owner may hide members from the role: their code is not run for a warning. */
+	/*
+	 * Policies of the owner may hide members from the role: their code is not
+	 * run for a warning.
+	 */
 	if (visible_rows_differ(catalog) || !lock_tables(catalog))
 		return;
 	noted = resolve(catalog, given, given_count, &count);
