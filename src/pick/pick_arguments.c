@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -52,6 +53,20 @@ read_strategy(const text *word)
 	argument_refuse_word("pick strategy", word, "The strategies are random, least_loaded and sticky.");
 }
 
+/* Hashes a sticky key as UTF-8, so that databases of other encodings pick alike. */
+static uint64
+hash_key(text *key)
+{
+	char	   *bytes = VARDATA_ANY(key);
+	int			length = VARSIZE_ANY_EXHDR(key);
+	char	   *utf8 = bytes;
+
+	/* The bytes of SQL_ASCII have no meaning that could be converted. */
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		utf8 = pg_server_to_any(bytes, length, PG_UTF8);
+	return selection_key_hash(utf8, utf8 == bytes ? length : strlen(utf8));
+}
+
 /*
  * pick_arguments_read reads and checks the arguments (pool_id, exclude, strategy,
  * capabilities, sticky_key, null_if_none), the last five from position "options" on,
@@ -80,11 +95,8 @@ pick_arguments_read(FunctionCallInfo fcinfo, int options, AccessRight right, Pic
 	}
 	if (arguments->strategy == STRATEGY_STICKY)
 	{
-		text	   *key;
-
 		argument_require(fcinfo, options + 3, "sticky_key");
-		key = PG_GETARG_TEXT_PP(options + 3);
-		arguments->key_hash = selection_key_hash(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+		arguments->key_hash = hash_key(PG_GETARG_TEXT_PP(options + 3));
 	}
 	else if (!PG_ARGISNULL(options + 3))
 		ereport(ERROR,

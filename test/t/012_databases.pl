@@ -23,8 +23,8 @@ sub gateway { return sprintf '90000000-0000-4000-8000-%012d', $_[0] }
 # Makes a host with some gateways, all fresh and members of the pool.
 sub make_database
 {
-    my ($node, $name, $gateways) = @_;
-    my $db = PoolDatabase->create_with_host_functions($node, $name);
+    my ($node, $name, $gateways, $options) = @_;
+    my $db = PoolDatabase->create_with_host_functions($node, $name, $options);
 
     $db->value(qq{SELECT host_test.make_host('public', 2); CREATE EXTENSION gateway_pool;
         SELECT host_test.add_org('public', 'acme', '$acme');
@@ -313,6 +313,20 @@ subtest 'not preloaded' => sub {
     }
     $_->end foreach $session, $writer;
     $plain->stop;
+};
+
+subtest 'sticky keys in databases of other encodings' => sub {
+    my $other = start_node('encodings', conf => 'gateway_pool.default_entitlement = on');
+    my $sticky = qq{SET client_encoding = 'UTF8'; SELECT string_agg(right(pick_healthy_gateway('$pool', strategy => 'sticky', sticky_key => 'cl\xc3\xa9 ' || k)::text, 1), '' ORDER BY k)
+        FROM generate_series(1, 50) k};
+    my %found;
+
+    foreach my $encoding ('UTF8', 'LATIN1', 'LATIN9')
+    {
+        $found{make_database($other, lc $encoding, 3, "ENCODING '$encoding' LOCALE 'C'")->value($sticky)}++;
+    }
+    is_deeply([ values %found ], [3], 'all find the same gateways');
+    $other->stop;
 };
 
 done_testing();

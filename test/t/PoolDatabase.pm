@@ -82,20 +82,21 @@ sub new
     return bless { node => $node, name => $name }, $class;
 }
 
-# A new and empty database.
+# A new and empty database, with further options of CREATE DATABASE.
 sub create
 {
-    my ($class, $node, $name) = @_;
+    my ($class, $node, $name, $options) = @_;
 
-    $node->safe_psql('postgres', "CREATE DATABASE \"$name\" TEMPLATE template0");
+    $options //= '';
+    $node->safe_psql('postgres', "CREATE DATABASE \"$name\" TEMPLATE template0 $options");
     return $class->new($node, $name);
 }
 
 # A new database with the functions that make a host.
 sub create_with_host_functions
 {
-    my ($class, $node, $name) = @_;
-    my $self = $class->create($node, $name);
+    my ($class, $node, $name, $options) = @_;
+    my $self = $class->create($node, $name, $options);
 
     $node->safe_psql($name, slurp_file("$FindBin::RealBin/../host.sql"));
     return $self;
