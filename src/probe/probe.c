@@ -17,8 +17,14 @@
 #include "probe/probe.h"
 #include "probe/probe_tls.h"
 
-/* The most bytes of a header that are read; libcurl reads a single line as a whole. */
-#define HEADER_MAX 4096
+/*
+ * The most bytes of a header that are read, with the status line: room for lines of 16
+ * kB in all.  libcurl reads a single line as a whole.
+ */
+#define HEADER_MAX (17 * 1024)
+
+/* The bytes that are read at a time. */
+#define READ_SIZE 4096
 
 struct Probe
 {
@@ -210,7 +216,7 @@ set_options(Probe *probe, const struct sockaddr *address)
 	SET(CURLOPT_TCP_NODELAY, 1L);
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, probe);
-	SET(CURLOPT_BUFFERSIZE, (long) HEADER_MAX);
+	SET(CURLOPT_BUFFERSIZE, (long) READ_SIZE);
 	/* The prober has deadlines of its own, shorter than this. */
 	SET(CURLOPT_CONNECTTIMEOUT_MS, 0L);
 	if (uses_http(spec))

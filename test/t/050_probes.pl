@@ -63,6 +63,7 @@ my %by_peer = (
     'http 503, expected' => [ [ 'http', 503 ], 'http', undef, expected_status => '503' ],
     'http 302' => [ [ 'redirect', "http://$redirected_to->{target}/" ], 'http', 'status 302' ],
     'http 302, in a range' => [ [ 'redirect', "http://$redirected_to->{target}/" ], 'http', undef, expected_status => '200-399' ],
+    'http long header' => [ [ 'http', 200, 4000, 'X-Long: ' . 'x' x 16_376 ], 'http' ],
     'http continue' => [ [ 'continue', 5 ], 'http' ],
     'http bigbody' => [ ['bigbody'], 'http' ],
     'http wrongcl' => [ ['wrongcl'], 'http' ],
