@@ -37,17 +37,33 @@
 
 #define CIPHERS_SIZE 8192
 
-/* Disconnects the socket after too many messages: after a shutdown, what has arrived could still be read. */
+/*
+ * Notes an alert after a request for a certificate.  Disconnects the socket after too
+ * many messages: after a shutdown, what has arrived could still be read.
+ */
 static void
 count_message(int is_written, int version, int type, const void *message, size_t length, SSL *ssl, void *arg)
 {
 	static const struct sockaddr no_peer = {.sa_family = AF_UNSPEC};
 	ProbeTls   *tls = arg;
 
+	if (!is_written && type == SSL3_RT_ALERT && length == 2 &&
+		((const unsigned char *) message)[1] != SSL_AD_CLOSE_NOTIFY)
+		tls->alerted = tls->certificate_wanted;
 	if (tls->flooded || ++tls->messages <= MESSAGES_MAX)
 		return;
 	tls->flooded = true;
 	(void) connect(tls->socket, &no_peer, sizeof(no_peer));
+}
+
+/* OpenSSL calls this if the other side asks for a certificate: there is none. */
+static int
+give_certificate(SSL *ssl, X509 **certificate, EVP_PKEY **key)
+{
+	ProbeTls   *tls = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+
+	tls->certificate_wanted = true;
+	return 0;
 }
 
 static void
@@ -125,6 +141,8 @@ probe_tls_prepare(CURL *easy, void *arg, void *data)
 	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_msg_callback(context, count_message);
 	SSL_CTX_set_msg_callback_arg(context, tls);
+	SSL_CTX_set_app_data(context, tls);
+	SSL_CTX_set_client_cert_cb(context, give_certificate);
 	if (!limit_ciphers(context) ||
 		(SSL_CTX_set1_groups_list(context, GROUPS) != 1 && SSL_CTX_set1_groups_list(context, APPROVED_GROUPS) != 1))
 		return CURLE_FAILED_INIT;
@@ -141,6 +159,8 @@ probe_tls_problem(const ProbeTls *tls, char *problem, size_t size)
 		strlcpy(problem, "tls chain: a key is too large", size);
 	else if (tls->chain_error != X509_V_OK)
 		snprintf(problem, size, "tls chain: %s", X509_verify_cert_error_string(tls->chain_error));
+	else if (tls->alerted)
+		strlcpy(problem, "tls client certificate wanted", size);
 	else
 		return false;
 	return true;

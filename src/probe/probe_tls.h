@@ -16,6 +16,9 @@ typedef struct ProbeTls
 								 * many messages */
 	int			messages;		/* so far */
 	bool		flooded;		/* the other side sent too many */
+	bool		certificate_wanted; /* the other side asked for ours */
+	bool		alerted;		/* the other side ended the connection by an
+								 * alert after that */
 	bool		large_key;		/* a key of it would take too long to verify */
 	int			chain_error;	/* why its certificate is not valid, or
 								 * X509_V_OK */

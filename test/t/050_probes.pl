@@ -19,6 +19,7 @@ my $tls = tls_material($dir);
 my $redirected_to = $peers->start('http', 200);
 my $nginx = nginx($dir, tls => $tls, redirect => "http://$redirected_to->{target}/");
 my $s_server = s_server($dir, $tls->{cert}{ip}, $tls->{key}, arguments => [ '-quiet', '-www', '-tls1_2' ]);
+my %mutual = map { $_ => s_server($dir, $tls->{cert}{ip}, $tls->{key}, arguments => [ '-quiet', '-www', "-tls$_", '-Verify', '1' ]) } '1_2', '1_3';
 my ($ca, $other_ca) = map { slurp_file($tls->{$_}) } qw(ca other_ca);
 
 # The proxy variables of the environment must not apply to the server.
@@ -88,6 +89,9 @@ my %by_address = (
     'tls system authorities' => [ https('name'), 'tls', qr/^tls chain: unable to get local issuer/, server_name => 'gw.test' ],
     'tls address' => [ https('ip'), 'tls', undef, ca_certificate => $ca ],
     'tls 1.2' => [ "127.0.0.1:$s_server->{port}", 'tls', undef, ca_certificate => $ca ],
+    'tls 1.2, client certificate' => [ "127.0.0.1:$mutual{'1_2'}{port}", 'tls', 'tls client certificate wanted', ca_certificate => $ca ],
+    'https 1.2, client certificate' => [ "127.0.0.1:$mutual{'1_2'}{port}", 'https', 'tls client certificate wanted', ca_certificate => $ca ],
+    'https 1.3, client certificate' => [ "127.0.0.1:$mutual{'1_3'}{port}", 'https', 'tls client certificate wanted', ca_certificate => $ca ],
     'tls other name' => [ https('name'), 'tls', 'tls name', %named, server_name => 'other.test' ],
     'tls name, by address' => [ https('name'), 'tls', 'tls name', ca_certificate => $ca ],
     'tls address, by name' => [ https('ip'), 'tls', 'tls name', %named ],
@@ -148,8 +152,8 @@ $db->shows(q{SELECT bool_and("lastProbeMs" < 250) FROM gateway_probe_status WHER
 $db->shows(q{SELECT bool_and("lastProbeMs" >= 250) FROM gateway_probe_status WHERE reason LIKE 'timeout%'}, 't', 'timeouts are not early');
 
 # Certificates in gateway_probe_status.
-$db->shows(q{SELECT name, "certificateExpiresAt"::date - current_date FROM gateway_probe_status WHERE name IN ('tls expiring', 'https 503') ORDER BY 1},
-    "https 503|365\ntls expiring|10", 'it shows when certificates expire');
+$db->shows(q{SELECT name, "certificateExpiresAt"::date - current_date FROM gateway_probe_status WHERE name IN ('tls expired', 'tls expiring', 'https 503') ORDER BY 1},
+    "https 503|365\ntls expired|-1\ntls expiring|10", 'it shows when certificates expire');
 $db->shows(q{SELECT name FROM gateway_probe_status WHERE NOT "verifyTls"}, 'tls expired, not verified', 'it shows which certificates are not verified');
 $db->shows(q{SELECT bool_and(("verifyTls" IS NULL) = (protocol IN ('tcp', 'http'))) FROM gateway_probe_status}, 't', 'it shows null for probes without certificates');
 $db->shows(q{SELECT count(*) FROM gateway_health_events WHERE "oldStatus" NOT IN ('unknown')}, '0', 'no status has changed since');
