@@ -46,6 +46,9 @@ static int64 judged_at;
 /* Another server has recorded changes up to the last read: this is a standby, or was one. */
 static bool following;
 
+/* The last turn judged and recorded; not on a standby. */
+static bool recording;
+
 /* What is wrong with what is monitored, as of the last read. */
 static char read_problem[WORKER_TEXT_SIZE];
 
@@ -257,7 +260,8 @@ monitor_run(bool up_to_date)
 		read_tables(now, standby);
 		worker_task_end();
 	}
-	if (standby || following)
+	recording = !standby && !following;
+	if (!recording)
 	{
 		my_worker_slot_publish_activity("standby: probing", false);
 		return;
@@ -289,7 +293,7 @@ monitor_next(int64 now)
 	int64		next = now + TURN_PAUSE;
 
 	next = Min(next, Max(prober_next_run(monitor.prober), worker_task_paused_until(TASK_PROBE)));
-	if (following)
+	if (!recording)
 		return next;
 	next = Min(next, Max(monitor.next_change, judged_at + JUDGE_PAUSE));
 	if (monitor.must_judge)
@@ -309,7 +313,7 @@ monitor_finish(void)
 	int64		now = clock_monotonic();
 	int64		end = now + FINISH_TIME;
 
-	if (following || read_at == 0 || !worker_task_begin_last(TASK_RECORD, now, end))
+	if (!recording || read_at == 0 || !worker_task_begin_last(TASK_RECORD, now, end))
 		return;
 	monitor_queue_reported();
 	while (health_writer_length() > 0 && clock_monotonic() < end && record_changes())

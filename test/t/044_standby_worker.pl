@@ -61,6 +61,26 @@ my $begun = time;
 ok($peer->wait_for($counted + 40), 'peers are connected to');
 cmp_ok(time - $begun, '<', 40 * 0.2 * 0.75, 'more often than by one server');
 
+# A worker that cannot read its tables yet, because the primary has locked one, waits.
+{
+    my $session = $db->session;
+    my $worker = $there->worker('pid');
+    my $ticks = sub { my @stat = split ' ', slurp_file("/proc/$_[0]/stat") =~ s/^.*\) //sr; return $stat[11] + $stat[12] };
+
+    $session->value('BEGIN; LOCK gateway_health IN ACCESS EXCLUSIVE MODE');
+    replay();
+    $there->value("SELECT pg_terminate_backend($worker)");
+    $there->waits_for("EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'gateway_pool worker' AND pid <> $worker AND query = 'standby: probing')",
+        'the standby has another worker');
+    $worker = $there->value(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'gateway_pool worker'});
+    my $before = $ticks->($worker);
+    $there->value('SELECT pg_sleep(2)');
+    cmp_ok($ticks->($worker) - $before, '<', 40, 'it takes a fifth of a processor at most while a table is locked');
+    $session->value('ROLLBACK');
+    $session->end;
+    $there->waits_for('EXISTS (SELECT FROM gateway_pool_workers WHERE targets = 2)', 'it probes when the lock is gone');
+}
+
 # The standby's own probes: it sees a change before the primary records it.
 $last = $db->last_event;
 {
