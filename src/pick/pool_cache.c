@@ -280,7 +280,7 @@ read_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilitie
 		return NULL;
 	size = pool_size(row) + row->capabilities_size;
 	AcceptInvalidationMessages();
-	keep = is_valid(catalog) && !commit_queue_has_heartbeats() &&
+	keep = is_valid(catalog) && !catalog->unpublished && !commit_queue_has_heartbeats() &&
 		!(unlikely(catalog->policed) && visible_rows_differ(catalog)) && all_published(row) && size <= BYTES_MAX;
 	if (health_map_exists() && lacks_slots(row))
 		warn_of_fallback();

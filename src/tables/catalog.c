@@ -34,6 +34,7 @@
 
 #include "base/compat.h"
 #include "tables/catalog.h"
+#include "tables/change_triggers.h"
 #include "tables/org_column.h"
 #include "tables/policies.h"
 
@@ -299,6 +300,26 @@ take_table(Oid table, const bytea *arguments, void *context)
 	}
 }
 
+/* Returns a function without arguments of the schema of internal functions, or InvalidOid. */
+static Oid
+find_function(const char *name, Oid internal)
+{
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+						   PointerGetDatum(buildoidvector(NULL, 0)), ObjectIdGetDatum(internal));
+}
+
+static void
+read_change_triggers(PoolCatalog *catalog, Oid internal)
+{
+	const Oid	ours[] = {catalog->pools, catalog->memberships, catalog->states, catalog->tenants};
+	Oid			function = find_function("pools_invalidate", internal);
+
+	for (int i = 0; i < lengthof(ours); i++)
+		catalog->unpublished |= !change_triggers_read(ours[i], function, &catalog->version);
+	catalog->unpublished |= !change_triggers_read(catalog->gateways, find_function("gateways_invalidate", internal),
+												  &catalog->version);
+}
+
 /* Fills in the catalog as far as possible; returns false if a table is missing or ambiguous. */
 static bool
 look_up(PoolCatalog *catalog)
@@ -312,8 +333,7 @@ look_up(PoolCatalog *catalog)
 	internal = get_namespace_oid("gateway_pool_internal", true);
 	if (!OidIsValid(catalog->schema) || !OidIsValid(internal))
 		return false;
-	catalog->marker_function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("table_marker"),
-											   PointerGetDatum(buildoidvector(NULL, 0)), ObjectIdGetDatum(internal));
+	catalog->marker_function = find_function("table_marker", internal);
 	catalog->signal = get_relname_relid("pool_changes", internal);
 	if (!OidIsValid(catalog->marker_function) || !OidIsValid(catalog->signal))
 		return false;
@@ -334,6 +354,7 @@ look_up(PoolCatalog *catalog)
 	relation_close(gateways, AccessShareLock);
 	for (const Oid *oid = &catalog->schema; oid <= &catalog->signal; oid++)
 		catalog->version = hash_combine64(catalog->version, *oid);
+	read_change_triggers(catalog, internal);
 	catalog->isolated = policies_isolate(catalog->pools);
 	catalog->policed = policies_are_foreign(catalog->pools) || policies_are_foreign(catalog->memberships);
 	return true;

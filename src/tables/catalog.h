@@ -31,8 +31,9 @@ typedef struct PoolCatalog
 	Oid			gateways;		/* the host's */
 	Oid			signal;			/* a relation that is invalidated when
 								 * something that picks depend on changes */
-	uint64		version;		/* changes with any Oid above and with the
-								 * columns of gateways and memberships */
+	uint64		version;		/* changes with any Oid above, with the
+								 * columns of gateways and memberships, and
+								 * with the triggers that publish changes */
 	AttrNumber	gateway_org;	/* the column of gateways that holds their
 								 * organization, or InvalidAttrNumber */
 	bool		has_weight;		/* members have "pickWeight" */
@@ -40,6 +41,8 @@ typedef struct PoolCatalog
 	bool		isolated;		/* gateway_pools has our policy */
 	bool		policed;		/* pools or memberships have policies that are
 								 * not ours */
+	bool		unpublished;	/* changes of some table reach no other
+								 * session: a trigger of ours is disabled */
 } PoolCatalog;
 
 /* Called for a marker, the trigger by which a table is found. */

@@ -173,7 +173,7 @@ current_role(const PoolCatalog *catalog)
 	Oid			role = GetUserId();
 	CachedRole *read;
 
-	if (outdated || tenants_table != catalog->tenants || pools_table != catalog->pools)
+	if (outdated || catalog->unpublished || tenants_table != catalog->tenants || pools_table != catalog->pools)
 		clear(catalog);
 	if (last_role != NULL && last_role->role == role)
 		return last_role;
