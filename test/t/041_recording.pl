@@ -182,11 +182,11 @@ subtest 'pools' => sub {
 
 subtest 'gateways that are added and deleted' => sub {
     my $last = $db->last_event;
-    my $peer = $peers->start('open');
+    my $peer = $peers->start('http', 200);
     my $begun;
 
     $db->add_gateways(7);
-    $db->probe(7, $peer);
+    $db->probe(7, $peer, 'http');
     $begun = time;
     ok($peer->wait_for(1), 'a new gateway is probed');
     cmp_ok(time - $begun, '<', 2.5, 'within 2 s');
@@ -255,14 +255,14 @@ sub wal_since
 }
 
 subtest 'nothing is written while nothing changes' => sub {
-    my @fleet = $peers->fleet(50, 'open');
+    my @fleet = $peers->fleet(50, 'http', 200);
     my @gateways = (101 .. 150);
     my @counts;
     my $from;
     my $reporter;
 
     $db->add_gateways(@gateways);
-    $db->value(join ';', map { WatchedDatabase::probe_sql($gateways[$_], $fleet[$_]) } 0 .. 49);
+    $db->value(join ';', map { WatchedDatabase::probe_sql($gateways[$_], $fleet[$_], 'http') } 0 .. 49);
     $db->waits_for(q{50 = (SELECT count(*) FROM gateway_health WHERE status = 'healthy' AND reason = 'probe up' AND "gatewayId"::text LIKE '%1__')},
         'all gateways of a fleet are up');
     $db->report($_, 600) foreach 2, 101;

@@ -19,14 +19,14 @@ my $peers = Peers->new;
 my $node = start_watching_node('main', conf => "gateway_pool.max_gateways = 64\ngateway_pool.probe_interval = 100ms\ngateway_pool.probe_timeout = 100ms");
 my $db = WatchedDatabase->create($node);
 my $id = gateway_id(2);
-my ($steady, $failing) = map { $peers->start('open') } 1, 2;
+my ($steady, $failing) = ($peers->start('http', 200), $peers->start('open'));
 my $rate;
 my $pid;
 
 # g1 is always up, g2 falls and returns by its probe, g3 by its heartbeat.
 $db->add_gateways(1 .. 3);
 $db->add_pool(1, 1 .. 3);
-$db->probe(1, $steady);
+$db->probe(1, $steady, 'http');
 $db->probe(2, $failing);
 $db->beat(3, 600);
 $db->waits_for_event(1, 'unknown healthy probe up');

@@ -21,24 +21,25 @@ my $node = $clock->during(sub {
     start_watching_node('main', conf => "gateway_pool.startup_grace = 3min\ngateway_pool.probe_interval = 1s\ngateway_pool.probe_timeout = 1s\ngateway_pool.probe_retry_interval = 200ms") });
 my $db = WatchedDatabase->create($node);
 my @fleet = ($peers->fleet(50, 'open'), $peers->fleet(50, 'http', 200));
-my @others = $peers->fleet(100, 'open');
+my @others = $peers->fleet(100, 'http', 200);
 my $pid;
 my $last;
 
 # The first 100 fall at the first failure.
 $db->add_gateways(1 .. 203);
 $db->value(join ';', map { WatchedDatabase::probe_sql($_, $fleet[ $_ - 1 ], $_ <= 50 ? 'tcp' : 'http', 'fall => 1') } 1 .. 100);
-$db->value(join ';', map { WatchedDatabase::probe_sql($_, $others[ $_ - 101 ]) } 101 .. 200);
+$db->value(join ';', map { WatchedDatabase::probe_sql($_, $others[ $_ - 101 ], 'http') } 101 .. 200);
 $db->beat(201, 600);
 $db->report(202, 600);
 $db->waits_for(q{202 = (SELECT count(*) FROM gateway_health WHERE status = 'healthy')}, 'all are up');
 $pid = $db->worker('pid');
 $last = $db->last_event;
 
+# A tcp probe resets its connection before it can be accepted: 150 gateways are counted.
 sub connections
 {
     my $sum = 0;
-    $sum += $_->count->{accepted} foreach @fleet, @others;
+    $sum += $_->count->{accepted} foreach @fleet[ 50 .. 99 ], @others;
     return $sum;
 }
 
@@ -64,7 +65,7 @@ sub bunch
         # The tenth of a second, but for the time that counting takes.
         sleep 0.09;
         my ($now, $count) = (time, connections());
-        my $part = ($count - $before) / 200 * 0.1 / ($now - $since < 0.1 ? 0.1 : $now - $since);
+        my $part = ($count - $before) / 150 * 0.1 / ($now - $since < 0.1 ? 0.1 : $now - $since);
         $most = $part if $part > $most;
         ($since, $before) = ($now, $count);
     }
@@ -91,10 +92,10 @@ sub is_quiet
 
 sub probes_go_on
 {
-    my @counts = map { $_->count->{accepted} } $fleet[0], $fleet[99];
+    my @counts = map { $_->count->{accepted} } $fleet[50], $fleet[99];
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return ok($fleet[0]->wait_for($counts[0] + 3) && $fleet[99]->wait_for($counts[1] + 3), 'probes continue');
+    return ok($fleet[50]->wait_for($counts[0] + 3) && $fleet[99]->wait_for($counts[1] + 3), 'probes continue');
 }
 
 cmp_ok(bunch(2), '<', 0.4, 'probes are spread');

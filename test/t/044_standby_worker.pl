@@ -14,7 +14,7 @@ use Time::HiRes qw(time);
 use WatchedDatabase qw(start_watching_node gateway_id pool_id $acme);
 
 my $peers = Peers->new;
-my ($peer, $other) = map { $peers->start('open') } 1, 2;
+my ($peer, $other) = ($peers->start('http', 200), $peers->start('open'));
 my $primary = start_watching_node('primary', allows_streaming => 1);
 my $db = WatchedDatabase->create($primary);
 my $pid;
@@ -40,7 +40,7 @@ sub picks_become
 
 $db->add_gateways(1 .. 3);
 $db->add_pool(1, 1 .. 3);
-$db->probe(1, $peer);
+$db->probe(1, $peer, 'http');
 $db->probe(2, $other);
 $db->waits_for_event($_, 'unknown healthy probe up') foreach 1, 2;
 $primary->backup('backup');

@@ -18,7 +18,7 @@ use WatchedDatabase qw(start_watching_node gateway_id);
 my $peers = Peers->new;
 my $node = start_watching_node('main', conf => "max_prepared_transactions = 2\nlog_min_messages = log");
 my $db = WatchedDatabase->create($node);
-my ($steady, $failing) = map { $peers->start('open') } 1, 2;
+my ($steady, $failing) = ($peers->start('http', 200), $peers->start('open'));
 
 # The time limit of a write, with a second for canceling it; then the next worker has to
 # start, and to read the probes.
@@ -30,7 +30,7 @@ $db->value("ALTER TABLE $_ OWNER TO owner") foreach split /\n/, $db->value(
     q{SELECT tablename FROM pg_tables WHERE schemaname = 'public'});
 $db->value('GRANT CREATE ON SCHEMA public TO owner');
 $db->add_gateways(1, 2);
-$db->probe(1, $steady);
+$db->probe(1, $steady, 'http');
 $db->probe(2, $failing);
 $db->waits_for_event($_, 'unknown healthy probe up') foreach 1, 2;
 
