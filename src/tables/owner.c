@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "jit/jit.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -45,6 +46,15 @@ begin(OwnerScope *scope, Oid relation, Oid user, int restrictions)
 	scope->settings_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", path,
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+
+	/*
+	 * Without statistics, joins of a few rows are expected to cost so much
+	 * that they would be compiled, which takes longer than the worker may
+	 * stall.
+	 */
+	if (jit_enabled)
+		(void) set_config_option("jit", "off",
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 
 	/* Fetching long values of rows after their query takes a snapshot. */
 	scope->snapshot_pushed = !ActiveSnapshotSet();
