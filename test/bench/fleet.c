@@ -64,22 +64,22 @@ typedef struct Gateway
 {
 	int			listener;		/* or -1 */
 	int			fillers[FILLERS];	/* connections that fill its queue, or -1 */
-} Gateway;
+}			Gateway;
 
 typedef struct Change
 {
 	double		at;
 	int			gateway;
-} Change;
+}			Change;
 
-static Gateway *gateways;
+static Gateway * gateways;
 static int	gateway_count;
 static FILE *records;
 static char phase[64] = "";
 
 /* The running command, and its changes of gateways. */
 static char command[16];
-static Change *changes;
+static Change * changes;
 static int	change_count;
 static int	changes_done;
 
@@ -144,7 +144,7 @@ address_of(int gateway)
 }
 
 static void
-close_gateway(Gateway *gateway)
+close_gateway(Gateway * gateway)
 {
 	if (gateway->listener >= 0)
 		close(gateway->listener);

@@ -228,7 +228,7 @@ typedef enum Weights
 	ONE_HEAVY,					/* 1000 among ones and zeros */
 	HEAVY,
 	WEIGHTS_END
-} Weights;
+}			Weights;
 
 static int32
 random_weight(Weights weights, bool heavy)
