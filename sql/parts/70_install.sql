@@ -153,6 +153,12 @@ AS $$
     ('gateway_health', 'lastProbeMs', 'real', '', 'duration of the last probe, in milliseconds'),
     ('gateway_health', 'consecutiveFailures', 'int', 'NOT NULL DEFAULT 0', 'number of failed probes since the last success'),
     ('gateway_health', 'consecutiveSuccesses', 'int', 'NOT NULL DEFAULT 0', 'number of successful probes since the last failure'),
+    ('gateway_health', 'probeTarget', 'text', '', 'what was probed: a verdict counts after a restart only for the same target'),
+    ('gateway_health', 'probeVerdict', 'text',
+        'CONSTRAINT "gateway_pool_health_probeVerdict_check" CHECK ("probeVerdict" IN (''up'', ''down''))',
+        'up or down by its probes; null without a verdict'),
+    ('gateway_health', 'falls', 'int', 'NOT NULL DEFAULT 0', 'falls of the verdict from up to down that are not forgiven yet'),
+    ('gateway_health', 'lastFallAt', 'timestamptz', '', 'when the last of these falls was'),
     ('gateway_health', 'changedAt', 'timestamptz', 'NOT NULL DEFAULT CURRENT_TIMESTAMP', 'when the status changed'),
 
     ('gateway_health_events', NULL, NULL, NULL,

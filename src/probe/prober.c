@@ -249,7 +249,7 @@ extend_finding(Prober *prober, Target *target, int64 now)
 		target->finding.counts_until >= until)
 		return;
 	target->finding.counts_until = until;
-	prober->user.extend(&target->plan, &target->finding);
+	prober->user.amend(&target->plan, &target->finding);
 }
 
 static void

@@ -5,9 +5,13 @@
 #ifndef GATEWAY_POOL_PROBER_H
 #define GATEWAY_POOL_PROBER_H
 
+#include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
 #include "probe/probe.h"
+
+/* The first probe of a gateway begins within this time, however long its interval. */
+#define PROBER_FIRST_WITHIN (5 * USECS_PER_SEC)
 
 /* Bytes of what is wrong with a prober, with the terminator. */
 #define PROBER_PROBLEM_SIZE 128
@@ -19,7 +23,9 @@ typedef struct ProbePlan
 	ProbeSpec	spec;
 	ProbePace	pace;
 	int64		timeout;		/* of a whole probe, at most the interval */
-	bool		required;		/* only the prober's user reads it */
+	bool		required;		/* only the prober's user reads it and the
+								 * next */
+	const char *target;			/* valid only for prober_set_plans */
 } ProbePlan;
 
 /* Functions of the prober's user that it calls. */
@@ -29,7 +35,7 @@ typedef struct ProberUser
 	bool		(*acquire_descriptor) (void);
 	void		(*release_descriptor) (void);
 
-	/* Returns what an earlier prober found, if it counts; else all zero. */
+	/* Returns what an earlier prober found; all zero if there is nothing. */
 	ProbeFinding (*recall) (const pg_uuid_t *gateway);
 
 	/*
@@ -38,8 +44,12 @@ typedef struct ProberUser
 	 */
 	void		(*publish) (const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *result, bool changed);
 
-	/* Takes a finding that counts for longer, as the next probe has to wait. */
-	void		(*extend) (const ProbePlan *plan, const ProbeFinding *finding);
+	/*
+	 * Takes a finding that has changed without a probe: it counts for longer,
+	 * as the next probe has to wait, or there is none, as the spec has
+	 * changed.
+	 */
+	void		(*amend) (const ProbePlan *plan, const ProbeFinding *finding);
 } ProberUser;
 
 /* The state of a prober, for people. */

@@ -40,6 +40,7 @@ typedef struct Target
 	TargetPlace place;
 	bool		planned;		/* is in the new plans */
 	bool		requested;		/* a caller waits: no start is too late */
+	bool		probed;			/* a probe of this spec has shown something */
 	bool		skipped;		/* its last start was too late */
 	bool		dark;			/* it is down, and its last probe hung */
 	int64		phase;

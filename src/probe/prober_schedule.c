@@ -53,21 +53,40 @@ target_unschedule(Prober *prober, Target *target)
 	target->place = TARGET_UNSCHEDULED;
 }
 
+/*
+ * The next start of a target's grid; that of a first probe does not wait for a long
+ * interval to pass.  First probes are spread as later ones are, over less time.
+ */
+static int64
+next_due(Prober *prober, const Target *target, int64 now)
+{
+	int64		interval = target->plan.pace.interval;
+
+	if (target->requested)
+		return now;
+	if (!target->probed && interval > PROBER_FIRST_WITHIN)
+		return now + (int64) ((double) target->phase / interval * PROBER_FIRST_WITHIN);
+	return probe_grid_time(load_interval(prober, interval), load_interval(prober, target->phase), now);
+}
+
 /* target_finish updates the finding by a probe that has ended, publishes it, and schedules the next. */
 void
 target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started_at, int64 now)
 {
 	ProbePace	pace = load_pace(prober, target);
 	bool		changed = probe_finding_add(&target->finding, &pace, result->outcome, now);
+	int64		next = probe_next_start(&target->finding, &pace, load_interval(prober, target->phase), started_at, now);
 
 	result->started_at = started_at;
 	result->duration = now - started_at;
 	if (result->outcome != PROBE_INCONCLUSIVE)
+	{
+		target->probed = true;
 		target->finding.counts_until = started_at + COUNTED_INTERVALS * pace.interval;
+	}
 	target->dark = target->finding.verdict == VERDICT_DOWN && result->hung;
 	target->requested = false;
-	target_schedule(prober, target,
-					probe_next_start(&target->finding, &pace, load_interval(prober, target->phase), started_at, now));
+	target_schedule(prober, target, target->probed ? next : Min(next, now + PROBER_FIRST_WITHIN));
 	prober->user.publish(&target->plan, &target->finding, result, changed);
 }
 
@@ -124,6 +143,7 @@ static void
 set_plan(Prober *prober, const ProbePlan *plan)
 {
 	bool		found;
+	bool		has_changed = false;
 	Target	   *target = hash_search(prober->targets, &plan->gateway, HASH_ENTER, &found);
 
 	if (!found)
@@ -140,7 +160,8 @@ set_plan(Prober *prober, const ProbePlan *plan)
 		free_spec(prober, target);
 		set_spec(prober, target, &plan->spec);
 		target->finding = (ProbeFinding) {0};
-		target->dark = false;
+		target->dark = target->probed = false;
+		has_changed = true;
 	}
 	else if (target->plan.pace.interval != plan->pace.interval && target->place == TARGET_SCHEDULED)
 		target_unschedule(prober, target);
@@ -148,6 +169,8 @@ set_plan(Prober *prober, const ProbePlan *plan)
 	target->plan.timeout = plan->timeout;
 	target->plan.required = plan->required;
 	target->planned = true;
+	if (has_changed)
+		prober->user.amend(&target->plan, &target->finding);
 }
 
 static void
@@ -202,8 +225,7 @@ targets_schedule(Prober *prober, int64 now)
 			target = sorted[i];
 			target->phase = probe_phase(interval, i - from, to - from);
 			if (target->place == TARGET_UNSCHEDULED)
-				target_schedule(prober, target, target->requested ? now :
-								probe_grid_time(load_interval(prober, interval), load_interval(prober, target->phase), now));
+				target_schedule(prober, target, next_due(prober, target, now));
 		}
 	}
 	pfree(sorted);

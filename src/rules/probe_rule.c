@@ -33,6 +33,15 @@ probe_verdict_name(ProbeVerdict verdict)
 	return "none";
 }
 
+/* probe_verdict_parse returns the verdict for a word; none for any other word. */
+ProbeVerdict
+probe_verdict_parse(const char *name)
+{
+	if (strcmp(name, "up") == 0)
+		return VERDICT_UP;
+	return strcmp(name, "down") == 0 ? VERDICT_DOWN : VERDICT_NONE;
+}
+
 static void
 forgive(ProbeFinding *finding, int64 now)
 {
@@ -45,6 +54,13 @@ forgive(ProbeFinding *finding, int64 now)
 		finding->damped_until = 0;
 }
 
+/* How long a gateway is damped after some falls. */
+static int64
+damping(int falls)
+{
+	return falls > 1 ? Min(falls, DAMPING_MAX / DAMPING_EACH) * DAMPING_EACH : 0;
+}
+
 static void
 go_up(ProbeFinding *finding, int64 now)
 {
@@ -52,15 +68,18 @@ go_up(ProbeFinding *finding, int64 now)
 
 	finding->verdict = VERDICT_UP;
 	finding->forgiven_at = now;
-	if (returns && finding->falls > 1)
-		finding->damped_until = now + Min(finding->falls * DAMPING_EACH, DAMPING_MAX);
+	if (returns && damping(finding->falls) > 0)
+		finding->damped_until = now + damping(finding->falls);
 }
 
 static void
-go_down(ProbeFinding *finding)
+go_down(ProbeFinding *finding, int64 now)
 {
 	if (finding->verdict == VERDICT_UP)
+	{
 		finding->falls++;
+		finding->last_fall_at = now;
+	}
 	finding->verdict = VERDICT_DOWN;
 }
 
@@ -94,8 +113,30 @@ probe_finding_add(ProbeFinding *finding, const ProbePace *pace, ProbeOutcome out
 		(finding->successes >= pace->rise || (finding->verdict == VERDICT_NONE && finding->successes > 0)))
 		go_up(finding, now);
 	else if (finding->verdict != VERDICT_DOWN && finding->failures >= pace->fall)
-		go_down(finding);
+		go_down(finding, now);
 	return finding->verdict != before;
+}
+
+/*
+ * probe_finding_recall returns a finding of an earlier prober by what was recorded of
+ * it.  When the gateway went up is not: it counts as up since its last fall.
+ */
+ProbeFinding
+probe_finding_recall(ProbeVerdict verdict, int falls, int64 last_fall_at, int64 now)
+{
+	ProbeFinding finding = {
+		.verdict = verdict,
+		.falls = falls,
+		.last_fall_at = last_fall_at,
+		.forgiven_at = last_fall_at
+	};
+
+	if (verdict == VERDICT_UP)
+	{
+		finding.damped_until = last_fall_at + damping(falls);
+		forgive(&finding, now);
+	}
+	return finding;
 }
 
 /* probe_finding_in_doubt returns true if the last probes failed and the verdict is not down yet. */

@@ -42,13 +42,16 @@ typedef struct ProbeFinding
 	int			successes;		/* in a row */
 	int			failures;		/* in a row */
 	int			falls;			/* from up to down, those not forgiven yet */
+	int64		last_fall_at;	/* valid if there are falls */
 	int64		forgiven_at;	/* when the time up began that forgives the
 								 * next fall */
 	int64		damped_until;	/* 0 if not damped */
 } ProbeFinding;
 
 extern const char *probe_verdict_name(ProbeVerdict verdict);
+extern ProbeVerdict probe_verdict_parse(const char *name);
 extern bool probe_finding_add(ProbeFinding *finding, const ProbePace *pace, ProbeOutcome outcome, int64 now);
+extern ProbeFinding probe_finding_recall(ProbeVerdict verdict, int falls, int64 last_fall_at, int64 now);
 extern bool probe_finding_in_doubt(const ProbeFinding *finding);
 extern int64 probe_phase(int64 interval, int rank, int count);
 extern int64 probe_grid_time(int64 interval, int64 phase, int64 from);

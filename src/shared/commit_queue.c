@@ -138,7 +138,8 @@ discard(SubTransactionId aborted)
 	if (overflowed_by >= aborted)
 		overflowed_by = InvalidSubTransactionId;
 	while (queue_length > 0 && queue[queue_length - 1].queued_by >= aborted)
-		queue_length--;
+		if (queue[--queue_length].kind == GATEWAY_INSERTED)
+			health_map_free_inserted(queue_table, &queue[queue_length].gateway);
 }
 
 static void
@@ -153,6 +154,8 @@ at_end(TransactionEnd end)
 {
 	if (end == TRANSACTION_COMMITTED)
 		publish_all();
+	else if (end == TRANSACTION_ABORTED)
+		discard(TopSubTransactionId);
 	queue = NULL;
 	queue_length = queue_room = 0;
 	heartbeats_queued = false;

@@ -21,7 +21,8 @@ typedef enum QueuedChangeKind
 	GATEWAY_HEARD,				/* its row has another heartbeat */
 	GATEWAY_DELETED,
 	GATEWAYS_TRUNCATED,
-	GATEWAY_INSERTED
+	GATEWAY_INSERTED			/* an abort frees the slot that this
+								 * transaction has made for it */
 } QueuedChangeKind;
 
 extern const TransactionSubscriber commit_queue_subscriber;

@@ -42,11 +42,21 @@ typedef struct LastProbe
 	int32		failures;		/* in a row */
 	int32		successes;
 	int32		falls;			/* those not forgiven yet */
+	TimestampTz last_fall_at;	/* valid if there are falls */
 	int64		started_at;		/* monotonic; valid if probed */
 	TimestampTz certificate_expires_at; /* valid if known */
 	char		reason[HEALTH_REASON_SIZE]; /* of a failed or inconclusive
 											 * probe; else "" */
 } LastProbe;
+
+/* How a gateway is probed, as its row says; all zero if it is not. */
+typedef struct ConfiguredProbe
+{
+	uint64		target;			/* a hash of what is probed, or 0 */
+	bool		required;
+	int64		interval;
+	int64		timeout;
+} ConfiguredProbe;
 
 /* What gateway_health said of a gateway when it was read. */
 typedef struct RecordedHealth
@@ -57,7 +67,11 @@ typedef struct RecordedHealth
 	bool		heard;
 	TimestampTz heard_at;		/* valid if heard, as the next */
 	TimestampTz heartbeat_expires_at;
-	bool		probe_up;		/* the gateway was up by its probe */
+	ProbeVerdict verdict;		/* of probes of the target */
+	uint64		target;			/* as in ConfiguredProbe */
+	TimestampTz probed_at;		/* 0 if it was not probed */
+	int32		falls;
+	TimestampTz last_fall_at;	/* valid if there are falls */
 } RecordedHealth;
 
 /* What a slot holds, in wall time, for views. */
@@ -85,9 +99,9 @@ extern bool health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, 
 extern bool health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *changed);
 extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *changed);
 
-extern bool health_evidence_was_reported(const RecordedHealth *recorded, const Heartbeat *heartbeat);
-extern void health_evidence_seed(HealthSlotRef ref, const RecordedHealth *recorded, const Heartbeat *heartbeat);
-extern void health_evidence_publish_finding(HealthSlotRef ref, const ProbeFinding *finding, bool required);
+extern void health_evidence_take_row(HealthSlotRef ref, const RecordedHealth *recorded, const ConfiguredProbe *probe,
+									 const Heartbeat *heartbeat, bool committed);
+extern void health_evidence_publish_finding(HealthSlotRef ref, const ProbeFinding *finding, const ConfiguredProbe *probe);
 extern void health_evidence_publish_last_probe(HealthSlotRef ref, const LastProbe *last_probe);
 extern bool health_evidence_last_probe(HealthSlotRef ref, LastProbe *last_probe);
 extern bool health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding);
@@ -95,8 +109,8 @@ extern bool health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *
 extern SlotReading health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence);
 extern SlotReading health_evidence_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own,
 											HealthEvidence *evidence);
-extern void health_evidence_without_slot(const Heartbeat *row, const RecordedHealth *recorded, bool own,
-										 int64 now, TimestampTz wall_now, HealthEvidence *evidence);
+extern void health_evidence_without_slot(const Heartbeat *row, const RecordedHealth *recorded, const ConfiguredProbe *probe,
+										 bool own, int64 now, TimestampTz wall_now, HealthEvidence *evidence);
 extern void health_evidence_explain(HealthSlotRef ref, const HealthEvidence *evidence, const GatewayHealth *health,
 									char *explanation);
 extern int64 health_evidence_next_change(HealthSlotRef ref, int64 now);

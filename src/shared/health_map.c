@@ -91,6 +91,7 @@ reset_words(HealthSlot *slot)
 	pg_atomic_write_u64(&slot->load, make_pair(slot->generation, 0, 0));
 	pg_atomic_write_u64(&slot->load_at, make_word(slot->generation, WORD_EMPTY, 0));
 	pg_atomic_write_u64(&slot->reported_at, make_word(slot->generation, WORD_EMPTY, 0));
+	pg_atomic_write_u64(&slot->overdue, make_word(slot->generation, WORD_EMPTY, 0));
 	for (int i = 0; i < RESERVATION_PERIODS; i++)
 		pg_atomic_write_u64(&slot->reserved[i], make_pair(slot->generation, 0, 0));
 }
@@ -122,6 +123,7 @@ initialize(void)
 		pg_atomic_init_u64(&slot->load, 0);
 		pg_atomic_init_u64(&slot->load_at, 0);
 		pg_atomic_init_u64(&slot->reported_at, 0);
+		pg_atomic_init_u64(&slot->overdue, 0);
 		pg_atomic_init_u32(&slot->probes_asked, 0);
 		pg_atomic_init_u32(&slot->probes_answered, 0);
 		for (int j = 0; j < RESERVATION_PERIODS; j++)
@@ -290,7 +292,7 @@ health_map_deletion_count(void)
 
 /* Assigns a free slot to a gateway; the partition's lock is held. */
 static HealthSlotRef
-assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealthy)
+assign_slot(int32 number, const SlotKey *key, uint32 hash)
 {
 	HealthSlot *slot = &health_slots[number].slot;
 	int32	   *bucket = bucket_of(hash);
@@ -302,6 +304,7 @@ assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealt
 	slot->generation++;
 	slot->used = true;
 	slot->published = false;
+	slot->last_heard_at = 0;
 	slot->database = key->database;
 	slot->relation = key->table;
 	slot->gateway = key->gateway;
@@ -310,9 +313,11 @@ assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealt
 	slot->commit = InvalidXLogRecPtr;
 	slot->failure_reason[0] = '\0';
 	memset(&slot->last_probe, 0, sizeof(LastProbe));
+	slot->target = 0;
+	slot->probed_here = false;
+	slot->falls = 0;
+	memset(&slot->taken, 0, sizeof(RecordedVersion));
 	reset_words(slot);
-	if (recorded_unhealthy)
-		pg_atomic_write_u64(&slot->failure, make_word(slot->generation, FAILURE_RECORDED, 0));
 	ref.generation = slot->generation;
 	SpinLockRelease(&slot->mutex);
 	return ref;
@@ -321,7 +326,7 @@ assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealt
 /*
  * health_map_create returns the slot of a gateway of a table, and creates it if there
  * is none.  Returns NO_SLOT if no slot is free, or if any row was deleted since
- * "deletions" was read.  "recorded_unhealthy": gateway_health says unhealthy.
+ * "deletions" was read.
  *
  * A session that has deleted a row and committed increases the count first, and then
  * looks for the slot under the lock that is held here: it finds the slot, or this
@@ -331,7 +336,7 @@ assign_slot(int32 number, const SlotKey *key, uint32 hash, bool recorded_unhealt
  * written the row: until it ends, no other session sees that row.
  */
 HealthSlotRef
-health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, bool recorded_unhealthy, SlotCreation *creation)
+health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, SlotCreation *creation)
 {
 	SlotKey		key = key_of(MyDatabaseId, table, gateway);
 	uint32		hash = hash_of(&key);
@@ -349,7 +354,7 @@ health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, bool re
 
 		*creation = number == NO_SLOT ? SLOT_MAP_FULL : SLOT_CREATED;
 		if (number != NO_SLOT)
-			ref = assign_slot(number, &key, hash, recorded_unhealthy);
+			ref = assign_slot(number, &key, hash);
 	}
 	LWLockRelease(partition_lock(hash));
 	return ref;
@@ -410,6 +415,23 @@ health_map_free_gateway(Oid table, const pg_uuid_t *gateway)
 	(void) pg_atomic_fetch_add_u64(&map->deletions, 1);
 	ref = health_map_find(table, gateway);
 	if (ref.number != NO_SLOT)
+		health_map_free(ref);
+}
+
+/*
+ * health_map_free_inserted frees the slot of a gateway whose insertion is rolled back,
+ * if this transaction has made it: no other one has seen the row.  Raises no ERROR.
+ */
+void
+health_map_free_inserted(Oid table, const pg_uuid_t *gateway)
+{
+	TransactionId own = GetTopTransactionIdIfAny();
+	HealthSlotRef ref;
+
+	if (map == NULL || !TransactionIdIsValid(own))
+		return;
+	ref = health_map_find(table, gateway);
+	if (ref.number != NO_SLOT && health_slot(ref)->made_by == own)
 		health_map_free(ref);
 }
 

@@ -43,10 +43,10 @@ extern bool health_map_exists(void);
 extern HealthSlotRef health_map_find(Oid table, const pg_uuid_t *gateway);
 extern bool health_map_matches(HealthSlotRef ref, Oid table, const pg_uuid_t *gateway);
 extern uint64 health_map_deletion_count(void);
-extern HealthSlotRef health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions,
-									   bool recorded_unhealthy, SlotCreation *creation);
+extern HealthSlotRef health_map_create(Oid table, const pg_uuid_t *gateway, uint64 deletions, SlotCreation *creation);
 extern void health_map_free(HealthSlotRef ref);
 extern void health_map_free_gateway(Oid table, const pg_uuid_t *gateway);
+extern void health_map_free_inserted(Oid table, const pg_uuid_t *gateway);
 extern void health_map_free_table(Oid table);
 extern HealthSlotEntry *health_map_list(int *count);
 extern bool health_map_is_full(void);

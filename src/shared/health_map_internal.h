@@ -40,8 +40,10 @@
 /* Kinds of the other words of evidence, as bits. */
 #define WORD_EMPTY			0
 #define WORD_KNOWN			1	/* the time is valid */
-#define FAILURE_RECORDED	2	/* gateway_health said unhealthy when the slot
-								 * was created */
+#define REPORTED_HERE		2	/* a heartbeat was reported to this server; it
+								 * may have been withdrawn since */
+#define FAILURE_RECORDED	2	/* the row of gateway_health that was taken
+								 * says unhealthy */
 
 /* Kinds of the probe's word; its time is when it ceases to count. */
 #define PROBE_WORD_NONE		0
@@ -56,6 +58,15 @@
 /* Reservations are counted by the period in which they were made. */
 #define RESERVATION_PERIODS	25
 
+/* Differs between rows of gateway_health that are written for a gateway one after another. */
+typedef struct RecordedVersion
+{
+	TimestampTz changed_at;
+	TimestampTz heard_at;
+	TimestampTz probed_at;
+	int64		verdict;		/* no padding: compared by memcmp */
+} RecordedVersion;
+
 typedef struct HealthSlot
 {
 	pg_atomic_uint64 table;		/* the heartbeat in the host's table */
@@ -68,6 +79,8 @@ typedef struct HealthSlot
 
 	pg_atomic_uint64 load_at;	/* when connections were last reported */
 	pg_atomic_uint64 reported_at;	/* when a heartbeat was last reported */
+	pg_atomic_uint64 overdue;	/* until when an up of the probe's word that
+								 * no longer counts is overdue */
 	pg_atomic_uint32 probes_asked;	/* by callers that wait for a probe */
 	pg_atomic_uint32 probes_answered;	/* how many of these have an answer */
 
@@ -84,10 +97,16 @@ typedef struct HealthSlot
 	TransactionId made_by;		/* see health_map_create */
 	Heartbeat	heartbeat;		/* the last one published, in wall time */
 	int64		heard_at;		/* the same heartbeat in monotonic time */
+	TimestampTz last_heard_at;	/* the latest one ever published, in wall time */
 	uint64		sequence;		/* of the last commit that published */
 	XLogRecPtr	commit;			/* its place in the WAL */
 	char		failure_reason[HEALTH_REASON_SIZE];
 	LastProbe	last_probe;
+	uint64		target;			/* what the probe's word is about, or 0 */
+	bool		probed_here;	/* that word is of this server's own probes */
+	int32		falls;			/* as of that word */
+	int64		last_fall_at;
+	RecordedVersion taken;		/* the row of gateway_health that was taken */
 } HealthSlot;
 
 /* A slot starts at a cache line and is padded to whole ones. */

@@ -26,6 +26,7 @@
 #include "tables/gateway_rows_internal.h"
 #include "tables/org_column.h"
 #include "tables/owner.h"
+#include "tables/probe_target.h"
 
 /* gateway_rows_begin returns what has to be read before the query, so that its rows can be published. */
 Reading
@@ -38,6 +39,7 @@ gateway_rows_begin(const PoolCatalog *catalog)
 		.sequence = health_evidence_sequence(),
 		.deletions = health_map_deletion_count(),
 		.own = CheckRelationLockedByMe(gateways, AccessExclusiveLock, true),
+		.committed = !TransactionIdIsValid(GetTopTransactionIdIfAny()),
 		.now = clock_monotonic(),
 		.wall_now = GetCurrentTimestamp()
 	};
@@ -61,7 +63,7 @@ gateway_rows_name(const PoolCatalog *catalog)
 
 /*
  * gateway_rows_append_columns adds SELECT and the columns of a gateway "g", its state
- * "s" and its recorded health "h".  Queries leave out rows without an id or an
+ * "s", its recorded health "h" and its row "probe" of gateway_probes.  Queries leave out rows without an id or an
  * organization, since the owner of the tables decides what may be null.
  */
 void
@@ -71,8 +73,12 @@ gateway_rows_append_columns(StringInfo sql, const PoolCatalog *catalog, HostColu
 					 "SELECT g.id::uuid, g.%s::uuid, coalesce(%s, ''), s.state::text, s.until::timestamptz"
 					 ", g.xmin, h.status::text, h.\"changedAt\"::timestamptz"
 					 ", h.\"lastHeartbeatAt\"::timestamptz, h.\"heartbeatExpiresAt\"::timestamptz"
-					 ", coalesce(h.\"consecutiveSuccesses\" > 0 AND h.status::text IN ('healthy', 'degraded'), false)",
+					 ", h.\"probeVerdict\"::text, h.\"probeTarget\"::text, h.\"lastProbeAt\"::timestamptz, h.falls::int4"
+					 ", h.\"lastFallAt\"::timestamptz, ",
 					 org_column_name(catalog, catalog->gateways), gateway_rows_name(catalog));
+	probe_target_append(sql, columns);
+	appendStringInfoString(sql,
+						   ", coalesce(probe.required::boolean, false), probe.\"intervalMs\"::int4, probe.\"timeoutMs\"::int4");
 	host_columns_append(sql, columns, filter.capabilities);
 }
 
@@ -140,9 +146,9 @@ gateways_sql(const PoolCatalog *catalog, HostColumns columns, RowFilter filter)
 	initStringInfo(&sql);
 	gateway_rows_append_columns(&sql, catalog, columns, filter);
 	appendStringInfo(&sql, " FROM %s g LEFT JOIN %s s ON s.\"gatewayId\" = g.id"
-					 " LEFT JOIN %s h ON h.\"gatewayId\" = g.id",
+					 " LEFT JOIN %s h ON h.\"gatewayId\" = g.id LEFT JOIN %s probe ON probe.\"gatewayId\" = g.id",
 					 catalog_name(catalog->gateways), catalog_name(catalog->states),
-					 catalog_name(catalog->health));
+					 catalog_name(catalog->health), catalog_name(catalog->probes));
 	gateway_rows_append_filter(&sql, "g", org_column_name(catalog, catalog->gateways), filter);
 	appendStringInfo(&sql, " ORDER BY %s, g.id", gateway_rows_name(catalog));
 	return sql.data;
@@ -195,14 +201,18 @@ judge(GatewayRow *gateway, const Reading *reading)
 		else
 		{
 			if (!reading->before)
+			{
 				health_evidence_publish_row(gateway->slot, &gateway->heartbeat, reading->sequence);
+				health_evidence_take_row(gateway->slot, &gateway->recorded, &gateway->probe, &gateway->heartbeat,
+										 reading->committed);
+			}
 			read = health_evidence_read(gateway->slot, reading->now, &evidence);
 		}
 		if (read == SLOT_GONE)
 			gateway->slot.number = NO_SLOT;
 	}
 	if (gateway->slot.number == NO_SLOT)
-		health_evidence_without_slot(&gateway->heartbeat, &gateway->recorded, gateway->own,
+		health_evidence_without_slot(&gateway->heartbeat, &gateway->recorded, &gateway->probe, gateway->own,
 									 reading->now, reading->wall_now, &evidence);
 	gateway->health = health_rule(&evidence);
 
@@ -216,12 +226,28 @@ judge(GatewayRow *gateway, const Reading *reading)
 	}
 }
 
+/* Returns the hash of a target, 0 for null. */
+static uint64
+target_of(HeapTuple row, int column)
+{
+	char		target[PROBE_TARGET_SIZE];
+	bool		is_null;
+	Datum		value = gateway_rows_column(row, column, &is_null);
+
+	if (is_null)
+		return 0;
+	probe_target_shorten(TextDatumGetCString(value), target);
+	return probe_target_hash(target);
+}
+
 static RecordedHealth
 recorded_of(HeapTuple row)
 {
 	bool		no_row;
 	bool		unheard;
 	bool		no_expiry;
+	bool		no_verdict;
+	Datum		verdict;
 	Datum		status = gateway_rows_column(row, GATEWAY_RECORDED_STATUS, &no_row);
 	Datum		heard_at = gateway_rows_column(row, GATEWAY_RECORDED_HEARD_AT, &unheard);
 	Datum		expires_at = gateway_rows_column(row, GATEWAY_RECORDED_EXPIRES_AT, &no_expiry);
@@ -238,8 +264,37 @@ recorded_of(HeapTuple row)
 		recorded.heard_at = DatumGetTimestampTz(heard_at);
 		recorded.heartbeat_expires_at = DatumGetTimestampTz(expires_at);
 	}
-	recorded.probe_up = DatumGetBool(gateway_rows_column(row, GATEWAY_RECORDED_PROBE_UP, NULL));
+	recorded.target = target_of(row, GATEWAY_RECORDED_TARGET);
+	verdict = gateway_rows_column(row, GATEWAY_RECORDED_VERDICT, &no_verdict);
+	if (!no_verdict)
+		recorded.verdict = probe_verdict_parse(TextDatumGetCString(verdict));
+	recorded.probed_at = DatumGetTimestampTz(gateway_rows_column(row, GATEWAY_RECORDED_PROBED_AT, NULL));
+	recorded.falls = DatumGetInt32(gateway_rows_column(row, GATEWAY_RECORDED_FALLS, NULL));
+	recorded.last_fall_at = DatumGetTimestampTz(gateway_rows_column(row, GATEWAY_RECORDED_LAST_FALL_AT, NULL));
 	return recorded;
+}
+
+/* A number of milliseconds in microseconds; that of a setting if it is null. */
+static int64
+microseconds_of(HeapTuple row, int column, int otherwise)
+{
+	bool		is_null;
+	Datum		value = gateway_rows_column(row, column, &is_null);
+
+	return (is_null ? otherwise : Max(DatumGetInt32(value), 0)) * INT64CONST(1000);
+}
+
+static ConfiguredProbe
+probe_of(HeapTuple row)
+{
+	ConfiguredProbe probe = {.target = target_of(row, GATEWAY_TARGET)};
+
+	if (probe.target == 0)
+		return probe;
+	probe.required = DatumGetBool(gateway_rows_column(row, GATEWAY_PROBE_REQUIRED, NULL));
+	probe.interval = microseconds_of(row, GATEWAY_PROBE_INTERVAL, setting_probe_interval);
+	probe.timeout = microseconds_of(row, GATEWAY_PROBE_TIMEOUT, setting_probe_timeout);
+	return probe;
 }
 
 /*
@@ -261,6 +316,7 @@ gateway_rows_take(HeapTuple row, const Reading *reading, Size *added)
 	gateway.own = reading->own ||
 		TransactionIdIsCurrentTransactionId(DatumGetTransactionId(gateway_rows_column(row, GATEWAY_XMIN, NULL)));
 	gateway.recorded = recorded_of(row);
+	gateway.probe = probe_of(row);
 
 	for (int i = 0; i < HOST_COLUMN_COUNT; i++)
 		values[i] = gateway_rows_column(row, GATEWAY_HOST_COLUMNS + i, &nulls[i]);

@@ -26,6 +26,7 @@ typedef struct GatewayRow
 	GatewayState state;			/* when it was read */
 	TimestampTz state_until;	/* NO_STATE_END if it has no end */
 	RecordedHealth recorded;	/* what gateway_health says */
+	ConfiguredProbe probe;
 	bool		own;			/* this transaction wrote the row, or may have
 								 * altered its columns: no other one sees it
 								 * like this */

@@ -25,7 +25,15 @@ enum
 	GATEWAY_RECORDED_CHANGED_AT,
 	GATEWAY_RECORDED_HEARD_AT,
 	GATEWAY_RECORDED_EXPIRES_AT,
-	GATEWAY_RECORDED_PROBE_UP,
+	GATEWAY_RECORDED_VERDICT,
+	GATEWAY_RECORDED_TARGET,
+	GATEWAY_RECORDED_PROBED_AT,
+	GATEWAY_RECORDED_FALLS,
+	GATEWAY_RECORDED_LAST_FALL_AT,
+	GATEWAY_TARGET,
+	GATEWAY_PROBE_REQUIRED,
+	GATEWAY_PROBE_INTERVAL,
+	GATEWAY_PROBE_TIMEOUT,
 	GATEWAY_HOST_COLUMNS,		/* HOST_COLUMN_COUNT of them */
 
 	POOL_ID = GATEWAY_HOST_COLUMNS + HOST_COLUMN_COUNT,
@@ -46,6 +54,7 @@ typedef struct Reading
 	uint64		deletions;		/* health_map_deletion_count before the query */
 	bool		own;			/* this transaction may have altered columns */
 	bool		before;			/* see RowFilter: nothing is published */
+	bool		committed;		/* it has changed nothing so far */
 	CapabilitySet *capabilities;	/* those read so far */
 	int64		now;			/* monotonic */
 	TimestampTz wall_now;

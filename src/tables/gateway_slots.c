@@ -78,15 +78,12 @@ sweep_slots(const PoolCatalog *catalog)
 HealthSlotRef
 gateway_slots_make(const PoolCatalog *catalog, const GatewayRow *gateway, SlotCreation *creation)
 {
-	bool		recorded_unhealthy = gateway->recorded.known && gateway->recorded.status == GATEWAY_UNHEALTHY;
-	HealthSlotRef ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, recorded_unhealthy, creation);
+	HealthSlotRef ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, creation);
 
 	if (*creation == SLOT_MAP_FULL && health_map_begin_sweep(clock_monotonic()))
 	{
 		sweep_slots(catalog);
-		ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, recorded_unhealthy, creation);
+		ref = health_map_create(catalog->gateways, &gateway->id, gateway->deletions, creation);
 	}
-	if (*creation == SLOT_CREATED)
-		health_evidence_seed(ref, &gateway->recorded, &gateway->heartbeat);
 	return ref;
 }

@@ -34,13 +34,14 @@ pools_sql(const PoolCatalog *catalog, HostColumns columns, RowFilter filter)
 					 " FROM %s p LEFT JOIN (%s m JOIN %s g"
 					 " ON g.id = m.\"gatewayId\" AND g.%s IS NOT NULL"
 					 " LEFT JOIN %s s ON s.\"gatewayId\" = m.\"gatewayId\""
-					 " LEFT JOIN %s h ON h.\"gatewayId\" = m.\"gatewayId\")"
+					 " LEFT JOIN %s h ON h.\"gatewayId\" = m.\"gatewayId\""
+					 " LEFT JOIN %s probe ON probe.\"gatewayId\" = m.\"gatewayId\")"
 					 " ON m.\"gatewayPoolId\" = p.id",
 					 catalog->has_weight ? "m.\"pickWeight\"::int4" : "1",
 					 catalog->has_priority ? "m.\"pickPriority\"::int4" : "0",
 					 catalog_name(catalog->pools), catalog_name(catalog->memberships),
 					 catalog_name(catalog->gateways), org_column_name(catalog, catalog->gateways), catalog_name(catalog->states),
-					 catalog_name(catalog->health));
+					 catalog_name(catalog->health), catalog_name(catalog->probes));
 	gateway_rows_append_filter(&sql, "p", org_column_name(catalog, catalog->pools), filter);
 	/* Members of a pool follow each other. */
 	appendStringInfo(&sql, " ORDER BY p.id, %s%s, g.id", catalog->has_priority ? "m.\"pickPriority\", " : "",

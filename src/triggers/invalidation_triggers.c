@@ -29,9 +29,9 @@ PG_FUNCTION_INFO_V1(gateways_invalidate);
  * pools_invalidate(): AFTER INSERT OR UPDATE OR DELETE, row, of gateway_pools,
  * gateway_pool_memberships, gateway_states, gateway_probes and gateway_pool_tenants
  *
- * Notes the row for pools_warn().  Invalidates, when this transaction commits, cached pools in all sessions; for
- * gateway_probes instead what the worker has read of it, and for
- * gateway_pool_tenants what sessions have cached of it.
+ * Notes the row for pools_warn().  Invalidates, when this transaction commits, cached
+ * pools in all sessions; for gateway_probes also what the worker has read of it, and
+ * for gateway_pool_tenants instead what sessions have cached of it.
  */
 Datum
 pools_invalidate(PG_FUNCTION_ARGS)
@@ -51,7 +51,15 @@ pools_invalidate(PG_FUNCTION_ARGS)
 		table != catalog.tenants)
 		trigger_require_table(call, catalog.pools);
 	eligibility_warning_note(call, &catalog);
-	invalidation_send(table == catalog.probes || table == catalog.tenants ? table : catalog.signal);
+	if (table == catalog.probes || table == catalog.tenants)
+		invalidation_send(table);
+
+	/*
+	 * Who reads a pool discards what is known of another target than the
+	 * present one.
+	 */
+	if (table != catalog.tenants)
+		invalidation_send(catalog.signal);
 	return PointerGetDatum(NULL);
 }
 
@@ -96,7 +104,7 @@ publish_update(TriggerData *call, const PoolCatalog *catalog)
 
 	if (old_id != NULL && changes(call, "id"))
 		commit_queue_add(relations_of(catalog), GATEWAY_DELETED, old_id, NULL);
-	if (changes(call, "id") || changes(call, "capabilities") ||
+	if (changes(call, "id") || changes(call, "capabilities") || changes(call, "directAddress") ||
 		(catalog->gateway_org != InvalidAttrNumber && trigger_changes(call, catalog->gateway_org)))
 		invalidation_send(catalog->signal);
 	if (changes(call, "directAddress"))

@@ -182,7 +182,8 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 {
 	enum
 	{
-		GATEWAY, STATUS, REASON, HEARD_AT, EXPIRES_AT, PROBED_AT, PROBE_MS, FAILURES, SUCCESSES, CHANGED_AT, COLUMNS
+		GATEWAY, STATUS, REASON, HEARD_AT, EXPIRES_AT, PROBED_AT, PROBE_MS, FAILURES, SUCCESSES, CHANGED_AT,
+		TARGET, VERDICT, FALLS, LAST_FALL_AT, COLUMNS
 	};
 	Column	   *columns = palloc0(sizeof(Column) * COLUMNS);
 	OwnerScope	scope;
@@ -191,7 +192,9 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 	columns[STATUS].type = columns[REASON].type = TEXTOID;
 	columns[HEARD_AT].type = columns[EXPIRES_AT].type = columns[PROBED_AT].type = columns[CHANGED_AT].type = TIMESTAMPTZOID;
 	columns[PROBE_MS].type = FLOAT4OID;
-	columns[FAILURES].type = columns[SUCCESSES].type = INT4OID;
+	columns[FAILURES].type = columns[SUCCESSES].type = columns[FALLS].type = INT4OID;
+	columns[TARGET].type = columns[VERDICT].type = TEXTOID;
+	columns[LAST_FALL_AT].type = TIMESTAMPTZOID;
 	for (int i = 0; i < count; i++)
 	{
 		const HealthChange *change = changes[i];
@@ -213,16 +216,21 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 		put(&columns[FAILURES], Int32GetDatum(probe->failures));
 		put(&columns[SUCCESSES], Int32GetDatum(probe->successes));
 		put(&columns[CHANGED_AT], TimestampTzGetDatum(change->occurred_at));
+		put_if(&columns[TARGET], change->target[0] != '\0', CStringGetTextDatum(change->target));
+		put_if(&columns[VERDICT], change->target[0] != '\0', CStringGetTextDatum(probe_verdict_name(change->verdict)));
+		put(&columns[FALLS], Int32GetDatum(probe->falls));
+		put_if(&columns[LAST_FALL_AT], probe->falls > 0, TimestampTzGetDatum(probe->last_fall_at));
 	}
 	if (columns[GATEWAY].count == 0)
 		return;
 	my_worker_slot_enter_table(catalog->health);
 	owner_begin(&scope, catalog->health);
 	write_columns(psprintf("INSERT INTO %s AS o (\"gatewayId\", status, reason, \"lastHeartbeatAt\", \"heartbeatExpiresAt\""
-						   ", \"lastProbeAt\", \"lastProbeMs\", \"consecutiveFailures\", \"consecutiveSuccesses\", \"changedAt\")"
-						   " SELECT DISTINCT ON (u.g) u.g, u.s, u.r, u.h, u.e, u.p, u.m, u.f, u.t, u.c"
-						   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-						   " WITH ORDINALITY u (g, s, r, h, e, p, m, f, t, c, i)"
+						   ", \"lastProbeAt\", \"lastProbeMs\", \"consecutiveFailures\", \"consecutiveSuccesses\", \"changedAt\""
+						   ", \"probeTarget\", \"probeVerdict\", falls, \"lastFallAt\")"
+						   " SELECT DISTINCT ON (u.g) u.g, u.s, u.r, u.h, u.e, u.p, u.m, u.f, u.t, u.c, u.a, u.v, u.n, u.l"
+						   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+						   " WITH ORDINALITY u (g, s, r, h, e, p, m, f, t, c, a, v, n, l, i)"
 						   " JOIN (SELECT id FROM %s WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE) g ON g.id = u.g"
 						   " ORDER BY u.g, u.i DESC"
 						   " ON CONFLICT (\"gatewayId\") DO UPDATE SET status = excluded.status, reason = excluded.reason"
@@ -231,6 +239,8 @@ write_health(const PoolCatalog *catalog, HealthChange **changes, int count)
 						   ", \"lastProbeAt\" = excluded.\"lastProbeAt\", \"lastProbeMs\" = excluded.\"lastProbeMs\""
 						   ", \"consecutiveFailures\" = excluded.\"consecutiveFailures\""
 						   ", \"consecutiveSuccesses\" = excluded.\"consecutiveSuccesses\""
+						   ", \"probeTarget\" = excluded.\"probeTarget\", \"probeVerdict\" = excluded.\"probeVerdict\""
+						   ", falls = excluded.falls, \"lastFallAt\" = excluded.\"lastFallAt\""
 						   ", \"changedAt\" = CASE WHEN o.status = excluded.status THEN o.\"changedAt\" ELSE excluded.\"changedAt\" END",
 						   catalog_name(catalog->health), catalog_name(catalog->gateways)), columns, COLUMNS);
 	owner_end(&scope);

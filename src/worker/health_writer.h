@@ -7,6 +7,7 @@
 
 #include "shared/health_evidence.h"
 #include "tables/catalog.h"
+#include "tables/probe_target.h"
 
 /* A change of a gateway's health, or of a pool's. */
 typedef struct HealthChange
@@ -17,13 +18,16 @@ typedef struct HealthChange
 	pg_uuid_t	org_id;
 	HealthSlotRef slot;			/* of a gateway */
 	GatewayStatus old_status;	/* of a pool: healthy or unhealthy; equal to
-								 * the new one if only a heartbeat is recorded */
+								 * the new one if only a heartbeat or a
+								 * verdict is recorded */
 	GatewayStatus new_status;
 	TimestampTz occurred_at;
 	char		name[NAMEDATALEN * 4];	/* the gateway's, cut to this size */
 	char		reason[HEALTH_EXPLANATION_SIZE];
 	HealthDisplay display;
 	LastProbe	probe;
+	ProbeVerdict verdict;		/* of probes of the target */
+	char		target[PROBE_TARGET_SIZE];	/* "" if there is no verdict */
 } HealthChange;
 
 extern void health_writer_add(const HealthChange *change);

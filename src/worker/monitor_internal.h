@@ -10,6 +10,7 @@
 
 #include "rules/selection.h"
 #include "shared/health_evidence.h"
+#include "tables/probe_target.h"
 #include "worker/monitor.h"
 #include "worker/worker_queries.h"
 
@@ -26,6 +27,10 @@ typedef struct MonitoredGateway
 	bool		present;		/* was found when the tables were read last */
 	bool		eligible;
 	bool		probed;
+	ProbeVerdict recorded_verdict;	/* and of which target: as "recorded" */
+	uint64		recorded_target;
+	ConfiguredProbe probe;		/* valid if probed, as the next */
+	char		target[PROBE_TARGET_SIZE];
 	bool		requested;		/* a caller waits for its next probe to end */
 	uint32		request;		/* the last request that this probe answers;
 								 * valid if requested */

@@ -15,6 +15,25 @@
 #include "worker/health_writer.h"
 #include "worker/monitor_internal.h"
 
+/* The verdict of the probes of a gateway, none if it is not probed. */
+static ProbeVerdict
+verdict_of(const MonitoredGateway *gateway)
+{
+	const ProbeFinding *found = gateway->probed ? prober_finding(monitor.prober, &gateway->id) : NULL;
+
+	return found == NULL ? VERDICT_NONE : found->verdict;
+}
+
+/* Returns true if another verdict was recorded, or that of another target: after a restart it would be believed. */
+static bool
+is_verdict_unrecorded(const MonitoredGateway *gateway)
+{
+	ProbeVerdict verdict = verdict_of(gateway);
+
+	return verdict != gateway->recorded_verdict ||
+		(verdict != VERDICT_NONE && gateway->probe.target != gateway->recorded_target);
+}
+
 static void
 fill_change(const MonitoredGateway *gateway, const HealthEvidence *evidence, const GatewayHealth *health,
 			HealthChange *change)
@@ -30,6 +49,9 @@ fill_change(const MonitoredGateway *gateway, const HealthEvidence *evidence, con
 	health_evidence_explain(gateway->slot, evidence, health, change->reason);
 	health_evidence_display(gateway->slot, clock_monotonic(), &change->display);
 	(void) health_evidence_last_probe(gateway->slot, &change->probe);
+	change->verdict = verdict_of(gateway);
+	if (change->verdict != VERDICT_NONE)
+		strlcpy(change->target, gateway->target, sizeof(change->target));
 }
 
 /*
@@ -106,11 +128,13 @@ judge_gateway(MonitoredGateway *gateway, int64 now)
 		monitor.next_change = Min(monitor.next_change, undecided_until(gateway, now));
 		return;
 	}
-	if (health.status == gateway->recorded || health.assumed)
+	if (health.assumed || (health.status == gateway->recorded && !is_verdict_unrecorded(gateway)))
 		return;
 	fill_change(gateway, &evidence, &health, &change);
 	health_writer_add(&change);
 	gateway->recorded = health.status;
+	gateway->recorded_verdict = change.verdict;
+	gateway->recorded_target = gateway->probe.target;
 }
 
 static void

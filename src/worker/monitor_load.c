@@ -64,6 +64,8 @@ monitor_gateway(const GatewayRow *row, bool follow)
 	if (!found || follow)
 	{
 		gateway->recorded = row->recorded.known ? row->recorded.status : GATEWAY_UNKNOWN;
+		gateway->recorded_verdict = row->recorded.verdict;
+		gateway->recorded_target = row->recorded.target;
 		gateway->eligible = selection_eligible(gateway->recorded, row->state);
 	}
 	gateway->org_id = row->org_id;

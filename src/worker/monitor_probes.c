@@ -20,7 +20,8 @@ recall(const pg_uuid_t *id)
 	MonitoredGateway *gateway = hash_search(monitor.gateways, id, HASH_FIND, NULL);
 	ProbeFinding finding;
 
-	if (gateway != NULL && health_evidence_finding(gateway->slot, clock_monotonic(), &finding))
+	if (gateway != NULL &&
+		(health_evidence_finding(gateway->slot, clock_monotonic(), &finding) || finding.verdict == VERDICT_UP))
 		return finding;
 	return (ProbeFinding) {0};
 }
@@ -40,6 +41,7 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 		.failures = finding->failures,
 		.successes = finding->successes,
 		.falls = finding->falls,
+		.last_fall_at = finding->last_fall_at + clock_wall_offset(),
 		.started_at = result->started_at,
 		.certificate_known = result->certificate_expires_at > 0,
 		.certificate_expires_at = time_t_to_timestamptz(result->certificate_expires_at)
@@ -50,7 +52,7 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 	strlcpy(display.reason, result->reason, sizeof(display.reason));
 	health_evidence_publish_last_probe(gateway->slot, &display);
 	if (finding->verdict != VERDICT_NONE && result->outcome != PROBE_INCONCLUSIVE)
-		health_evidence_publish_finding(gateway->slot, finding, plan->required);
+		health_evidence_publish_finding(gateway->slot, finding, &gateway->probe);
 	if (changed)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(monitor.context);
@@ -63,13 +65,27 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 	gateway->requested = false;
 }
 
+/* Publishes how a gateway is probed, before its first probe. */
 static void
-extend(const ProbePlan *plan, const ProbeFinding *finding)
+publish_unprobed(const MonitoredGateway *gateway, const ProbePlan *plan)
+{
+	health_evidence_publish_last_probe(gateway->slot, &(LastProbe) {
+		.configured = true,
+		.protocol = plan->spec.protocol,
+		.verify_tls = plan->spec.verify_tls
+	});
+}
+
+static void
+amend(const ProbePlan *plan, const ProbeFinding *finding)
 {
 	MonitoredGateway *gateway = hash_search(monitor.gateways, &plan->gateway, HASH_FIND, NULL);
 
-	if (gateway != NULL)
-		health_evidence_publish_finding(gateway->slot, finding, plan->required);
+	if (gateway == NULL)
+		return;
+	health_evidence_publish_finding(gateway->slot, finding, &gateway->probe);
+	if (finding->verdict == VERDICT_NONE)
+		publish_unprobed(gateway, plan);
 }
 
 /* monitor_probes_start makes the prober, in the current memory context. */
@@ -82,10 +98,22 @@ monitor_probes_start(void)
 		.release_descriptor = ReleaseExternalFD,
 		.recall = recall,
 		.publish = publish,
-		.extend = extend
+		.amend = amend
 	};
 
 	monitor.prober = prober_create(&user);
+}
+
+static void
+set_target(MonitoredGateway *gateway, const ProbePlan *plan)
+{
+	probe_target_shorten(plan->target, gateway->target);
+	gateway->probe = (ConfiguredProbe) {
+		.target = probe_target_hash(gateway->target),
+		.required = plan->required,
+		.interval = plan->pace.interval,
+		.timeout = plan->timeout
+	};
 }
 
 /* monitor_probes sets new plans; it removes the plans of gateways that are not monitored from the array. */
@@ -110,20 +138,14 @@ monitor_probes(ProbePlan *plans, int count)
 		plans[plan_count++] = *plan;
 		gateway->present = true;
 		gateway->probe_period = plan->pace.interval + 2 * plan->timeout;
+		set_target(gateway, plan);
 		if (!gateway->probed)
 		{
 			LastProbe	display;
 
-			gateway->undecided_until = now + gateway->probe_period;
+			gateway->undecided_until = now + Min(plan->pace.interval, PROBER_FIRST_WITHIN) + 2 * plan->timeout;
 			if (!health_evidence_last_probe(gateway->slot, &display))
-			{
-				display = (LastProbe) {
-					.configured = true,
-					.protocol = plan->spec.protocol,
-					.verify_tls = plan->spec.verify_tls
-				};
-				health_evidence_publish_last_probe(gateway->slot, &display);
-			}
+				publish_unprobed(gateway, plan);
 		}
 		gateway->probed = true;
 	}
@@ -136,7 +158,7 @@ monitor_probes(ProbePlan *plans, int count)
 		if (gateway->present || !health_evidence_last_probe(gateway->slot, &display))
 			continue;
 		gateway->probed = false;
-		health_evidence_publish_finding(gateway->slot, &(ProbeFinding) {.verdict = VERDICT_NONE}, false);
+		health_evidence_publish_finding(gateway->slot, &(ProbeFinding) {0}, &(ConfiguredProbe) {0});
 		health_evidence_publish_last_probe(gateway->slot, &(LastProbe) {0});
 		monitor.must_answer = true;
 	}

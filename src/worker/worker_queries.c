@@ -15,6 +15,7 @@
 #include "tables/host_columns.h"
 #include "tables/org_column.h"
 #include "tables/owner.h"
+#include "tables/probe_target.h"
 #include "worker/worker_queries.h"
 
 /* Places in the list of columns of a probe. */
@@ -33,7 +34,8 @@ enum
 	PROBE_TIMEOUT,
 	PROBE_RISE,
 	PROBE_FALL,
-	PROBE_IS_REQUIRED
+	PROBE_IS_REQUIRED,
+	PROBE_TARGET
 };
 
 /*
@@ -118,6 +120,7 @@ read_probe(HeapTuple row, ProbePlan *plan)
 	plan->timeout = Min(Max(number_of(row, PROBE_TIMEOUT, setting_probe_timeout), 1) * INT64CONST(1000),
 						plan->pace.interval);
 	plan->required = protocol != NULL && flag_of(row, PROBE_IS_REQUIRED);
+	plan->target = text_of(row, PROBE_TARGET);
 	return probe_address_parse(address, &plan->spec.address);
 }
 
@@ -131,26 +134,30 @@ worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem
 {
 	MemoryContext context = CurrentMemoryContext;
 	Relation	gateways = catalog_open_table(catalog->gateways, AccessShareLock);
-	const char *direct = (setting_probe_direct_addresses ?
-						  host_columns_direct_address(host_columns_find(RelationGetDescr(gateways))) : "NULL");
+	HostColumns columns = host_columns_find(RelationGetDescr(gateways));
+	const char *direct = setting_probe_direct_addresses ? host_columns_direct_address(columns) : "NULL";
+	StringInfoData sql;
 	OwnerScope	scope;
 	uint64		rows;
 	ProbePlan  *plans;
 
 	relation_close(gateways, NoLock);
 	owner_begin(&scope, catalog->probes);
-	rows = owner_query(psprintf("SELECT g.id::uuid, p.protocol::text, coalesce(p.address::text, %s), p.path::text"
-								", p.\"expectedStatus\"::text, p.\"serverName\"::text, p.\"verifyTls\"::boolean"
-								", CASE WHEN octet_length(p.\"caCertificate\"::text) <= " CppAsString2(TRUST_PEM_MAX) " THEN p.\"caCertificate\"::text END"
-								", octet_length(p.\"caCertificate\"::text) > " CppAsString2(TRUST_PEM_MAX)
-								", p.\"intervalMs\"::int4, p.\"timeoutMs\"::int4"
-								", p.rise::int4, p.fall::int4, p.required::boolean"
-								" FROM %s g LEFT JOIN %s p ON p.\"gatewayId\" = g.id"
-								" WHERE g.id IS NOT NULL AND g.%s IS NOT NULL AND (p.\"gatewayId\" IS NOT NULL OR %s IS NOT NULL)"
-								" ORDER BY g.id",
-								direct, catalog_name(catalog->gateways), catalog_name(catalog->probes),
-								org_column_name(catalog, catalog->gateways), direct),
-					   NULL);
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT g.id::uuid, probe.protocol::text, coalesce(probe.address::text, %s), probe.path::text"
+					 ", probe.\"expectedStatus\"::text, probe.\"serverName\"::text, probe.\"verifyTls\"::boolean"
+					 ", CASE WHEN octet_length(probe.\"caCertificate\"::text) <= " CppAsString2(TRUST_PEM_MAX)
+					 " THEN probe.\"caCertificate\"::text END"
+					 ", octet_length(probe.\"caCertificate\"::text) > " CppAsString2(TRUST_PEM_MAX)
+					 ", probe.\"intervalMs\"::int4, probe.\"timeoutMs\"::int4"
+					 ", probe.rise::int4, probe.fall::int4, probe.required::boolean, ", direct);
+	probe_target_append(&sql, columns);
+	appendStringInfo(&sql, " FROM %s g LEFT JOIN %s probe ON probe.\"gatewayId\" = g.id"
+					 " WHERE g.id IS NOT NULL AND g.%s IS NOT NULL AND (probe.\"gatewayId\" IS NOT NULL OR %s IS NOT NULL)"
+					 " ORDER BY g.id",
+					 catalog_name(catalog->gateways), catalog_name(catalog->probes),
+					 org_column_name(catalog, catalog->gateways), direct);
+	rows = owner_query(sql.data, NULL);
 	MemoryContextSwitchTo(context);
 	plans = palloc_extended(Max(rows, 1) * sizeof(ProbePlan), MCXT_ALLOC_HUGE);
 	*count = 0;

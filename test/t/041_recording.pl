@@ -330,7 +330,7 @@ subtest 'restarts' => sub {
         $db->reconnect;
         is($pick->(), 'g201 g202 g203', "$mode, without a worker: the same gateways are picked at once");
         $db->shows($status, "g201|healthy|heartbeat fresh\ng202|degraded|probe overdue\ng203|healthy|heartbeat fresh\n"
-              . "g204|unknown|no evidence\ng205|unhealthy|heartbeat expired\ng206|unhealthy|heartbeat expired",
+              . "g204|unhealthy|probe down\ng205|unhealthy|heartbeat expired\ng206|unhealthy|heartbeat expired",
             'their statuses are known');
         $db->shows(q{SELECT h."heartbeatExpiresAt" > now() + interval '100 min' FROM gateway_status h WHERE name = 'g201'}, 't',
             'the last report counts');
