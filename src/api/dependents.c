@@ -29,6 +29,7 @@ PG_FUNCTION_INFO_V1(gateway_dependents);
 /* The scan of one consumer. */
 typedef struct DependentScan
 {
+	const PoolCatalog *catalog;
 	ResultRow  *result;
 	const pg_uuid_t *gateway;
 	const PoolRow *pools;
@@ -119,7 +120,7 @@ add_row(HeapTuple row, TupleDesc columns, void *context)
 		if (name != InvalidAttrNumber)
 			result_put_text(scan->result, "name", resource_value(row, columns, name));
 		else if (OidIsValid(scan->identities))
-			result_put_text(scan->result, "name", resource_value_identity_name(row, columns, scan->identities));
+			result_put_text(scan->result, "name", resource_value_identity_name(scan->catalog, row, columns, scan->identities));
 		if (pool != NULL)
 			put_pool(scan->result, pool, scan->gateway);
 		result_add(scan->result);
@@ -162,7 +163,7 @@ Datum
 gateway_dependents(PG_FUNCTION_ARGS)
 {
 	PoolCatalog catalog;
-	DependentScan scan = {0};
+	DependentScan scan = {.catalog = &catalog};
 	ResultRow	result;
 	GatewayRow *gateway;
 	PoolRow    *pools;

@@ -102,6 +102,7 @@ value_as_json(HeapTuple row, TupleDesc columns, AttrNumber number)
 /* The rows of one consumer, as JSON objects. */
 typedef struct ConsumerRows
 {
+	const PoolCatalog *catalog;
 	Relation	table;
 	List	   *objects;
 	Oid			identities;		/* that "identityId" references, or InvalidOid */
@@ -141,11 +142,13 @@ static const struct
 /* The search for the project of one row. */
 typedef struct ProjectSearch
 {
+	const PoolCatalog *catalog;
 	Oid			reader;			/* role that must have the right to read */
 	Relation	table;			/* that of the next row */
 	int			next;			/* first link that may lead on from it */
 	const char *id;				/* of the project, as JSON; or NULL */
 	const char *shown[lengthof(links)]; /* as JSON, or NULL */
+	bool		is_hidden;		/* isolation hides a row on the way */
 } ProjectSearch;
 
 /* Visits a row on the way to the project, and goes on from there. */
@@ -156,6 +159,11 @@ search_project(HeapTuple row, TupleDesc columns, void *context)
 	Relation	table = search->table;
 	Oid			relation = RelationGetRelid(table);
 
+	if (search->next > 0 && resource_value_is_hidden(search->catalog, table, row, columns))
+	{
+		search->is_hidden = true;
+		return;
+	}
 	if (search->next > 0 && links[search->next - 1].shown != NULL)
 	{
 		AttrNumber	shown = table_scan_column(columns, links[search->next - 1].shown);
@@ -198,7 +206,7 @@ list_row(HeapTuple row, TupleDesc columns, void *context)
 	ConsumerRows *rows = context;
 	MemoryContext caller = MemoryContextSwitchTo(rows->row_context);
 	AttrNumber	identity = table_scan_column(columns, "identityId");
-	ProjectSearch search = {.reader = rows->table->rd_rel->relowner, .table = rows->table};
+	ProjectSearch search = {.catalog = rows->catalog, .reader = rows->table->rd_rel->relowner, .table = rows->table};
 	StringInfoData object;
 
 	MemoryContextReset(rows->row_context);
@@ -210,7 +218,7 @@ list_row(HeapTuple row, TupleDesc columns, void *context)
 	if (OidIsValid(rows->identities) && identity != InvalidAttrNumber &&
 		TupleDescAttr(columns, identity - 1)->atttypid == UUIDOID)
 	{
-		char	   *name = resource_value_identity_name(row, columns, rows->identities);
+		char	   *name = resource_value_identity_name(rows->catalog, row, columns, rows->identities);
 		StringInfoData json;
 
 		initStringInfo(&json);
@@ -219,6 +227,8 @@ list_row(HeapTuple row, TupleDesc columns, void *context)
 		put_member(&object, "identityName", name == NULL ? NULL : json.data);
 	}
 	search_project(row, columns, &search);
+	if (search.is_hidden)
+		search = (ProjectSearch) {0};
 	if (search.id != NULL || table_scan_column(columns, "projectId") != InvalidAttrNumber)
 		put_member(&object, "projectName", search.shown[TO_PROJECT]);
 	/* The last of two equal keys counts. */
@@ -240,10 +250,11 @@ compare_objects(const ListCell *a, const ListCell *b)
 
 /* Appends the rows of one consumer that reference a pool as a JSON array, or null if the table is locked. */
 static void
-append_rows(StringInfo json, const PoolConsumer *consumer, const pg_uuid_t *pool)
+append_rows(StringInfo json, const PoolCatalog *catalog, const PoolConsumer *consumer, const pg_uuid_t *pool)
 {
 	Relation	table = table_scan_open(consumer->relation, false);
 	ConsumerRows rows = {
+		.catalog = catalog,
 		.table = table,
 		.context = CurrentMemoryContext,
 		.row_context = AllocSetContextCreate(CurrentMemoryContext, "row of a consumer", ALLOCSET_DEFAULT_SIZES)
@@ -296,7 +307,7 @@ get_gateway_pool_resources(PG_FUNCTION_ARGS)
 			appendStringInfoString(&json, ", ");
 		escape_json(&json, resource_key(&catalog, lfirst(cell), consumers));
 		appendStringInfoString(&json, ": ");
-		append_rows(&json, lfirst(cell), pool);
+		append_rows(&json, &catalog, lfirst(cell), pool);
 	}
 	appendStringInfoChar(&json, '}');
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));

@@ -20,7 +20,8 @@
 #include "api/resource_value.h"
 #include "base/clean_text.h"
 #include "base/compat.h"
-#include "tables/catalog.h"
+#include "tables/isolation.h"
+#include "tables/org_column.h"
 #include "tables/table_scan.h"
 
 /* Longer values are not read, in bytes. */
@@ -74,35 +75,64 @@ resource_value_identities(Relation consumer)
 	return identities;
 }
 
+/*
+ * resource_value_is_hidden returns true if isolation hides the organization of a row
+ * from the role.  A row of a consumer may reference a row of another organization: the
+ * foreign key does not compare organizations.
+ */
+bool
+resource_value_is_hidden(const PoolCatalog *catalog, Relation table, HeapTuple row, TupleDesc columns)
+{
+	AttrNumber	column = org_column_find(table, catalog->organizations);
+	bool		is_null;
+	Datum		org;
+
+	if (column != InvalidAttrNumber)
+		/* A partition may have its columns in another order. */
+		column = table_scan_column(columns, NameStr(TupleDescAttr(RelationGetDescr(table), column - 1)->attname));
+	if (column == InvalidAttrNumber || TupleDescAttr(columns, column - 1)->atttypid != UUIDOID)
+		return false;
+	org = heap_getattr(row, column, columns, &is_null);
+	return !is_null && isolation_hides(catalog, DatumGetUUIDP(org));
+}
+
+/* The search for the name of an identity. */
+typedef struct NameSearch
+{
+	const PoolCatalog *catalog;
+	Relation	table;
+	char	   *name;
+}			NameSearch;
+
 static void
 read_name(HeapTuple row, TupleDesc columns, void *context)
 {
+	NameSearch *search = context;
 	AttrNumber	name = table_scan_column(columns, "name");
 
-	if (name != InvalidAttrNumber)
-		*(char **) context = resource_value(row, columns, name);
+	if (name != InvalidAttrNumber && !resource_value_is_hidden(search->catalog, search->table, row, columns))
+		search->name = resource_value(row, columns, name);
 }
 
 /*
  * resource_value_identity_name returns the name of the identity of a consumer's row;
- * NULL if it has none or the table is locked.
+ * NULL if it has none, the table is locked, or isolation hides the identity.
  */
 char *
-resource_value_identity_name(HeapTuple row, TupleDesc columns, Oid identities)
+resource_value_identity_name(const PoolCatalog *catalog, HeapTuple row, TupleDesc columns, Oid identities)
 {
 	AttrNumber	identity = table_scan_column(columns, "identityId");
 	bool		is_null;
 	Datum		id;
-	Relation	table;
-	char	   *name = NULL;
+	NameSearch	search = {.catalog = catalog};
 
 	if (identity == InvalidAttrNumber || TupleDescAttr(columns, identity - 1)->atttypid != UUIDOID)
 		return NULL;
 	id = heap_getattr(row, identity, columns, &is_null);
-	table = is_null ? NULL : table_scan_open(identities, false);
-	if (table == NULL)
+	search.table = is_null ? NULL : table_scan_open(identities, false);
+	if (search.table == NULL)
 		return NULL;
-	(void) table_scan_rows(table, "id", DatumGetUUIDP(id), false, read_name, &name);
-	relation_close(table, AccessShareLock);
-	return name;
+	(void) table_scan_rows(search.table, "id", DatumGetUUIDP(id), false, read_name, &search);
+	relation_close(search.table, AccessShareLock);
+	return search.name;
 }

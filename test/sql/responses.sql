@@ -81,6 +81,34 @@ REVOKE SELECT (id, "projectId") ON project_environments FROM regress_gateway_poo
 SELECT types(r -> 'dynamicSecrets' -> 0) FROM get_gateway_pool_resources(:acme, :x) r;
 ROLLBACK;
 DROP ROLE regress_gateway_pool;
+-- A row may reference a project and an identity of another organization: isolation hides their names.
+CREATE ROLE regress_gateway_pool;
+BEGIN;
+SELECT host_test.add_org('app', 'bolt', '00000000-0000-0000-0000-00000000000b'),
+       host_test.add_project('app', '00000000-0000-0000-0000-00000000000b', 'secret', 'b');
+UPDATE app_connections SET "projectId" = 'b';
+UPDATE project_environments SET "projectId" = 'b';
+UPDATE identities SET "orgId" = '00000000-0000-0000-0000-00000000000b';
+SELECT grant_gateway_pool_access('regress_gateway_pool', '{list}');
+GRANT USAGE ON SCHEMA app TO regress_gateway_pool;
+INSERT INTO gateway_pool_tenants VALUES ('regress_gateway_pool', :acme);
+CREATE VIEW public.names AS
+SELECT r -> 'appConnections' -> 0 ->> 'projectName' AS project, r -> 'dynamicSecrets' -> 0 ->> 'projectName' AS secret_project,
+       r -> 'dynamicSecrets' -> 0 ->> 'environmentSlug' AS slug, r -> 'pamDomains' -> 0 ->> 'projectName' AS own_project,
+       r -> 'kubernetesAuths' -> 0 ->> 'identityName' IS NOT NULL AS identity,
+       (SELECT d.name IS NOT NULL FROM gateway_dependents('00000000-0000-0000-0000-0000000000a1') d
+         WHERE d.consumer = 'identity_kubernetes_auths'::regclass LIMIT 1) AS dependent
+  FROM get_gateway_pool_resources('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001') r;
+GRANT SELECT ON public.names TO regress_gateway_pool;
+SET LOCAL ROLE regress_gateway_pool;
+SELECT * FROM public.names;
+RESET ROLE;
+SELECT enable_gateway_pool_isolation();
+SET LOCAL ROLE regress_gateway_pool;
+SELECT * FROM public.names;
+RESET ROLE;
+ROLLBACK;
+DROP ROLE regress_gateway_pool;
 -- Keys that lead in a circle, to a partitioned table, and to an id of another type.
 BEGIN;
 ALTER TABLE secret_folders ADD COLUMN "folderId" uuid REFERENCES secret_folders;
