@@ -142,7 +142,7 @@ SELECT columns_are('app', 'gateway_probes', ARRAY['gatewayId', 'protocol', 'addr
 SELECT columns_are('app', 'gateway_health_events', ARRAY['id', 'gatewayId', 'orgId', 'gatewayName', 'oldStatus', 'newStatus', 'reason',
     'occurredAt']);
 SELECT columns_are('app', 'gateway_health', ARRAY['gatewayId', 'status', 'reason', 'lastHeartbeatAt', 'heartbeatExpiresAt', 'lastProbeAt',
-    'lastProbeMs', 'consecutiveFailures', 'consecutiveSuccesses', 'changedAt']);
+    'lastProbeMs', 'consecutiveFailures', 'consecutiveSuccesses', 'probeTarget', 'probeVerdict', 'falls', 'lastFallAt', 'changedAt']);
 SELECT col_is_pk('app', 'gateway_health', 'gatewayId', 'gateway_health has one row per gateway');
 SELECT col_type_is('app', 'gateway_health', c, t, 'gateway_health.' || c)
   FROM (VALUES ('gatewayId'::name, 'uuid'), ('status', 'text'), ('reason', 'text'), ('lastHeartbeatAt', 'timestamp with time zone'),
