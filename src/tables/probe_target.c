@@ -27,11 +27,12 @@ probe_target_append(StringInfo sql, HostColumns columns)
 	const char *direct = setting_probe_direct_addresses ? host_columns_direct_address(columns) : "NULL";
 
 	appendStringInfo(sql,
-					 "CASE WHEN probe.\"gatewayId\" IS NULL THEN 'tcp://' || %s"
-					 " ELSE concat_ws(' ', probe.protocol::text || '://' || probe.address::text || coalesce(probe.path::text, '')"
-					 ", 'status ' || probe.\"expectedStatus\"::text, 'name ' || probe.\"serverName\"::text"
+					 "CASE WHEN probe.\"gatewayId\" IS NULL THEN 'tcp://'::text OPERATOR(pg_catalog.||) %s"
+					 " ELSE pg_catalog.concat_ws(' ', pg_catalog.concat(probe.protocol::text, '://', probe.address::text, probe.path::text)"
+					 ", 'status '::text OPERATOR(pg_catalog.||) probe.\"expectedStatus\"::text"
+					 ", 'name '::text OPERATOR(pg_catalog.||) probe.\"serverName\"::text"
 					 ", CASE WHEN NOT probe.\"verifyTls\"::boolean THEN 'unverified' END"
-					 ", 'CA of ' || octet_length(probe.\"caCertificate\"::text) || ' bytes') END", direct);
+					 ", 'bytes of CA: '::text OPERATOR(pg_catalog.||) pg_catalog.octet_length(probe.\"caCertificate\"::text)::text) END", direct);
 }
 
 /* probe_target_shorten fills in PROBE_TARGET_SIZE bytes. */
