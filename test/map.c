@@ -58,7 +58,7 @@ create(pg_uuid_t *gateway, SlotCreation *creation)
 	uint64		halves[2] = {pg_prng_uint64(&pg_global_prng_state), pg_prng_uint64(&pg_global_prng_state)};
 
 	memcpy(gateway->data, halves, sizeof(halves));
-	return health_map_create(1, gateway, health_map_deletion_count(), false, creation);
+	return health_map_create(1, gateway, health_map_deletion_count(), creation);
 }
 
 /* map_fill(n int) returns int: makes up to n slots, and returns their number. */
