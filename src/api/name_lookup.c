@@ -111,8 +111,9 @@ gateway_pool_id(PG_FUNCTION_ARGS)
 /*
  * gateway_id(org_id uuid, name text) returns uuid
  *
- * Returns the id of a gateway; where the host has no names, the name is the id.  Needs SELECT on gateway_pools (id).  Errors: no such
- * gateway P0002, more than one 21000, NULL 22023.
+ * Returns the id of a gateway; where the host has no names, the name is the id.  Needs
+ * SELECT on gateway_pools (id).  Errors: no such gateway P0002, more than one 21000,
+ * NULL 22023.
  */
 Datum
 gateway_id(PG_FUNCTION_ARGS)

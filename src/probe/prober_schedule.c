@@ -9,9 +9,6 @@
 
 #include "probe/prober_internal.h"
 
-/* The intervals for which a finding counts. */
-#define COUNTED_INTERVALS 3
-
 /* target_compare_due orders the schedule by time. */
 int
 target_compare_due(const pairingheap_node *a, const pairingheap_node *b, void *arg)
@@ -82,7 +79,7 @@ target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started
 	if (result->outcome != PROBE_INCONCLUSIVE)
 	{
 		target->probed = true;
-		target->finding.counts_until = started_at + COUNTED_INTERVALS * pace.interval;
+		target->finding.counts_until = started_at + PROBE_COUNTED_INTERVALS * pace.interval;
 	}
 	target->dark = target->finding.verdict == VERDICT_DOWN && result->hung;
 	target->requested = false;

@@ -7,6 +7,9 @@
 #ifndef GATEWAY_POOL_PROBE_RULE_H
 #define GATEWAY_POOL_PROBE_RULE_H
 
+/* The intervals for which a finding counts. */
+#define PROBE_COUNTED_INTERVALS 3
+
 /* What the probes of a gateway decide. */
 typedef enum ProbeVerdict
 {

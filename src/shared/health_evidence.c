@@ -455,7 +455,7 @@ recorded_finding(const RecordedHealth *recorded, const ConfiguredProbe *probe, i
 								   recorded_time(recorded->last_fall_at, now, wall_now), now);
 	finding.counts_until = now;
 	if (finding.verdict == VERDICT_DOWN)
-		finding.counts_until += Max(setting_startup_grace * USECS_PER_SEC, 3 * probe->interval + probe->timeout);
+		finding.counts_until += Max(setting_startup_grace * USECS_PER_SEC, PROBE_COUNTED_INTERVALS * probe->interval + probe->timeout);
 	return finding;
 }
 

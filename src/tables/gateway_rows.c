@@ -63,8 +63,9 @@ gateway_rows_name(const PoolCatalog *catalog)
 
 /*
  * gateway_rows_append_columns adds SELECT and the columns of a gateway "g", its state
- * "s", its recorded health "h" and its row "probe" of gateway_probes.  Queries leave out rows without an id or an
- * organization, since the owner of the tables decides what may be null.
+ * "s", its recorded health "h" and its row "probe" of gateway_probes.  Queries leave
+ * out rows without an id or an organization, since the owner of the tables decides what
+ * may be null.
  */
 void
 gateway_rows_append_columns(StringInfo sql, const PoolCatalog *catalog, HostColumns columns, RowFilter filter)
