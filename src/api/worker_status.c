@@ -101,6 +101,23 @@ add_launcher(ResultRow *row)
 	result_add(row);
 }
 
+/* Returns the slots in use and, if gateway pools are installed here, what this database waits for. */
+static WorkerInfo *
+list_workers(bool installed, int *count)
+{
+	WorkerInfo *list = worker_slots_list(count);
+	bool		has_own = false;
+
+	for (int i = 0; i < *count; i++)
+		has_own |= list[i].database == MyDatabaseId;
+	if (installed && !has_own && *count == WORKER_SLOTS)
+	{
+		list = repalloc(list, sizeof(WorkerInfo) * (*count + 1));
+		list[(*count)++] = (WorkerInfo) {.database = MyDatabaseId, .state = WORKER_WANTED, .problem = NO_WORKER_SLOT};
+	}
+	return list;
+}
+
 /*
  * gateway_pool_workers() returns one row for each database that has or will have a
  * worker, and one for the launcher, whose database is null.  Roles that are no
@@ -113,6 +130,7 @@ gateway_pool_workers(PG_FUNCTION_ARGS)
 {
 	bool		all = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
 	PoolCatalog catalog;
+	bool		installed = catalog_find(&catalog);
 	WorkerInfo *list;
 	int			count;
 	ResultRow	row;
@@ -120,12 +138,12 @@ gateway_pool_workers(PG_FUNCTION_ARGS)
 	result_begin_rows(&row, fcinfo);
 	if (!worker_slots_exist())
 		return (Datum) 0;
-	if (!all && catalog_find(&catalog) && isolation_applies(&catalog))
+	if (!all && installed && isolation_applies(&catalog))
 		return (Datum) 0;
 
 	if (all)
 		add_launcher(&row);
-	list = worker_slots_list(&count);
+	list = list_workers(installed, &count);
 	for (int i = 0; i < count; i++)
 		if (all || list[i].database == MyDatabaseId)
 			add_worker(&row, &list[i]);
@@ -152,7 +170,7 @@ worker_status_problem(void)
 	if (worker_slots_launcher() == 0)
 		return (WorkerProblem) {"worker not running", "The launcher does not run.", see_log};
 
-	list = worker_slots_list(&count);
+	list = list_workers(true, &count);
 	for (int i = 0; i < count; i++)
 	{
 		const WorkerInfo *info = &list[i];
@@ -168,7 +186,5 @@ worker_status_problem(void)
 				see_log};
 		return (WorkerProblem) {NULL};
 	}
-	if (count == WORKER_SLOTS)
-		return (WorkerProblem) {"worker not running", "The maximum number of databases have workers.", see_log};
 	return (WorkerProblem) {NULL};
 }

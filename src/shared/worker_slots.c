@@ -475,16 +475,27 @@ worker_slots_begin_start(const WorkerInfo *info, WorkerTicket *ticket)
 
 /* worker_slots_postpone: STARTING to WANTED, because no background worker was free. */
 void
-worker_slots_postpone(const WorkerTicket *ticket, int64 start_at, const char *problem)
+worker_slots_postpone(const WorkerTicket *ticket)
 {
 	WorkerSlot *slot = &worker_table->slots[ticket->number];
 
 	worker_table_lock(LW_EXCLUSIVE);
 	Assert(slot->info.generation == ticket->generation);
 	Assert(slot->info.state == WORKER_STARTING || slot->info.state == WORKER_STOPPING);
-	worker_slot_enter_wanted(slot, start_at);
-	worker_slot_set_text(slot, slot->info.problem, problem);
+	worker_slot_enter_wanted(slot, 0);
 	ConditionVariableBroadcast(&worker_table->changed);
+	worker_table_unlock();
+}
+
+/* worker_slots_set_problem sets why a WANTED worker is not started. */
+void
+worker_slots_set_problem(const WorkerInfo *info, const char *problem)
+{
+	WorkerSlot *slot = &worker_table->slots[info->number];
+
+	worker_table_lock(LW_EXCLUSIVE);
+	if (slot->info.state == WORKER_WANTED && slot->info.database == info->database)
+		worker_slot_set_text(slot, slot->info.problem, problem);
 	worker_table_unlock();
 }
 

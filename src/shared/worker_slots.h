@@ -8,6 +8,10 @@
 /* The most databases with a worker; a flag says that there may be more. */
 #define WORKER_SLOTS 256
 
+/* Why a database has no worker, for logs and views. */
+#define NO_WORKER_SLOT "all " CppAsString2(WORKER_SLOTS) " places for workers are taken by other databases"
+#define NO_WORKER_PROCESS "no background worker is free: raise max_worker_processes"
+
 #define WORKER_TEXT_SIZE 128
 
 /* The most kinds of tasks of a worker. */
@@ -100,7 +104,8 @@ extern pid_t worker_slots_launcher(void);
 extern void worker_slots_become_launcher(void);
 extern bool worker_slots_take_scan(void);
 extern bool worker_slots_begin_start(const WorkerInfo *info, WorkerTicket *ticket);
-extern void worker_slots_postpone(const WorkerTicket *ticket, int64 start_at, const char *problem);
+extern void worker_slots_postpone(const WorkerTicket *ticket);
+extern void worker_slots_set_problem(const WorkerInfo *info, const char *problem);
 extern void worker_slots_lose(const WorkerInfo *info);
 extern void worker_slots_discard(const WorkerInfo *info);
 extern void worker_slots_stop(const WorkerInfo *info);

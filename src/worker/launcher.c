@@ -2,7 +2,8 @@
  * launcher.c
  *		The background worker that starts the workers of databases.
  *
- * It looks through all databases when it starts.  Later, sessions request a worker:
+ * It looks through all databases when it starts, and then every 50 seconds: a restored
+ * dump, or what a standby replays, requests no worker.  Sessions request one, too:
  * install_gateway_pools() and CREATE DATABASE when they commit, and the first use of
  * gateway pools in a database without one.  In between the launcher sleeps.
  *
@@ -52,6 +53,12 @@ PGDLLEXPORT void gateway_pool_launcher_main(Datum arg);
 /* The pause after no background worker was free. */
 #define PROCESS_PAUSE (5 * USECS_PER_SEC)
 
+/* The least time between two warnings that a database has no worker. */
+#define WARNING_PAUSE (3600 * USECS_PER_SEC)
+
+/* The time between two looks at all databases: a restored one has a worker within a minute. */
+#define LOOK_PERIOD (50 * USECS_PER_SEC)
+
 /* The pause after pg_database was found locked. */
 #define LOCKED_PAUSE USECS_PER_SEC
 
@@ -66,15 +73,27 @@ static struct
 static Oid	scanned;
 static bool scanning = true;
 
+/* The scan leaves out databases that have a worker, or will get one. */
+static bool scanning_unserved;
+
+/* When the next scan begins without a request, monotonic. */
+static int64 look_at;
+
 /* The setting "worker" was off in the last turn. */
 static bool was_off;
 
 /* pg_database was locked and is tried again then; 0: it could be read. */
 static int64 locked_until;
 
-/* No background worker was free; the WARNING is given once. */
+/* No background worker was free. */
 static int64 no_process_until;
-static bool warned;
+
+/* The warnings that a database has no worker, by the numbers of slots. */
+static struct
+{
+	Oid			database;
+	int64		at;				/* monotonic */
+}			warned[WORKER_SLOTS];
 
 /* Databases for which this transaction wants a worker. */
 static Oid	wanted[8];
@@ -177,24 +196,54 @@ databases_after(Oid last)
 	return list;
 }
 
-/* Requests a worker for each database, up to the first for which no slot is free. */
 static void
-scan_databases(void)
+begin_scan(bool unserved)
+{
+	scanning = true;
+	scanning_unserved = unserved;
+	scanned = InvalidOid;
+}
+
+static void
+warn_no_slot(int64 now)
+{
+	static int64 next = 0;
+
+	if (now < next)
+		return;
+	next = now + WARNING_PAUSE;
+	ereport(WARNING,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("gateway pools of some databases have no worker"),
+			 errdetail_internal("%s", "All " CppAsString2(WORKER_SLOTS) " places for workers are taken.")));
+}
+
+/*
+ * Requests a worker for each database, up to the first for which no slot is free.  A
+ * regular look leaves out databases that have one: it would read its tables again.
+ */
+static void
+scan_databases(int64 now)
 {
 	ListCell   *cell;
 
 	if (!scanning && worker_slots_take_scan())
-	{
-		scanning = true;
-		scanned = InvalidOid;
-	}
+		begin_scan(false);
+	if (!scanning && now >= look_at)
+		begin_scan(true);
 	if (!scanning || !begin())
 		return;
+	look_at = now + LOOK_PERIOD;
 	foreach(cell, databases_after(scanned))
 	{
-		if (!worker_slots_want(lfirst_oid(cell)))
+		Oid			database = lfirst_oid(cell);
+
+		if (!(scanning_unserved && worker_slots_has(database)) && !worker_slots_want(database))
+		{
+			warn_no_slot(now);
 			return;
-		scanned = lfirst_oid(cell);
+		}
+		scanned = database;
 	}
 	scanning = false;
 }
@@ -214,15 +263,31 @@ look_for_lost(const WorkerInfo *info, int64 now)
 		worker_slots_lose(info);
 }
 
+/* Has the slot of a database that waits for a process say why, and warns of it. */
 static void
-warn_no_process(const char *database)
+explain_no_process(const WorkerInfo *info, int64 now)
 {
-	if (warned)
+	MemoryContext previous = CurrentMemoryContext;
+	char		name[NAMEDATALEN];
+	bool		may_serve;
+
+	if (strcmp(info->problem, NO_WORKER_PROCESS) != 0)
+		worker_slots_set_problem(info, NO_WORKER_PROCESS);
+	if ((warned[info->number].database == info->database && now - warned[info->number].at < WARNING_PAUSE) || !begin())
 		return;
-	warned = true;
+	may_serve = worker_may_serve(info->database, name);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(previous);
+	if (!may_serve)
+	{
+		worker_slots_discard(info);
+		return;
+	}
+	warned[info->number].database = info->database;
+	warned[info->number].at = now;
 	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("no background worker is free to serve gateway pools of database \"%s\"", database),
+			 errmsg("no background worker is free to serve gateway pools of database \"%s\"", name),
 			 errhint("Raise max_worker_processes and restart the server.")));
 }
 
@@ -269,11 +334,9 @@ start_worker(const WorkerInfo *info, int64 now)
 	if (!registered)
 	{
 		no_process_until = now + PROCESS_PAUSE;
-		worker_slots_postpone(&ticket, no_process_until, "no background worker is free: raise max_worker_processes");
-		warn_no_process(name);
+		worker_slots_postpone(&ticket);
 		return false;
 	}
-	warned = false;
 	if (started[ticket.number].handle != NULL)
 		pfree(started[ticket.number].handle);
 	started[ticket.number].generation = ticket.generation;
@@ -284,7 +347,7 @@ start_worker(const WorkerInfo *info, int64 now)
 static bool
 is_due(const WorkerInfo *info, int64 now)
 {
-	return info->state == WORKER_WANTED && info->holds == 0 && Max(info->start_at, no_process_until) <= now;
+	return info->state == WORKER_WANTED && info->holds == 0 && info->start_at <= now;
 }
 
 static bool
@@ -302,9 +365,15 @@ start_workers(int64 now)
 
 	for (int i = 0; i < count; i++)
 		starting += is_just_starting(&list[i], now);
-	for (int i = 0; i < count && starting < STARTING_MAX; i++)
+	for (int i = 0; i < count && starting < STARTING_MAX && no_process_until <= now; i++)
 		if (is_due(&list[i], now))
 			starting += start_worker(&list[i], now);
+	if (no_process_until <= now)
+		return;
+	list = worker_slots_list(&count);
+	for (int i = 0; i < count; i++)
+		if (is_due(&list[i], now))
+			explain_no_process(&list[i], now);
 }
 
 /* When the next turn is due without a signal; PG_INT64_MAX for never. */
@@ -313,7 +382,7 @@ next_turn(int64 now)
 {
 	int			count;
 	WorkerInfo *list = worker_slots_list(&count);
-	int64		next = setting_worker && locked_until != 0 ? locked_until : PG_INT64_MAX;
+	int64		next = !setting_worker ? PG_INT64_MAX : locked_until != 0 ? locked_until : look_at;
 
 	for (int i = 0; i < count; i++)
 	{
@@ -322,7 +391,8 @@ next_turn(int64 now)
 
 		if (is_just_starting(info, now))
 			at = info->since + STARTING_TIME;
-		else if (setting_worker && info->state == WORKER_WANTED && !is_due(info, now) && info->holds == 0)
+		else if (setting_worker && info->state == WORKER_WANTED && info->holds == 0 &&
+				 Max(info->start_at, no_process_until) > now)
 			at = Max(info->start_at, Max(no_process_until, locked_until));
 		else if (info->pid == 0 && (info->state == WORKER_STARTING || info->state == WORKER_STOPPING))
 			at = Max(info->since + CLAIM_TIME, now + USECS_PER_SEC);
@@ -351,13 +421,12 @@ turn(int64 now)
 	if (was_off)
 	{
 		was_off = false;
-		scanning = true;
-		scanned = InvalidOid;
+		begin_scan(false);
 	}
 	if (now < locked_until)
 		return;
 	locked_until = 0;
-	scan_databases();
+	scan_databases(now);
 	if (locked_until == 0)
 		start_workers(now);
 }
