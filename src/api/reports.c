@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "shared/commit_queue.h"
 #include "shared/reservation.h"
 #include "shared/worker_slots.h"
 #include "tables/access.h"
@@ -87,7 +88,10 @@ find_row(const Report *report)
 	return count > 0 ? row : NULL;
 }
 
-/* Returns the gateway's slot, which is made if it has none; P0002 if the gateway does not exist. */
+/*
+ * Returns the gateway's slot, which is made if it has none; P0002 if the gateway does not
+ * exist.  Like any row for which a slot was made, it is read again: see commit_queue_wait.
+ */
 static HealthSlotRef
 find_or_make_slot(const Report *report)
 {
@@ -102,6 +106,11 @@ find_or_make_slot(const Report *report)
 			gateway_rows_refuse_missing(&report->catalog, report->gateway);
 		ref = gateway_slots_make(&report->catalog, row, &creation);
 		CHECK_FOR_INTERRUPTS();
+	}
+	if (creation == SLOT_CREATED)
+	{
+		commit_queue_wait();
+		(void) find_row(report);
 	}
 	if (creation == SLOT_MAP_FULL)
 		ereport(ERROR,

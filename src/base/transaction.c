@@ -24,6 +24,11 @@ transaction_event(XactEvent event, void *arg)
 {
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			for (int i = 0; i < subscriber_count; i++)
+				if (subscribers[i]->before_commit != NULL)
+					subscribers[i]->before_commit();
+			break;
 		case XACT_EVENT_PRE_PREPARE:
 			for (int i = 0; i < subscriber_count; i++)
 				if (subscribers[i]->before_prepare != NULL)
@@ -40,7 +45,6 @@ transaction_event(XactEvent event, void *arg)
 		case XACT_EVENT_PARALLEL_ABORT:
 			call_at_end(TRANSACTION_ABORTED);
 			break;
-		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 			break;
 	}

@@ -20,6 +20,7 @@ typedef enum TransactionEnd
 /* Functions that are called at these times; each may be NULL. */
 typedef struct TransactionSubscriber
 {
+	void		(*before_commit) (void);
 	void		(*before_prepare) (void);
 	void		(*at_end) (TransactionEnd end); /* must not throw: after
 												 * COMMIT an ERROR is a PANIC */

@@ -123,7 +123,7 @@ clear_cache(uint64 version)
 /*
  * Makes slots for the members that lack one, while any is free.  Returns true if
  * the pool has to be read again: a change of a gateway's row that committed before
- * its slot was made was not published.
+ * its slot was made was not published.  Changes before that one are published by then.
  */
 static bool
 make_slots(const PoolCatalog *catalog, const PoolRow *row)
@@ -143,6 +143,8 @@ make_slots(const PoolCatalog *catalog, const PoolRow *row)
 			break;
 		any = true;
 	}
+	if (any)
+		commit_queue_wait();
 	return any;
 }
 

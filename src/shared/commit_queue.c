@@ -8,12 +8,20 @@
  * no heartbeat of the transaction is published: the change that did not fit may be a
  * later one of the same row.  PREPARE sends the invalidation, too: another session
  * commits.
+ *
+ * A transaction that publishes no heartbeats leaves no place in the WAL in the slots.  An
+ * earlier commit whose callback is late would not find that it is outdated.  So the
+ * transaction waits, before it commits or is prepared, for the callbacks of all
+ * transactions whose rows it may have overwritten.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/procarray.h"
 #include "utils/memutils.h"
 
 #include "base/invalidation.h"
@@ -142,11 +150,46 @@ discard(SubTransactionId aborted)
 			health_map_free_inserted(queue_table, &queue[queue_length].gateway);
 }
 
+/*
+ * commit_queue_wait waits until all transactions whose changes a new snapshot sees have
+ * published them.  A transaction first becomes visible, then its callbacks run, and then
+ * it releases the lock on its id.
+ *
+ * The transactions above call it.  So does a session that has made a slot, before it reads
+ * the row again: a commit that came before the slot has left no place in it, either.
+ */
+void
+commit_queue_wait(void)
+{
+	LockData   *locks = GetLockStatusData();
+
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		const LockInstanceData *lock = &locks->locks[i];
+		TransactionId holder = lock->locktag.locktag_field1;
+
+		if (lock->locktag.locktag_type == LOCKTAG_TRANSACTION && (lock->holdMask & LOCKBIT_ON(ExclusiveLock)) != 0 &&
+			!TransactionIdIsInProgress(holder))
+			XactLockTableWait(holder, NULL, NULL, XLTW_None);
+	}
+	pfree(locks->locks);
+	pfree(locks);
+}
+
+static void
+before_commit(void)
+{
+	if (overflowed_by != InvalidSubTransactionId)
+		commit_queue_wait();
+}
+
 static void
 before_prepare(void)
 {
-	if (queue_length > 0)
-		invalidation_send(queue_signal);
+	if (queue_length == 0)
+		return;
+	invalidation_send(queue_signal);
+	commit_queue_wait();
 }
 
 static void
@@ -163,6 +206,7 @@ at_end(TransactionEnd end)
 }
 
 const TransactionSubscriber commit_queue_subscriber = {
+	.before_commit = before_commit,
 	.before_prepare = before_prepare,
 	.at_end = at_end,
 	.at_subtransaction_abort = discard

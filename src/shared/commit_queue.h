@@ -30,5 +30,6 @@ extern const TransactionSubscriber commit_queue_subscriber;
 extern void commit_queue_add(CommitRelations relations, QueuedChangeKind kind, const pg_uuid_t *gateway,
 							 const Heartbeat *heartbeat);
 extern bool commit_queue_has_heartbeats(void);
+extern void commit_queue_wait(void);
 
 #endif							/* GATEWAY_POOL_COMMIT_QUEUE_H */

@@ -7,8 +7,9 @@
  *
  * Commits publish heartbeats, in any order, and so do reads of the table, with any
  * snapshot.  A commit does not overwrite one with a later place in the WAL.  A read
- * does not overwrite a commit that published after the read began, which its sequence
- * number shows.  So the slot has the newest row in either order.
+ * does not overwrite a commit that published after the read began, nor another read
+ * that began later, which their sequence numbers show.  So the slot has the newest row in
+ * any order.  Commits that publish nothing: see commit_queue.c.
  */
 #include "postgres.h"
 
@@ -43,13 +44,14 @@ health_evidence_note_standby(void)
 }
 
 /*
- * health_evidence_sequence returns how many heartbeats commits have published.  It is
+ * health_evidence_sequence returns the number of a read that begins now, which is higher
+ * than those of earlier reads, and of commits that have published their heartbeats.  It is
  * called before the query whose rows health_evidence_publish_row publishes.
  */
 uint64
 health_evidence_sequence(void)
 {
-	return health_state() == NULL ? 0 : pg_atomic_read_u64(&health_state()->sequence);
+	return health_state() == NULL ? 0 : pg_atomic_add_fetch_u64(&health_state()->sequence, 1);
 }
 
 /* Notes that the row was read after its heartbeat expired.  Takes no lock: the word may change meanwhile. */
@@ -153,6 +155,8 @@ health_evidence_publish_row(HealthSlotRef ref, const Heartbeat *heartbeat, uint6
 	notice_promotion(now);
 	SpinLockAcquire(&slot->mutex);
 	same = slot->generation != ref.generation || is_published(slot, heartbeat);
+	if (slot->generation == ref.generation)
+		slot->sequence = Max(slot->sequence, sequence);
 	SpinLockRelease(&slot->mutex);
 
 	if (!same)
@@ -200,7 +204,7 @@ health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartb
 	if (slot->generation == ref.generation && slot->commit <= commit)
 	{
 		slot->commit = commit;
-		slot->sequence = sequence;
+		slot->sequence = Max(slot->sequence, sequence);
 		if (!is_published(slot, heartbeat))
 			store_heartbeat(slot, heartbeat, now, wall_offset);
 	}

@@ -98,8 +98,9 @@ typedef struct HealthSlot
 	Heartbeat	heartbeat;		/* the last one published, in wall time */
 	int64		heard_at;		/* the same heartbeat in monotonic time */
 	TimestampTz last_heard_at;	/* the latest one ever published, in wall time */
-	uint64		sequence;		/* of the last commit that published */
-	XLogRecPtr	commit;			/* its place in the WAL */
+	uint64		sequence;		/* of the last commit or read that published */
+	XLogRecPtr	commit;			/* place in the WAL of the last commit that
+								 * published */
 	char		failure_reason[HEALTH_REASON_SIZE];
 	LastProbe	last_probe;
 	uint64		target;			/* what the probe's word is about, or 0 */
@@ -168,7 +169,7 @@ pair_low(uint64 word)
 /* The state of this server. */
 typedef struct HealthState
 {
-	pg_atomic_uint64 sequence;	/* of commits that published */
+	pg_atomic_uint64 sequence;	/* of what commits and reads publish */
 	pg_atomic_uint64 grace_from;	/* when it started or was promoted */
 	pg_atomic_uint32 standby;	/* it was one at the last look */
 } HealthState;

@@ -10,6 +10,7 @@
 #include "utils/memutils.h"
 
 #include "base/clean_text.h"
+#include "shared/commit_queue.h"
 #include "shared/probe_on_demand.h"
 #include "tables/gateway_rows.h"
 #include "tables/gateway_slots.h"
@@ -21,7 +22,8 @@
 /*
  * Reads all gateways and makes the slots that are missing.  A heartbeat that another
  * session commits while a slot is being made is not published in it, so that all
- * have to be read again: here, or soon if "again" is set.
+ * have to be read again, after those before it were published: here, or soon if
+ * "again" is set.
  */
 static GatewayRow *
 read_gateways(const PoolCatalog *catalog, int *count, bool *again, StringInfo problem)
@@ -43,6 +45,8 @@ read_gateways(const PoolCatalog *catalog, int *count, bool *again, StringInfo pr
 			if (creation == SLOT_MAP_FULL && problem->len == 0)
 				appendStringInfoString(problem, "shared memory of gateway_pool is full: some gateways are not monitored");
 		}
+		if (*again)
+			commit_queue_wait();
 	}
 	return rows;
 }

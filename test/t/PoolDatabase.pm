@@ -13,7 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT_OK = qw(init_node start_node preload_alone same_lines);
+our @EXPORT_OK = qw(init_node start_node preload_alone compile_library same_lines);
 
 # Makes the data of a server, with the locale C, as init() does.  test/kinds.sh names a
 # directory of such data in INITDB_TEMPLATE: to copy that takes a tenth of the time.
