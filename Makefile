@@ -30,6 +30,11 @@ SQL_PARTS = \
 	sql/parts/75_isolation.sql \
 	sql/parts/80_check.sql \
 	sql/parts/90_finish.sql
+# By this the library knows its script: before a release, versions do not differ.
+SCRIPT_HASH := $(shell cat $(SQL_PARTS) | sha256sum | cut -c 1-16)
+ifeq ($(SCRIPT_HASH),)
+$(error sha256sum is missing)
+endif
 DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql
 
 include test/tests.mk
@@ -41,8 +46,11 @@ ifeq ($(filter bench bench-probes check check-indent check-stop coverage demo in
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS)
-	cat $(SQL_PARTS) > $@
+sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) Makefile
+	sed 's/@SCRIPT_HASH@/$(SCRIPT_HASH)/' $(SQL_PARTS) > $@
+
+src/tables/script.o src/tables/script.bc: override CPPFLAGS += -DSCRIPT_HASH='"$(SCRIPT_HASH)"'
+src/tables/script.o src/tables/script.bc: $(SQL_PARTS) Makefile
 
 # Debian builds PostgreSQL without dependency tracking: only test/server.sh asks for it.
 TRACKED     := $(wildcard $(OBJS:.o=.d))

@@ -7,11 +7,17 @@ CREATE SCHEMA gateway_pool_internal;
 COMMENT ON SCHEMA gateway_pool_internal IS 'internal functions of gateway_pool; do not call them';
 GRANT USAGE ON SCHEMA gateway_pool_internal TO PUBLIC;
 
-CREATE VIEW gateway_pool_internal.pool_changes AS SELECT 'see the comment on this view' AS note;
+CREATE VIEW gateway_pool_internal.pool_changes AS SELECT '@SCRIPT_HASH@' AS script;
 COMMENT ON VIEW gateway_pool_internal.pool_changes IS
     'invalidation signal that no query reads: invalidating its relation cache entry makes sessions drop their cached '
-    'pools';
-COMMENT ON COLUMN gateway_pool_internal.pool_changes.note IS 'where the purpose of the view is described';
+    'pools, and compare the script with the library again';
+COMMENT ON COLUMN gateway_pool_internal.pool_changes.script IS
+    'hash of the script that made the objects of the extension; the library compares it with that of its own script';
+
+CREATE FUNCTION gateway_pool_internal.require_script() RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION gateway_pool_internal.require_script() IS
+    'raises 55000 if library and script are of different builds; functions that call no other C function first call this';
 
 CREATE FUNCTION gateway_pool_internal.extension_schema() RETURNS regnamespace
     LANGUAGE sql VOLATILE PARALLEL UNSAFE

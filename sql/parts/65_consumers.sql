@@ -478,6 +478,7 @@ DECLARE
     commands text[];
     command text;
 BEGIN
+    PERFORM gateway_pool_internal.require_script();
     IF consumer IS NULL OR pool_column IS NULL OR keep_data IS NULL THEN
         RAISE invalid_parameter_value USING MESSAGE = 'consumer, pool_column and keep_data must not be null';
     END IF;

@@ -734,6 +734,7 @@ DECLARE
     missing text;
     part record;
 BEGIN
+    PERFORM gateway_pool_internal.require_script();
     -- At a higher isolation level, the catalogs could be read with a snapshot from before the locks.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE object_not_in_prerequisite_state
@@ -953,6 +954,7 @@ DECLARE
     old_lock_timeout CONSTANT text := current_setting('lock_timeout');
     target record;
 BEGIN
+    PERFORM gateway_pool_internal.require_script();
     IF keep_data IS NULL THEN
         RAISE invalid_parameter_value USING MESSAGE = 'keep_data must not be null';
     END IF;

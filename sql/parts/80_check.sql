@@ -38,6 +38,17 @@ DECLARE
     unregistered regclass[];
     consumer record;
 BEGIN
+    BEGIN
+        PERFORM gateway_pool_internal.require_script();
+    EXCEPTION
+        WHEN object_not_in_prerequisite_state THEN
+            GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, remedy = PG_EXCEPTION_HINT;
+            problem := 'library and SQL objects differ';
+            object := 'extension gateway_pool';
+            RETURN NEXT;
+            RETURN;
+    END;
+
     SELECT h.organizations, h.gateways, h.kubernetes_auths INTO organizations, gateways, kubernetes_auths
       FROM gateway_pool_internal.host_tables() h;
     SELECT t.relation INTO pools FROM gateway_pool_internal.tables(gateways) t WHERE t.role = 'gateway_pools';

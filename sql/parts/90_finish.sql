@@ -1,4 +1,7 @@
 
+-- Restart the server before CREATE or ALTER EXTENSION if it has loaded the library of another build.
+SELECT gateway_pool_internal.require_script();
+
 -- Install gateway pools if the host's tables exist.  If not, as in an empty database into which a
 -- dump is restored, create nothing: tables, keys and triggers come from the dump.
 DO $$

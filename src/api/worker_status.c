@@ -101,16 +101,17 @@ add_launcher(ResultRow *row)
 	result_add(row);
 }
 
-/* Returns the slots in use and, if gateway pools are installed here, what this database waits for. */
+/* Returns the slots in use; and this database, if gateway pools are installed and it waits for a slot. */
 static WorkerInfo *
-list_workers(bool installed, int *count)
+list_workers(int *count)
 {
 	WorkerInfo *list = worker_slots_list(count);
+	PoolCatalog catalog;
 	bool		has_own = false;
 
 	for (int i = 0; i < *count; i++)
 		has_own |= list[i].database == MyDatabaseId;
-	if (installed && !has_own && *count == WORKER_SLOTS)
+	if (!has_own && *count == WORKER_SLOTS && catalog_find(&catalog))
 	{
 		list = repalloc(list, sizeof(WorkerInfo) * (*count + 1));
 		list[(*count)++] = (WorkerInfo) {.database = MyDatabaseId, .state = WORKER_WANTED, .problem = NO_WORKER_SLOT};
@@ -130,20 +131,20 @@ gateway_pool_workers(PG_FUNCTION_ARGS)
 {
 	bool		all = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
 	PoolCatalog catalog;
-	bool		installed = catalog_find(&catalog);
 	WorkerInfo *list;
 	int			count;
 	ResultRow	row;
 
+	catalog_require_fit();
 	result_begin_rows(&row, fcinfo);
 	if (!worker_slots_exist())
 		return (Datum) 0;
-	if (!all && installed && isolation_applies(&catalog))
+	if (!all && catalog_find(&catalog) && isolation_applies(&catalog))
 		return (Datum) 0;
 
 	if (all)
 		add_launcher(&row);
-	list = list_workers(installed, &count);
+	list = list_workers(&count);
 	for (int i = 0; i < count; i++)
 		if (all || list[i].database == MyDatabaseId)
 			add_worker(&row, &list[i]);
@@ -170,7 +171,7 @@ worker_status_problem(void)
 	if (worker_slots_launcher() == 0)
 		return (WorkerProblem) {"worker not running", "The launcher does not run.", see_log};
 
-	list = list_workers(true, &count);
+	list = list_workers(&count);
 	for (int i = 0; i < count; i++)
 	{
 		const WorkerInfo *info = &list[i];

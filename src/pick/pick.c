@@ -264,6 +264,7 @@ resolve_gateway(PG_FUNCTION_ARGS)
 	PickArguments arguments = {0};
 	int			count;
 
+	catalog_require_fit();
 	if (!PG_ARGISNULL(0))
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	if (PG_ARGISNULL(1))

@@ -37,8 +37,10 @@
 #include "tables/change_triggers.h"
 #include "tables/org_column.h"
 #include "tables/policies.h"
+#include "tables/script.h"
 
 PG_FUNCTION_INFO_V1(is_extension_script);
+PG_FUNCTION_INFO_V1(require_script);
 
 /* The roles of tables, as markers name them, and their place in a PoolCatalog. */
 static const struct
@@ -66,10 +68,10 @@ table_of_role(PoolCatalog *catalog, int role)
 	return (Oid *) ((char *) catalog + table_roles[role].place);
 }
 
-/* The result of the last look-up. */
+/* The result of the last look-up; CATALOG_MISSING if it is outdated. */
 static struct
 {
-	bool		valid;
+	CatalogState state;
 	PoolCatalog catalog;
 }			found;
 
@@ -99,7 +101,7 @@ relation_changed(Oid relation)
 	if (!OidIsValid(relation) || relation == catalog->pools || relation == catalog->memberships ||
 		relation == catalog->states || relation == catalog->signal)
 	{
-		found.valid = false;
+		found.state = CATALOG_MISSING;
 		changes++;
 		pool_changes++;
 		return;
@@ -107,7 +109,7 @@ relation_changed(Oid relation)
 	for (int role = 0; role < lengthof(table_roles); role++)
 		if (relation == *table_of_role(catalog, role))
 		{
-			found.valid = false;
+			found.state = CATALOG_MISSING;
 			changes++;
 		}
 }
@@ -320,69 +322,106 @@ read_change_triggers(PoolCatalog *catalog, Oid internal)
 												  &catalog->version);
 }
 
-/* Fills in the catalog as far as possible; returns false if a table is missing or ambiguous. */
-static bool
+/* Finds what is no table: returns MISSING without the extension, UNFIT if its script is another one, else FOUND. */
+static CatalogState
+look_up_script(PoolCatalog *catalog, Oid *internal)
+{
+	memset(catalog, 0, sizeof(PoolCatalog));
+	catalog->schema = extension_schema();
+	*internal = get_namespace_oid("gateway_pool_internal", true);
+	if (!OidIsValid(catalog->schema))
+		return CATALOG_MISSING;
+	if (!OidIsValid(*internal))
+		return CATALOG_UNFIT;
+	catalog->marker_function = find_function("table_marker", *internal);
+	catalog->signal = get_relname_relid("pool_changes", *internal);
+	return script_fits(catalog->signal) && OidIsValid(catalog->marker_function) ? CATALOG_FOUND : CATALOG_UNFIT;
+}
+
+/* Fills in the catalog as far as possible. */
+static CatalogState
 look_up(PoolCatalog *catalog)
 {
 	Oid			internal;
 	Relation	gateways;
+	CatalogState state = look_up_script(catalog, &internal);
 
-	memset(catalog, 0, sizeof(PoolCatalog));
 	memset(&ambiguous, 0, sizeof(ambiguous));
-	catalog->schema = extension_schema();
-	internal = get_namespace_oid("gateway_pool_internal", true);
-	if (!OidIsValid(catalog->schema) || !OidIsValid(internal))
-		return false;
-	catalog->marker_function = find_function("table_marker", internal);
-	catalog->signal = get_relname_relid("pool_changes", internal);
-	if (!OidIsValid(catalog->marker_function) || !OidIsValid(catalog->signal))
-		return false;
-	catalog_visit_markers(catalog->marker_function, take_table, catalog);
+	if (state == CATALOG_MISSING)
+		return state;
+	if (OidIsValid(catalog->marker_function))
+		catalog_visit_markers(catalog->marker_function, take_table, catalog);
+	/* Another script may have other tables; triggers on those of the host need this column. */
+	if (OidIsValid(catalog->gateways) && OidIsValid(catalog->organizations))
+	{
+		gateways = catalog_open_table(catalog->gateways, AccessShareLock);
+		catalog->gateway_org = org_column_find(gateways, catalog->organizations);
+		catalog->version = hash_columns(gateways);
+		relation_close(gateways, AccessShareLock);
+	}
+	if (state == CATALOG_UNFIT)
+		return state;
 	if (OidIsValid(ambiguous.tables[0]))
-		return false;
+		return CATALOG_MISSING;
 	for (int role = 0; role < lengthof(table_roles); role++)
 		if (!OidIsValid(*table_of_role(catalog, role)))
-			return false;
+			return CATALOG_MISSING;
 
 	catalog->host_schema = get_rel_namespace(catalog->gateways);
 	catalog->has_weight = get_attnum(catalog->memberships, "pickWeight") != InvalidAttrNumber;
 	catalog->has_priority = get_attnum(catalog->memberships, "pickPriority") != InvalidAttrNumber;
-	gateways = catalog_open_table(catalog->gateways, AccessShareLock);
-	catalog->gateway_org = org_column_find(gateways, catalog->organizations);
-	catalog->version = hash_combine64(hash_columns(gateways),
+	catalog->version = hash_combine64(catalog->version,
 									  catalog->gateway_org * 4 + catalog->has_weight * 2 + catalog->has_priority);
-	relation_close(gateways, AccessShareLock);
 	for (const Oid *oid = &catalog->schema; oid <= &catalog->signal; oid++)
 		catalog->version = hash_combine64(catalog->version, *oid);
 	read_change_triggers(catalog, internal);
 	catalog->isolated = policies_isolate(catalog->pools);
 	catalog->policed = policies_are_foreign(catalog->pools) || policies_are_foreign(catalog->memberships);
-	return true;
+	return CATALOG_FOUND;
 }
 
 /*
- * catalog_find finds the tables, as of all transactions that have committed by now.
- * Returns false if one is missing, which is then InvalidOid.  The result is cached
- * until one of the relations changes in any way.
+ * catalog_look finds the tables, as of all transactions that have committed by now; one
+ * that is missing is InvalidOid.  Raises no error of ours: for triggers that must not
+ * stop writes of the host, and for the worker.  The result is cached until one of the
+ * relations changes in any way.
+ */
+CatalogState
+catalog_look(PoolCatalog *catalog)
+{
+	uint64		before;
+	CatalogState state;
+
+	AcceptInvalidationMessages();
+	if (likely(found.state != CATALOG_MISSING))
+	{
+		*catalog = found.catalog;
+		return found.state;
+	}
+	before = invalidations;
+	state = look_up(catalog);
+	/* No message would outdate it. */
+	if (state == CATALOG_MISSING || !OidIsValid(catalog->signal))
+		return state;
+	found.catalog = *catalog;
+	/* After a change meanwhile, the result is used only once. */
+	if (invalidations == before)
+		found.state = state;
+	return state;
+}
+
+/*
+ * catalog_find is catalog_look for all else: it returns false if a table is missing,
+ * and raises 55000 if the SQL objects are those of another library.
  */
 bool
 catalog_find(PoolCatalog *catalog)
 {
-	uint64		before;
+	CatalogState state = catalog_look(catalog);
 
-	AcceptInvalidationMessages();
-	if (likely(found.valid))
-	{
-		*catalog = found.catalog;
-		return true;
-	}
-	before = invalidations;
-	if (!look_up(catalog))
-		return false;
-	found.catalog = *catalog;
-	/* After a change meanwhile, the result is used only once. */
-	found.valid = invalidations == before;
-	return true;
+	if (unlikely(state == CATALOG_UNFIT))
+		script_refuse(catalog->signal, catalog->schema);
+	return state == CATALOG_FOUND;
 }
 
 /* catalog_open is catalog_find with an error (55000) if a table is missing. */
@@ -450,6 +489,29 @@ catalog_error_constraint(Oid relation, const char *constraint)
 	if (table != NULL)
 		err_generic_string(PG_DIAG_TABLE_NAME, table);
 	return err_generic_string(PG_DIAG_CONSTRAINT_NAME, constraint);
+}
+
+/*
+ * catalog_require_fit raises 55000 if the SQL objects are those of another library; for
+ * functions that need no table.  It locks none.
+ */
+void
+catalog_require_fit(void)
+{
+	PoolCatalog catalog;
+	Oid			internal;
+
+	AcceptInvalidationMessages();
+	if (found.state != CATALOG_FOUND && look_up_script(&catalog, &internal) == CATALOG_UNFIT)
+		script_refuse(catalog.signal, catalog.schema);
+}
+
+/* require_script() is catalog_require_fit for functions in SQL. */
+Datum
+require_script(PG_FUNCTION_ARGS)
+{
+	catalog_require_fit();
+	PG_RETURN_VOID();
 }
 
 /*

@@ -45,6 +45,15 @@ typedef struct PoolCatalog
 								 * session: a trigger of ours is disabled */
 } PoolCatalog;
 
+/* What catalog_look has found. */
+typedef enum CatalogState
+{
+	CATALOG_MISSING,			/* a table is missing, or ambiguous */
+	CATALOG_UNFIT,				/* the SQL objects are those of another
+								 * library; the catalog has what there is */
+	CATALOG_FOUND
+} CatalogState;
+
 /* Called for a marker, the trigger by which a table is found. */
 typedef void (*MarkerVisitor) (Oid table, const bytea *arguments, void *context);
 
@@ -52,6 +61,8 @@ extern const InvalidationSubscriber catalog_invalidation;
 
 extern uint64 catalog_changes(void);
 extern uint64 catalog_pool_changes(void);
+extern CatalogState catalog_look(PoolCatalog *catalog);
+extern void catalog_require_fit(void);
 extern bool catalog_find(PoolCatalog *catalog);
 extern void catalog_open(PoolCatalog *catalog);
 extern void catalog_visit_markers(Oid marker_function, MarkerVisitor visit, void *context);

@@ -57,6 +57,7 @@ is_gateway_pool_name(PG_FUNCTION_ARGS)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
 
+	catalog_require_fit();
 	PG_RETURN_BOOL(pool_name_is_valid(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)));
 }
 

@@ -429,6 +429,7 @@ audit_consumer(TriggerData *call, const PoolCatalog *catalog, const RowChange *c
 
 	if (uuid_equal_or_null(before, after))
 		return;
+	catalog_require_fit();
 	audit_log_begin(&metadata);
 	(void) put_named(&metadata, catalog, change, column, "pool", &pool);
 	audit_log_put(&metadata, "resource", resource_name(catalog, call->tg_relation));
@@ -454,7 +455,7 @@ consumer_audit(PG_FUNCTION_ARGS)
 				 errmsg("trigger \"%s\" must have one argument", call->tg_trigger->tgname),
 				 errhint("The argument is the pool column.")));
 	column = trigger_column(call, call->tg_trigger->tgargs[0]);
-	if (column == InvalidAttrNumber || !catalog_find(&catalog))
+	if (column == InvalidAttrNumber || catalog_look(&catalog) == CATALOG_MISSING)
 		return PointerGetDatum(NULL);
 	/* A table's owner can attach the trigger without registering a consumer. */
 	if (!consumers_registration(&catalog, RelationGetRelid(call->tg_relation), call->tg_trigger->tgargs[0]).registered)

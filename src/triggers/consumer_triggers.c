@@ -72,6 +72,7 @@ read_route(TriggerData *call, PoolCatalog *catalog, Route *route)
 	const char *pool_name;
 	Registration registration;
 	bool		changes_pool;
+	CatalogState state;
 
 	if (call->tg_trigger->tgnargs != 1)
 		ereport(ERROR,
@@ -88,12 +89,11 @@ read_route(TriggerData *call, PoolCatalog *catalog, Route *route)
 	changes_pool = trigger_changes(call, route->pool_column);
 	route->sets_pool = route->pool != NULL && changes_pool;
 
-	if (!catalog_find(catalog))
-	{
-		if (route->sets_pool)
-			catalog_open(catalog);
+	state = catalog_look(catalog);
+	if (state != CATALOG_FOUND && route->sets_pool)
+		catalog_open(catalog);
+	if (state == CATALOG_MISSING)
 		return false;
-	}
 	registration = consumers_registration(catalog, RelationGetRelid(call->tg_relation), pool_name);
 	if (!registration.registered || !consumers_include(catalog, call->tg_relation, route->pool_column))
 	{
@@ -114,7 +114,10 @@ read_route(TriggerData *call, PoolCatalog *catalog, Route *route)
 		route->sets_gateway = route->gateway != NULL && changes_gateway;
 		route->changes |= changes_gateway;
 	}
-	return true;
+	/* Other columns do not concern the rules: with another library, too, the host writes them. */
+	if (state == CATALOG_UNFIT && route->changes)
+		catalog_open(catalog);
+	return state == CATALOG_FOUND;
 }
 
 pg_noreturn static void

@@ -157,7 +157,11 @@ gateways_invalidate(PG_FUNCTION_ARGS)
 									 ON_INSERT | ON_UPDATE | ON_DELETE | ON_TRUNCATE);
 	PoolCatalog catalog;
 
-	if (!catalog_find(&catalog))
+	/*
+	 * With the SQL objects of another library, heartbeats go on unpublished: no
+	 * pick works until these fit, and then each pool is read again.
+	 */
+	if (catalog_look(&catalog) != CATALOG_FOUND)
 		return PointerGetDatum(NULL);
 	(void) worker_slots_want_here();
 	trigger_require_table(call, catalog.gateways);

@@ -176,22 +176,23 @@ pools_refuse_move(PG_FUNCTION_ARGS)
 	Oid			table = RelationGetRelid(call->tg_relation);
 	Datum		result = PointerGetDatum(call->tg_newtuple);
 	PoolCatalog catalog;
+	CatalogState state = catalog_look(&catalog);
 	const pg_uuid_t *id;
 	char	   *held_by = NULL;
-	bool		is_pool;
+	bool		is_pool = table == catalog.pools;
 	AttrNumber	org;
 
 	/*
 	 * A migration of the host may have dropped its tables, which uninstalls
 	 * gateway pools.
 	 */
-	if (!catalog_find(&catalog))
+	if (state == CATALOG_MISSING || (state == CATALOG_UNFIT && !is_pool && table != catalog.gateways))
 		return result;
-	is_pool = table == catalog.pools;
 	trigger_require_table(call, is_pool ? catalog.pools : catalog.gateways);
 	org = is_pool ? trigger_column(call, "orgId") : catalog.gateway_org;
 	if (org == InvalidAttrNumber || !trigger_changes(call, org))
 		return result;
+	catalog_require_fit();
 
 	id = trigger_uuid(call, call->tg_trigtuple, trigger_required_column(call, "id"));
 	if (id == NULL)

@@ -77,6 +77,9 @@ static bool leaving;
 /* The worker has found something to serve, once at least. */
 static bool serving;
 
+/* The SQL objects are those of another library: the worker waits until they fit. */
+static bool unfit;
+
 static void
 pin_settings(void)
 {
@@ -122,7 +125,7 @@ look(void)
 {
 	char		name[NAMEDATALEN];
 	PoolCatalog catalog;
-	bool		serves;
+	CatalogState state = CATALOG_MISSING;
 
 	looked.done = false;
 	looked.changes = catalog_changes();
@@ -130,16 +133,25 @@ look(void)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	serves = worker_may_serve(MyDatabaseId, name) && catalog_find(&catalog);
+	if (worker_may_serve(MyDatabaseId, name))
+		state = catalog_look(&catalog);
 	CommitTransactionCommand();
 
-	if (!serves)
+	if (state == CATALOG_MISSING || !OidIsValid(catalog.gateways))
 	{
 		my_worker_slot_resign(looked.wants);
 		leaving = true;
 		return;
 	}
 	my_worker_slot_run();
+	unfit = state == CATALOG_UNFIT;
+	if (unfit)
+	{
+		/* What it has read may be wrong: the next process waits. */
+		leaving = serving;
+		looked.done = true;
+		return;
+	}
 	if (!serving)
 		monitor_start();
 	serving = true;
@@ -181,7 +193,8 @@ is_due_for_log(const char *message, int64 now)
 static void
 publish_problem(int64 now)
 {
-	const char *problem = worker_task_problem();
+	const char *problem = unfit ? "library and SQL objects are of different builds: see check_gateway_pools()" :
+		worker_task_problem();
 
 	if (problem[0] == '\0' && serving)
 		problem = monitor_problem();

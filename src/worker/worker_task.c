@@ -203,7 +203,7 @@ worker_task_open_tables(PoolCatalog *catalog, bool to_write)
 	if (!ShutdownRequestPending || end_by != 0)
 	{
 		enable_timeout_after(STATEMENT_TIMEOUT, statement_ms);
-		tables_lost = !catalog_find(catalog);
+		tables_lost = catalog_look(catalog) != CATALOG_FOUND;
 		locked_out = !tables_lost && !worker_queries_lock(catalog, to_write);
 		if (!tables_lost && !locked_out)
 			return true;

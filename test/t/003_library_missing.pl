@@ -5,12 +5,9 @@
 use strict;
 use warnings FATAL => 'all';
 
-use File::Basename;
-use File::Copy;
-use File::Path qw(make_path);
 use FindBin;
 use lib $FindBin::RealBin;
-use PoolDatabase qw(start_node same_lines);
+use PoolDatabase qw(start_node private_installation same_lines);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -19,33 +16,6 @@ my $beta = 'a0000000-0000-4000-8000-000000000002';
 my $pool = 'b0000000-0000-4000-8000-000000000001';
 my $auth = 'c0000000-0000-4000-8000-000000000001';
 my $gateway = '90000000-0000-4000-8000-000000000001';
-
-# A server finds its library directory relative to its own location: a copy elsewhere has a
-# library directory whose files this test may rename.  Returns its directory and the library.
-sub private_installation
-{
-    my %dir = map { chomp(my $dir = qx{pg_config --$_}); ($_ => $dir) } qw(bindir pkglibdir sharedir);
-    my $top = $dir{bindir};
-    my $copy = PostgreSQL::Test::Utils::tempdir;
-
-    $top = dirname($top) until $dir{pkglibdir} =~ /^\Q$top\E\// && $dir{sharedir} =~ /^\Q$top\E\//;
-    my %place = map { ($_ => $copy . substr($dir{$_}, length $top)) } keys %dir;
-
-    make_path(@place{qw(bindir pkglibdir)}, dirname($place{sharedir}));
-    symlink $dir{sharedir}, $place{sharedir} or die "symlink: $!";
-    foreach my $program (qw(initdb pg_config pg_ctl postgres psql))
-    {
-        copy("$dir{bindir}/$program", "$place{bindir}/$program") or die "copy of $program: $!";
-        chmod 0755, "$place{bindir}/$program";
-    }
-    foreach my $file (glob "$dir{pkglibdir}/*")
-    {
-        next if basename($file) eq 'gateway_pool.so';
-        symlink $file, "$place{pkglibdir}/" . basename($file) or die "symlink: $!";
-    }
-    copy("$dir{pkglibdir}/gateway_pool.so", $place{pkglibdir}) or die "copy of the library: $!";
-    return (dirname($place{bindir}), "$place{pkglibdir}/gateway_pool.so");
-}
 
 my ($installation, $library) = private_installation();
 my $node = start_node('main', install_path => $installation, conf => q{shared_preload_libraries = ''});

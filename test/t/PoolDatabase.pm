@@ -7,13 +7,16 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter 'import';
+use File::Basename qw(basename dirname);
+use File::Copy qw(copy);
+use File::Path qw(make_path);
 use FindBin;
 use Patience qw(soon);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT_OK = qw(init_node start_node preload_alone compile_library same_lines);
+our @EXPORT_OK = qw(init_node start_node preload_alone compile_library private_installation same_lines);
 
 # Makes the data of a server, with the locale C, as init() does.  test/kinds.sh names a
 # directory of such data in INITDB_TEMPLATE: to copy that takes a tenth of the time.
@@ -73,6 +76,39 @@ sub compile_library
     system('cc', '-O2', '-Wall', '-Werror', '-fPIC', '-shared', '-I', $include, '-I', "$FindBin::RealBin/../../src", '-o', $library,
         "$FindBin::RealBin/../$file") == 0 or die 'cc failed';
     return $library;
+}
+
+# A server finds its files relative to its own location: a copy elsewhere has a library and
+# scripts of its own, which a test may change.  Returns its directory, the library, and
+# the directory of the scripts.
+sub private_installation
+{
+    my %dir = map { chomp(my $dir = qx{pg_config --$_}); ($_ => $dir) } qw(bindir pkglibdir sharedir);
+    my $top = $dir{bindir};
+    my $copy = PostgreSQL::Test::Utils::tempdir;
+
+    $top = dirname($top) until $dir{pkglibdir} =~ /^\Q$top\E\// && $dir{sharedir} =~ /^\Q$top\E\//;
+    my %place = map { ($_ => $copy . substr($dir{$_}, length $top)) } keys %dir;
+
+    make_path(@place{qw(bindir pkglibdir)}, "$place{sharedir}/extension");
+    foreach my $program (qw(initdb pg_config pg_ctl postgres psql))
+    {
+        copy("$dir{bindir}/$program", "$place{bindir}/$program") or die "copy of $program: $!";
+        chmod 0755, "$place{bindir}/$program";
+    }
+    foreach my $pair ([ pkglibdir => '' ], [ sharedir => '' ], [ sharedir => '/extension' ])
+    {
+        my ($kind, $folder) = @$pair;
+
+        foreach my $file (glob "$dir{$kind}$folder/*")
+        {
+            my $to = "$place{$kind}$folder/" . basename($file);
+
+            next if $file =~ /\/extension$/;
+            (basename($file) =~ /^gateway_pool/ ? copy($file, $to) : symlink($file, $to)) or die "$to: $!";
+        }
+    }
+    return (dirname($place{bindir}), "$place{pkglibdir}/gateway_pool.so", "$place{sharedir}/extension");
 }
 
 # An existing database.

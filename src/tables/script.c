@@ -1,0 +1,119 @@
+/*
+ * script.c
+ *		Whether the SQL objects of the extension are those that this library was built with.
+ *
+ * The Makefile computes a hash of the script that makes them.  It defines SCRIPT_HASH
+ * for this file, and puts the hash into a view of the script.  Versions alone would
+ * not do: builds before a release have the same version.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "nodes/parsenodes.h"
+#include "nodes/primnodes.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
+#include "base/compat.h"
+#include "tables/script.h"
+
+/* Returns the text that the view "signal" selects, or NULL. */
+static char *
+hash_in(Oid signal)
+{
+	/* Without a lock: nothing waits for a script that replaces the view. */
+	Relation	view = OidIsValid(signal) ? RelationIdGetRelation(signal) : NULL;
+	char	   *hash = NULL;
+
+	if (view == NULL)
+		return NULL;
+	if (view->rd_rel->relkind == RELKIND_VIEW)
+	{
+		TargetEntry *column = linitial_node(TargetEntry, get_view_query(view)->targetList);
+
+		if (IsA(column->expr, Const) && ((Const *) column->expr)->consttype == TEXTOID)
+			hash = TextDatumGetCString(((Const *) column->expr)->constvalue);
+	}
+	RelationClose(view);
+	return hash;
+}
+
+/*
+ * script_fits returns true if the script that made the view "signal" is the one of this
+ * library.  Another script replaces the view, which invalidates its relation cache entry.
+ */
+bool
+script_fits(Oid signal)
+{
+	const char *hash = hash_in(signal);
+
+	return hash != NULL && strcmp(hash, SCRIPT_HASH) == 0;
+}
+
+/* Returns the version of the extension in this database. */
+static const char *
+installed_version(void)
+{
+	Relation	extensions = table_open(ExtensionRelationId, AccessShareLock);
+	const char *version = "";
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	row;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("gateway_pool"));
+	scan = systable_beginscan(extensions, ExtensionNameIndexId, true, NULL, 1, &key);
+	if (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		bool		is_null;
+		Datum		value = heap_getattr(row, Anum_pg_extension_extversion, RelationGetDescr(extensions), &is_null);
+
+		version = TextDatumGetCString(value);
+	}
+	systable_endscan(scan);
+	table_close(extensions, AccessShareLock);
+	return version;
+}
+
+/* Says what makes the library and the objects of the extension, in a schema, fit together. */
+static const char *
+remedy(const char *version, Oid schema)
+{
+	const char *name = get_namespace_name(schema);
+	const char *then;
+
+	if (creating_extension)
+		then = "Otherwise install library and script of the same build.";
+	else if (strcmp(version, GATEWAY_POOL_VERSION) != 0)
+		then = "Otherwise run ALTER EXTENSION gateway_pool UPDATE as a superuser.";
+	else
+		then = psprintf("Otherwise run DROP EXTENSION gateway_pool CASCADE and CREATE EXTENSION gateway_pool SCHEMA %s"
+						" as a superuser, which keeps the tables.", name == NULL ? "..." : quote_identifier(name));
+	return psprintf("Restart the server if gateway_pool was installed while it ran. %s", then);
+}
+
+/* script_refuse raises 55000: the objects of the extension, in a schema, are those of another library. */
+void
+script_refuse(Oid signal, Oid schema)
+{
+	const char *version = installed_version();
+	const char *hash = hash_in(signal);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("library and SQL objects of gateway_pool are of different builds"),
+			 errdetail("The library is of version %s and script %s, the objects are of version %s and script %s.",
+					   GATEWAY_POOL_VERSION, SCRIPT_HASH, version, hash == NULL ? "unknown" : hash),
+			 errhint("%s", remedy(version, schema)),
+			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_version")));
+}
