@@ -15,6 +15,7 @@ PG_CFLAGS    = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
 # sql/NAME.sql instead of test/sql/NAME.sql.
 SQL_PARTS = \
 	sql/parts/00_guard.sql \
+	sql/parts/02_schema.sql \
 	sql/parts/05_internal.sql \
 	sql/parts/10_triggers.sql \
 	sql/parts/20_plan.sql \
@@ -36,6 +37,8 @@ ifeq ($(SCRIPT_HASH),)
 $(error sha256sum is missing)
 endif
 DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql
+# For each version in sql/updates, the script that updates it to this one.
+DATA_built  += $(patsubst sql/updates/%,sql/$(EXTENSION)--%,$(patsubst %.sql,%--$(EXTVERSION).sql,$(wildcard sql/updates/*.sql)))
 
 include test/tests.mk
 
@@ -48,6 +51,12 @@ include $(PGXS)
 
 sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) Makefile
 	sed 's/@SCRIPT_HASH@/$(SCRIPT_HASH)/' $(SQL_PARTS) > $@
+
+# The same objects, made or replaced, after what sql/updates drops.
+sql/$(EXTENSION)--%--$(EXTVERSION).sql: sql/updates/%.sql $(SQL_PARTS) Makefile
+	sed -E -e 's/@SCRIPT_HASH@/$(SCRIPT_HASH)/' -e 's/^CREATE (FUNCTION|VIEW) /CREATE OR REPLACE \1 /' \
+		-e 's/"CREATE EXTENSION gateway_pool"/"ALTER EXTENSION gateway_pool UPDATE"/' \
+		sql/parts/00_guard.sql $< $(filter-out %/00_guard.sql %/02_schema.sql,$(SQL_PARTS)) > $@
 
 src/tables/script.o src/tables/script.bc: override CPPFLAGS += -DSCRIPT_HASH='"$(SCRIPT_HASH)"'
 src/tables/script.o src/tables/script.bc: $(SQL_PARTS) Makefile

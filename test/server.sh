@@ -93,7 +93,7 @@ source_files() {
 		--cached --others --exclude-standard 2> /dev/null)
 	[ ${#files[@]} -gt 0 ] || mapfile -d '' -t files < <(cd "$top" && find . -type f \
 		! -name '*.o' ! -name '*.d' ! -name '*.bc' ! -name '*.so' ! -name '*_test' \
-		! \( -name '*--*.sql' ! -name '*--*--*.sql' \) \
+		! -name '*--*.sql' \
 		! -path '*/node_modules/*' ! -path './examples/*/dist/*' -print0)
 	for file in "${files[@]}"; do
 		[ ! -f "$top/$file" ] || printf '%s\0' "$file"

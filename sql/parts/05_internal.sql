@@ -1,11 +1,5 @@
 
--- The schema of the internal functions.  If a schema of this name exists, CREATE SCHEMA stops the
--- script.  Function bodies name only objects of this schema and of pg_catalog: the owner of any
--- other schema could put look-alikes into it.
-
-CREATE SCHEMA gateway_pool_internal;
 COMMENT ON SCHEMA gateway_pool_internal IS 'internal functions of gateway_pool; do not call them';
-GRANT USAGE ON SCHEMA gateway_pool_internal TO PUBLIC;
 
 CREATE VIEW gateway_pool_internal.pool_changes AS SELECT '@SCRIPT_HASH@' AS script;
 COMMENT ON VIEW gateway_pool_internal.pool_changes IS

@@ -222,9 +222,20 @@ CREATE VIEW @extschema@.gateway_pool_workers_brief AS
 COMMENT ON VIEW @extschema@.gateway_pool_workers_brief IS
     'gateway_pool_workers for reading: the most important columns, in short lines';
 
--- The functions check the privileges on the tables.
-GRANT SELECT ON @extschema@.gateway_status, @extschema@.gateway_probe_status, @extschema@.gateway_pool_members,
-    @extschema@.gateway_pool_status, @extschema@.gateway_options, @extschema@.gateway_pool_stats, @extschema@.gateway_pool_workers,
-    @extschema@.gateway_status_brief, @extschema@.gateway_pool_members_brief, @extschema@.gateway_pool_status_brief,
-    @extschema@.gateway_pool_workers_brief
-    TO PUBLIC;
+-- The functions check the privileges on the tables.  Only new views: an administrator may have revoked
+-- the privilege on those of an earlier version.
+DO $$
+DECLARE
+    view regclass;
+BEGIN
+    FOR view IN
+        SELECT c.oid
+          FROM pg_extension e
+          JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+          JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+         WHERE e.extname = 'gateway_pool' AND c.relnamespace = e.extnamespace AND c.relkind = 'v' AND c.relacl IS NULL
+    LOOP
+        EXECUTE format('GRANT SELECT ON %s TO PUBLIC', view);
+    END LOOP;
+END
+$$;

@@ -1,5 +1,6 @@
 # Library and SQL objects of different builds, which may have the same version: every
-# function says so, the host's writes go on, and the worker waits.
+# function says so, the host's writes go on, and the worker waits.  ALTER EXTENSION UPDATE
+# gives the catalog of a new installation.
 #
 # The library of another build is here the same code with the hash of another script.
 
@@ -219,6 +220,86 @@ subtest 'the library of another build' => sub {
     $session->shows('SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem');
     $db->shows_within(5, qq{SELECT status FROM gateway_health WHERE "gatewayId" = '$gateway[2]'}, 'unhealthy', 'it records what failed meanwhile');
     $session->end;
+};
+
+subtest 'ALTER EXTENSION UPDATE' => sub {
+    # All kinds of changes: bodies, arguments, results, comments, columns, indexes, triggers.
+    my %next = build_scripts('1.1',
+        'sql/updates/1.0.sql' => sub { return <<'END' },
+DROP FUNCTION @extschema@.is_gateway_pool_name(text);
+DROP FUNCTION @extschema@.gateway_pool_consumers();
+DROP VIEW @extschema@.gateway_pool_members_brief;
+END
+        'sql/parts/20_plan.sql' => sub {
+            return $_[0] =~ s/is_gateway_pool_name\(name text\)/is_gateway_pool_name(name text, strictly boolean DEFAULT true)/r
+              =~ s/is_gateway_pool_name\(text\) IS\s+'/is_gateway_pool_name(text, boolean) IS 'new: /r;
+        },
+        'sql/parts/65_consumers.sql' => sub {
+            return $_[0] =~ s/(gateway_pool_consumers\(\)\s+RETURNS TABLE \([^)]*)\)(.*?c\.org_query)/$1, number bigint)$2, row_number() OVER ()/sr;
+        },
+        'sql/parts/40_status.sql' => sub {
+            my $text = $_[0] =~ s/SELECT (m\."poolName" AS pool), (m\.name AS gateway)/SELECT $2, $1/r;
+            return $text =~ s/^(-- The functions check the privileges)/CREATE VIEW \@extschema@.gateway_names AS SELECT s.name FROM \@extschema@.gateway_status(NULL::uuid, NULL::uuid) s;\n\n$1/mr;
+        },
+        'sql/parts/05_internal.sql' => sub { return $_[0] =~ s/WHERE e\.extname = 'gateway_pool'\n/WHERE 'gateway_pool' = e.extname\n/r },
+        'sql/parts/10_triggers.sql' => sub {
+            return $_[0] . <<'END';
+CREATE FUNCTION gateway_pool_internal.states_note() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NULL; END';
+COMMENT ON FUNCTION gateway_pool_internal.states_note() IS 'new';
+END
+        },
+        'sql/parts/70_install.sql' => sub {
+            return $_[0] =~ s/(    \('gateway_health', NULL, NULL, NULL,)/    ('gateway_states', 'ticket', 'text', '', 'new'),\n\n$1/r
+              =~ s/(        \(4, 'index', 'gateway_health_events')/        (4, 'index', 'gateway_states', ARRAY['state'], 'gateway_pool_ix_states_state', NULL, NULL),\n$1/r
+              =~ s/(        \(10, 'gateway_states', )/        (9, 'gateway_states', 'GatewayPools_note', 'AFTER DELETE', 'ROW', 'states_note()'),\n$1/r;
+        });
+    write_file("$scripts/$_", $next{$_}) foreach keys %next;
+    $db->value(qq{$revoke; INSERT INTO gateway_states ("gatewayId", state) VALUES ('$gateway[1]', 'active')});
+    my $some_rows = 'SELECT * FROM gateway_pools; SELECT * FROM gateway_pool_memberships; SELECT "gatewayId", state FROM gateway_states';
+    my $rows = $db->value($some_rows);
+    my $session = $db->session;
+
+    # With the library of before.
+    my $before = $db->objects('public');
+    my $output = $session->fails(q{ALTER EXTENSION gateway_pool UPDATE TO '1.1'}, $refusal, 'before the restart, the update is refused');
+    like($output, qr/^HINT:  \Q$restart\E/m, 'the hint says what to do');
+    same_lines($db->objects('public'), $before, 'it changes nothing');
+    $session->shows("SELECT pick_healthy_gateway('$pool')", $gateway[1], 'picks work');
+    $session->end;
+
+    $node->stop;
+    write_file($library, library_for($next{'gateway_pool--1.1.sql'}));
+    $node->start;
+    $session = $db->session;
+    all_refuse($session, $recreate);
+    $session->works(q{ALTER EXTENSION gateway_pool UPDATE TO '1.1'}, 'the update works');
+    $session->shows("SELECT pick_healthy_gateway('$pool')", $gateway[1], 'then picks work');
+    $session->shows($some_rows, $rows, 'the rows are the same');
+    $session->shows_within(10, $served, 'running', 'the worker runs');
+    $session->shows('SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem');
+    $session->end;
+
+    # A new installation, with the same changes by an administrator.
+    my $fresh = PoolDatabase->create_with_host($node, 'fresh');
+    $fresh->value("CREATE EXTENSION gateway_pool VERSION '1.1'; $revoke");
+    my ($updated, $new) = map {
+        my $one = $_;
+        join "\n", map({ $one->objects($_) } 'public', 'gateway_pool_internal'), $one->value(q{
+            SELECT format('privileges %s %s', pg_describe_object(classoid, objoid, objsubid), initprivs) FROM pg_init_privs WHERE privtype = 'e' ORDER BY 1});
+    } $db, $fresh;
+    same_lines($updated, $new, 'all objects are those of a new installation');
+    foreach my $object ('index CREATE INDEX gateway_pool_ix_states_state', 'column r gateway_states 6 ticket', 'view gateway_names',
+        'trigger O CREATE TRIGGER "GatewayPools_note"', 'function public\.is_gateway_pool_name\(text,boolean\)', 'function gateway_pool_internal\.states_note\(\)')
+    {
+        like($updated, qr/^$object/m, "for example $object");
+    }
+
+    # The library of version 1.0 again.
+    $node->stop;
+    write_file($library, $first_library);
+    $node->start;
+    $db->shows('SELECT remedy FROM check_gateway_pools()', "$restart Otherwise run ALTER EXTENSION gateway_pool UPDATE as a superuser.", 'another version is updated');
 };
 
 $node->stop;
