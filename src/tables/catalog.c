@@ -351,7 +351,11 @@ look_up(PoolCatalog *catalog)
 		return state;
 	if (OidIsValid(catalog->marker_function))
 		catalog_visit_markers(catalog->marker_function, take_table, catalog);
-	/* Another script may have other tables; triggers on those of the host need this column. */
+
+	/*
+	 * Another script may have other tables; triggers on those of the host
+	 * need this column.
+	 */
 	if (OidIsValid(catalog->gateways) && OidIsValid(catalog->organizations))
 	{
 		gateways = catalog_open_table(catalog->gateways, AccessShareLock);

@@ -114,7 +114,11 @@ read_route(TriggerData *call, PoolCatalog *catalog, Route *route)
 		route->sets_gateway = route->gateway != NULL && changes_gateway;
 		route->changes |= changes_gateway;
 	}
-	/* Other columns do not concern the rules: with another library, too, the host writes them. */
+
+	/*
+	 * Other columns do not concern the rules: with another library, too, the
+	 * host writes them.
+	 */
 	if (state == CATALOG_UNFIT && route->changes)
 		catalog_open(catalog);
 	return state == CATALOG_FOUND;

@@ -158,8 +158,8 @@ gateways_invalidate(PG_FUNCTION_ARGS)
 	PoolCatalog catalog;
 
 	/*
-	 * With the SQL objects of another library, heartbeats go on unpublished: no
-	 * pick works until these fit, and then each pool is read again.
+	 * With the SQL objects of another library, heartbeats go on unpublished:
+	 * no pick works until these fit, and then each pool is read again.
 	 */
 	if (catalog_look(&catalog) != CATALOG_FOUND)
 		return PointerGetDatum(NULL);

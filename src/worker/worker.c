@@ -193,10 +193,11 @@ is_due_for_log(const char *message, int64 now)
 static void
 publish_problem(int64 now)
 {
-	const char *problem = unfit ? "library and SQL objects are of different builds: see check_gateway_pools()" :
-		worker_task_problem();
+	const char *problem = worker_task_problem();
 
-	if (problem[0] == '\0' && serving)
+	if (unfit)
+		problem = "library and SQL objects are of different builds: see check_gateway_pools()";
+	else if (problem[0] == '\0' && serving)
 		problem = monitor_problem();
 	if (problem[0] != '\0' && is_due_for_log(problem, now))
 		ereport(LOG,

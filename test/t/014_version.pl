@@ -171,6 +171,21 @@ subtest 'a script of another build' => sub {
     $db->shows("SELECT pick_healthy_gateway('$pool') IS NOT NULL", 't', 'a database with the script of the library works');
 };
 
+# As a standby sees it that runs the library of before when its primary is updated.
+subtest 'a script that comes while the worker serves' => sub {
+    my $session = $db->session;
+    my $replace = q{CREATE OR REPLACE VIEW gateway_pool_internal.pool_changes AS SELECT '%s'::text AS script};
+
+    $session->value("SELECT pick_healthy_gateway('$pool')") foreach 1 .. 2;
+    $db->value(sprintf $replace, 'another');
+    $session->fails("SELECT pick_healthy_gateway('$pool')", $refusal, 'a session that has picked refuses at once');
+    $main->shows_within(10, $served, $problem, 'the worker ends, and the next one waits');
+    $db->value(sprintf $replace, hash_of($first_script));
+    $session->works("SELECT pick_healthy_gateway('$pool')", 'the session picks again');
+    $main->shows_within(10, $served, 'running', 'the worker serves again');
+    $session->end;
+};
+
 subtest 'the library of another build' => sub {
     $node->stop;
     write_file($library, library_for($another));
