@@ -52,7 +52,7 @@ typedef enum CatalogState
 	CATALOG_UNFIT,				/* the SQL objects are those of another
 								 * library; the catalog has what there is */
 	CATALOG_FOUND
-}			CatalogState;
+} CatalogState;
 
 /* Called for a marker, the trigger by which a table is found. */
 typedef void (*MarkerVisitor) (Oid table, const bytea *arguments, void *context);
