@@ -292,6 +292,16 @@ BEGIN
                       CONSTRAINT = 'gateway_pools_consumer', SCHEMA = schema_name, TABLE = table_name;
         END IF;
 
+        SELECT string_agg(format('%s.%I', consumer, a.attname), ', ' ORDER BY a.attname) INTO problem
+          FROM pg_attribute a
+         WHERE a.attrelid = consumer AND a.attname IN (pool_column, gateway_column) AND a.attgenerated <> '';
+        IF problem IS NOT NULL THEN
+            RAISE object_not_in_prerequisite_state
+                USING MESSAGE = 'pool and gateway column of a consumer must not be generated columns',
+                      DETAIL = format('Generated: %s.', problem),
+                      CONSTRAINT = 'gateway_pools_consumer', SCHEMA = schema_name, TABLE = table_name;
+        END IF;
+
         FOR part IN
             SELECT * FROM gateway_pool_internal.consumer_parts(consumer, pools::text, pool_column, gateway_column, org_query) p
              WHERE NOT p.present

@@ -666,6 +666,11 @@ AS $$
          WHERE h.relation = gateways AND h.relkind = 'r' AND organizations <> gateways
            AND gateway_pool_internal.org_column(gateways, organizations) IS NULL
          UNION ALL
+        SELECT a.place, 6, format('%s.%I is a virtual generated column, which triggers cannot read: %s.', a.relation, a.attribute, a.purpose),
+               'Make it a stored column.'
+          FROM attributes a
+          JOIN pg_attribute v ON v.attrelid = a.relation AND v.attnum = a.attnum AND v.attgenerated = 'v'
+         UNION ALL
         -- A key that the host adds later changes nothing.
         SELECT 2, 5, format('%s has several columns that reference %s: %s. It is not clear which of them holds the organization of a gateway.',
                             gateways, organizations, a.columns),

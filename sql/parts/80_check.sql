@@ -152,6 +152,13 @@ BEGIN
         RETURN;
     END IF;
 
+    RETURN QUERY
+        SELECT 'organization of gateways virtual', a.attrelid::regclass::text,
+               format('%I is a virtual generated column, which triggers cannot read: gateways cannot be deleted.', a.attname),
+               'Make it a stored column.'
+          FROM pg_attribute a
+         WHERE a.attrelid = gateways AND a.attname = gateway_pool_internal.org_column(gateways, organizations) AND a.attgenerated = 'v';
+
     -- Triggers and rules of others can change or suppress audit records.
     RETURN QUERY
         SELECT 'audit log changed', t.tgrelid::regclass::text, format('Trigger %I does not belong to gateway pools.', t.tgname),

@@ -78,7 +78,7 @@ resource_value_identities(Relation consumer)
 /*
  * resource_value_is_hidden returns true if isolation hides the organization of a row
  * from the role.  A row of a consumer may reference a row of another organization: the
- * foreign key does not compare organizations.
+ * foreign key does not compare organizations.  A virtual column does not say which it is.
  */
 bool
 resource_value_is_hidden(const PoolCatalog *catalog, Relation table, HeapTuple row, TupleDesc columns)
@@ -92,6 +92,8 @@ resource_value_is_hidden(const PoolCatalog *catalog, Relation table, HeapTuple r
 		column = table_scan_column(columns, NameStr(TupleDescAttr(RelationGetDescr(table), column - 1)->attname));
 	if (column == InvalidAttrNumber || TupleDescAttr(columns, column - 1)->atttypid != UUIDOID)
 		return false;
+	if (TupleDescAttr(columns, column - 1)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+		return isolation_applies(catalog);
 	org = heap_getattr(row, column, columns, &is_null);
 	return !is_null && isolation_hides(catalog, DatumGetUUIDP(org));
 }

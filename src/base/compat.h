@@ -9,6 +9,7 @@
 #error "gateway_pool builds on PostgreSQL 14 to 18"
 #endif
 
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_database.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -33,6 +34,14 @@
 /* Stands before the declaration of a function that does not return. */
 #ifndef pg_noreturn
 #define pg_noreturn pg_attribute_noreturn()
+#endif
+
+/*
+ * A generated column that is not stored, from 18 on: it is null in the rows that triggers
+ * and scans read.
+ */
+#ifndef ATTRIBUTE_GENERATED_VIRTUAL
+#define ATTRIBUTE_GENERATED_VIRTUAL 'v'
 #endif
 
 /* From 18 on, the magic block contains the module's name and version. */

@@ -7,10 +7,14 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "nodes/bitmapset.h"
+#include "nodes/nodes.h"
+#include "optimizer/optimizer.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/compat.h"
 #include "base/trigger_call.h"
 
 /*
@@ -85,7 +89,21 @@ trigger_required_column(TriggerData *call, const char *name)
 	return column;
 }
 
-/* trigger_uuid returns the value of a column of type uuid, NULL for null. */
+/*
+ * Returns true if a row lacks the value of a generated column: that of a virtual column
+ * is computed when a query reads it, and that of a stored one after BEFORE triggers.
+ */
+static bool
+lacks_value(TriggerData *call, HeapTuple row, AttrNumber column)
+{
+	char		generated = TupleDescAttr(RelationGetDescr(call->tg_relation), column - 1)->attgenerated;
+
+	return generated == ATTRIBUTE_GENERATED_VIRTUAL ||
+		(generated == ATTRIBUTE_GENERATED_STORED && TRIGGER_FIRED_BEFORE(call->tg_event) &&
+		 !TRIGGER_FIRED_BY_DELETE(call->tg_event) && row == trigger_new_row(call));
+}
+
+/* trigger_uuid returns the value of a column of type uuid, NULL for null; 55000 if the row lacks it. */
 const pg_uuid_t *
 trigger_uuid(TriggerData *call, HeapTuple row, AttrNumber column)
 {
@@ -100,6 +118,14 @@ trigger_uuid(TriggerData *call, HeapTuple row, AttrNumber column)
 						NameStr(TupleDescAttr(columns, column - 1)->attname),
 						RelationGetRelationName(call->tg_relation)),
 				 errtable(call->tg_relation)));
+	if (lacks_value(call, row, column))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("triggers of gateway pools cannot read generated column \"%s\" of table \"%s\"",
+						NameStr(TupleDescAttr(columns, column - 1)->attname),
+						RelationGetRelationName(call->tg_relation)),
+				 errhint("Make it a column that is not generated."),
+				 errtableconstraint(call->tg_relation, "gateway_pools_generated_column")));
 	value = heap_getattr(row, column, columns, &is_null);
 	return is_null ? NULL : DatumGetUUIDP(value);
 }
@@ -115,7 +141,32 @@ is_same_toasted(Datum before, Datum after, Form_pg_attribute attribute)
 		memcmp(value, DatumGetPointer(after), VARSIZE_EXTERNAL(value)) == 0;
 }
 
-/* trigger_changes returns true if the call writes another value of a column than the row had, or a new row. */
+/* Returns true if the call changes a column from which a generated column is computed. */
+static bool
+changes_source(TriggerData *call, AttrNumber column)
+{
+	const		TupleConstr *constraints = RelationGetDescr(call->tg_relation)->constr;
+	Bitmapset  *sources = NULL;
+	int			source = -1;
+
+	for (int i = 0; i < constraints->num_defval; i++)
+		if (constraints->defval[i].adnum == column)
+			pull_varattnos(stringToNode(constraints->defval[i].adbin), 1, &sources);
+	while ((source = bms_next_member(sources, source)) >= 0)
+	{
+		AttrNumber	number = source + FirstLowInvalidHeapAttributeNumber;
+
+		if (number > 0 && trigger_changes(call, number))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * trigger_changes returns true if the call writes another value of a column than the row
+ * had, or a new row.  If the new row lacks the value, it may change when that of a column
+ * from which it is computed does.
+ */
 bool
 trigger_changes(TriggerData *call, AttrNumber column)
 {
@@ -128,6 +179,8 @@ trigger_changes(TriggerData *call, AttrNumber column)
 
 	if (!TRIGGER_FIRED_BY_UPDATE(call->tg_event))
 		return true;
+	if (lacks_value(call, call->tg_newtuple, column))
+		return changes_source(call, column);
 
 	before = heap_getattr(call->tg_trigtuple, column, columns, &before_null);
 	after = heap_getattr(call->tg_newtuple, column, columns, &after_null);

@@ -164,7 +164,7 @@ host_columns_read(HostColumns columns, const Datum *values, const bool *nulls)
 
 /*
  * host_columns_read_tuple reads the heartbeat from a row of the table.  Returns false
- * if a column has an unusual type: then it takes a query.
+ * if a column has an unusual type, or is virtual: then it takes a query.
  */
 bool
 host_columns_read_tuple(HeapTuple row, TupleDesc table, HostHeartbeat *heartbeat)
@@ -182,8 +182,9 @@ host_columns_read_tuple(HeapTuple row, TupleDesc table, HostHeartbeat *heartbeat
 		absent[i] = true;
 		if (numbers[i] == InvalidAttrNumber || i == CAPABILITIES)
 			continue;
-		if (OidIsValid(host_columns[i].type) &&
-			TupleDescAttr(table, numbers[i] - 1)->atttypid != host_columns[i].type)
+		if ((OidIsValid(host_columns[i].type) &&
+			 TupleDescAttr(table, numbers[i] - 1)->atttypid != host_columns[i].type) ||
+			TupleDescAttr(table, numbers[i] - 1)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 			return false;
 		raw[i] = heap_getattr(row, numbers[i], table, &absent[i]);
 	}

@@ -32,6 +32,67 @@
 PG_FUNCTION_INFO_V1(default_org_query);
 PG_FUNCTION_INFO_V1(qualify_consumer_query);
 
+/* Returns the column with a number if it is virtual, the first virtual one for 0, or NULL. */
+static Form_pg_attribute
+virtual_column(TupleDesc columns, AttrNumber number)
+{
+	for (int i = 0; i < columns->natts; i++)
+		if (TupleDescAttr(columns, i)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL && (number == 0 || number == i + 1))
+			return TupleDescAttr(columns, i);
+	return NULL;
+}
+
+/* Raises 55000 if "column", on which the organization of a row depends, is not NULL: it is virtual. */
+static void
+refuse_virtual(Oid relation, Form_pg_attribute column)
+{
+	if (column == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("triggers of gateway pools cannot read generated column \"%s\" of table %s", NameStr(column->attname),
+					catalog_name(relation)),
+			 errdetail("It is virtual, and the organization of a row depends on it."),
+			 errhint("Make it a stored column, or call register_pool_consumer() with an org_query that reads other columns, each by name."),
+			 catalog_error_constraint(relation, "gateway_pools_generated_column")));
+}
+
+/* Refuses a query that reads a virtual column of $1, or all of $1 if it has one; "context" is the table. */
+static bool
+require_readable(Node *node, void *context)
+{
+	Relation	table = context;
+	AttrNumber	number = 0;
+	Node	   *read = node;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker(castNode(Query, node), require_readable, context, 0);
+	if (IsA(node, FieldSelect))
+	{
+		number = castNode(FieldSelect, node)->fieldnum;
+		read = (Node *) castNode(FieldSelect, node)->arg;
+	}
+	if (!IsA(read, Param) || castNode(Param, read)->paramkind != PARAM_EXTERN)
+		return expression_tree_walker(node, require_readable, context);
+	refuse_virtual(RelationGetRelid(table), virtual_column(RelationGetDescr(table), number));
+	return false;
+}
+
+/* Refuses a plan whose query reads a virtual column of its row: the rows of triggers lack it. */
+static void
+require_readable_row(Oid relation, SPIPlanPtr plan)
+{
+	Relation	table = catalog_open_table(relation, AccessShareLock);
+	ListCell   *cell;
+
+	if (virtual_column(RelationGetDescr(table), 0) != NULL)
+		foreach(cell, SPI_plan_get_plan_sources(plan))
+			(void) expression_tree_walker((Node *) ((CachedPlanSource *) lfirst(cell))->query_list, require_readable, table);
+	relation_close(table, AccessShareLock);
+}
+
 /* Returns the quoted name of the column of a table that holds the organization of its rows; NULL if none of type uuid does. */
 static const char *
 org_column_of_type_uuid(Relation table, Oid organizations)
@@ -45,7 +106,7 @@ org_column_of_type_uuid(Relation table, Oid organizations)
 
 /*
  * Returns the text of the query for a consumer that registered none; NULL if its
- * columns do not say what the organization of a row is.  Keeps no lock: any role may
+ * columns do not say what the organization of a row is, 55000 if it is a virtual one.  Keeps no lock: any role may
  * call this for any table.
  */
 static const char *
@@ -58,7 +119,10 @@ default_query(Oid relation, Oid organizations)
 	Oid			identities = identity == InvalidAttrNumber ? InvalidOid : catalog_referenced_table(consumer, identity);
 
 	if (column != NULL)
+	{
+		refuse_virtual(relation, virtual_column(RelationGetDescr(consumer), org_column_find(consumer, organizations)));
 		sql = psprintf("SELECT ($1).%s", column);
+	}
 	else if (OidIsValid(identities) && get_atttype(identities, get_attnum(identities, "id")) == UUIDOID)
 	{
 		Relation	table = catalog_open_table(identities, AccessShareLock);
@@ -120,7 +184,8 @@ refuse_no_uuid(void)
 /*
  * org_query_plan plans the query; '' if none was registered.  Call it as the consumer's
  * owner, between owner_begin and owner_end.  42804 for a statement without a result,
- * 55000 if none was registered and the columns of the consumer say nothing.
+ * 55000 if none was registered and the columns of the consumer say nothing, or if it reads
+ * a virtual column.
  */
 SPIPlanPtr
 org_query_plan(Oid relation, const char *org_query)
@@ -132,6 +197,7 @@ org_query_plan(Oid relation, const char *org_query)
 	/* SPI has no SQLSTATE for COPY, COMMIT and the like. */
 	if (!SPI_is_cursor_plan(plan))
 		refuse_no_uuid();
+	require_readable_row(relation, plan);
 	return plan;
 }
 

@@ -11,6 +11,7 @@
 #include "executor/spi.h"
 #include "utils/rel.h"
 
+#include "base/compat.h"
 #include "base/invalidation.h"
 #include "base/trigger_call.h"
 #include "base/uuid.h"
@@ -124,7 +125,7 @@ publish_update(TriggerData *call, const PoolCatalog *catalog)
 
 /*
  * Frees the slot of a deleted gateway, and keeps its name for the audit of its
- * memberships, which the cascade deletes next.  Without a name column, its id is its name.
+ * memberships, which the cascade deletes next.  Without a name in the row, its id is its name.
  */
 static void
 publish_delete(TriggerData *call, const PoolCatalog *catalog)
@@ -136,6 +137,8 @@ publish_delete(TriggerData *call, const PoolCatalog *catalog)
 
 	if (id == NULL)
 		return;
+	if (name != InvalidAttrNumber && TupleDescAttr(columns, name - 1)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+		name = InvalidAttrNumber;
 	commit_queue_add(relations_of(catalog), GATEWAY_DELETED, id, NULL);
 	if (org != InvalidAttrNumber && SPI_gettypeid(columns, org) == UUIDOID)
 		audit_log_remember_deleted(catalog->gateways, id,
