@@ -774,7 +774,7 @@ my $sly = q{CREATE TYPE sly AS ENUM ('sly');
     $owner->value(q{DELETE FROM gateway_pool_memberships WHERE "gatewayId" IS NULL;
         ALTER TABLE gateway_pool_memberships ALTER "gatewayId" TYPE sly USING 'sly'});
     my ($pid, $round) = split /\|/, $db->value($worker);
-    $db->shows_within(30, qq{SELECT pid, "lastRoundAt" > timestamptz '$round' + interval '3 s' FROM gateway_pool_workers WHERE database = 'watched'},
+    $db->shows_soon(qq{SELECT pid, "lastRoundAt" > timestamptz '$round' + interval '3 s' FROM gateway_pool_workers WHERE database = 'watched'},
         "$pid|t", 'the worker keeps working with members whose id is NULL');
     $owner->value(q{SELECT enable_gateway_pool_isolation();
         ALTER TABLE gateway_pool_tenants DISABLE TRIGGER USER; ALTER TABLE gateway_pool_tenants DROP CONSTRAINT gateway_pool_tenants_pkey;

@@ -15,9 +15,6 @@ use Test::More;
 my $acme = 'a0000000-0000-4000-8000-000000000001';
 my $pool = 'b0000000-0000-4000-8000-000000000001';
 
-# How often, in seconds, a full map is searched for unused slots.
-my $sweep_pause = 10;
-
 sub gateway { return sprintf '90000000-0000-4000-8000-%012d', $_[0] }
 
 # Makes a host with some gateways, all fresh and members of the pool.
@@ -180,8 +177,8 @@ subtest 'more gateways than slots' => sub {
     my $all = join ' ', 1 .. 25;
     my @refused;
 
-    # Slots of the dropped databases may not have been freed yet.
-    soon(sub { @refused = grep { $db->run(report_sql($_))->{state} =~ /^53400/ } 1 .. 25; return @refused <= 5 }, $sweep_pause + 10);
+    # Slots of the dropped databases may not have been freed yet: a full map is searched for them every 10 s.
+    soon(sub { @refused = grep { $db->run(report_sql($_))->{state} =~ /^53400/ } 1 .. 25; return @refused <= 5 });
     is(@refused, 5, 'all slots are in use');
     foreach my $report ('record_gateway_heartbeat(%s)', 'report_gateway_failure(%s)', 'report_gateway_load(%s, 1)', 'release_gateway(%s)')
     {

@@ -64,19 +64,19 @@ my $health = sub { return qq{SELECT status, "newStatus", "orgId" FROM gateway_he
     WHERE h."gatewayId" = '$_[0]' ORDER BY e.id DESC LIMIT 1} };
 my $acme = 'aaaaaaaa-0000-4000-8000-000000000000';
 
-$app->shows_within(60, $health->($west), "healthy|healthy|$acme", 'the worker records that an agent is healthy');
+$app->shows_soon($health->($west), "healthy|healthy|$acme", 'the worker records that an agent is healthy');
 $app->works('ALTER TABLE agents RENAME tenant TO "Owner"', 'the column of the organization is renamed');
 $app->works(qq{SELECT set_gateway_probe('$west', 'tcp', '$agent->{target}')}, 'an agent is probed again');
-$app->shows_within(60, qq{SELECT verdict FROM gateway_probe_status WHERE "gatewayId" = '$west'}, 'up', 'and is up');
+$app->shows_soon(qq{SELECT verdict FROM gateway_probe_status WHERE "gatewayId" = '$west'}, 'up', 'and is up');
 $agent->stop;
-$app->shows_within(60, $health->($west), "unhealthy|unhealthy|$acme", 'the worker records that it is down');
+$app->shows_soon($health->($west), "unhealthy|unhealthy|$acme", 'the worker records that it is down');
 $app->works(qq{SELECT record_gateway_heartbeat('$spare', ttl => interval '10 min')}, 'the third reports a heartbeat');
 $app->shows(q{SELECT pick_healthy_gateway(gateway_pool_id('} . $acme . q{', 'office'))}, $spare,
     'picks go to the third while the first is degraded and the second down');
 $agent->restart;
-$app->shows_within(60, qq{SELECT status FROM gateway_health WHERE "gatewayId" = '$west'}, 'healthy', 'and that it is up again');
+$app->shows_soon(qq{SELECT status FROM gateway_health WHERE "gatewayId" = '$west'}, 'healthy', 'and that it is up again');
 $app->works(qq{SELECT record_gateway_heartbeat('$spare', ttl => interval '100 ms')}, 'an agent reports a short heartbeat');
-$app->shows_within(60, $health->($spare), "unhealthy|unhealthy|$acme", 'the worker records that it has expired');
+$app->shows_soon($health->($spare), "unhealthy|unhealthy|$acme", 'the worker records that it has expired');
 $app->shows(q{SELECT count(*) FROM gateway_health_events e LEFT JOIN agents a ON a.id = e."gatewayId" AND a."Owner" = e."orgId"
     AND e."gatewayName" = a.id::text WHERE a.id IS NULL}, 0, 'events have the organization, and the id as the name');
 $node->restart;

@@ -7,7 +7,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
-use Patience qw(freeze soon);
+use Patience qw(freeze prompt soon);
 use PoolDatabase qw(init_node start_node);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -27,33 +27,33 @@ my $served = q{
 sub pid_sql { return "SELECT pid FROM pg_stat_activity WHERE backend_type = 'gateway_pool worker' AND datname = '$_[0]'" }
 my $launcher = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'gateway_pool launcher'};
 
-# Asserts that statements succeed within two seconds.
+# Asserts that statements succeed within two seconds, as commands on databases are
+# promised to.
 sub works_soon
 {
     my ($db, $sql, $label) = @_;
-    my $begin = time;
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    my $ok = $db->works($sql, $label);
-    my $taken = time - $begin;
-    return ok($taken < 2, sprintf '%s: within 2 s', $label) && $ok || diag("$taken s");
+    return prompt(2, $label, sub { $db->works($sql, $label) });
 }
 
+# Asserts which databases come to be served, by a request of their own: the launcher looks
+# at all databases every 50 s, which would hide that one was lost.
 sub serves
 {
     my ($db, $expected, $label) = @_;
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return $db->shows_within(2, $served, $expected, $label);
+    return $db->shows_within(40, $served, $expected, $label);
 }
 
-# Asserts that processes end within some seconds.
+# Asserts that processes end.
 sub gone
 {
-    my ($seconds, $label, @pids) = @_;
+    my ($label, @pids) = @_;
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return ok(soon(sub { !grep { kill 0, $_ } @pids }, $seconds), $label);
+    return ok(soon(sub { !grep { kill 0, $_ } @pids }), $label);
 }
 
 sub all_pids
@@ -65,7 +65,7 @@ my $node = start_node('main', conf => $settings);
 my $main = PoolDatabase->new($node, 'postgres')->session;
 my $app;
 
-$main->shows_within(5, $launcher, qr/\d+/, 'the launcher runs');
+$main->shows_soon($launcher, qr/\d+/, 'the launcher runs');
 
 subtest 'installed, or not' => sub {
     $app = PoolDatabase->create_with_host($node, 'app');
@@ -82,7 +82,7 @@ subtest 'installed, or not' => sub {
     $app->value('BEGIN; DROP EXTENSION gateway_pool CASCADE; CREATE EXTENSION gateway_pool; COMMIT');
     # A round after the worker was woken.
     my $round = $app->value('SELECT now()');
-    $app->shows_within(3, qq{SELECT "lastRoundAt" > '$round' FROM gateway_pool_workers WHERE database = 'app'}, 't', 'the worker continues');
+    $app->shows_soon(qq{SELECT "lastRoundAt" > '$round' FROM gateway_pool_workers WHERE database = 'app'}, 't', 'the worker continues');
     $main->shows(pid_sql('app'), $pid, 'the worker is the same after a DROP EXTENSION that is rolled back or followed by CREATE EXTENSION');
 
     $app->value(qq{SELECT host_test.add_org('public', 'acme', '$acme'); SELECT host_test.add_gateway('public', '$acme', 'g1', '0s');
@@ -94,7 +94,7 @@ subtest 'installed, or not' => sub {
     serves($main, 'app', 'the database has a worker after many installations');
     $app->value('SELECT uninstall_gateway_pools()');
     serves($main, '-', 'the worker ends after uninstalling');
-    $app->shows_within(2, q{SELECT count(*) FROM gateway_pool_workers WHERE database = 'app'}, '0', 'its row in gateway_pool_workers is removed');
+    $app->shows_soon(q{SELECT count(*) FROM gateway_pool_workers WHERE database = 'app'}, '0', 'its row in gateway_pool_workers is removed');
     $app->fails("SELECT pick_healthy_gateway('$pool')", '55000 gateway_pools_not_installed', 'picks fail');
     $app->shows(q{SELECT count(*) FROM gateway_pool_workers WHERE database = 'app'}, '0', 'a failed pick requests no worker');
     $app->value('SELECT install_gateway_pools()');
@@ -119,7 +119,7 @@ subtest 'installed, or not' => sub {
         $main->value("ALTER DATABASE app $_->[0]");
         serves($main, '-', "no worker with $_->[0]");
         $inside->value("SELECT host_test.add_gateway('public', '$acme', gen_random_uuid()::varchar(32))");
-        $inside->shows_within(2, q{SELECT count(*) FROM gateway_pool_workers WHERE database = 'app'}, '0', 'a request is refused');
+        $inside->shows_soon(q{SELECT count(*) FROM gateway_pool_workers WHERE database = 'app'}, '0', 'a request is refused');
         $main->value("ALTER DATABASE app $_->[1]");
         serves($main, 'app', "the worker is back with $_->[1]");
     }
@@ -222,11 +222,10 @@ subtest 'commands on databases with a worker' => sub {
     $pid = $main->value(pid_sql('app'));
     freeze($pid);
     my $begin = time;
-    $main->fails('ALTER DATABASE app RENAME TO mine', '55006', 'RENAME fails while the worker hangs');
-    my $taken = time - $begin;
-    ok($taken > 2 && $taken < 10, 'it waits for the worker, but not long') || diag("$taken s");
+    prompt(10, 'it does not wait long', sub { $main->fails('ALTER DATABASE app RENAME TO mine', '55006', 'RENAME fails while the worker hangs') });
+    cmp_ok(time - $begin, '>', 2, 'it waits for the worker');
     kill 'CONT', $pid;
-    gone(2, 'the worker ends when it can', $pid);
+    gone('the worker ends when it can', $pid);
     serves($main, 'app', 'the database has a worker after it');
 
     # The waiting command is terminated: it does not keep the worker away any more.
@@ -234,12 +233,12 @@ subtest 'commands on databases with a worker' => sub {
     my $waiter = PoolDatabase->new($node, 'postgres')->session;
     my $backend = $waiter->value('SELECT pg_backend_pid()');
     $waiter->{session}->query_until(qr/begun/, "\\echo begun\nALTER DATABASE app RENAME TO mine;\n");
-    $main->shows_within(5, "SELECT state FROM pg_stat_activity WHERE pid = $backend", 'active', 'a command waits');
-    $main->shows_within(5, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $backend", 'Extension', 'it waits for the worker');
+    $main->shows_soon("SELECT state FROM pg_stat_activity WHERE pid = $backend", 'active', 'a command waits');
+    $main->shows_soon("SELECT wait_event_type FROM pg_stat_activity WHERE pid = $backend", 'Extension', 'it waits for the worker');
     $main->value("SELECT pg_terminate_backend($backend)");
-    gone(5, 'the command ends', $backend);
+    gone('the command ends', $backend);
     kill 'CONT', $pid;
-    gone(2, 'the worker ends, too', $pid);
+    gone('the worker ends, too', $pid);
     eval { $waiter->end };
     serves($main, 'app', 'the database has a worker after it');
 };
@@ -247,34 +246,34 @@ subtest 'commands on databases with a worker' => sub {
 subtest 'workers and launcher come back' => sub {
     my $pid = $main->value(pid_sql('app'));
     $main->value("SELECT pg_terminate_backend($pid)");
-    $main->shows_within(5, pid_sql('app') . " AND pid <> $pid AND query = 'probing'", qr/\d+/, 'a terminated worker is replaced');
+    $main->shows_soon(pid_sql('app') . " AND pid <> $pid AND query = 'probing'", qr/\d+/, 'a terminated worker is replaced');
 
     my $doctor = $app->session;
     my $old = $main->value($launcher);
     $main->value("SELECT pg_terminate_backend($old)");
-    gone(2, 'the terminated launcher has ended', $old);
+    gone('the terminated launcher has ended', $old);
     $doctor->shows('SELECT problem, detail FROM check_gateway_pools()', 'worker not running|The launcher does not run.', 'check_gateway_pools() reports it');
     $doctor->end;
     works_soon($main, 'CREATE DATABASE copy TEMPLATE app', 'commands work without the launcher');
-    $main->shows_within(5, "$launcher AND pid <> $old", qr/\d+/, 'the launcher is back');
+    $main->shows_soon("$launcher AND pid <> $old", qr/\d+/, 'the launcher is back');
     serves($main, 'app copy', 'both databases have a worker');
     $pid = $main->value(pid_sql('app'));
     $old = $main->value($launcher);
     $main->value("SELECT pg_terminate_backend($old)");
-    $main->shows_within(5, "$launcher AND pid <> $old", qr/\d+/, 'the launcher is back again');
+    $main->shows_soon("$launcher AND pid <> $old", qr/\d+/, 'the launcher is back again');
     serves($main, 'app copy', 'both databases have a worker');
     $main->shows(pid_sql('app'), $pid, 'the worker is the same');
 
     my @pids = all_pids($main);
     $main->value("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'gateway_pool %'");
-    gone(2, 'all terminated at once: all end', @pids);
-    $main->shows_within(6, $served, 'app copy', 'all terminated at once: all are back');
+    gone('all terminated at once: all end', @pids);
+    $main->shows_soon($served, 'app copy', 'all terminated at once: all are back');
 
     $pid = $main->value(pid_sql('app'));
     $main->value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'gateway_pool %'");
     my $now = $app->value('SELECT now()');
-    $app->shows_within(3, q{SELECT problem FROM gateway_pool_workers WHERE database = 'app'}, qr/(canceling.*)?/, 'a canceled worker reports that, or nothing');
-    $app->shows_within(5, qq{SELECT "lastRoundAt" > '$now' AND problem IS NULL FROM gateway_pool_workers WHERE database = 'app'}, 't', 'a canceled worker continues');
+    $app->shows_soon(q{SELECT problem FROM gateway_pool_workers WHERE database = 'app'}, qr/(canceling.*)?/, 'a canceled worker reports that, or nothing');
+    $app->shows_soon(qq{SELECT "lastRoundAt" > '$now' AND problem IS NULL FROM gateway_pool_workers WHERE database = 'app'}, 't', 'a canceled worker continues');
     $main->shows(pid_sql('app'), $pid, 'it is the same worker');
 
     my $offset = -s $node->logfile;
@@ -283,8 +282,8 @@ subtest 'workers and launcher come back' => sub {
     $app->wait_for_recovery($offset);
     eval { $main->end };
     $main = PoolDatabase->new($node, 'postgres')->session;
-    gone(5, 'a crash ends all', @pids);
-    $main->shows_within(6, $served, 'app copy', 'all are back after it');
+    gone('a crash ends all', @pids);
+    $main->shows_soon($served, 'app copy', 'all are back after it');
     works_soon($main, 'DROP DATABASE copy', 'DROP DATABASE works');
 };
 
@@ -306,7 +305,7 @@ subtest 'gateway_pool.worker is off' => sub {
     $main->end;
     $node->restart;
     $main = PoolDatabase->new($node, 'postgres')->session;
-    $main->shows_within(5, $launcher, qr/\d+/, 'off at the start: the launcher runs');
+    $main->shows_soon($launcher, qr/\d+/, 'off at the start: the launcher runs');
     $app->shows('SELECT problem, detail FROM check_gateway_pools()', $off, 'off at the start: check_gateway_pools() reports the setting');
     serves($main, '-', 'off at the start: no worker runs');
     $node->append_conf('postgresql.conf', 'gateway_pool.worker = on');
@@ -331,11 +330,11 @@ subtest 'idle processes' => sub {
     my $switches = sub { slurp_file("/proc/$_[0]/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m or die; return $1 };
 
     # Until the end of the subtest before is processed.
-    $app->shows_within(2, q{SELECT string_agg(coalesce(database, 'launcher'), ' ' ORDER BY database) FROM gateway_pool_workers}, 'app launcher', 'no other process is left');
+    $app->shows_soon(q{SELECT string_agg(coalesce(database, 'launcher'), ' ' ORDER BY database) FROM gateway_pool_workers}, 'app launcher', 'no other process is left');
     # The worker may be reading its tables at this moment.
-    $main->shows_within(2, qq{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'gateway_pool %'
+    $main->shows_soon(qq{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'gateway_pool %'
         AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL OR state <> 'idle')}, '0', 'no transaction is open');
-    $main->shows_within(2, "SELECT count(*) FROM pg_locks WHERE pid IN ($pid{worker}, $pid{launcher})", '0', 'no lock is held');
+    $main->shows_soon("SELECT count(*) FROM pg_locks WHERE pid IN ($pid{worker}, $pid{launcher})", '0', 'no lock is held');
 
     my %before = map { ($_ => $switches->($pid{$_})) } keys %pid;
     # The measured time.
@@ -354,13 +353,13 @@ subtest 'errors' => sub {
     $blocker->value('BEGIN; LOCK TABLE gateways_v2 IN ACCESS EXCLUSIVE MODE');
     # The worker reads again, and finds a table locked.
     $app->value('ALTER TABLE gateway_health SET (fillfactor = 100)');
-    $blocker->shows_within(5, $problem, qr/a table or a row is locked: .*/, 'gateway_pool_workers shows that a table is locked');
+    $blocker->shows_soon($problem, qr/a table or a row is locked: .*/, 'gateway_pool_workers shows that a table is locked');
     $blocker->shows(q{SELECT string_agg(problem, ' ') FROM check_gateway_pools()}, 'worker fails', 'check_gateway_pools() reports it');
     $main->shows(qq{SELECT count(*) FROM pg_locks WHERE pid = $pid}, '0', 'the worker holds no locks');
     # It retries every second; only the log could show that, and must not.
     $main->value('SELECT pg_sleep(3)');
     $blocker->value('COMMIT');
-    $app->shows_within(10, $problem, 'none', 'the worker continues');
+    $app->shows_soon($problem, 'none', 'the worker continues');
     $main->shows(pid_sql('app'), $pid, 'it is the same worker');
     my @logged = slurp_file($node->logfile, $offset) =~ /LOG:  gateway_pool: a table or a row is locked/g;
     is(scalar @logged, 1, 'the problem is logged once');
@@ -373,17 +372,15 @@ subtest 'stops of the server' => sub {
         my @pids = all_pids($main);
         cmp_ok(scalar @pids, '>=', 2, "$mode stop: launcher and worker run before");
         $main->end;
-        my $begin = time;
-        $node->stop($mode);
-        cmp_ok(time - $begin, '<', 5, "$mode stop: it is fast");
-        gone(1, "$mode stop: all processes end", @pids);
+        prompt(5, "$mode stop", sub { $node->stop($mode) });
+        gone("$mode stop: all processes end", @pids);
         $node->start;
         $main = PoolDatabase->new($node, 'postgres')->session;
         serves($main, 'app', 'the database has a worker from the start on');
     }
     my @pids = all_pids($main);
     $node->kill9;
-    gone(5, 'all processes end when the postmaster is killed', @pids);
+    gone('all processes end when the postmaster is killed', @pids);
     eval { $main->end };
     my ($out, $err);
     my $ran = IPC::Run::run([ 'postgres', '--single', '-D', $node->data_dir, 'postgres' ],
@@ -415,7 +412,7 @@ subtest 'too few worker processes' => sub {
     my $reason = 'no background worker is free: raise max_worker_processes';
     foreach my $db (@others)
     {
-        $db->shows_within(5, 'SELECT problem, detail FROM check_gateway_pools()',
+        $db->shows_soon('SELECT problem, detail FROM check_gateway_pools()',
             qq{worker not running|Its state is "wanted": $reason.}, "$db->{name}: check_gateway_pools() gives the reason");
         $db->shows(q{SELECT state, problem FROM gateway_pool_workers WHERE database = current_database()}, "wanted|$reason",
             "$db->{name}: gateway_pool_workers gives the reason");
@@ -425,7 +422,7 @@ subtest 'too few worker processes' => sub {
     $session->value('CREATE EXTENSION pg_stat_statements');
     works_soon($session, 'DROP DATABASE one', 'DROP DATABASE works');
     $session->shows("SELECT count(*) FROM pg_stat_statements WHERE query = 'DROP DATABASE one'", 1, 'a library that was loaded before sees the command, too');
-    $session->shows_within(7, $served, qr/two|three|four/, 'another gets a worker when a process is free');
+    $session->shows_within(40, $served, qr/two|three|four/, 'another gets a worker when a process is free');
     my $served_now = PoolDatabase->new($few, $session->value($served));
     $served_now->shows('SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem');
     my @warnings = slurp_file($few->logfile) =~ /WARNING:  no background worker is free to serve gateway pools of database "(?!postgres)/g;
@@ -450,7 +447,7 @@ subtest 'standby' => sub {
     $standby->init_from_backup($primary, 'backup', has_streaming => 1);
     $standby->start;
     my $reader = PoolDatabase->new($standby, 'postgres')->session;
-    $reader->shows_within(5, $served, 'app', 'the database has a worker on the standby');
+    $reader->shows_soon($served, 'app', 'the database has a worker on the standby');
     $reader->shows("SELECT query FROM pg_stat_activity WHERE backend_type = 'gateway_pool worker'", 'standby: probing', 'it runs as a worker of a standby');
 
     $session->value('CREATE DATABASE copy TEMPLATE app');
@@ -461,7 +458,7 @@ subtest 'standby' => sub {
     $session->value('DROP DATABASE copy');
     $replayed->($standby);
     serves($reader, 'app', 'the worker ends when DROP DATABASE is replayed');
-    $reader->shows_within(3, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'gateway_pool launcher'}, '1', 'the launcher continues');
+    $reader->shows_soon(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'gateway_pool launcher'}, '1', 'the launcher continues');
     $there->value('SELECT uninstall_gateway_pools()');
     $replayed->($standby);
     serves($reader, '-', 'the worker ends after uninstalling on the primary');
@@ -472,7 +469,7 @@ subtest 'standby' => sub {
 
     my $pid = $reader->value(pid_sql('app'));
     $standby->promote;
-    $reader->shows_within(5, "SELECT query FROM pg_stat_activity WHERE pid = $pid", 'probing', 'after promotion the same worker continues');
+    $reader->shows_soon("SELECT query FROM pg_stat_activity WHERE pid = $pid", 'probing', 'after promotion the same worker continues');
     works_soon($reader, 'CREATE DATABASE copy TEMPLATE app', 'CREATE DATABASE works');
     serves($reader, 'app copy', 'both databases have a worker');
     $_->end foreach $session, $reader;

@@ -103,7 +103,7 @@ subtest 'a table is dropped during a statement' => sub {
             $waiter->value("SET client_min_messages = error; $pick");
             $db->value("BEGIN; ALTER TABLE $table ADD COLUMN other int; DROP TABLE $table CASCADE");
             $waiter->{session}->query_until(qr/begun/, "\\echo begun\n$statement;\n");
-            $other->shows_within(60, "SELECT state = 'idle' OR wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $backend", 't', "$statement: it waits, or need not wait");
+            $other->shows_soon("SELECT state = 'idle' OR wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $backend", 't', "$statement: it waits, or need not wait");
             $db->value('COMMIT');
             $result = $waiter->run('SELECT 1');
             like($result->{state}, qr/^(?:42P01.*|55000.*)?$/, "DROP TABLE $table: the error says so, or there is none") || diag($result->{err});
@@ -143,7 +143,7 @@ subtest 'concurrent changes of access' => sub {
 
         $db->value("BEGIN; SELECT $first");
         $waiter->{session}->query_until(qr/begun/, "\\echo begun\nSELECT grant_gateway_pool_access('two', '{list}');\n");
-        $other->shows_within(60, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $backend", 'Lock', "$first: another change waits");
+        $other->shows_soon("SELECT wait_event_type FROM pg_stat_activity WHERE pid = $backend", 'Lock', "$first: another change waits");
         $db->value('COMMIT');
         $waiter->works('SELECT 1', 'it succeeds after the commit');
         $waiter->value("SELECT revoke_gateway_pool_access('two', '{list}')");

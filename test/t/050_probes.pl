@@ -5,7 +5,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
-use Patience qw(freeze soon);
+use Patience qw(freeze is_prompt soon);
 use Peers qw(tls_material nginx s_server);
 use PoolDatabase qw(start_node);
 use PostgreSQL::Test::Utils;
@@ -202,7 +202,7 @@ sub is_probed
     $step->(200, 3, [ ('down') x 2, 'up' ], 'three successes make it up again');
     $status->('degraded: keeps falling');
     is({ $db->known }->{thresholds}[2], 2, 'two falls are counted');
-    $db->shows_within(10, q{SELECT string_agg("newStatus", ' ' ORDER BY id) FROM gateway_health_events WHERE "gatewayName" = 'thresholds'},
+    $db->shows_soon(q{SELECT string_agg("newStatus", ' ' ORDER BY id) FROM gateway_health_events WHERE "gatewayName" = 'thresholds'},
         'healthy unhealthy healthy unhealthy degraded', 'each change is one event');
 
     # Results for another address or path do not count.
@@ -276,12 +276,12 @@ sub is_probed
         'direct nonsense' => [ 'not probed', 'unknown: no evidence' ]);
     $db->shows(q{SELECT protocol FROM gateway_probe_status WHERE name IN ('direct', 'direct and own') ORDER BY name}, "tcp\nhttp", 'a row in gateway_probes replaces the probe of the direct address');
     is($open_too->count->{accepted}, 0, 'the direct address is not probed then');
-    $db->shows(q{SELECT problem LIKE 'gateway ' || (SELECT id FROM gateways_v2 WHERE name = 'direct nonsense') || ' cannot be probed: %'
+    $db->shows_soon(q{SELECT problem LIKE 'gateway ' || (SELECT id FROM gateways_v2 WHERE name = 'direct nonsense') || ' cannot be probed: %'
                    FROM gateway_pool_workers WHERE database = current_database()}, 't', 'an invalid direct address is reported');
     $db->value(qq{UPDATE gateways_v2 SET "directAddress" = '$refused->{target}' WHERE name = 'direct'});
     my $changed = time;
     $db->comes_to('direct' => [ 'down: refused', 'unhealthy: probe down: refused' ]);
-    cmp_ok(time - $changed, '<', 30, 'a changed direct address is probed at once');
+    is_prompt(30, time - $changed, 'a changed direct address is probed at once');
     $db->value(q{UPDATE gateways_v2 SET "directAddress" = NULL WHERE name = 'direct'});
     $db->comes_to('direct' => [ 'not probed', 'unknown: no evidence' ]);
     $node->append_conf('postgresql.conf', "gateway_pool.probe_interval = 1d\ngateway_pool.probe_direct_addresses = off");

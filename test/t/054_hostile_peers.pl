@@ -89,7 +89,8 @@ my $longest_id = Probed::id('longest');
 $db->value(qq{SET session_replication_role = replica;
     UPDATE gateway_probes SET "caCertificate" = "caCertificate" || repeat(E'\\n', 7 * 1024 * 1024) WHERE "gatewayId" = '$longest_id'});
 $db->comes_to('longest' => [ 'not probed', 'unknown: no evidence' ]);
-$db->shows(q{SELECT detail FROM check_gateway_pools() WHERE problem LIKE 'worker %'},
+# The worker says so at the end of the turn in which it stops to probe.
+$db->shows_soon(q{SELECT detail FROM check_gateway_pools() WHERE problem LIKE 'worker %'},
     "gateway $longest_id cannot be probed: The value of caCertificate is longer than 64 kB.", 'check_gateway_pools() reports it');
 
 # Reasons contain only printable ASCII, whatever gateways send and whatever the encoding of the database.

@@ -11,7 +11,7 @@ use File::Basename qw(basename dirname);
 use File::Copy qw(copy);
 use File::Path qw(make_path);
 use FindBin;
-use Patience qw(soon);
+use Patience qw($patience soon watch);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -50,6 +50,7 @@ sub start_node
             "shared_preload_libraries = 'gateway_pool'", 'gateway_pool.startup_grace = 0',
             'max_worker_processes = 64', $conf));
     $node->start;
+    watch($node);
     return $node;
 }
 
@@ -115,6 +116,8 @@ sub private_installation
 sub new
 {
     my ($class, $node, $name) = @_;
+
+    watch($node, $name);
     return bless { node => $node, name => $name }, $class;
 }
 
@@ -275,6 +278,15 @@ sub shows_within
     soon(sub { $seen = $self->value($sql); return $seen =~ $pattern }, $seconds);
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     return like($seen, $pattern, $label);
+}
+
+# Asserts the output of statements soon.
+sub shows_soon
+{
+    my ($self, @arguments) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return $self->shows_within($patience, @arguments);
 }
 
 # Asserts that statements run.
