@@ -104,7 +104,7 @@ typedef struct NameSearch
 	const PoolCatalog *catalog;
 	Relation	table;
 	char	   *name;
-}			NameSearch;
+} NameSearch;
 
 static void
 read_name(HeapTuple row, TupleDesc columns, void *context)
