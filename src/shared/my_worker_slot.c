@@ -160,6 +160,19 @@ my_worker_slot_resign(uint32 wants)
 	resigned_wants = wants;
 }
 
+/* my_worker_slot_stop returns why this worker is stopped by SIGTERM. */
+WorkerStop
+my_worker_slot_stop(void)
+{
+	WorkerStop	why = WORKER_STOP_OTHER;
+
+	worker_table_lock(LW_SHARED);
+	if (mine->info.state == WORKER_STOPPING)
+		why = mine->stopped_for_command ? WORKER_STOP_COMMAND : WORKER_STOP_SETTING;
+	worker_table_unlock();
+	return why;
+}
+
 /* my_worker_slot_begin_task sets the task that is blamed if a limit of time ends this worker. */
 void
 my_worker_slot_begin_task(int task)

@@ -190,9 +190,10 @@ worker_slot_enter_wanted_again(WorkerSlot *slot)
 
 /* STARTING or RUNNING to STOPPING, with SIGTERM to the process if there is one. */
 static void
-stop(WorkerSlot *slot)
+stop(WorkerSlot *slot, bool for_command)
 {
 	Assert(slot->info.state == WORKER_STARTING || slot->info.state == WORKER_RUNNING);
+	slot->stopped_for_command = for_command;
 	worker_slot_enter(slot, WORKER_STOPPING);
 	/* A process clears its pid here before it exits: no other process has it. */
 	if (slot->info.pid != 0)
@@ -332,7 +333,7 @@ worker_slots_hold(Oid database)
 	{
 		slot->info.holds++;
 		if (slot->info.state == WORKER_STARTING || slot->info.state == WORKER_RUNNING)
-			stop(slot);
+			stop(slot, true);
 	}
 	worker_table_unlock();
 	return slot != NULL;
@@ -543,6 +544,6 @@ worker_slots_stop(const WorkerInfo *info)
 	worker_table_lock(LW_EXCLUSIVE);
 	if (slot->info.generation == info->generation &&
 		(slot->info.state == WORKER_STARTING || slot->info.state == WORKER_RUNNING))
-		stop(slot);
+		stop(slot, false);
 	worker_table_unlock();
 }

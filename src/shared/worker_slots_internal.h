@@ -23,6 +23,8 @@ typedef struct WorkerSlot
 	slock_t		mutex;
 	Latch	   *latch;			/* of the process, in shared memory; NULL if
 								 * none */
+	bool		stopped_for_command;	/* valid while stopping: for a command
+										 * on the database */
 	int			failures;		/* ends in error in a row */
 	WorkerStall stalls[WORKER_TASKS];	/* by the numbers that workers give
 										 * them */

@@ -34,6 +34,7 @@
 #include "tables/catalog.h"
 #include "worker/launcher.h"
 #include "worker/worker.h"
+#include "worker/worker_log.h"
 
 PG_FUNCTION_INFO_V1(want_worker);
 
@@ -323,7 +324,7 @@ start_worker(const WorkerInfo *info, int64 now)
 	worker.bgw_notify_pid = MyProcPid;
 	strlcpy(worker.bgw_library_name, "gateway_pool", sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, "gateway_pool_worker_main", sizeof(worker.bgw_function_name));
-	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "gateway_pool worker for %s", name);
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), WORKER_PROCESS_NAME "%s", name);
 	strlcpy(worker.bgw_type, "gateway_pool worker", sizeof(worker.bgw_type));
 	StaticAssertStmt(sizeof(ticket) <= BGW_EXTRALEN, "a ticket fits");
 	memcpy(worker.bgw_extra, &ticket, sizeof(ticket));

@@ -5,7 +5,8 @@
  * monitor_run does what is due: it probes, reads the tables again, judges gateways
  * and pools, reads the rows of gateways whose heartbeats have expired, records
  * changes of health, and deletes old rows.  Each step that may fail is a task of its
- * own (worker_task.c).  A standby, which cannot write, only probes and reads.
+ * own (worker_task.c).  A standby, which cannot write, only probes, reads, and judges
+ * for the log.
  */
 #include "postgres.h"
 
@@ -17,6 +18,7 @@
 #include "tables/audit_log.h"
 #include "worker/health_writer.h"
 #include "worker/monitor_internal.h"
+#include "worker/worker_log.h"
 #include "worker/worker_task.h"
 
 /* The most time between two turns, and between two judgements of all gateways. */
@@ -43,11 +45,11 @@ Monitor		monitor;
 static int64 read_at;
 static int64 judged_at;
 
+/* They have been read once at least. */
+static bool was_read;
+
 /* Another server has recorded changes up to the last read: this is a standby, or was one. */
 static bool following;
-
-/* The last turn judged and recorded; not on a standby. */
-static bool recording;
 
 /* What is wrong with what is monitored, as of the last read. */
 static char read_problem[WORKER_TEXT_SIZE];
@@ -78,13 +80,14 @@ monitor_start(void)
 	worker_task_inherit_stalls();
 }
 
-/* monitor_stop ends all probes. */
+/* monitor_stop ends all probes, and logs what was only counted. */
 void
 monitor_stop(void)
 {
 	if (monitor.prober != NULL)
 		prober_destroy(monitor.prober);
 	monitor.prober = NULL;
+	monitor_log_rest();
 }
 
 /* monitor_descriptor returns a descriptor that is readable when monitor_run has something to do. */
@@ -109,11 +112,18 @@ monitor_judge_soon(void)
 	monitor.must_judge = true;
 }
 
-/* monitor_problem returns what is wrong, beside the tasks, with what is monitored; "" if nothing is. */
+/* monitor_read_problem returns why something cannot be monitored, "" if all can. */
 const char *
-monitor_problem(void)
+monitor_read_problem(void)
 {
-	return read_problem[0] != '\0' ? read_problem : prober_problem(monitor.prober);
+	return read_problem;
+}
+
+/* monitor_probe_problem returns why probes are late, "" if they are not. */
+const char *
+monitor_probe_problem(void)
+{
+	return prober_problem(monitor.prober);
 }
 
 static void
@@ -167,6 +177,14 @@ read_tables(int64 now, bool standby)
 	strlcpy(read_problem, problem.data, sizeof(read_problem));
 	worker_task_commit();
 	following = standby;
+	if (!was_read)
+	{
+		ProberState state;
+
+		was_read = true;
+		prober_state(monitor.prober, &state);
+		worker_log_ready(hash_get_num_entries(monitor.gateways), state.targets);
+	}
 }
 
 /* Reads the rows of gateways whose heartbeats have expired by their slots. */
@@ -260,14 +278,14 @@ monitor_run(bool up_to_date)
 		read_tables(now, standby);
 		worker_task_end();
 	}
-	recording = !standby && !following;
-	if (!recording)
+	monitor.recording = !standby && !following;
+	judge(now);
+	if (!monitor.recording)
 	{
 		my_worker_slot_publish_activity("standby: probing", false);
 		return;
 	}
 
-	judge(now);
 	if (monitor.unconfirmed != NIL && worker_task_begin(TASK_CONFIRM, now))
 	{
 		confirm_expiries();
@@ -293,7 +311,7 @@ monitor_next(int64 now)
 	int64		next = now + TURN_PAUSE;
 
 	next = Min(next, Max(prober_next_run(monitor.prober), worker_task_paused_until(TASK_PROBE)));
-	if (!recording)
+	if (!monitor.recording)
 		return next;
 	next = Min(next, Max(monitor.next_change, judged_at + JUDGE_PAUSE));
 	if (monitor.must_judge)
@@ -313,7 +331,7 @@ monitor_finish(void)
 	int64		now = clock_monotonic();
 	int64		end = now + FINISH_TIME;
 
-	if (!recording || read_at == 0 || !worker_task_begin_last(TASK_RECORD, now, end))
+	if (!monitor.recording || read_at == 0 || !worker_task_begin_last(TASK_RECORD, now, end))
 		return;
 	monitor_queue_reported();
 	while (health_writer_length() > 0 && clock_monotonic() < end && record_changes())

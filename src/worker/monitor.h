@@ -11,7 +11,8 @@ extern void monitor_read_soon(void);
 extern void monitor_judge_soon(void);
 extern void monitor_run(bool up_to_date);
 extern int64 monitor_next(int64 now);
-extern const char *monitor_problem(void);
+extern const char *monitor_read_problem(void);
+extern const char *monitor_probe_problem(void);
 extern void monitor_finish(void);
 extern void monitor_stop(void);
 

@@ -40,15 +40,23 @@ typedef struct MonitoredGateway
 									 * then */
 } MonitoredGateway;
 
+/* Room for a name of 32 characters, which no other one exceeds unless its owner has changed the column. */
+#define POOL_NAME_SIZE (32 * 4 + 1)
+
 typedef struct MonitoredPool
 {
 	pg_uuid_t	id;				/* the key */
 	pg_uuid_t	org_id;
+	char		name[POOL_NAME_SIZE];	/* without control characters */
 	bool		present;
 	bool		is_new;			/* was not found when the tables were read
 								 * before */
 	bool		has_eligible;	/* has an eligible member, as of the last
 								 * change that was queued */
+	bool		usable;			/* has one, as of the last judgement */
+	bool		lost_before_start;	/* it had none when the worker started */
+	int64		lost_at;		/* when it was found without; 0 if it never
+								 * was, after it had one */
 	int			first_member;	/* in the list of all members */
 	int			member_count;
 } MonitoredPool;
@@ -60,6 +68,7 @@ typedef struct Monitor
 	HTAB	   *pools;
 	MonitoredGateway **members; /* of all pools, those of a pool together */
 	Prober	   *prober;
+	bool		recording;		/* changes are recorded; not on a standby */
 	bool		must_read;		/* the tables may have changed since they were
 								 * read */
 	bool		must_judge;		/* evidence of any gateway may have changed */
@@ -80,6 +89,9 @@ extern void monitor_confirm(const PoolCatalog *catalog);
 extern void monitor_judge_all(void);
 extern void monitor_judge_changed(void);
 extern void monitor_queue_reported(void);
+
+extern void monitor_log_pool(MonitoredPool *pool, bool has_eligible, int64 now);
+extern void monitor_log_rest(void);
 
 extern void monitor_probes_start(void);
 extern void monitor_probes(ProbePlan *plans, int count);

@@ -4,7 +4,8 @@
  *
  * Gateways are judged by the slots of shared memory, as picks judge them.  A status
  * other than the one that was recorded last is a change to be recorded.  So is a
- * pool that has lost its last eligible member, or has one again.
+ * pool that has lost its last eligible member, or has one again.  A standby records
+ * nothing, and judges for the log alone.
  */
 #include "postgres.h"
 
@@ -122,6 +123,8 @@ judge_gateway(MonitoredGateway *gateway, int64 now)
 	monitor.next_change = Min(monitor.next_change, health_evidence_next_change(gateway->slot, now));
 	health = health_rule(&evidence);
 	gateway->eligible = selection_eligible(health.status, current_state(gateway, now));
+	if (!monitor.recording)
+		return;
 
 	if (undecided_until(gateway, now) > now)
 	{
@@ -138,13 +141,14 @@ judge_gateway(MonitoredGateway *gateway, int64 now)
 }
 
 static void
-judge_pool(MonitoredPool *pool)
+judge_pool(MonitoredPool *pool, int64 now)
 {
 	bool		has_eligible = false;
 
 	for (int i = 0; i < pool->member_count && !has_eligible; i++)
 		has_eligible = monitor.members[pool->first_member + i] != NULL && monitor.members[pool->first_member + i]->eligible;
-	if (has_eligible == pool->has_eligible)
+	monitor_log_pool(pool, has_eligible, now);
+	if (!monitor.recording || has_eligible == pool->has_eligible)
 		return;
 	pool->has_eligible = has_eligible;
 	health_writer_add(&(HealthChange) {
@@ -157,7 +161,7 @@ judge_pool(MonitoredPool *pool)
 }
 
 static void
-judge_pools(void)
+judge_pools(int64 now)
 {
 	HASH_SEQ_STATUS scan;
 	MonitoredPool *pool;
@@ -165,7 +169,7 @@ judge_pools(void)
 	hash_seq_init(&scan, monitor.pools);
 	while ((pool = hash_seq_search(&scan)) != NULL)
 	{
-		judge_pool(pool);
+		judge_pool(pool, now);
 		if (!pool->present)
 			(void) hash_search(monitor.pools, &pool->id, HASH_REMOVE, NULL);
 	}
@@ -188,7 +192,7 @@ monitor_judge_all(void)
 	hash_seq_init(&scan, monitor.gateways);
 	while ((gateway = hash_seq_search(&scan)) != NULL)
 		judge_gateway(gateway, now);
-	judge_pools();
+	judge_pools(now);
 }
 
 /* monitor_judge_changed judges the gateways with a new verdict of their probes, and all pools. */
@@ -202,7 +206,7 @@ monitor_judge_changed(void)
 		judge_gateway(lfirst(cell), now);
 	list_free(monitor.changed);
 	monitor.changed = NIL;
-	judge_pools();
+	judge_pools(now);
 }
 
 /*

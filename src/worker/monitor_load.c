@@ -10,6 +10,7 @@
 #include "utils/memutils.h"
 
 #include "base/clean_text.h"
+#include "base/clock.h"
 #include "shared/commit_queue.h"
 #include "shared/probe_on_demand.h"
 #include "tables/gateway_rows.h"
@@ -51,6 +52,14 @@ read_gateways(const PoolCatalog *catalog, int *count, bool *again, StringInfo pr
 	return rows;
 }
 
+/* Copies a name, cut to a size, without control characters. */
+static void
+copy_name(char *to, size_t size, const char *name)
+{
+	strlcpy(to, name, pg_mbcliplen(name, strlen(name), size - 1) + 1);
+	clean_text_in_place(to);
+}
+
 static void
 monitor_gateway(const GatewayRow *row, bool follow)
 {
@@ -70,11 +79,11 @@ monitor_gateway(const GatewayRow *row, bool follow)
 		gateway->recorded = row->recorded.known ? row->recorded.status : GATEWAY_UNKNOWN;
 		gateway->recorded_verdict = row->recorded.verdict;
 		gateway->recorded_target = row->recorded.target;
-		gateway->eligible = selection_eligible(gateway->recorded, row->state);
 	}
+	if (!found)
+		gateway->eligible = selection_eligible(gateway->recorded, row->state);
 	gateway->org_id = row->org_id;
-	strlcpy(gateway->name, row->name, pg_mbcliplen(row->name, strlen(row->name), sizeof(gateway->name) - 1) + 1);
-	clean_text_in_place(gateway->name);
+	copy_name(gateway->name, sizeof(gateway->name), row->name);
 	gateway->state = row->state;
 	gateway->state_until = row->state_until;
 	gateway->slot = row->slot;
@@ -107,16 +116,43 @@ monitor_gateways(const GatewayRow *rows, int count, bool follow)
 		}
 }
 
+/* Adds a member to a pool; NULL if there was no room for its slot. */
+static void
+add_member(MonitoredPool *pool, MonitoredGateway *member, bool follow)
+{
+	monitor.members[pool->first_member + pool->member_count++] = member;
+	if (member == NULL)
+		return;
+	if (follow)
+		pool->has_eligible |= selection_eligible(member->recorded, member->state);
+	else if (pool->is_new)
+		pool->has_eligible |= member->eligible;
+	if (pool->is_new)
+		pool->usable |= member->eligible;
+}
+
+/* Returns true if a member has been judged before, by an earlier worker. */
+static bool
+was_judged(const MonitoredPool *pool)
+{
+	for (int i = 0; i < pool->member_count; i++)
+		if (monitor.members[pool->first_member + i] != NULL &&
+			monitor.members[pool->first_member + i]->recorded != GATEWAY_UNKNOWN)
+			return true;
+	return false;
+}
+
 /*
- * With "follow", another server sends the notifications of pools: all are taken for new
- * ones, so that how they are now is no change.
+ * With "follow", another server records changes of pools: how they are by its records
+ * is no change.  "first": the worker has read no pools before.
  */
 static void
-monitor_pools(const MembershipRow *rows, int count, bool follow)
+monitor_pools(const MembershipRow *rows, int count, bool follow, bool first)
 {
 	MonitoredGateway **former = monitor.members;
+	int			member_count = 0;
 	HASH_SEQ_STATUS scan;
-	MonitoredPool *pool;
+	MonitoredPool *pool = NULL;
 
 	monitor.members = MemoryContextAllocHuge(monitor.context, sizeof(MonitoredGateway *) * Max(count, 1));
 	if (former != NULL)
@@ -124,38 +160,43 @@ monitor_pools(const MembershipRow *rows, int count, bool follow)
 
 	hash_seq_init(&scan, monitor.pools);
 	while ((pool = hash_seq_search(&scan)) != NULL)
-	{
 		pool->present = pool->is_new = false;
-		if (follow)
-			(void) hash_search(monitor.pools, &pool->id, HASH_REMOVE, NULL);
-	}
 	for (int i = 0; i < count; i++)
 	{
-		bool		found;
-
-		pool = hash_search(monitor.pools, &rows[i].pool, HASH_ENTER, &found);
-		if (!found)
-			memset((char *) pool + sizeof(pg_uuid_t), 0, sizeof(MonitoredPool) - sizeof(pg_uuid_t));
-		if (!pool->present)
+		if (rows[i].pool_name != NULL)
 		{
+			bool		found;
+
+			pool = hash_search(monitor.pools, &rows[i].pool, HASH_ENTER, &found);
+			if (!found)
+				memset((char *) pool + sizeof(pg_uuid_t), 0, sizeof(MonitoredPool) - sizeof(pg_uuid_t));
 			pool->present = true;
 			pool->is_new = !found;
+			pool->has_eligible &= !follow;
 			pool->org_id = rows[i].org_id;
-			pool->first_member = i;
+			copy_name(pool->name, sizeof(pool->name), rows[i].pool_name);
+			pool->first_member = member_count;
 			pool->member_count = 0;
 		}
-		/* NULL if there was no room for its slot. */
-		monitor.members[i] = hash_search(monitor.gateways, &rows[i].gateway, HASH_FIND, NULL);
-		pool->member_count++;
-		if (pool->is_new && monitor.members[i] != NULL)
-			pool->has_eligible |= monitor.members[i]->eligible;
+		if (rows[i].has_gateway)
+		{
+			add_member(pool, hash_search(monitor.gateways, &rows[i].gateway, HASH_FIND, NULL), follow);
+			member_count++;
+		}
 	}
 
-	/* A pool without members is judged once more: it has lost its last one. */
 	hash_seq_init(&scan, monitor.pools);
 	while ((pool = hash_seq_search(&scan)) != NULL)
+	{
+		/* A deleted pool is judged once more: it has lost its last member. */
 		if (!pool->present)
 			pool->member_count = 0;
+		if (first && !pool->usable && was_judged(pool))
+		{
+			pool->lost_at = clock_monotonic();
+			pool->lost_before_start = true;
+		}
+	}
 }
 
 /*
@@ -181,7 +222,7 @@ monitor_load(const PoolCatalog *catalog, bool follow, StringInfo problem)
 	list_free(monitor.changed);
 	monitor.changed = NIL;
 	monitor_gateways(gateway_rows, gateway_count, follow);
-	monitor_pools(membership_rows, membership_count, follow);
+	monitor_pools(membership_rows, membership_count, follow, monitor.members == NULL);
 	monitor_probes(plans, plan_count);
 	monitor.must_read = again;
 	monitor.must_judge = true;

@@ -29,6 +29,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "storage/pmsignal.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -42,11 +43,12 @@
 #include "tables/catalog.h"
 #include "worker/monitor.h"
 #include "worker/worker.h"
+#include "worker/worker_log.h"
 #include "worker/worker_task.h"
 
 PGDLLEXPORT void gateway_pool_worker_main(Datum arg);
 
-/* The least time between two log entries with the same message. */
+/* The least time between two log entries of the same error. */
 #define LOG_PAUSE (3600 * USECS_PER_SEC)
 
 /* Settings that the worker fixes, whatever the server and the database set. */
@@ -71,8 +73,8 @@ static struct
 	uint32		wants;
 }			looked;
 
-/* The worker has found nothing to serve, and ends. */
-static bool leaving;
+/* Why the worker has found nothing to serve, and ends; NULL if it has not. */
+static const char *leaving;
 
 /* The worker has found something to serve, once at least. */
 static bool serving;
@@ -126,6 +128,7 @@ look(void)
 	char		name[NAMEDATALEN];
 	PoolCatalog catalog;
 	CatalogState state = CATALOG_MISSING;
+	bool		may_serve;
 
 	looked.done = false;
 	looked.changes = catalog_changes();
@@ -133,14 +136,16 @@ look(void)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (worker_may_serve(MyDatabaseId, name))
+	may_serve = worker_may_serve(MyDatabaseId, name);
+	if (may_serve)
 		state = catalog_look(&catalog);
 	CommitTransactionCommand();
 
 	if (state == CATALOG_MISSING || !OidIsValid(catalog.gateways))
 	{
 		my_worker_slot_resign(looked.wants);
-		leaving = true;
+		leaving = may_serve ? "gateway pools are not installed any more" :
+			"the database is a template, allows no connections, or is dropped";
 		return;
 	}
 	my_worker_slot_run();
@@ -148,7 +153,7 @@ look(void)
 	if (unfit)
 	{
 		/* What it has read may be wrong: the next process waits. */
-		leaving = serving;
+		leaving = serving ? "library and SQL objects are of different builds" : NULL;
 		looked.done = true;
 		return;
 	}
@@ -190,18 +195,29 @@ is_due_for_log(const char *message, int64 now)
 	return true;
 }
 
+/* Logs what is wrong and what no longer is, and publishes the first problem. */
 static void
 publish_problem(int64 now)
 {
 	const char *problem = worker_task_problem();
 
 	if (unfit)
+	{
 		problem = "library and SQL objects are of different builds: see check_gateway_pools()";
-	else if (problem[0] == '\0' && serving)
-		problem = monitor_problem();
-	if (problem[0] != '\0' && is_due_for_log(problem, now))
-		ereport(LOG,
-				(errmsg("gateway_pool: %s", problem)));
+		worker_log_problem(problem, now);
+	}
+	for (int i = 0; i < WORKER_TASK_COUNT; i++)
+		worker_log_problem(worker_task_problem_of(i), now);
+	if (serving)
+	{
+		worker_log_problem(monitor_read_problem(), now);
+		worker_log_problem(monitor_probe_problem(), now);
+		if (problem[0] == '\0')
+			problem = monitor_read_problem();
+		if (problem[0] == '\0')
+			problem = monitor_probe_problem();
+	}
+	worker_log_recovered(now);
 	my_worker_slot_publish_problem(problem);
 }
 
@@ -221,7 +237,7 @@ turn(void)
 		look();
 		worker_task_end();
 	}
-	if (leaving)
+	if (leaving != NULL)
 		return;
 	if (serving)
 		monitor_run(!must_look());
@@ -296,7 +312,7 @@ finish(MemoryContext context)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		if (!leaving)
+		if (leaving == NULL)
 			monitor_finish();
 	}
 	PG_CATCH();
@@ -305,6 +321,26 @@ finish(MemoryContext context)
 	}
 	PG_END_TRY();
 	monitor_stop();
+}
+
+/* Logs why the process ends; before it leaves the database and its slot. */
+static void
+log_end(int code, Datum arg)
+{
+	WorkerStop	stop = my_worker_slot_stop();
+
+	if (leaving != NULL)
+		worker_log_end(leaving);
+	else if (termination_limit_was_reached())
+		worker_log_end("a statement took too long, and could not be canceled");
+	else if (stop == WORKER_STOP_COMMAND)
+		worker_log_end("a command needs the database without connections");
+	else if (stop == WORKER_STOP_SETTING)
+		worker_log_end("gateway_pool.worker is off");
+	else if (ShutdownRequestPending)
+		worker_log_end("shutdown of the server, or administrator command");
+	else
+		worker_log_end(PostmasterIsAlive() ? "in error" : "the postmaster has ended");
 }
 
 /* The main function of a worker: serves one database until there is nothing to serve, or SIGTERM. */
@@ -321,11 +357,12 @@ gateway_pool_worker_main(Datum arg)
 
 	if (!my_worker_slot_claim(&ticket))
 		proc_exit(0);
+	before_shmem_exit(log_end, 0);
 	pin_settings();
 	BackgroundWorkerInitializeConnectionByOid(ticket.database, InvalidOid, 0);
 
 	context = AllocSetContextCreate(TopMemoryContext, "gateway_pool worker", ALLOCSET_DEFAULT_SIZES);
-	while (!leaving && !ShutdownRequestPending)
+	while (leaving == NULL && !ShutdownRequestPending)
 	{
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
@@ -339,7 +376,7 @@ gateway_pool_worker_main(Datum arg)
 		}
 		PG_END_TRY();
 
-		if (leaving || ShutdownRequestPending)
+		if (leaving != NULL || ShutdownRequestPending)
 			break;
 		wait_for_turn();
 	}

@@ -176,7 +176,7 @@ worker_queries_probes(const PoolCatalog *catalog, int *count, StringInfo problem
 }
 
 /*
- * worker_queries_memberships reads all memberships, those of a pool together.
+ * worker_queries_memberships reads all pools with their members, those of a pool together.
  * Returns an array of *count in the current memory context.
  */
 MembershipRow *
@@ -188,16 +188,24 @@ worker_queries_memberships(const PoolCatalog *catalog, int *count)
 	MembershipRow *memberships;
 
 	owner_begin(&scope, catalog->memberships);
-	rows = owner_query(psprintf("SELECT m.\"gatewayPoolId\"::uuid, p.\"orgId\"::uuid, m.\"gatewayId\"::uuid"
-								" FROM %s m JOIN %s p ON p.id = m.\"gatewayPoolId\""
-								" WHERE p.\"orgId\" IS NOT NULL AND m.\"gatewayId\" IS NOT NULL ORDER BY 1, 3",
-								catalog_name(catalog->memberships), catalog_name(catalog->pools)), NULL);
+	rows = owner_query(psprintf("SELECT p.id::uuid, p.\"orgId\"::uuid, m.\"gatewayId\"::uuid, coalesce(p.name::text, '')"
+								" FROM %s p LEFT JOIN %s m ON m.\"gatewayPoolId\" = p.id"
+								" WHERE p.id IS NOT NULL AND p.\"orgId\" IS NOT NULL ORDER BY 1, 3",
+								catalog_name(catalog->pools), catalog_name(catalog->memberships)), NULL);
 	memberships = MemoryContextAllocHuge(context, Max(rows, 1) * sizeof(MembershipRow));
 	for (uint64 i = 0; i < rows; i++)
 	{
-		memberships[i].pool = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-		memberships[i].org_id = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
-		memberships[i].gateway = owner_uuid(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3);
+		HeapTuple	row = SPI_tuptable->vals[i];
+		bool		no_gateway;
+
+		memberships[i].pool = owner_uuid(row, SPI_tuptable->tupdesc, 1);
+		memberships[i].org_id = owner_uuid(row, SPI_tuptable->tupdesc, 2);
+		(void) SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &no_gateway);
+		memberships[i].has_gateway = !no_gateway;
+		if (!no_gateway)
+			memberships[i].gateway = owner_uuid(row, SPI_tuptable->tupdesc, 3);
+		memberships[i].pool_name = i > 0 && uuid_equal(&memberships[i].pool, &memberships[i - 1].pool) ? NULL :
+			MemoryContextStrdup(context, text_of(row, 4));
 	}
 	owner_end(&scope);
 	*count = rows;

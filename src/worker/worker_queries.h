@@ -10,12 +10,14 @@
 #include "probe/prober.h"
 #include "tables/catalog.h"
 
-/* One membership. */
+/* One membership, or a pool without any. */
 typedef struct MembershipRow
 {
 	pg_uuid_t	pool;
 	pg_uuid_t	org_id;			/* the pool's */
-	pg_uuid_t	gateway;
+	const char *pool_name;		/* in the first row of a pool, else NULL */
+	pg_uuid_t	gateway;		/* valid if the next is true */
+	bool		has_gateway;
 } MembershipRow;
 
 extern bool worker_queries_lock(const PoolCatalog *catalog, bool to_write);

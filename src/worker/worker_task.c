@@ -176,6 +176,13 @@ worker_task_paused_until(WorkerTask which)
 	return tasks[which].paused_until;
 }
 
+/* worker_task_problem_of returns what is wrong with a task, "" if nothing is. */
+const char *
+worker_task_problem_of(WorkerTask which)
+{
+	return tasks[which].problem;
+}
+
 /* worker_task_problem returns what is wrong with one of the tasks, "" if nothing is. */
 const char *
 worker_task_problem(void)

@@ -26,6 +26,7 @@ extern void worker_task_fail(const ErrorData *error, int64 now);
 extern void worker_task_pause(int64 until);
 extern void worker_task_resume(WorkerTask which);
 extern int64 worker_task_paused_until(WorkerTask which);
+extern const char *worker_task_problem_of(WorkerTask which);
 extern const char *worker_task_problem(void);
 
 extern bool worker_task_open_tables(PoolCatalog *catalog, bool to_write);

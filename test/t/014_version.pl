@@ -225,7 +225,7 @@ subtest 'the library of another build' => sub {
     # By now it would have recorded the failure of the second gateway.
     $main->value('SELECT pg_sleep(3)');
     $db->shows($recorded, $health, 'the worker records nothing');
-    my @logged = slurp_file($node->logfile, $offset) =~ /LOG:  gateway_pool: library and SQL objects are of different builds/g;
+    my @logged = slurp_file($node->logfile, $offset) =~ /LOG:  gateway_pool worker for database "[^"]*" has a problem: library and SQL objects are of different builds/g;
     is(scalar @logged, 1, 'the worker says it once in the log');
 
     # The remedy of the doctor.

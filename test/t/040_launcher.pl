@@ -361,7 +361,7 @@ subtest 'errors' => sub {
     $blocker->value('COMMIT');
     $app->shows_soon($problem, 'none', 'the worker continues');
     $main->shows(pid_sql('app'), $pid, 'it is the same worker');
-    my @logged = slurp_file($node->logfile, $offset) =~ /LOG:  gateway_pool: a table or a row is locked/g;
+    my @logged = slurp_file($node->logfile, $offset) =~ /LOG:  gateway_pool worker for database "app" has a problem: a table or a row is locked/g;
     is(scalar @logged, 1, 'the problem is logged once');
     $blocker->end;
 };

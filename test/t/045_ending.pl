@@ -183,7 +183,7 @@ subtest 'a trigger that cannot be canceled' => sub {
     $owner->value(drop_sql());
     is_written('the table is written after the trigger is dropped');
     $db->shows(q{SELECT count(*) FROM check_gateway_pools() WHERE problem LIKE 'worker %'}, 0, 'check_gateway_pools() reports no problem after that');
-    like(slurp_file($node->logfile, $offset), qr/LOG:  gateway_pool: gateway_health is not written for now/, 'the log has the problem');
+    like(slurp_file($node->logfile, $offset), qr/LOG:  gateway_pool worker for database "app" has a problem: gateway_health is not written for now/, 'the log has the problem');
     unlike(slurp_file($node->logfile, $offset), qr/was terminated by signal/, 'the server does not crash');
 };
 
