@@ -116,8 +116,8 @@ $db->value(qq{
     INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('$pool', '$gateway[1]'), ('$pool', '$gateway[2]');
     SELECT host_test.add_kubernetes_auth('public', '$acme', 'k', '$auth');
     UPDATE identity_kubernetes_auths SET "gatewayPoolId" = '$pool'});
-$main->shows_within(5, $served, 'running', 'the worker runs');
-$db->shows_within(5, q{SELECT count(*) FROM gateway_health WHERE status = 'healthy'}, 3, 'it records');
+$main->shows_soon($served, 'running', 'the worker runs');
+$db->shows_soon(q{SELECT count(*) FROM gateway_health WHERE status = 'healthy'}, 3, 'it records');
 $db->shows("SELECT count(DISTINCT pick_healthy_gateway('$pool')) FROM generate_series(1, 100)", 2, 'picks work');
 
 # The calls of all functions for users, with arguments by their types and names, and all views.
@@ -221,7 +221,7 @@ subtest 'the library of another build' => sub {
       qq{INSERT INTO gateway_probes ("gatewayId", protocol, address) VALUES ('$gateway[1]', 'tcp', '192.0.2.1:1')},
       qq{DELETE FROM organizations WHERE id = '$acme'};
 
-    $main->shows_within(5, $served, $problem, 'gateway_pool_workers names the problem');
+    $main->shows_soon($served, $problem, 'gateway_pool_workers names the problem');
     # By now it would have recorded the failure of the second gateway.
     $main->value('SELECT pg_sleep(3)');
     $db->shows($recorded, $health, 'the worker records nothing');
@@ -233,7 +233,7 @@ subtest 'the library of another build' => sub {
     $session->shows("SELECT DISTINCT pick_healthy_gateway('$pool') FROM generate_series(1, 50)", $gateway[1], 'picks work, and know what failed meanwhile');
     $main->shows_within(10, $served, 'running', 'the worker runs');
     $session->shows('SELECT * FROM check_gateway_pools()', '', 'check_gateway_pools() reports no problem');
-    $db->shows_within(5, qq{SELECT status FROM gateway_health WHERE "gatewayId" = '$gateway[2]'}, 'unhealthy', 'it records what failed meanwhile');
+    $db->shows_soon(qq{SELECT status FROM gateway_health WHERE "gatewayId" = '$gateway[2]'}, 'unhealthy', 'it records what failed meanwhile');
     $session->end;
 };
 

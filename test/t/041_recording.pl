@@ -262,7 +262,8 @@ subtest 'nothing is written while nothing changes' => sub {
     my $reporter;
 
     $db->add_gateways(@gateways);
-    $db->value(join ';', map { WatchedDatabase::probe_sql($gateways[$_], $fleet[$_], 'http') } 0 .. 49);
+    # On a busy machine an answer may take longer than the 200 ms of other probes here.
+    $db->value(join ';', map { WatchedDatabase::probe_sql($gateways[$_], $fleet[$_], 'http', q{probe_interval => '1 s', timeout => '1 s'}) } 0 .. 49);
     $db->waits_for(q{50 = (SELECT count(*) FROM gateway_health WHERE status = 'healthy' AND reason = 'probe up' AND "gatewayId"::text LIKE '%1__')},
         'all gateways of a fleet are up');
     $db->report($_, 600) foreach 2, 101;
@@ -279,8 +280,8 @@ subtest 'nothing is written while nothing changes' => sub {
     $from = $db->value('SELECT pg_current_wal_insert_lsn()');
     @counts = map { $_->count->{accepted} } @fleet;
     $reporter->value(q{SELECT record_gateway_heartbeat(id, '600 s') FROM gateways_v2, generate_series(1, 1000) WHERE name IN ('g2', 'g101')}) foreach 1 .. 10;
-    ok($fleet[$_]->wait_for($counts[$_] + 45), 'gateways are probed often') foreach 0, 49;
-    is(wal_since($from), '0|0', 'no WAL record is written, and no transaction');
+    ok($fleet[$_]->wait_for($counts[$_] + 9), 'gateways are probed often') foreach 0, 49;
+    is(wal_since($from), '0|0', 'no WAL record is written, and no transaction') || diag($db->state);
     $reporter->end;
 };
 
