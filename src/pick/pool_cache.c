@@ -294,6 +294,8 @@ read_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilitie
 		if (MemoryContextMemAllocated(context, false) + size > BYTES_MAX)
 			clear_cache(cache_version);
 		MemoryContextSwitchTo(context);
+		/* An ERROR below, out of memory, leaves it discarded. */
+		is_discarded = true;
 	}
 	pool = make_pool(row);
 	MemoryContextSwitchTo(caller);
@@ -310,6 +312,7 @@ read_pool(const PoolCatalog *catalog, const pg_uuid_t *id, bool with_capabilitie
 			if (pool->members[i].capabilities != NULL)
 				pool->members[i].capabilities = capabilities_add(capabilities, pool->members[i].capabilities, &size);
 		cache_insert(cache, *id, &found)->pool = pool;
+		is_discarded = false;
 		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 			holds_uncommitted = true;
 	}

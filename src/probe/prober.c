@@ -137,6 +137,7 @@ prober_create(const ProberUser *user)
 	prober->targets = hash_create("probed gateways", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	prober->schedule = pairingheap_allocate(target_compare_due, NULL);
 	dlist_init(&prober->resolving);
+	dlist_init(&prober->resolving_again);
 	dlist_init(&prober->waiting);
 	dlist_init(&prober->waiting_dark);
 	dlist_init(&prober->free_runs);
@@ -311,21 +312,22 @@ resolve(Prober *prober, Target *target, int64 now)
 static void
 start_resolved(Prober *prober, int64 now)
 {
-	dlist_head	resolving;
 	dlist_mutable_iter iter;
 
-	if (dlist_is_empty(&prober->resolving) || prober->resolved == resolver_generation(prober->resolver))
-		return;
+	if (prober->resolved != resolver_generation(prober->resolver))
+		dlist_foreach_modify(iter, &prober->resolving)
+		{
+			dlist_delete(iter.cur);
+			dlist_push_tail(&prober->resolving_again, iter.cur);
+		}
 	prober->resolved = resolver_generation(prober->resolver);
-
-	dlist_init(&resolving);
-	dlist_foreach_modify(iter, &prober->resolving)
+	while (!dlist_is_empty(&prober->resolving_again))
 	{
-		dlist_delete(iter.cur);
-		dlist_push_tail(&resolving, iter.cur);
+		Target	   *target = dlist_container(Target, list_node, dlist_head_node(&prober->resolving_again));
+
+		target_unschedule(prober, target);
+		resolve(prober, target, now);
 	}
-	while (!dlist_is_empty(&resolving))
-		resolve(prober, dlist_container(Target, list_node, dlist_pop_head_node(&resolving)), now);
 }
 
 static void
@@ -335,13 +337,14 @@ start_waiting(Prober *prober, dlist_head *waiting, int64 now)
 	{
 		Target	   *target = dlist_container(Target, list_node, dlist_head_node(waiting));
 
-		dlist_delete(&target->list_node);
+		target_unschedule(prober, target);
 		if (!run_start(prober, target, now))
 		{
+			target->place = TARGET_WAITING;
+			prober->waiting_count++;
 			dlist_push_head(waiting, &target->list_node);
 			break;
 		}
-		prober->waiting_count--;
 	}
 }
 
@@ -398,13 +401,18 @@ prober_next_run(Prober *prober)
 	return prober->planned;
 }
 
-/* prober_run does all that is due. */
+/*
+ * prober_run does all that is due.  After an ERROR it can be called again: a target that
+ * was in no list at that moment is scheduled anew.
+ */
 void
 prober_run(Prober *prober)
 {
 	int64		begun_at = clock_monotonic();
 	int64		now = begun_at;
 
+	prober->to_schedule |= prober->in_round;
+	prober->in_round = true;
 	prober->lag = Max(now - prober->planned, 0);
 	note_stall(prober, prober->lag, now);
 
@@ -436,6 +444,7 @@ prober_run(Prober *prober)
 	note_stall(prober, now - begun_at, now);
 	load_note_round(prober, prober->lag > STALL ? prober->lag : 0, now - begun_at, now);
 	prober->planned = next_run(prober, now);
+	prober->in_round = false;
 }
 
 /* prober_stalled_at returns the time of the last stall, 0 if there was none. */

@@ -112,6 +112,7 @@ struct Prober
 	HTAB	   *targets;
 	pairingheap *schedule;
 	dlist_head	resolving;
+	dlist_head	resolving_again;	/* an answer has come, perhaps theirs */
 	dlist_head	waiting;		/* the longest first */
 	dlist_head	waiting_dark;
 	int			waiting_count;
@@ -125,7 +126,9 @@ struct Prober
 	int			live_room;		/* places left for each kind */
 	int			dark_room;
 	bool		to_schedule;	/* the plans have changed since the last
-								 * targets_schedule */
+								 * targets_schedule, or an ERROR has ended a
+								 * round */
+	bool		in_round;		/* in prober_run */
 	int64		timer;			/* libcurl's next, or PG_INT64_MAX */
 	int64		planned;		/* when the next round is due */
 	int64		lag;

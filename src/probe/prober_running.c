@@ -53,21 +53,24 @@ runs_cancel(Prober *prober)
 	prober->run_count = 0;
 }
 
-/* Returns the probe of a place, and makes it if it is new. */
-static Probe *
-probe_of(Prober *prober, int place)
+/* Makes the probes that places lack. */
+static void
+make_probes(Prober *prober, int places)
 {
-	Probe	   *probe;
+	if (prober->probes == NULL)
+		prober->probes = MemoryContextAlloc(prober->context, sizeof(Probe *) * places);
+	else if (places > prober->probe_count)
+		prober->probes = repalloc(prober->probes, sizeof(Probe *) * places);
+	while (prober->probe_count < places)
+	{
+		Probe	   *probe = probe_create(prober->multi, prober->user.refusal);
 
-	if (place < prober->probe_count)
-		return prober->probes[place];
-	probe = probe_create(prober->multi, prober->user.refusal);
-	if (probe == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	prober->probes[prober->probe_count++] = probe;
-	return probe;
+		if (probe == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory")));
+		prober->probes[prober->probe_count++] = probe;
+	}
 }
 
 static void
@@ -93,16 +96,21 @@ run_cancel(Prober *prober, Target *target)
 
 /*
  * prober_set_concurrency sets how many probes may run at once.  A quarter of the
- * places is for dark targets, so that others never wait for them.
+ * places is for dark targets, so that others never wait for them.  An ERROR, out of
+ * memory, changes nothing.
  */
 void
 prober_set_concurrency(Prober *prober, int concurrency)
 {
 	HASH_SEQ_STATUS scan;
 	Target	   *target;
+	Run		   *runs;
 
 	if (concurrency == prober->run_count)
 		return;
+
+	make_probes(prober, concurrency);
+	runs = MemoryContextAllocZero(prober->context, sizeof(Run) * concurrency);
 
 	hash_seq_init(&scan, prober->targets);
 	while ((target = hash_seq_search(&scan)) != NULL)
@@ -114,19 +122,14 @@ prober_set_concurrency(Prober *prober, int concurrency)
 	runs_cancel(prober);
 	if (prober->runs != NULL)
 		pfree(prober->runs);
-	prober->runs = NULL;
-	if (prober->probes == NULL)
-		prober->probes = MemoryContextAlloc(prober->context, sizeof(Probe *) * concurrency);
-	else if (concurrency > prober->probe_count)
-		prober->probes = repalloc(prober->probes, sizeof(Probe *) * concurrency);
+	prober->runs = runs;
 	dlist_init(&prober->free_runs);
-	prober->runs = MemoryContextAllocZero(prober->context, sizeof(Run) * concurrency);
 	for (; prober->run_count < concurrency; prober->run_count++)
 	{
 		Run		   *run = &prober->runs[prober->run_count];
 
 		run->socket = -1;
-		run->probe = probe_of(prober, prober->run_count);
+		run->probe = prober->probes[prober->run_count];
 		probe_set_owner(run->probe, run);
 		dlist_push_tail(&prober->free_runs, &run->list_node);
 	}

@@ -117,6 +117,26 @@ free_text(const char *text)
 		pfree(unconstify(char *, text));
 }
 
+/* A spec with texts and a trust of its own, for a target. */
+typedef struct OwnSpec
+{
+	ProbeSpec	spec;
+	Trust	   *trust;
+} OwnSpec;
+
+/* An ERROR changes no target; the memory of what has been copied by then is lost. */
+static OwnSpec
+copy_spec(Prober *prober, const ProbeSpec *spec)
+{
+	OwnSpec		own = {.spec = *spec};
+
+	own.spec.path = copy_text(prober, spec->path);
+	own.spec.server_name = copy_text(prober, spec->server_name);
+	own.trust = trust_acquire(prober->trusts, spec->ca_certificate);
+	own.spec.ca_certificate = trust_pem(own.trust);
+	return own;
+}
+
 static void
 free_spec(Prober *prober, Target *target)
 {
@@ -126,36 +146,40 @@ free_spec(Prober *prober, Target *target)
 }
 
 static void
-set_spec(Prober *prober, Target *target, const ProbeSpec *spec)
+set_spec(Target *target, const OwnSpec *own)
 {
-	target->plan.spec = *spec;
-	target->plan.spec.path = copy_text(prober, spec->path);
-	target->plan.spec.server_name = copy_text(prober, spec->server_name);
-	target->trust = trust_acquire(prober->trusts, spec->ca_certificate);
-	target->plan.spec.ca_certificate = trust_pem(target->trust);
+	target->plan.spec = own->spec;
+	target->trust = own->trust;
 }
 
-/* Sets the plan of a gateway; targets_schedule sets its time when all have theirs. */
+/*
+ * Sets the plan of a gateway; targets_schedule sets its time when all have theirs.
+ * What may fail, out of memory, comes before any change of a target.
+ */
 static void
 set_plan(Prober *prober, const ProbePlan *plan)
 {
-	bool		found;
 	bool		has_changed = false;
-	Target	   *target = hash_search(prober->targets, &plan->gateway, HASH_ENTER, &found);
+	Target	   *target = hash_search(prober->targets, &plan->gateway, HASH_FIND, NULL);
 
-	if (!found)
+	if (target == NULL)
 	{
+		OwnSpec		own = copy_spec(prober, &plan->spec);
+
+		target = hash_search(prober->targets, &plan->gateway, HASH_ENTER, NULL);
 		memset((char *) target + sizeof(pg_uuid_t), 0, sizeof(Target) - sizeof(pg_uuid_t));
 		target->finding = prober->user.recall(&plan->gateway);
-		set_spec(prober, target, &plan->spec);
+		set_spec(target, &own);
 		target->plan.gateway = plan->gateway;
 	}
 	else if (!same_spec(&target->plan.spec, &plan->spec))
 	{
+		OwnSpec		own = copy_spec(prober, &plan->spec);
+
 		run_cancel(prober, target);
 		target_unschedule(prober, target);
 		free_spec(prober, target);
-		set_spec(prober, target, &plan->spec);
+		set_spec(target, &own);
 		target->finding = (ProbeFinding) {0};
 		target->dark = target->probed = false;
 		has_changed = true;

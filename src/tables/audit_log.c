@@ -71,6 +71,7 @@ audit_log_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *o
 {
 	DeletedKey	key = {.relation = relation};
 	DeletedRow *row;
+	char	   *copy;
 
 	if (id == NULL || org_id == NULL)
 		return;
@@ -88,9 +89,11 @@ audit_log_remember_deleted(Oid relation, const pg_uuid_t *id, const pg_uuid_t *o
 		deleted = hash_create("deleted pools and gateways", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		MemoryContextRegisterResetCallback(TopTransactionContext, callback);
 	}
+	/* Before the row is entered: an ERROR may end a subtransaction alone. */
+	copy = name == NULL ? NULL : MemoryContextStrdup(TopTransactionContext, name);
 	row = hash_search(deleted, &key, HASH_ENTER, NULL);
 	row->org_id = *org_id;
-	row->name = name == NULL ? NULL : MemoryContextStrdup(TopTransactionContext, name);
+	row->name = copy;
 }
 
 /*

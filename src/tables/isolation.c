@@ -107,12 +107,14 @@ clear(const PoolCatalog *catalog)
 {
 	HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(CachedRole)};
 
+	/* An ERROR below leaves them outdated. */
+	outdated = true;
+	last_role = NULL;
 	if (context == NULL)
 		context = AllocSetContextCreate(TopMemoryContext, "gateway_pool tenants", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextReset(context);
 	control.hcxt = context;
 	cached_roles = hash_create("gateway_pool tenants", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	last_role = NULL;
 	tenants_table = catalog->tenants;
 	pools_table = catalog->pools;
 	uncommitted_cached = false;

@@ -90,11 +90,18 @@ monitor_stop(void)
 	monitor_log_rest();
 }
 
-/* monitor_descriptor returns a descriptor that is readable when monitor_run has something to do. */
+/* monitor_descriptor returns a descriptor that is readable when monitor_run has something to do, unless it pauses. */
 int
 monitor_descriptor(void)
 {
 	return prober_descriptor(monitor.prober);
+}
+
+/* monitor_pauses returns true if monitor_run would not serve the descriptor, which may stay readable. */
+bool
+monitor_pauses(int64 now)
+{
+	return !monitor.adopted || worker_task_paused_until(TASK_PROBE) > now;
 }
 
 /* monitor_read_soon has the tables read again: they, or settings, may have changed. */
@@ -268,7 +275,8 @@ monitor_run(bool up_to_date)
 
 	if (worker_task_begin(TASK_PROBE, now))
 	{
-		run_probes(up_to_date);
+		if (monitor.adopted)
+			run_probes(up_to_date);
 		worker_task_end();
 		publish_round();
 		now = clock_monotonic();
@@ -279,7 +287,8 @@ monitor_run(bool up_to_date)
 		worker_task_end();
 	}
 	monitor.recording = !standby && !following;
-	judge(now);
+	if (monitor.adopted)
+		judge(now);
 	if (!monitor.recording)
 	{
 		my_worker_slot_publish_activity("standby: probing", false);
@@ -310,8 +319,9 @@ monitor_next(int64 now)
 {
 	int64		next = now + TURN_PAUSE;
 
-	next = Min(next, Max(prober_next_run(monitor.prober), worker_task_paused_until(TASK_PROBE)));
-	if (!monitor.recording)
+	if (monitor.adopted)
+		next = Min(next, Max(prober_next_run(monitor.prober), worker_task_paused_until(TASK_PROBE)));
+	if (!monitor.recording || !monitor.adopted)
 		return next;
 	next = Min(next, Max(monitor.next_change, judged_at + JUDGE_PAUSE));
 	if (monitor.must_judge)

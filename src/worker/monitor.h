@@ -7,6 +7,7 @@
 
 extern void monitor_start(void);
 extern int	monitor_descriptor(void);
+extern bool monitor_pauses(int64 now);
 extern void monitor_read_soon(void);
 extern void monitor_judge_soon(void);
 extern void monitor_run(bool up_to_date);

@@ -69,6 +69,7 @@ typedef struct Monitor
 	MonitoredGateway **members; /* of all pools, those of a pool together */
 	Prober	   *prober;
 	bool		recording;		/* changes are recorded; not on a standby */
+	bool		adopted;		/* all that was read last has been adopted */
 	bool		must_read;		/* the tables may have changed since they were
 								 * read */
 	bool		must_judge;		/* evidence of any gateway may have changed */

@@ -150,7 +150,6 @@ judge_pool(MonitoredPool *pool, int64 now)
 	monitor_log_pool(pool, has_eligible, now);
 	if (!monitor.recording || has_eligible == pool->has_eligible)
 		return;
-	pool->has_eligible = has_eligible;
 	health_writer_add(&(HealthChange) {
 		.of_pool = true,
 		.id = pool->id,
@@ -158,6 +157,7 @@ judge_pool(MonitoredPool *pool, int64 now)
 		.old_status = has_eligible ? GATEWAY_UNHEALTHY : GATEWAY_HEALTHY,
 		.new_status = has_eligible ? GATEWAY_HEALTHY : GATEWAY_UNHEALTHY
 	});
+	pool->has_eligible = has_eligible;
 }
 
 static void

@@ -204,8 +204,9 @@ monitor_pools(const MembershipRow *rows, int count, bool follow, bool first)
  * With "follow", another server records changes, and what it has recorded is
  * adopted.  Appends to "problem" why something cannot be monitored.
  *
- * Everything is read before any of it is adopted: after an ERROR half-way, pools
- * would have members that are no longer monitored.
+ * Everything is read before any of it is adopted.  After an ERROR half-way, pools may
+ * have members that are no longer monitored, and probes other targets than the
+ * monitor knows: nothing is probed or judged until all has been adopted.
  */
 void
 monitor_load(const PoolCatalog *catalog, bool follow, StringInfo problem)
@@ -218,12 +219,14 @@ monitor_load(const PoolCatalog *catalog, bool follow, StringInfo problem)
 	MembershipRow *membership_rows = worker_queries_memberships(catalog, &membership_count);
 	ProbePlan  *plans = worker_queries_probes(catalog, &plan_count, problem);
 
+	monitor.adopted = false;
 	/* Its gateways may be removed, and all are judged after this. */
 	list_free(monitor.changed);
 	monitor.changed = NIL;
 	monitor_gateways(gateway_rows, gateway_count, follow);
 	monitor_pools(membership_rows, membership_count, follow, monitor.members == NULL);
 	monitor_probes(plans, plan_count);
+	monitor.adopted = true;
 	monitor.must_read = again;
 	monitor.must_judge = true;
 }

@@ -53,6 +53,10 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 	health_evidence_publish_last_probe(gateway->slot, &display);
 	if (finding->verdict != VERDICT_NONE && result->outcome != PROBE_INCONCLUSIVE)
 		health_evidence_publish_finding(gateway->slot, finding, &gateway->probe);
+	if (gateway->requested)
+		probe_on_demand_answer(gateway->slot, gateway->request);
+	gateway->requested = false;
+	/* The last step, since it may fail: then all gateways are judged within a second. */
 	if (changed)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(monitor.context);
@@ -60,9 +64,6 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 		monitor.changed = lappend(monitor.changed, gateway);
 		MemoryContextSwitchTo(caller);
 	}
-	if (gateway->requested)
-		probe_on_demand_answer(gateway->slot, gateway->request);
-	gateway->requested = false;
 }
 
 /* Publishes how a gateway is probed, before its first probe. */

@@ -31,6 +31,7 @@
 #include "storage/lwlock.h"
 #include "storage/pmsignal.h"
 #include "utils/fmgroids.h"
+#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/relcache.h"
@@ -261,8 +262,9 @@ recover(MemoryContext context)
 	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && is_due_for_log(error->message, now))
 		EmitErrorReport();
 	AbortCurrentTransaction();
-	/* Outside a transaction, AbortCurrentTransaction does not release them. */
+	/* Outside a transaction, AbortCurrentTransaction does not release these. */
 	LWLockReleaseAll();
+	AtEOXact_HashTables(false);
 	pgstat_report_wait_end();
 	MemoryContextSwitchTo(context);
 	FlushErrorState();
@@ -277,30 +279,33 @@ static void
 wait_for_turn(void)
 {
 	static WaitEventSet *events = NULL;
-	static bool has_prober = false;
 	WaitEvent	occurred[3];
 	int			count;
+	uint32		happened = 0;
 	int64		now = clock_monotonic();
 	int64		wait = (serving ? monitor_next(now) : now + USECS_PER_SEC) - now;
+	long		timeout = wait <= 0 ? 0 : (wait + 999) / 1000;
 
-	if (events == NULL)
+	if (!serving || monitor_pauses(now))
+		happened = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, PG_WAIT_EXTENSION);
+	else
 	{
-		events = create_wait_event_set(lengthof(occurred));
-		AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-		AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-	}
-	if (!has_prober && serving)
-	{
-		AddWaitEventToSet(events, WL_SOCKET_READABLE, monitor_descriptor(), NULL, NULL);
-		has_prober = true;
-	}
-	count = WaitEventSetWait(events, wait <= 0 ? 0 : (wait + 999) / 1000, occurred, lengthof(occurred), PG_WAIT_EXTENSION);
-	for (int i = 0; i < count; i++)
-		if (occurred[i].events & WL_LATCH_SET)
+		if (events == NULL)
 		{
-			ResetLatch(MyLatch);
-			monitor_judge_soon();
+			events = create_wait_event_set(lengthof(occurred));
+			AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+			AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+			AddWaitEventToSet(events, WL_SOCKET_READABLE, monitor_descriptor(), NULL, NULL);
 		}
+		count = WaitEventSetWait(events, timeout, occurred, lengthof(occurred), PG_WAIT_EXTENSION);
+		for (int i = 0; i < count; i++)
+			happened |= occurred[i].events;
+	}
+	if (happened & WL_LATCH_SET)
+	{
+		ResetLatch(MyLatch);
+		monitor_judge_soon();
+	}
 }
 
 /* Records what is left, unless there is nothing to serve any more, and ends probes. */
