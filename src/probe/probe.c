@@ -365,7 +365,10 @@ probe_start(Probe *probe, const ProbeSpec *spec, X509_STORE *trusted, const stru
 						"the system's authorities are not readable" : "caCertificate is not readable");
 
 	probe->spec = *spec;
-	probe->tls = (ProbeTls) {.socket = -1};
+	probe->tls = (ProbeTls) {
+		.socket = -1,
+		.handshake_only = spec->protocol == PROBE_TLS ? probe->easy : NULL
+	};
 	if (probe_verifies(spec))
 	{
 		(void) X509_STORE_up_ref(trusted);
@@ -449,7 +452,36 @@ is_line_too_long(Probe *probe, CURLcode code)
 	return code == CURLE_OUT_OF_MEMORY && uses_http(&probe->spec) && first_byte_at > 0;
 }
 
-/* probe_end fills the result of a probe that libcurl reported as ended. */
+/*
+ * probe_is_undecided returns true if a probe that libcurl reported as ended has to listen
+ * first: the other side may refuse that there is no client certificate.
+ */
+bool
+probe_is_undecided(const Probe *probe, CURLcode code)
+{
+	return code == CURLE_OK && probe->tls.undecided;
+}
+
+/* probe_socket returns the socket of a probe that is undecided. */
+int
+probe_socket(const Probe *probe)
+{
+	return probe->socket;
+}
+
+/* probe_listen reads what has come for a probe that is undecided; returns true if it is decided, or was closed. */
+bool
+probe_listen(Probe *probe)
+{
+	char		data[READ_SIZE];
+	size_t		length;
+
+	if (curl_easy_recv(probe->easy, data, sizeof(data), &length) != CURLE_AGAIN)
+		probe->tls.undecided = false;
+	return !probe->tls.undecided;
+}
+
+/* probe_end fills the result of a probe that libcurl reported as ended, and that has listened if it was undecided. */
 void
 probe_end(Probe *probe, CURLcode code, ProbeResult *result)
 {

@@ -55,6 +55,9 @@ extern bool probe_start(Probe *probe, const ProbeSpec *spec, X509_STORE *trusted
 extern void *probe_owner(CURL *easy);
 extern void probe_set_owner(Probe *probe, void *owner);
 extern void probe_end(Probe *probe, CURLcode code, ProbeResult *result);
+extern bool probe_is_undecided(const Probe *probe, CURLcode code);
+extern int	probe_socket(const Probe *probe);
+extern bool probe_listen(Probe *probe);
 extern void probe_expire(Probe *probe, ProbeResult *result);
 extern void probe_cancel(Probe *probe);
 extern bool probe_is_denied(ProbeRefusal refusal, const struct sockaddr *address, ProbeResult *result);

@@ -38,31 +38,41 @@
 #define CIPHERS_SIZE 8192
 
 /*
- * Notes an alert after a request for a certificate.  Disconnects the socket after too
- * many messages: after a shutdown, what has arrived could still be read.
+ * Notes how the other side takes it that we have no certificate: it ends the connection
+ * by an alert, or sends a ticket for another one.  Disconnects the socket after too many
+ * messages: after a shutdown, what has arrived could still be read.
  */
 static void
 count_message(int is_written, int version, int type, const void *message, size_t length, SSL *ssl, void *arg)
 {
 	static const struct sockaddr no_peer = {.sa_family = AF_UNSPEC};
 	ProbeTls   *tls = arg;
+	int			first = length > 0 ? *(const unsigned char *) message : -1;
 
-	if (!is_written && type == SSL3_RT_ALERT && length == 2 &&
-		((const unsigned char *) message)[1] != SSL_AD_CLOSE_NOTIFY)
+	if (!is_written && type == SSL3_RT_ALERT && first == SSL3_AL_FATAL)
 		tls->alerted = tls->certificate_wanted;
+	if (!is_written && ((type == SSL3_RT_ALERT && first == SSL3_AL_FATAL) ||
+						(type == SSL3_RT_HANDSHAKE && first == SSL3_MT_NEWSESSION_TICKET)))
+		tls->undecided = false;
 	if (tls->flooded || ++tls->messages <= MESSAGES_MAX)
 		return;
 	tls->flooded = true;
 	(void) connect(tls->socket, &no_peer, sizeof(no_peer));
 }
 
-/* OpenSSL calls this if the other side asks for a certificate: there is none. */
+/*
+ * OpenSSL calls this if the other side asks for a certificate: there is none.  With TLS
+ * 1.3 the handshake is done for us before the other side knows that; the connection is
+ * kept then, as long as the probe listens.
+ */
 static int
 give_certificate(SSL *ssl, X509 **certificate, EVP_PKEY **key)
 {
 	ProbeTls   *tls = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 
 	tls->certificate_wanted = true;
+	if (tls->handshake_only != NULL && SSL_version(ssl) == TLS1_3_VERSION)
+		tls->undecided = curl_easy_setopt(tls->handshake_only, CURLOPT_FORBID_REUSE, 0L) == CURLE_OK;
 	return 0;
 }
 

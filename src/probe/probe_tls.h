@@ -8,7 +8,7 @@
 #include <curl/curl.h>
 #include <openssl/ossl_typ.h>
 
-/* The state of one probe; at its start, all zero but the first two. */
+/* The state of one probe; at its start, all zero but the first two and handshake_only. */
 typedef struct ProbeTls
 {
 	X509_STORE *trusted;		/* NULL: nothing is verified */
@@ -16,9 +16,12 @@ typedef struct ProbeTls
 								 * many messages */
 	int			messages;		/* so far */
 	bool		flooded;		/* the other side sent too many */
+	CURL	   *handshake_only; /* the handle of a probe that ends after the
+								 * handshake; NULL for others */
 	bool		certificate_wanted; /* the other side asked for ours */
-	bool		alerted;		/* the other side ended the connection by an
-								 * alert after that */
+	bool		undecided;		/* it may still refuse that there is none */
+	bool		alerted;		/* it ended the connection by an alert after
+								 * that */
 	bool		large_key;		/* a key of it would take too long to verify */
 	int			chain_error;	/* why its certificate is not valid, or
 								 * X509_V_OK */

@@ -205,12 +205,18 @@ serve_timer(Prober *prober)
 static void
 serve_socket(Prober *prober, uint64 number, int item, uint32 events)
 {
-	Target	   *target = number < prober->run_count ? prober->runs[number].target : NULL;
+	Run		   *run = number < prober->run_count ? &prober->runs[number] : NULL;
+	Target	   *target = run == NULL ? NULL : run->target;
 	int64		begun_at = clock_monotonic();
 	int			what = ((events & EPOLLIN ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
 						(events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0));
 	int			running;
 
+	if (target != NULL && run->shaken_at != 0)
+	{
+		run_listen(prober, run);
+		return;
+	}
 	(void) curl_multi_socket_action(prober->multi, item, what, &running);
 	if (target != NULL)
 		load_note_work(prober, target, clock_monotonic() - begun_at);

@@ -67,6 +67,8 @@ typedef struct Run
 	bool		unwatched;		/* its socket could not be watched */
 	bool		prolonged;		/* it got its timeout a second time */
 	int64		started_at;
+	int64		shaken_at;		/* the end of the handshake if the probe
+								 * listens after that, else 0 */
 	int64		deadline;
 	int64		stalled_before; /* Prober.stalled when it began */
 	dlist_node	list_node;
@@ -154,6 +156,7 @@ extern void runs_cancel(Prober *prober);
 extern void run_cancel(Prober *prober, Target *target);
 extern bool run_start(Prober *prober, Target *target, int64 now);
 extern void run_finish_tcp(Prober *prober, Run *run, uint32 events);
+extern void run_listen(Prober *prober, Run *run);
 extern void runs_finish_ended(Prober *prober);
 extern void runs_expire(Prober *prober, int64 now);
 extern int64 runs_lateness(const Prober *prober);

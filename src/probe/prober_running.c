@@ -15,6 +15,12 @@
 #include "probe/prober_internal.h"
 #include "probe/probe_tcp.h"
 
+/*
+ * After the handshake, a probe listens for as long as that took twice, or for this time
+ * if that is more: the other side may be slow to get a processor.
+ */
+#define LISTEN_MIN (100 * INT64CONST(1000))
+
 /* Closes the socket of a tcp probe, if there is one, which removes it from the epoll set. */
 static void
 close_tcp(Run *run)
@@ -24,9 +30,18 @@ close_tcp(Run *run)
 	run->socket = -1;
 }
 
+/* libcurl may watch the socket again while it closes it. */
 static void
-cancel(Run *run)
+end_listening(Prober *prober, Run *run)
 {
+	if (run->shaken_at != 0)
+		(void) epoll_ctl(prober->epoll, EPOLL_CTL_DEL, probe_socket(run->probe), NULL);
+}
+
+static void
+cancel(Prober *prober, Run *run)
+{
+	end_listening(prober, run);
 	if (run->socket >= 0)
 		close_tcp(run);
 	else
@@ -46,7 +61,7 @@ runs_cancel(Prober *prober)
 
 		if (run->target != NULL)
 		{
-			cancel(run);
+			cancel(prober, run);
 			prober->user.release_descriptor();
 		}
 	}
@@ -89,7 +104,7 @@ run_cancel(Prober *prober, Target *target)
 {
 	if (target->place != TARGET_RUNNING)
 		return;
-	cancel(target->run);
+	cancel(prober, target->run);
 	free_run(prober, target->run);
 	target->place = TARGET_UNSCHEDULED;
 }
@@ -144,11 +159,52 @@ finish_run(Prober *prober, Run *run, ProbeResult *result, int64 now)
 
 	if (result->outcome != PROBE_SUCCEEDED && !target->plan.spec.address.numeric)
 		resolver_doubt(prober->resolver, target->plan.spec.address.host, (struct sockaddr *) &target->address);
+	result->duration = (run->shaken_at != 0 ? run->shaken_at : now) - run->started_at;
 	free_run(prober, run);
 	target_finish(prober, target, result, run->started_at, now);
 }
 
-/* runs_finish_ended finishes each probe that libcurl reports as ended. */
+/* Has a probe listen after its handshake; returns false if its socket cannot be watched. */
+static bool
+begin_listening(Prober *prober, Run *run, int64 now)
+{
+	int			socket = probe_socket(run->probe);
+	struct epoll_event event = {
+		.events = EPOLLIN,
+		.data.u64 = (uint64) (run - prober->runs) << 32 | (uint32) socket
+	};
+
+	if (epoll_ctl(prober->epoll, EPOLL_CTL_ADD, socket, &event) != 0)
+		return false;
+	run->shaken_at = now;
+	run->deadline = Min(run->deadline, now + Max(2 * (now - run->started_at), LISTEN_MIN));
+	return true;
+}
+
+static void
+finish_by_libcurl(Prober *prober, Run *run, CURLcode code, int64 now)
+{
+	ProbeResult result;
+
+	end_listening(prober, run);
+	probe_end(run->probe, code, &result);
+	finish_run(prober, run, &result, now);
+}
+
+/* run_listen reads what has come for a probe that listens, and finishes it if that decides it. */
+void
+run_listen(Prober *prober, Run *run)
+{
+	Target	   *target = run->target;
+	int64		now = clock_monotonic();
+	bool		decided = probe_listen(run->probe);
+
+	load_note_work(prober, target, clock_monotonic() - now);
+	if (decided)
+		finish_by_libcurl(prober, run, CURLE_OK, now);
+}
+
+/* runs_finish_ended finishes each probe that libcurl reports as ended, unless it has to listen. */
 void
 runs_finish_ended(Prober *prober)
 {
@@ -159,10 +215,11 @@ runs_finish_ended(Prober *prober)
 		if (message->msg == CURLMSG_DONE)
 		{
 			Run		   *run = probe_owner(message->easy_handle);
-			ProbeResult result;
+			CURLcode	code = message->data.result;
+			int64		now = clock_monotonic();
 
-			probe_end(run->probe, message->data.result, &result);
-			finish_run(prober, run, &result, clock_monotonic());
+			if (!probe_is_undecided(run->probe, code) || !begin_listening(prober, run, now))
+				finish_by_libcurl(prober, run, code, now);
 		}
 }
 
@@ -204,7 +261,11 @@ runs_expire(Prober *prober, int64 now)
 	{
 		Run		   *run = dlist_container(Run, list_node, iter.cur);
 
-		if (run->deadline <= now && !prolong(prober, run, now))
+		if (run->deadline > now)
+			continue;
+		if (run->shaken_at != 0)
+			finish_by_libcurl(prober, run, CURLE_OK, now);
+		else if (!prolong(prober, run, now))
 		{
 			ProbeResult result = {.hung = true};
 
@@ -283,6 +344,7 @@ run_start(Prober *prober, Target *target, int64 now)
 	run->dark = target->dark;
 	run->unwatched = run->prolonged = false;
 	run->started_at = now;
+	run->shaken_at = 0;
 	run->deadline = now + target->plan.timeout;
 	run->stalled_before = prober->stalled;
 	target->run = run;

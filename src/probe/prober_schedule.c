@@ -75,7 +75,6 @@ target_finish(Prober *prober, Target *target, ProbeResult *result, int64 started
 	int64		next = probe_next_start(&target->finding, &pace, load_interval(prober, target->phase), started_at, now);
 
 	result->started_at = started_at;
-	result->duration = now - started_at;
 	if (result->outcome != PROBE_INCONCLUSIVE)
 	{
 		target->probed = true;
