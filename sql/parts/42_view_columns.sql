@@ -84,7 +84,8 @@ COMMENT ON COLUMN @extschema@.gateway_probe_status."consecutiveSuccesses" IS
 COMMENT ON COLUMN @extschema@.gateway_probe_status.falls IS 'number of recent changes to down';
 COMMENT ON COLUMN @extschema@.gateway_probe_status.protocol IS 'tcp, tls, http or https';
 COMMENT ON COLUMN @extschema@.gateway_probe_status."verifyTls" IS 'true if the certificate is verified';
-COMMENT ON COLUMN @extschema@.gateway_probe_status."certificateExpiresAt" IS 'when the gateway''s certificate expires';
+COMMENT ON COLUMN @extschema@.gateway_probe_status."certificateExpiresAt" IS
+    'when the certificate expires that the gateway showed last; it stays after that, and while the gateway is down';
 
 COMMENT ON COLUMN @extschema@.gateway_pool_stats."gatewayPoolId" IS 'id of the pool';
 COMMENT ON COLUMN @extschema@.gateway_pool_stats."gatewayId" IS 'id of the picked gateway; NULL: the sum for the pool';

@@ -561,7 +561,7 @@ probe_cancel(Probe *probe)
 void
 probe_expire(Probe *probe, ProbeResult *result)
 {
-	*result = (ProbeResult) {.hung = true};
+	*result = (ProbeResult) {.hung = true, .certificate_expires_at = probe->tls.expires_at};
 	if (!is_connected(probe))
 		conclude(result, PROBE_FAILED, "timeout while connecting");
 	else if (uses_tls(&probe->spec) && !has_shaken_hands(probe))

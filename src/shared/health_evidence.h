@@ -44,7 +44,8 @@ typedef struct LastProbe
 	int32		falls;			/* those not forgiven yet */
 	TimestampTz last_fall_at;	/* valid if there are falls */
 	int64		started_at;		/* monotonic; valid if probed */
-	TimestampTz certificate_expires_at; /* valid if known */
+	TimestampTz certificate_expires_at; /* of the certificate seen last; valid
+										 * if known */
 	char		reason[HEALTH_REASON_SIZE]; /* of a failed or inconclusive
 											 * probe; else "" */
 } LastProbe;

@@ -47,8 +47,16 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 		.certificate_expires_at = time_t_to_timestamptz(result->certificate_expires_at)
 	};
 
+	LastProbe	former;
+
 	if (gateway == NULL)
 		return;
+	/* A probe that failed before it saw a certificate leaves the date of the last one. */
+	if (!display.certificate_known && health_evidence_last_probe(gateway->slot, &former))
+	{
+		display.certificate_known = former.certificate_known;
+		display.certificate_expires_at = former.certificate_expires_at;
+	}
 	strlcpy(display.reason, result->reason, sizeof(display.reason));
 	health_evidence_publish_last_probe(gateway->slot, &display);
 	if (finding->verdict != VERDICT_NONE && result->outcome != PROBE_INCONCLUSIVE)

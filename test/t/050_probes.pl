@@ -6,7 +6,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
 use Patience qw(freeze is_prompt soon);
-use Peers qw(tls_material nginx s_server);
+use Peers qw(tls_material certificate nginx s_server);
 use PoolDatabase qw(start_node);
 use PostgreSQL::Test::Utils;
 use Probed;
@@ -217,6 +217,47 @@ sub is_probed
     is({ $db->known }->{thresholds}[2], 0, 'the falls of the former address do not count');
     $db->value("SELECT clear_gateway_probe('" . Probed::id('thresholds') . "')");
     $db->comes_to(thresholds => [ 'not probed', 'unknown: no evidence' ]);
+}
+
+# The date of a certificate stays after it has expired, and while the gateway does not show
+# another one.
+{
+    my $server = Peers::Server->new;
+    my $address = "127.0.0.1:$server->{port}";
+    my ($date, $expires_at);
+    my $shows = sub { my ($expected, $label) = @_; return $db->shows(qq{SELECT extract(epoch FROM "certificateExpiresAt") FROM gateway_probe_status WHERE name = 'dated'}, $expected, $label) };
+    my $serve = sub { my ($file) = @_; $server->stop; s_server($dir, $file, $tls->{key}, server => $server); return };
+    my $state = '';
+
+    $db->add('dated');
+    # A busy machine may need more time to see it valid.
+    foreach my $seconds (10, 60)
+    {
+        $expires_at = int(time) + $seconds;
+        $serve->(certificate($tls, "brief_$seconds", 'ca', 'loopback', time - 60, $expires_at));
+        $db->value(Probed::probe_sql('dated', 'tls', $address, ca_certificate => $ca, %rarely, rise => 1, fall => 1));
+        is_probed('dated');
+        $state = $db->now('dated');
+        last if $state eq 'up';
+    }
+    is($state, 'up', 'a certificate that is valid for seconds');
+    $shows->("$expires_at.000000", 'its date');
+    ok(soon(sub { time > $expires_at && $db->now('dated') eq 'down: tls chain: certificate has expired' }), 'it expires');
+    $shows->("$expires_at.000000", 'its date stays');
+    $server->stop;
+    is($db->now('dated'), 'down: refused', 'the gateway shows no certificate');
+    $shows->("$expires_at.000000", 'the date stays');
+    kill 'TERM', $db->worker;
+    ok(soon(sub { $db->now('dated') eq 'down: refused' && $db->worker ne $worker }), 'another worker sees no certificate either');
+    $shows->("$expires_at.000000", 'the date stays');
+    $serve->(certificate($tls, 'later', 'ca', 'gw_test', time - 60, $expires_at + 1000));
+    is($db->now('dated'), 'down: tls name', 'a later certificate, for another name');
+    $shows->($expires_at + 1000 . '.000000', 'its date');
+    $server->stop;
+    $db->value(Probed::probe_sql('dated', 'tcp', $address, %rarely, rise => 1, fall => 1));
+    is($db->now('dated'), 'down: refused', 'a probe without certificates');
+    $shows->('', 'shows no date');
+    $worker = $db->worker;
 }
 
 # probe_retry_interval after a first failure.

@@ -15,7 +15,7 @@ use POSIX qw(strftime);
 use Patience qw($patience soon);
 use PostgreSQL::Test::Utils;
 
-our @EXPORT_OK = qw(tls_material hostile_material bundle nginx s_server);
+our @EXPORT_OK = qw(tls_material certificate hostile_material bundle nginx s_server);
 
 # Builds the fake gateways and starts their process, which ends with the object.
 sub new
@@ -141,7 +141,7 @@ sub tls_material
 {
     my ($dir) = @_;
     my $day = 24 * 60 * 60;
-    my %tls = (ca => "$dir/ca.crt", other_ca => "$dir/other_ca.crt", key => "$dir/server.key");
+    my %tls = (dir => $dir, ca => "$dir/ca.crt", other_ca => "$dir/other_ca.crt", key => "$dir/server.key");
     my %wanted = (
         name => [ 'ca', 'gw_test', -1, 365 ],
         ip => [ 'ca', 'loopback', -1, 365 ],
@@ -169,13 +169,23 @@ sub tls_material
     foreach my $name (sort keys %wanted)
     {
         my ($ca, $extensions, @days) = @{ $wanted{$name} };
-        my ($from, $until) = map { strftime('%Y%m%d%H%M%SZ', gmtime(time + $_ * $day)) } @days;
 
-        $tls{cert}{$name} = "$dir/$name.crt";
-        run_openssl($log, 'ca', '-batch', '-notext', '-config', $config, '-name', $ca, '-extensions', $extensions,
-            '-startdate', $from, '-enddate', $until, '-in', "$dir/server.csr", '-out', $tls{cert}{$name});
+        $tls{cert}{$name} = certificate(\%tls, $name, $ca, $extensions, map { time + $_ * $day } @days);
     }
     return \%tls;
+}
+
+# Makes a certificate with the key of tls_material(...): its name, its authority, the
+# section of its extensions, and since and until when it is valid. Returns its file.
+sub certificate
+{
+    my ($tls, $name, $ca, $extensions, @times) = @_;
+    my ($dir, $file) = ($tls->{dir}, "$tls->{dir}/$name.crt");
+    my ($from, $until) = map { strftime('%Y%m%d%H%M%SZ', gmtime $_) } @times;
+
+    run_openssl("$dir/openssl.log", 'ca', '-batch', '-notext', '-config', "$dir/openssl.cnf", '-name', $ca, '-extensions', $extensions,
+        '-startdate', $from, '-enddate', $until, '-in', "$dir/server.csr", '-out', $file);
+    return $file;
 }
 
 # Makes what a hostile gateway presents, with the key of tls_material(...). Returns
@@ -276,11 +286,12 @@ sub nginx
 }
 
 # Starts openssl s_server with a certificate and its key, and with arguments =>
-# [...] or as a web server with one page. It serves one connection after another.
+# [...] or as a web server with one page, on a new port or that of server => one that has
+# stopped. It serves one connection after another.
 sub s_server
 {
     my ($dir, $cert, $key, %opts) = @_;
-    my $server = Peers::Server->new;
+    my $server = $opts{server} // Peers::Server->new;
 
     $server->run("$dir/s_server.$server->{port}.log", 'openssl', 's_server', '-accept', "127.0.0.1:$server->{port}",
         '-cert', $cert, '-key', $key, @{ $opts{arguments} // [ '-quiet', '-www' ] });
