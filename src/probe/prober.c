@@ -321,11 +321,13 @@ start_resolved(Prober *prober, int64 now)
 	dlist_mutable_iter iter;
 
 	if (prober->resolved != resolver_generation(prober->resolver))
+	{
 		dlist_foreach_modify(iter, &prober->resolving)
 		{
 			dlist_delete(iter.cur);
 			dlist_push_tail(&prober->resolving_again, iter.cur);
 		}
+	}
 	prober->resolved = resolver_generation(prober->resolver);
 	while (!dlist_is_empty(&prober->resolving_again))
 	{

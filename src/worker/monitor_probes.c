@@ -51,7 +51,11 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 
 	if (gateway == NULL)
 		return;
-	/* A probe that failed before it saw a certificate leaves the date of the last one. */
+
+	/*
+	 * A probe that failed before it saw a certificate leaves the date of the
+	 * last one.
+	 */
 	if (!display.certificate_known && health_evidence_last_probe(gateway->slot, &former))
 	{
 		display.certificate_known = former.certificate_known;
@@ -64,7 +68,11 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 	if (gateway->requested)
 		probe_on_demand_answer(gateway->slot, gateway->request);
 	gateway->requested = false;
-	/* The last step, since it may fail: then all gateways are judged within a second. */
+
+	/*
+	 * The last step, since it may fail: then all gateways are judged within a
+	 * second.
+	 */
 	if (changed)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(monitor.context);
