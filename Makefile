@@ -45,7 +45,7 @@ include test/tests.mk
 # These targets, called by name, work without PostgreSQL's build files: they install
 # them.
 PG_CONFIG   ?= pg_config
-ifeq ($(filter bench bench-probes check check-indent check-stop coverage demo indent lint sanitize test test-examples typedefs help,$(MAKECMDGOALS)),)
+ifeq ($(filter bench bench-probes check check-indent check-stop coverage demo indent lint picture sanitize test test-examples typedefs help,$(MAKECMDGOALS)),)
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
@@ -73,7 +73,7 @@ check: ## run the tests named by T="pick 010 ...", without T the quick ones
 	@test/check $(T)
 endif
 
-.PHONY: bench bench-probes check check-indent check-stop coverage demo indent lint sanitize test test-examples typedefs help
+.PHONY: bench bench-probes check check-indent check-stop coverage demo indent lint picture sanitize test test-examples typedefs help
 demo: ## show the extension at work on a throw-away server (KEEP=1 leaves it up)
 	test/demo/run
 
@@ -100,6 +100,9 @@ coverage: ## measure which lines of src/ the tests run (T="test/sql/pick.sql ...
 
 lint: ## look for faults by static analysis (test/lint TOOL for one tool)
 	test/lint
+
+picture: ## draw docs/failover.svg from a run on a throw-away server
+	test/picture/run
 
 sanitize: ## look for memory errors, on throw-away servers
 	test/sanitize
