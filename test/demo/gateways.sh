@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Gateways that listen on ports of this machine, for the demo and the picture.  Their
 # names end with a number: edge-3 listens on first_port plus 3.
 
