@@ -110,7 +110,7 @@ sanitize: ## look for memory errors, on throw-away servers
 test: ## run all tests on throw-away servers
 	test/run
 
-test-examples: ## run the tests of examples/infisical, with Node.js, on a throw-away server
+test-examples: ## run the tests of examples/ on a throw-away server
 	test/examples
 
 help: ## show this list
