@@ -84,3 +84,4 @@ ALTER TABLE other DROP COLUMN tenant CASCADE;
 ALTER TABLE other ADD COLUMN tenant uuid GENERATED ALWAYS AS (plain) VIRTUAL;
 SELECT fails(format('UPDATE other SET plain = %L', :acme));
 \endif
+DROP FUNCTION public.picked;
