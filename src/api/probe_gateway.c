@@ -6,7 +6,6 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -16,6 +15,7 @@
 #include "base/compat.h"
 #include "base/result_row.h"
 #include "base/uuid.h"
+#include "base/wait_event.h"
 #include "shared/probe_on_demand.h"
 #include "shared/worker_slots.h"
 #include "tables/access.h"
@@ -120,7 +120,7 @@ probed_slot(const PoolCatalog *catalog, const pg_uuid_t *gateway, int64 deadline
 			refuse_not_probed(catalog, gateway);
 		if (clock_monotonic() >= deadline)
 			refuse_to_wait();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, READ_PAUSE_MS, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, READ_PAUSE_MS, wait_event(WAIT_PROBE_READ));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -5,8 +5,8 @@
 #ifndef GATEWAY_POOL_COMPAT_H
 #define GATEWAY_POOL_COMPAT_H
 
-#if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
-#error "gateway_pool builds on PostgreSQL 14 to 18"
+#if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 200000
+#error "gateway_pool builds on PostgreSQL 14 to 19"
 #endif
 
 #include "catalog/pg_attribute.h"
@@ -14,7 +14,9 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "parser/analyze.h"
+#include "pgstat.h"
 #include "storage/latch.h"
+#include "storage/shmem.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -31,6 +33,13 @@
 #include "varatt.h"
 #endif
 
+#if PG_VERSION_NUM >= 190000
+#include "catalog/dependency.h"
+#include "utils/wait_event.h"
+#else
+#include "parser/parse_relation.h"
+#endif
+
 /* Stands before the declaration of a function that does not return. */
 #ifndef pg_noreturn
 #define pg_noreturn pg_attribute_noreturn()
@@ -42,6 +51,11 @@
  */
 #ifndef ATTRIBUTE_GENERATED_VIRTUAL
 #define ATTRIBUTE_GENERATED_VIRTUAL 'v'
+#endif
+
+/* Ends a case that continues with the next one. */
+#ifndef pg_fallthrough
+#define pg_fallthrough __attribute__((fallthrough))
 #endif
 
 /* From 18 on, the magic block contains the module's name and version. */
@@ -120,6 +134,28 @@ typedef void (*shmem_request_hook_type) (void);
 	((previous) = NULL, (request) ())
 #endif
 
+/* Creates or attaches a hash table in shared memory that has room for "size" entries from the start. */
+static inline HTAB *
+init_shmem_hash(const char *name, long size, HASHCTL *control, int flags)
+{
+#if PG_VERSION_NUM >= 190000
+	return ShmemInitHash(name, size, control, flags);
+#else
+	return ShmemInitHash(name, size, size, control, flags);
+#endif
+}
+
+/* Returns what to wait with, so that pg_stat_activity shows this name; before 17, it shows Extension. */
+static inline uint32
+new_wait_event(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
 /* Creates a set of wait events that lives as long as the process. */
 static inline WaitEventSet *
 create_wait_event_set(int events)
@@ -155,6 +191,19 @@ analyze_with_types(RawStmt *statement, const char *sql, const Oid *types, int co
 	return parse_analyze_fixedparams(statement, sql, types, count, NULL);
 #else
 	return parse_analyze(statement, sql, types, count, NULL);
+#endif
+}
+
+/* Returns true if a query reads a temporary table, or, from 19 on, uses any temporary object. */
+static inline bool
+query_is_temporary(Query *query)
+{
+#if PG_VERSION_NUM >= 190000
+	ObjectAddress object;
+
+	return query_uses_temp_object(query, &object);
+#else
+	return isQueryUsingTempRelation(query);
 #endif
 }
 

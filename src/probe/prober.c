@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "probe/prober_internal.h"
 
 /* Starts that are due within the same tick go together: one wake-up for all of them. */
@@ -306,7 +307,7 @@ resolve(Prober *prober, Target *target, int64 now)
 		case RESOLVER_ABSENT:
 			/* The servers' answer is evidence of the gateway. */
 			result.outcome = PROBE_FAILED;
-			/* fall through */
+			pg_fallthrough;
 		case RESOLVER_FAILED:
 			strlcpy(result.reason, reason, sizeof(result.reason));
 			target_finish(prober, target, &result, now, now);

@@ -7,6 +7,7 @@
 #include "common/hashfn.h"
 #include "utils/memutils.h"
 
+#include "base/compat.h"
 #include "probe/prober_internal.h"
 
 /* target_compare_due orders the schedule by time. */
@@ -39,7 +40,7 @@ target_unschedule(Prober *prober, Target *target)
 			break;
 		case TARGET_WAITING:
 			prober->waiting_count--;
-			/* fall through */
+			pg_fallthrough;
 		case TARGET_RESOLVING:
 			dlist_delete(&target->list_node);
 			break;

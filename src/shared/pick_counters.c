@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/settings.h"
 #include "base/shared_memory.h"
 #include "shared/pick_counters.h"
@@ -82,8 +83,8 @@ pick_counters_startup(void)
 		pg_atomic_init_u32(&state->made, 0);
 		pg_atomic_init_u64(&state->evicted_at, 0);
 	}
-	entries = ShmemInitHash("gateway_pool pick statistics", max_entries(), max_entries(),
-							&control, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	entries = init_shmem_hash("gateway_pool pick statistics", max_entries(), &control,
+							  HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 }
 
 static LWLock *

@@ -9,11 +9,11 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/condition_variable.h"
 #include "storage/shmem.h"
 
 #include "base/clock.h"
+#include "base/wait_event.h"
 #include "shared/health_map_internal.h"
 #include "shared/probe_on_demand.h"
 
@@ -76,7 +76,7 @@ probe_on_demand_await(HealthSlotRef ref, uint32 request, int64 deadline)
 
 		if (left <= 0)
 			break;
-		(void) ConditionVariableTimedSleep(&requests->answered, (left + 999) / 1000, PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&requests->answered, (left + 999) / 1000, wait_event(WAIT_PROBE_RESULT));
 	}
 	ConditionVariableCancelSleep();
 	return is_answered(ref, request);

@@ -24,13 +24,13 @@
 
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/wait_event.h"
 #include "shared/worker_slots_internal.h"
 
 /* The pause before a worker that first ended in error is started again. */
@@ -374,7 +374,7 @@ worker_slots_await_end(Oid database, int timeout_ms)
 		worker_table_unlock();
 		if (ended || left <= 0)
 			break;
-		(void) ConditionVariableTimedSleep(&worker_table->changed, left / 1000 + 1, PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&worker_table->changed, left / 1000 + 1, wait_event(WAIT_WORKER_END));
 	}
 	ConditionVariableCancelSleep();
 }

@@ -17,7 +17,6 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/pg_list.h"
-#include "parser/parse_relation.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -267,7 +266,7 @@ analyze(const char *sql, Oid row_type)
 	 * In another session, the name would be that of a table of the role that
 	 * writes to the consumer.
 	 */
-	if (isQueryUsingTempRelation(query))
+	if (query_is_temporary(query))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("org_query must not read temporary tables")));

@@ -30,6 +30,7 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/termination.h"
+#include "base/wait_event.h"
 #include "shared/worker_slots.h"
 #include "tables/catalog.h"
 #include "worker/launcher.h"
@@ -476,7 +477,7 @@ gateway_pool_launcher_main(Datum arg)
 			events |= WL_TIMEOUT;
 			timeout = Max((next - clock_monotonic()) / 1000 + 1, 0);
 		}
-		(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, events, timeout, wait_event(WAIT_LAUNCHER_MAIN));
 		ResetLatch(MyLatch);
 	}
 }

@@ -40,6 +40,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/termination.h"
+#include "base/wait_event.h"
 #include "shared/my_worker_slot.h"
 #include "tables/catalog.h"
 #include "worker/monitor.h"
@@ -287,7 +288,7 @@ wait_for_turn(void)
 	long		timeout = wait <= 0 ? 0 : (wait + 999) / 1000;
 
 	if (!serving || monitor_pauses(now))
-		happened = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, PG_WAIT_EXTENSION);
+		happened = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, wait_event(WAIT_WORKER_MAIN));
 	else
 	{
 		if (events == NULL)
@@ -297,7 +298,7 @@ wait_for_turn(void)
 			AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 			AddWaitEventToSet(events, WL_SOCKET_READABLE, monitor_descriptor(), NULL, NULL);
 		}
-		count = WaitEventSetWait(events, timeout, occurred, lengthof(occurred), PG_WAIT_EXTENSION);
+		count = WaitEventSetWait(events, timeout, occurred, lengthof(occurred), wait_event(WAIT_WORKER_MAIN));
 		for (int i = 0; i < count; i++)
 			happened |= occurred[i].events;
 	}

@@ -334,6 +334,8 @@ subtest 'idle processes' => sub {
     # The worker may be reading its tables at this moment.
     $main->shows_soon(qq{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'gateway_pool %'
         AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL OR state <> 'idle')}, '0', 'no transaction is open');
+    $main->shows_soon(q{SELECT string_agg(wait_event, ' ' ORDER BY wait_event) FROM pg_stat_activity WHERE backend_type LIKE 'gateway_pool %'},
+        $node->pg_version >= 17 ? 'GatewayPoolLauncherMain GatewayPoolWorkerMain' : 'Extension Extension', 'they show what they wait for');
     $main->shows_soon("SELECT count(*) FROM pg_locks WHERE pid IN ($pid{worker}, $pid{launcher})", '0', 'no lock is held');
 
     my %before = map { ($_ => $switches->($pid{$_})) } keys %pid;
