@@ -8,7 +8,7 @@
 REGRESS        := $(basename $(notdir $(sort $(wildcard test/sql/*.sql))))
 REGRESS_OPTS   = --inputdir=./test --outputdir=. --encoding=UTF8 --no-locale
 ISOLATION      := $(basename $(notdir $(sort $(wildcard test/specs/iso_*.spec))))
-ISOLATION_OPTS = --inputdir=./test --outputdir=. --use-existing
+ISOLATION_OPTS = --inputdir=./test --outputdir=. --use-existing --launcher=test/isolation-tester
 # PGXS appends --dbname with this, after it has set this to a name of its own.
 override ISOLATION_TESTDB = gateway_pool_isolation
 

@@ -137,6 +137,8 @@ BEGIN
         ALTER ROLE regress_hostile SUPERUSER;
     END IF;
     RETURN '00000000-0000-0000-0000-000000000001';
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE EXCEPTION 'not a superuser';
 END
 $$;
 CREATE CAST (app.sly AS uuid) WITH FUNCTION app.evil(app.sly) AS IMPLICIT;

@@ -77,7 +77,14 @@ REVOKE ALL ON SCHEMA app FROM regress_gateway_pool;
 DROP ROLE regress_gateway_pool;
 -- Settings of the session have no effect.
 SET quote_all_identifiers = on;
-SET standard_conforming_strings = off;
+-- 19 has no other strings than the standard's.
+DO $$
+BEGIN
+    SET standard_conforming_strings = off;
+EXCEPTION WHEN OTHERS THEN
+    NULL;
+END
+$$;
 SET search_path = public;
 SELECT registered, reason, count(*) FROM app.register_infisical_consumers() GROUP BY 1, 2;
 RESET quote_all_identifiers;
@@ -174,10 +181,11 @@ SELECT fails('DELETE FROM gateway_pools WHERE name = ''x''');
 SELECT * FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers';
 SELECT "eventType", count(*) FROM gateway_pool_audit_logs WHERE "eventType" LIKE '%tach' GROUP BY 1 ORDER BY 1;
 
--- An organization whose pools RESTRICT keys of the host reference cannot be deleted, with the extension and without it.
+-- An organization whose pools RESTRICT keys of the host reference cannot be deleted, with the extension and without it:
+-- 23503, from 18 on 23001.
 BEGIN;
 CREATE TEMP TABLE errors AS SELECT fails('DELETE FROM organizations WHERE name = ''acme''') AS line;
-SELECT * FROM errors;
+SELECT substr(line, 7) FROM errors WHERE line ~ '^23';
 SELECT uninstall_gateway_pools();
 SELECT * FROM errors EXCEPT SELECT fails('DELETE FROM organizations WHERE name = ''acme''');
 ROLLBACK;
