@@ -8,6 +8,7 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "../src/base/wait_event.c"
 #include "../src/shared/worker_slots.c"
 
 PG_MODULE_MAGIC;
