@@ -4,7 +4,8 @@
 --
 --     createdb example && psql -X -d example -f examples/own_application.sql
 --
--- With -v probe_address=HOST:PORT, the probe of part 5 connects to a port of yours.
+-- With -v probe_address=HOST:PORT, the probe of part 5 connects to a port of yours.  One on
+-- the server's own machine is refused by default: docs/install.md has how to allow it.
 
 \set ON_ERROR_STOP on
 \if :{?probe_address} \else \set probe_address 192.0.2.10:9443 \endif
