@@ -224,7 +224,7 @@ postmaster_of() {
 	read -r pid 2> /dev/null < "$1/postmaster.pid" && [ "/proc/$pid/cwd" -ef "$1" ] && echo "$pid"
 }
 
-has_ended() { ! kill -0 "$1" 2> /dev/null; }
+has_ended() { ! kill -0 "$1" 2> /dev/null || grep -qs '^State:[[:space:]]*Z' "/proc/$1/status"; }
 
 # Ends all processes in the workspace and removes it.
 remove_workspace() {
