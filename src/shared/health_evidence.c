@@ -561,10 +561,11 @@ take_reported(HealthSlot *slot, const RecordedHealth *recorded, int64 now, Times
  * is known of another target than "probe" is discarded.  "heartbeat" is that of the
  * host's row.  "committed" is false if the rows may have changes of this transaction,
  * which may be rolled back: then nothing is discarded, and no other target is believed.
+ * A row of an earlier read than the last one, by their numbers, is not taken.
  */
 void
 health_evidence_take_row(HealthSlotRef ref, const RecordedHealth *recorded, const ConfiguredProbe *probe,
-						 const Heartbeat *heartbeat, bool committed)
+						 const Heartbeat *heartbeat, uint64 sequence, bool committed)
 {
 	HealthSlot *slot = health_slot(ref);
 	RecordedVersion version = {
@@ -578,12 +579,14 @@ health_evidence_take_row(HealthSlotRef ref, const RecordedHealth *recorded, cons
 	ProbeFinding finding = recorded_finding(recorded, probe, now, wall_now);
 
 	SpinLockAcquire(&slot->mutex);
-	if (slot->generation != ref.generation ||
+	if (slot->generation != ref.generation || sequence < slot->taken_sequence ||
 		(!committed && (slot->taken.changed_at != 0 || recorded->target != probe->target)))
 	{
 		SpinLockRelease(&slot->mutex);
 		return;
 	}
+	if (committed)
+		slot->taken_sequence = sequence;
 	if (committed && slot->target != 0 && slot->target != probe->target)
 	{
 		store_finding(slot, &(ProbeFinding) {0}, &(ConfiguredProbe) {0}, false);

@@ -101,7 +101,7 @@ extern bool health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64
 extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *changed);
 
 extern void health_evidence_take_row(HealthSlotRef ref, const RecordedHealth *recorded, const ConfiguredProbe *probe,
-									 const Heartbeat *heartbeat, bool committed);
+									 const Heartbeat *heartbeat, uint64 sequence, bool committed);
 extern void health_evidence_publish_finding(HealthSlotRef ref, const ProbeFinding *finding, const ConfiguredProbe *probe);
 extern void health_evidence_publish_last_probe(HealthSlotRef ref, const LastProbe *last_probe);
 extern bool health_evidence_last_probe(HealthSlotRef ref, LastProbe *last_probe);

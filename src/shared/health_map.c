@@ -317,6 +317,7 @@ assign_slot(int32 number, const SlotKey *key, uint32 hash)
 	slot->probed_here = false;
 	slot->falls = 0;
 	memset(&slot->taken, 0, sizeof(RecordedVersion));
+	slot->taken_sequence = 0;
 	reset_words(slot);
 	ref.generation = slot->generation;
 	SpinLockRelease(&slot->mutex);

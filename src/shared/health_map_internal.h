@@ -108,6 +108,7 @@ typedef struct HealthSlot
 	int32		falls;			/* as of that word */
 	int64		last_fall_at;
 	RecordedVersion taken;		/* the row of gateway_health that was taken */
+	uint64		taken_sequence; /* of the read that it came from */
 } HealthSlot;
 
 /* A slot starts at a cache line and is padded to whole ones. */

@@ -205,7 +205,7 @@ judge(GatewayRow *gateway, const Reading *reading)
 			{
 				health_evidence_publish_row(gateway->slot, &gateway->heartbeat, reading->sequence);
 				health_evidence_take_row(gateway->slot, &gateway->recorded, &gateway->probe, &gateway->heartbeat,
-										 reading->committed);
+										 reading->sequence, reading->committed);
 			}
 			read = health_evidence_read(gateway->slot, reading->now, &evidence);
 		}

@@ -162,6 +162,21 @@ foreach (
     };
 }
 
+subtest 'late reading, and what the worker has recorded since' => sub {
+    $node->append_conf('postgresql.conf', 'gateway_pool.startup_grace = 1d');
+    $node->reload;
+    $db->shows_soon('SHOW gateway_pool.startup_grace', '1d', 'the grace is as long as the test');
+    add(++$number);
+    $db->value(sprintf q{UPDATE gateways_v2 SET heartbeat = clock_timestamp() - interval '1 hour', "heartbeatTTL" = 60 WHERE id = '%s'}, gateway_id($number));
+    $db->value(sprintf q{INSERT INTO gateway_health ("gatewayId", status) VALUES ('%s', 'unhealthy')}, gateway_id($number));
+    my $late = begin_late('read', 'SELECT count(*) FROM gateway_status');
+    $db->value(sprintf q{UPDATE gateway_health SET status = 'healthy', "changedAt" = clock_timestamp() WHERE "gatewayId" = '%s'}, gateway_id($number));
+    $db->value('SELECT count(*) FROM gateway_status');
+    $db->shows(pick($number), "g$number", 'an expired gateway is picked in the startup grace, because it was healthy last');
+    release($late);
+    $db->shows(pick($number), "g$number", 'and after what was read before has been published');
+};
+
 $db->end;
 $node->stop;
 done_testing();
