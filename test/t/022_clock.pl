@@ -89,13 +89,21 @@ foreach my $case (
 {
     my ($lasts, $at_most) = ($case->{lasts}, $case->{at_most} // $case->{lasts});
 
-    $case->{before}->() if $case->{before};
-    my ($earliest, undef, $latest) = split /\|/, $session->value($case->{event});
-    $session->shows("SELECT $case->{holds}", 't', "$case->{what} is present");
-    $clock->advance($lasts - 0.2);
-    $session->shows(qq{SELECT held < '$latest'::timestamptz + interval '$at_most.001 s', ended > '$earliest'::timestamptz + interval '$lasts s'
-                         FROM watch(\$\$$case->{holds}\$\$)}, 't|t', "$case->{what} expires after $lasts s, not before and hardly later");
-    $clock->advance(100);
+    my $seen;
+
+    # Once more if the machine was too busy to look in the last 0.2 s.
+    foreach (1 .. 20)
+    {
+        $case->{before}->() if $case->{before};
+        my ($earliest, undef, $latest) = split /\|/, $session->value($case->{event});
+        $session->shows("SELECT $case->{holds}", 't', "$case->{what} is present");
+        $clock->advance($lasts - 0.2);
+        $seen = $session->value(qq{SELECT held < '$latest'::timestamptz + interval '$at_most.001 s', ended > '$earliest'::timestamptz + interval '$lasts s'
+                             FROM watch(\$\$$case->{holds}\$\$)});
+        $clock->advance(100);
+        last if $seen !~ /^\|/;
+    }
+    is($seen, 't|t', "$case->{what} expires after $lasts s, not before and hardly later");
 }
 
 # The wall clock is set: heartbeats keep their remaining time.

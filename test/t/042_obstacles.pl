@@ -150,7 +150,7 @@ sub is_said
     $session->value($repair);
     $session->end;
     $db->waits_for(q{NOT EXISTS (SELECT FROM gateway_pool_workers WHERE problem IS NOT NULL)}, 'the problem is not reported after the repair');
-    is(scalar(() = slurp_file($node->logfile, $offset) =~ /\[$pid\] (?:LOG|ERROR):  .*(?:$problem)/g), 1, 'the problem is logged once');
+    is(scalar(() = slurp_file($node->logfile, $offset) =~ /\[$pid\] LOG:  .* has a problem: .*(?:$problem)/g), 1, 'the problem is logged once');
     is($db->worker('pid'), $pid, 'the worker is the same');
     $db->value("SELECT clear_gateway_probe('$id')");
     $db->waits_for(q{'unknown' = (SELECT status FROM gateway_health WHERE "gatewayId" = '} . $id . q{')}, 'the probe is removed');

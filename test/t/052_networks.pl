@@ -134,7 +134,8 @@ $db->comes_to(map { $_ => [ qr/^none: denied: \S/, qr/^unknown: no evidence: den
 like({ $db->known }->{localhost}[1], qr/^unknown: no evidence: denied: in a denied network$/, 'the status has the reason');
 $db->now($_) foreach sort keys %denied;
 is_deeply({ map { $_ => accepted($_) } keys %at }, \%before, 'no probe connects');
-$db->shows('SELECT count(*) FROM gateway_health_events', '0', 'there are no events');
+# "own" was refused above, on a busy machine more than twice.
+$db->shows(q{SELECT * FROM gateway_health_events WHERE "gatewayName" <> 'own'}, '', 'there are no events');
 $db->value('DELETE FROM gateway_probes');
 
 # Names that resolve to another address later.
