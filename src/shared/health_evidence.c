@@ -24,21 +24,39 @@
 /* The most by which the row's heartbeat and its record in gateway_health differ. */
 #define RECORDED_TOLERANCE USECS_PER_SEC
 
-/* Starts the startup grace at the first call after a promotion. */
+/*
+ * Starts the startup grace at the first call after a promotion.  Several sessions may
+ * do so at the same moment.
+ */
 static void
-notice_promotion(int64 now)
+notice_promotion(void)
 {
 	uint32		was_standby = 1;
 
-	if (unlikely(pg_atomic_read_u32(&health_state()->standby) != 0) && !RecoveryInProgress() &&
-		pg_atomic_compare_exchange_u32(&health_state()->standby, &was_standby, 0))
-		pg_atomic_write_u64(&health_state()->grace_from, now);
+	if (likely(pg_atomic_read_u32(&health_state()->standby) == 0))
+	{
+		/*
+		 * The grace that is read from now on is the promotion's: pairs with
+		 * the exchange.
+		 */
+		pg_read_barrier();
+	}
+	else if (!RecoveryInProgress())
+	{
+		/*
+		 * The exchange is a full barrier: the grace has begun when it is
+		 * seen.
+		 */
+		pg_atomic_write_u64(&health_state()->grace_from, clock_monotonic());
+		(void) pg_atomic_compare_exchange_u32(&health_state()->standby, &was_standby, 0);
+	}
 }
 
 /* health_evidence_note_standby notes that this server is a standby. */
 void
 health_evidence_note_standby(void)
 {
+	/* Not ordered: it is one value. */
 	if (health_state() != NULL && pg_atomic_read_u32(&health_state()->standby) == 0)
 		pg_atomic_write_u32(&health_state()->standby, 1);
 }
@@ -51,10 +69,17 @@ health_evidence_note_standby(void)
 uint64
 health_evidence_sequence(void)
 {
+	/*
+	 * A full barrier: the snapshot that is taken later sees all commits with
+	 * a lower number.
+	 */
 	return health_state() == NULL ? 0 : pg_atomic_add_fetch_u64(&health_state()->sequence, 1);
 }
 
-/* Notes that the row was read after its heartbeat expired.  Takes no lock: the word may change meanwhile. */
+/*
+ * Notes that the row was read after its heartbeat expired.  Takes no lock: the word may
+ * change meanwhile.  Not ordered: the exchange compares what was read.
+ */
 static void
 confirm_expiry(HealthSlot *slot, uint16 generation, int64 now)
 {
@@ -104,6 +129,24 @@ is_withdrawn(const HealthSlot *slot, const Heartbeat *heartbeat)
 }
 
 /*
+ * Replaces a word of evidence; returns false if the slot has another generation.  The
+ * first read is not ordered: the exchange compares it.
+ */
+static bool
+replace_word(pg_atomic_uint64 *target, uint16 generation, int kind, int64 time, int kept_kinds)
+{
+	uint64		word = pg_atomic_read_u64(target);
+
+	do
+	{
+		if (word_generation(word) != generation)
+			return false;
+	} while (!pg_atomic_compare_exchange_u64(target, &word,
+											 make_word(generation, kind | (word_kind(word) & kept_kinds), time)));
+	return true;
+}
+
+/*
  * Writes the table's word; the spinlock is held.  A wall time is converted to monotonic
  * time when it is first seen, so that later steps of the wall clock have no effect.
  */
@@ -121,9 +164,13 @@ store_heartbeat(HealthSlot *slot, const Heartbeat *heartbeat, int64 now, int64 w
 	if (heartbeat->heard)
 		slot->last_heard_at = Max(slot->last_heard_at, heartbeat->heard_at);
 
+	/*
+	 * A session that sees only one of these words changed reads what held
+	 * before, or what holds now.  Reports change theirs without the spinlock,
+	 * hence the exchange.
+	 */
 	if (withdrawn)
-		pg_atomic_write_u64(&slot->reported,
-							make_word(slot->generation, word_kind(pg_atomic_read_u64(&slot->reported)) & REPORTED_HERE, 0));
+		(void) replace_word(&slot->reported, slot->generation, WORD_EMPTY, 0, REPORTED_HERE);
 	if (heartbeat->failed)
 		word = make_word(slot->generation, TABLE_FAILED, 0);
 	else if (!heartbeat->heard)
@@ -152,7 +199,7 @@ health_evidence_publish_row(HealthSlotRef ref, const Heartbeat *heartbeat, uint6
 	int64		now = clock_monotonic();
 	bool		same;
 
-	notice_promotion(now);
+	notice_promotion();
 	SpinLockAcquire(&slot->mutex);
 	same = slot->generation != ref.generation || is_published(slot, heartbeat);
 	if (slot->generation == ref.generation)
@@ -185,6 +232,7 @@ health_evidence_publish_row(HealthSlotRef ref, const Heartbeat *heartbeat, uint6
 bool
 health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartbeat *heartbeat, XLogRecPtr commit)
 {
+	/* A full barrier: the commit is visible when the new number is. */
 	uint64		sequence = pg_atomic_add_fetch_u64(&health_state()->sequence, 1);
 	HealthSlotRef ref = health_map_find(table, gateway);
 	HealthSlot *slot;
@@ -198,7 +246,7 @@ health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartb
 	slot = health_slot(ref);
 	now = clock_monotonic();
 	wall_offset = clock_wall_offset();
-	notice_promotion(now);
+	notice_promotion();
 	SpinLockAcquire(&slot->mutex);
 	before = table_evidence(pg_atomic_read_u64(&slot->table), now);
 	if (slot->generation == ref.generation && slot->commit <= commit)
@@ -211,21 +259,6 @@ health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, const Heartb
 	after = table_evidence(pg_atomic_read_u64(&slot->table), now);
 	SpinLockRelease(&slot->mutex);
 	return before != after;
-}
-
-/* Replaces a word of evidence; returns false if the slot has another generation. */
-static bool
-replace_word(pg_atomic_uint64 *target, uint16 generation, int kind, int64 time, int kept_kinds)
-{
-	uint64		word = pg_atomic_read_u64(target);
-
-	do
-	{
-		if (word_generation(word) != generation)
-			return false;
-	} while (!pg_atomic_compare_exchange_u64(target, &word,
-											 make_word(generation, kind | (word_kind(word) & kept_kinds), time)));
-	return true;
 }
 
 static HeartbeatEvidence
@@ -253,6 +286,10 @@ health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at,
 {
 	HealthSlot *slot = health_slot(ref);
 
+	/*
+	 * Not ordered: "changed" only wakes the worker.  The exchanges are: see
+	 * health_evidence_display.
+	 */
 	*changed = reported_evidence(pg_atomic_read_u64(&slot->reported), now) != HEARTBEAT_FRESH &&
 		table_evidence(pg_atomic_read_u64(&slot->table), now) != HEARTBEAT_FRESH;
 	return replace_word(&slot->reported_at, ref.generation, WORD_KNOWN, now, 0) &&
@@ -269,6 +306,10 @@ health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason,
 {
 	HealthSlot *slot = health_slot(ref);
 
+	/*
+	 * Not ordered, as above.  The reason is seen before the word, whose
+	 * exchange is a full barrier.
+	 */
 	*changed = !is_suspect(pg_atomic_read_u64(&slot->failure), now);
 	SpinLockAcquire(&slot->mutex);
 	if (slot->generation == ref.generation)
@@ -289,9 +330,10 @@ health_evidence_in_startup_grace(int64 now)
 
 	if (health_state() == NULL)
 		return GetCurrentTimestamp() < PgStartTime + grace;
-	notice_promotion(now);
+	notice_promotion();
 	if (RecoveryInProgress())
 		health_evidence_note_standby();
+	/* Ordered by notice_promotion. */
 	return now < (int64) pg_atomic_read_u64(&health_state()->grace_from) + grace;
 }
 
@@ -301,6 +343,7 @@ is_failure_known(uint64 failure)
 {
 	return (word_kind(failure) & FAILURE_RECORDED) != 0 ||
 		((word_kind(failure) & WORD_KNOWN) != 0 &&
+	/* Not ordered: a grace that is not seen yet has just begun. */
 		 word_time(failure) >= (int64) pg_atomic_read_u64(&health_state()->grace_from));
 }
 
@@ -355,12 +398,24 @@ static inline SlotReading
 read_slot(HealthSlotRef ref, int64 now, const Heartbeat *own, HealthEvidence *evidence)
 {
 	HealthSlot *slot = health_slot(ref);
+
+	/*
+	 * Not ordered: each says by itself what held at some moment since the
+	 * call.
+	 */
 	uint64		table = pg_atomic_read_u64(&slot->table);
 	uint64		reported = pg_atomic_read_u64(&slot->reported);
 	uint64		failure = pg_atomic_read_u64(&slot->failure);
 	uint64		probe = pg_atomic_read_u64(&slot->probe);
-	uint64		damped = pg_atomic_read_u64(&slot->damped);
+	uint64		damped;
 	bool		withdrawn;
+
+	/*
+	 * What was written before the probe's word is read after it: pairs with
+	 * store_finding.
+	 */
+	pg_read_barrier();
+	damped = pg_atomic_read_u64(&slot->damped);
 
 	if (word_generation(table) != ref.generation || word_generation(reported) != ref.generation ||
 		word_generation(failure) != ref.generation || word_generation(probe) != ref.generation ||
@@ -504,7 +559,7 @@ health_evidence_without_slot(const Heartbeat *row, const RecordedHealth *recorde
 	{
 		int64		start;
 
-		notice_promotion(now);
+		notice_promotion();
 		start = pg_atomic_read_u64(&health_state()->grace_from);
 		if (was_reported(recorded, row, 0))
 			reported = recorded->heartbeat_expires_at > wall_now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
@@ -529,10 +584,11 @@ store_finding(HealthSlot *slot, const ProbeFinding *finding, const ConfiguredPro
 
 	/*
 	 * These are written before up: no session reads it as healthy, or as no
-	 * evidence, in between.
+	 * evidence, in between.  Pairs with the barrier in read_slot.
 	 */
 	pg_atomic_write_u64(&slot->damped, damped_word(slot->generation, finding));
 	pg_atomic_write_u64(&slot->overdue, make_word(slot->generation, overdue == 0 ? WORD_EMPTY : WORD_KNOWN, overdue));
+	pg_write_barrier();
 	pg_atomic_write_u64(&slot->probe, make_word(slot->generation, probe_kind(finding, probe), finding->counts_until));
 }
 
@@ -543,6 +599,8 @@ take_reported(HealthSlot *slot, const RecordedHealth *recorded, int64 now, Times
 	int64		expires_at = (recorded->heartbeat_expires_at <= wall_now ?
 							  recorded_time(recorded->heartbeat_expires_at, now, wall_now) :
 							  now + Min(recorded->heartbeat_expires_at - wall_now, RECORDED_AGE_MAX));
+
+	/* Not ordered: the exchange compares it. */
 	uint64		word = pg_atomic_read_u64(&slot->reported);
 
 	do
@@ -594,6 +652,7 @@ health_evidence_take_row(HealthSlotRef ref, const RecordedHealth *recorded, cons
 	}
 	if (recorded->known && memcmp(&slot->taken, &version, sizeof(version)) != 0)
 	{
+		/* Not ordered: the exchange compares it. */
 		uint64		failure = pg_atomic_read_u64(&slot->failure);
 		int			kind = recorded->status == GATEWAY_UNHEALTHY ? FAILURE_RECORDED : 0;
 
@@ -638,6 +697,7 @@ health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding)
 	uint64		damped;
 	bool		valid;
 
+	/* The spinlock orders these: it is held where they are written. */
 	SpinLockAcquire(&slot->mutex);
 	probe = pg_atomic_read_u64(&slot->probe);
 	damped = pg_atomic_read_u64(&slot->damped);
@@ -723,6 +783,11 @@ health_evidence_next_change(HealthSlotRef ref, int64 now)
 	HealthSlot *slot = health_slot(ref);
 	int64		earliest = PG_INT64_MAX;
 	int64		grace = setting_startup_grace * USECS_PER_SEC;
+
+	/*
+	 * Not ordered: what changes a word to an earlier end wakes the worker,
+	 * whose latch orders.
+	 */
 	int64		grace_ends = (int64) pg_atomic_read_u64(&health_state()->grace_from) + grace;
 
 	take_earlier(&earliest, pg_atomic_read_u64(&slot->table), 0, now);
@@ -744,11 +809,18 @@ health_evidence_display(HealthSlotRef ref, int64 now, HealthDisplay *display)
 	int64		wall_offset = clock_wall_offset();
 	uint64		table;
 	uint64		reported = pg_atomic_read_u64(&slot->reported);
-	uint64		reported_at = pg_atomic_read_u64(&slot->reported_at);
-	uint64		failure = pg_atomic_read_u64(&slot->failure);
+	uint64		reported_at;
+	uint64		failure = pg_atomic_read_u64(&slot->failure);	/* not ordered */
 	Heartbeat	heartbeat;
 	int64		heard_at;
 	bool		valid;
+
+	/*
+	 * The time of a report is written before the report itself, by an
+	 * exchange.
+	 */
+	pg_read_barrier();
+	reported_at = pg_atomic_read_u64(&slot->reported_at);
 
 	memset(display, 0, sizeof(HealthDisplay));
 	SpinLockAcquire(&slot->mutex);

@@ -80,6 +80,10 @@ health_map_size(void)
 	return add_size(add_size(MAXALIGN(sizeof(HealthMap)), slots_size()), MAXALIGN(buckets_size()));
 }
 
+/*
+ * Resets the words, for the generation; the spinlock is held.  Not ordered among each
+ * other: each has the new generation.
+ */
 static void
 reset_words(HealthSlot *slot)
 {
@@ -235,7 +239,8 @@ health_map_find(Oid table, const pg_uuid_t *gateway)
 
 /*
  * health_map_matches returns true if a reference is to the current slot of a gateway.
- * Takes no lock: the key of a slot changes only after the generation of its words.
+ * Takes no lock: the key of a slot changes only after the generation of its words, which
+ * the spinlock orders between health_map_free and assign_slot.
  */
 bool
 health_map_matches(HealthSlotRef ref, Oid table, const pg_uuid_t *gateway)
@@ -243,6 +248,10 @@ health_map_matches(HealthSlotRef ref, Oid table, const pg_uuid_t *gateway)
 	const HealthSlot *slot = health_slot(ref);
 	bool		same = uuid_equal(&slot->gateway, gateway) && slot->relation == table;
 
+	/*
+	 * The generation is read after the key: who sees a new key sees a new
+	 * generation.
+	 */
 	pg_read_barrier();
 	return same && word_generation(pg_atomic_read_u64(&health_slot(ref)->table)) == ref.generation;
 }
@@ -261,7 +270,7 @@ take_free_slot(void)
 			map->last_free = NO_SLOT;
 	}
 	LWLockRelease(free_list_lock());
-	pg_atomic_write_u32(&map->full, number == NO_SLOT);
+	pg_atomic_write_u32(&map->full, number == NO_SLOT); /* not ordered: a hint */
 	return number;
 }
 
@@ -287,7 +296,18 @@ give_free_slot(int32 number)
 uint64
 health_map_deletion_count(void)
 {
-	return map == NULL ? 0 : pg_atomic_read_u64(&map->deletions);
+	uint64		deletions;
+
+	if (map == NULL)
+		return 0;
+	deletions = pg_atomic_read_u64(&map->deletions);
+
+	/*
+	 * Before the snapshot is taken, which so sees all deletions that are
+	 * counted.
+	 */
+	pg_read_barrier();
+	return deletions;
 }
 
 /* Assigns a free slot to a gateway; the partition's lock is held. */
@@ -331,7 +351,7 @@ assign_slot(int32 number, const SlotKey *key, uint32 hash)
  *
  * A session that has deleted a row and committed increases the count first, and then
  * looks for the slot under the lock that is held here: it finds the slot, or this
- * function sees the new count.
+ * function sees the new count.  The lock orders both.
  *
  * The slot keeps the id of the calling transaction if that has one, and so may have
  * written the row: until it ends, no other session sees that row.
@@ -413,6 +433,7 @@ health_map_free_gateway(Oid table, const pg_uuid_t *gateway)
 
 	if (map == NULL)
 		return;
+	/* A full barrier: the deletion is visible when its count is. */
 	(void) pg_atomic_fetch_add_u64(&map->deletions, 1);
 	ref = health_map_find(table, gateway);
 	if (ref.number != NO_SLOT)
@@ -462,7 +483,8 @@ health_map_free_table(Oid table)
 
 	if (map == NULL)
 		return;
-	(void) pg_atomic_fetch_add_u64(&map->deletions, 1);
+	(void) pg_atomic_fetch_add_u64(&map->deletions, 1); /* a full barrier, as
+														 * above */
 
 	/*
 	 * Sessions that read the count before have created their slots when they
@@ -495,6 +517,7 @@ health_map_list(int *count)
 bool
 health_map_is_full(void)
 {
+	/* Not ordered: a hint. */
 	return map != NULL && pg_atomic_read_u32(&map->full) != 0;
 }
 
@@ -502,6 +525,7 @@ health_map_is_full(void)
 bool
 health_map_begin_sweep(int64 now)
 {
+	/* Not ordered: of two sessions, the exchange lets one sweep. */
 	uint64		last = pg_atomic_read_u64(&map->swept_at);
 
 	return (last == 0 || now - (int64) last >= SWEEP_PAUSE) &&

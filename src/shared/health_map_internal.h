@@ -10,6 +10,13 @@
  *
  * The fields below the words are protected by that spinlock, which a pick of cached
  * pools never takes.  The key of the slot changes under it, too.
+ *
+ * Memory ordering, on processors that reorder as well: pg_atomic reads and writes order
+ * nothing; compare-and-exchange, exchange and additions are full barriers.  Most words
+ * need no order among each other, because what has to agree is in one word.  An
+ * exchange that succeeds has compared the newest value, so what is read before it may be
+ * old.  Where a word has to be seen before or after another, a comment at both sides
+ * names the barrier.  "Not ordered" at an access says that no order is needed.
  */
 #ifndef GATEWAY_POOL_HEALTH_MAP_INTERNAL_H
 #define GATEWAY_POOL_HEALTH_MAP_INTERNAL_H
@@ -69,6 +76,10 @@ typedef struct RecordedVersion
 
 typedef struct HealthSlot
 {
+	/*
+	 * Each is one value; the order among them matters where a comment says
+	 * so.
+	 */
 	pg_atomic_uint64 table;		/* the heartbeat in the host's table */
 	pg_atomic_uint64 reported;	/* the reported heartbeat: when it expires */
 	pg_atomic_uint64 failure;	/* when a caller last reported a failure */
@@ -171,7 +182,8 @@ pair_low(uint64 word)
 typedef struct HealthState
 {
 	pg_atomic_uint64 sequence;	/* of what commits and reads publish */
-	pg_atomic_uint64 grace_from;	/* when it started or was promoted */
+	pg_atomic_uint64 grace_from;	/* when it started or was promoted;
+									 * written before "standby" becomes 0 */
 	pg_atomic_uint32 standby;	/* it was one at the last look */
 } HealthState;
 

@@ -9,6 +9,9 @@
  * No message comes when a pool, a member or a database is deleted.  So when little
  * room is left, entries of deleted ones are looked for and removed.  If there is
  * still no room, the entries that were updated longest ago are removed.
+ *
+ * Counts are added under the shared lock, each by itself: they need not agree, so that no
+ * access to an atomic is ordered but by the lock.
  */
 #include "postgres.h"
 
@@ -283,6 +286,18 @@ at_end(TransactionEnd end)
 
 const TransactionSubscriber pick_counters_subscriber = {.at_end = at_end};
 
+/* Copies an entry; the lock is held, shared: the counts may change meanwhile. */
+static void
+copy_entry(PickCounter *copy, PickCounter *entry)
+{
+	copy->key = entry->key;
+	copy->since = entry->since;
+	pg_atomic_init_u64(&copy->picks, pg_atomic_read_u64(&entry->picks));
+	pg_atomic_init_u64(&copy->degraded_picks, pg_atomic_read_u64(&entry->degraded_picks));
+	pg_atomic_init_u64(&copy->refusals, pg_atomic_read_u64(&entry->refusals));
+	pg_atomic_init_u64(&copy->added_at, pg_atomic_read_u64(&entry->added_at));
+}
+
 /* pick_counters_copy returns a copy of all entries, of all databases. */
 PickCounter *
 pick_counters_copy(int *count)
@@ -295,7 +310,7 @@ pick_counters_copy(int *count)
 	LWLockAcquire(stats_lock(), LW_SHARED);
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-		copy[(*count)++] = *entry;
+		copy_entry(&copy[(*count)++], entry);
 	LWLockRelease(stats_lock());
 	return copy;
 }
@@ -338,6 +353,7 @@ pick_counters_begin_sweep(void)
 	int64		part = Max(max_entries() / PARTS, 1);
 
 	return entries != NULL && hash_get_num_entries(entries) >= max_entries() - part &&
+	/* Not ordered: of two sessions, the exchange lets one sweep. */
 		pg_atomic_read_u32(&state->made) >= part &&
 		pg_atomic_exchange_u32(&state->made, 0) >= part;
 }
@@ -346,6 +362,7 @@ pick_counters_begin_sweep(void)
 bool
 pick_counters_evicted_lately(void)
 {
+	/* Not ordered: it is one value. */
 	uint64		at = entries == NULL ? 0 : pg_atomic_read_u64(&state->evicted_at);
 
 	return at != 0 && clock_monotonic() - (int64) at < EVICTION_SHOWN;

@@ -5,6 +5,10 @@
  * A gateway's slot counts the requests that were made and those that were answered.
  * One probe answers all requests that were made before the worker last read how the
  * gateway is to be probed: a caller may have changed that before its request.
+ *
+ * The additions are full barriers: a caller's commit is seen before its request, and the
+ * request before the count of all requests.  The worker reads in the opposite order, with
+ * barriers between.
  */
 #include "postgres.h"
 
@@ -69,7 +73,14 @@ is_answered(HealthSlotRef ref, uint32 request)
 bool
 probe_on_demand_await(HealthSlotRef ref, uint32 request, int64 deadline)
 {
+	bool		answered;
+
 	ConditionVariablePrepareToSleep(&requests->answered);
+
+	/*
+	 * Not ordered: the spinlock of the variable is, on which
+	 * probe_on_demand_answer broadcasts.
+	 */
 	while (!is_answered(ref, request))
 	{
 		int64		left = deadline - clock_monotonic();
@@ -79,7 +90,14 @@ probe_on_demand_await(HealthSlotRef ref, uint32 request, int64 deadline)
 		(void) ConditionVariableTimedSleep(&requests->answered, (left + 999) / 1000, wait_event(WAIT_PROBE_RESULT));
 	}
 	ConditionVariableCancelSleep();
-	return is_answered(ref, request);
+	answered = is_answered(ref, request);
+
+	/*
+	 * What the probe found is read after its answer: pairs with
+	 * probe_on_demand_answer.
+	 */
+	pg_read_barrier();
+	return answered;
 }
 
 /* probe_on_demand_any returns true if requests were made since its last call. */
@@ -90,15 +108,23 @@ probe_on_demand_any(void)
 	uint64		made = pg_atomic_read_u64(&requests->made);
 	bool		any = made != seen;
 
+	/* The requests are read after their count. */
+	pg_read_barrier();
 	seen = made;
 	return any;
 }
 
-/* probe_on_demand_last returns the number of the last request for a probe of a gateway. */
+/*
+ * probe_on_demand_last returns the number of the last request for a probe of a gateway.
+ * What the caller reads after that includes what was committed before the request.
+ */
 uint32
 probe_on_demand_last(HealthSlotRef ref)
 {
-	return pg_atomic_read_u32(&health_slot(ref)->probes_asked);
+	uint32		last = pg_atomic_read_u32(&health_slot(ref)->probes_asked);
+
+	pg_read_barrier();
+	return last;
 }
 
 /* probe_on_demand_is_open returns true if a request for a probe of a gateway is not answered. */
@@ -112,8 +138,11 @@ probe_on_demand_is_open(HealthSlotRef ref)
 void
 probe_on_demand_answer(HealthSlotRef ref, uint32 request)
 {
+	/* Not ordered: only this process writes it. */
 	if (is_answered(ref, request))
 		return;
+	/* What the probe found is written before the answer. */
+	pg_write_barrier();
 	pg_atomic_write_u32(&health_slot(ref)->probes_answered, request);
 	ConditionVariableBroadcast(&requests->answered);
 }

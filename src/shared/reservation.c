@@ -10,6 +10,9 @@
  * Each reservation is counted twice: in that word, and in the word of the period in
  * which it was made.  The session that takes it out of the latter, by release, ROLLBACK
  * or expiry, takes it out of the former.
+ *
+ * Each count changes by compare-and-exchange, a full barrier.  What is read before that
+ * is not ordered: if it is old, the exchange fails and returns the newest.
  */
 #include "postgres.h"
 
@@ -118,6 +121,10 @@ expire(HealthSlot *slot, uint16 generation, int64 now)
 {
 	uint32		current = period_of(now);
 
+	/*
+	 * Not ordered, here and below: a reservation that is not seen is taken
+	 * out later.
+	 */
 	if (pair_low(pg_atomic_read_u64(&slot->load)) == 0)
 		return;
 	for (int i = 0; i < RESERVATION_PERIODS; i++)
@@ -172,6 +179,11 @@ reservation_load(HealthSlotRef ref, int64 now)
 	GatewayLoad load = {0};
 	uint64		reported_at = pg_atomic_read_u64(&slot->load_at);
 
+	/*
+	 * The load of a report is written before its time: pairs with
+	 * reservation_report_load.
+	 */
+	pg_read_barrier();
 	expire(slot, ref.generation, now);
 	load.word = pg_atomic_read_u64(&slot->load);
 	if (word_generation(load.word) != ref.generation || word_generation(reported_at) != ref.generation)
@@ -298,7 +310,10 @@ reservation_report_load(HealthSlotRef ref, uint32 connections, int64 now)
 	HealthSlot *slot = health_slot(ref);
 	uint64		word = pg_atomic_read_u64(&slot->load);
 
-	/* The load first, then that it is reported. */
+	/*
+	 * The load first, then that it is reported: both exchanges are full
+	 * barriers.
+	 */
 	do
 	{
 		if (word_generation(word) != ref.generation)
