@@ -56,7 +56,7 @@ install_packages() {
 # Installs those of these Debian packages that are missing.
 need_packages() {
 	local package installed missing=() as_root=()
-	installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2> /dev/null)
+	installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2> /dev/null) || true
 	for package; do
 		grep -qx "$package installed" <<< "$installed" || missing+=("$package")
 	done
