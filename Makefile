@@ -46,6 +46,11 @@ include test/tests.mk
 # them.
 PG_CONFIG   ?= pg_config
 ifeq ($(filter bench bench-probes check check-indent check-stop coverage demo indent lint picture sanitize test test-examples typedefs help,$(MAKECMDGOALS)),)
+# Bitcode for PostgreSQL's JIT takes twice the time to build, and needs clang.  Picks are
+# no expressions to inline: they gain nothing.  `make with_llvm=yes` builds it.
+ifneq ($(with_llvm),yes)
+override with_llvm = no
+endif
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
