@@ -45,7 +45,7 @@ include test/tests.mk
 # These targets, called by name, work without PostgreSQL's build files: they install
 # them.
 PG_CONFIG   ?= pg_config
-ifeq ($(filter bench bench-probes check check-indent check-stop coverage demo indent lint picture sanitize test test-examples typedefs help,$(MAKECMDGOALS)),)
+ifeq ($(filter bench bench-probes check check-indent check-stop coverage deb demo dist indent lint picture sanitize test test-arm64 test-examples test-packaging typedefs help,$(MAKECMDGOALS)),)
 # Bitcode for PostgreSQL's JIT takes twice the time to build, and needs clang.  Picks are
 # no expressions to inline: they gain nothing.  `make with_llvm=yes` builds it.
 ifneq ($(with_llvm),yes)
@@ -78,7 +78,7 @@ check: ## run the tests named by T="pick 010 ...", without T the quick ones
 	@test/check $(T)
 endif
 
-.PHONY: bench bench-probes check check-indent check-stop coverage demo indent lint picture sanitize test test-examples typedefs help
+.PHONY: bench bench-probes check check-indent check-stop coverage deb demo dist indent lint picture sanitize test test-arm64 test-examples test-packaging typedefs help
 demo: ## show the extension at work on a throw-away server (KEEP=1 leaves it up)
 	test/demo/run
 
@@ -115,6 +115,18 @@ sanitize: ## look for memory errors, on throw-away servers
 test: ## run all tests on throw-away servers
 	test/run
 
+deb: ## build Debian packages for the PostgreSQL versions installed, in dist/
+	packaging/deb
+
+dist: ## make the archive for PGXN of what is committed, in dist/
+	packaging/dist
+
+test-packaging: ## install, run, upgrade and remove what packaging/ makes, in Debian chroots, as root
+	test/packaging $(T)
+
+test-arm64: ## compile for arm64 in a Debian chroot, as root, and run the unit tests by emulation
+	test/packaging arm64
+
 test-examples: ## run the tests of examples/ on a throw-away server
 	test/examples
 
@@ -122,4 +134,4 @@ help: ## show this list
 	@echo "make                    build"
 	@echo "make install            install into the PostgreSQL of PG_CONFIG (default: pg_config)"
 	@echo "make installcheck       run the regression and isolation tests on a running server"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile test/tests.mk
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile test/tests.mk

@@ -26,7 +26,7 @@ isolation-database: ## replace the isolation tests' database on the running serv
 		-c "ALTER DATABASE $(ISOLATION_TESTDB) SET lc_messages = 'C'" $(addprefix -f ,$(wildcard test/host.sql))
 
 unit: $(UNIT_TESTS) ## build and run the tests that need no server
-	$(if $(UNIT_TESTS),prove -j 2 --exec '' $(UNIT_TESTS))
+	$(if $(UNIT_TESTS),prove -j 2 --exec '$(UNIT_EXEC)' $(UNIT_TESTS))
 
 # NAME_test.c tests NAME.c, linked with these alone.
 vpath %.c $(wildcard src/*/)
