@@ -298,7 +298,7 @@ subtest 'restarts' => sub {
     };
 
     my $after_round = sub {
-        my $round = $db->worker('"lastRoundAt"');
+        my $round = $db->worker('lastRoundAt');
         $db->waits_for(qq{(SELECT "lastRoundAt" <> '$round' FROM gateway_pool_workers WHERE database = current_database())}, 'a round ends');
     };
 
