@@ -21,7 +21,7 @@ PGDLLEXPORT void _PG_init(void);
 
 PG_FUNCTION_INFO_V1(be_late);
 
-static char moment[32];			/* "commit", "read", or "" */
+static char moment[32];			/* "commit", "abort", "read", or "" */
 static char file[MAXPGPATH];
 static ExecutorEnd_hook_type previous_executor_end;
 
@@ -39,12 +39,17 @@ wait_if(const char *reached)
 		pg_usleep(1000);
 }
 
-/* After the commit of a transaction that has written, when others see what it has written. */
+/* After the end of a transaction that has written: after a commit, others see what it has written. */
 static void
 transaction_event(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_COMMIT && TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		wait_if("commit");
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+	{
+		if (event == XACT_EVENT_COMMIT)
+			wait_if("commit");
+		if (event == XACT_EVENT_ABORT)
+			wait_if("abort");
+	}
 }
 
 /* After a query that has read gateways, before what it has read is published. */

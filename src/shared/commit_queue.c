@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
@@ -153,7 +154,9 @@ discard(SubTransactionId aborted)
 /*
  * commit_queue_wait waits until all transactions whose changes a new snapshot sees have
  * published them.  A transaction first becomes visible, then its callbacks run, and then
- * it releases the lock on its id.
+ * it releases the lock on its id.  One that aborts publishes nothing, and may be long at
+ * it: callbacks of foreign data wrappers wait for a server that is not ours.  Its status is
+ * asked for first: of a subtransaction that is deep inside others, that takes no search.
  *
  * The transactions above call it.  So does a session that has made a slot, before it reads
  * the row again: a commit that came before the slot has left no place in it, either.
@@ -169,7 +172,7 @@ commit_queue_wait(void)
 		TransactionId holder = lock->locktag.locktag_field1;
 
 		if (lock->locktag.locktag_type == LOCKTAG_TRANSACTION && (lock->holdMask & LOCKBIT_ON(ExclusiveLock)) != 0 &&
-			!TransactionIdIsInProgress(holder))
+			TransactionIdDidCommit(holder) && !TransactionIdIsInProgress(holder))
 			XactLockTableWait(holder, NULL, NULL, XLTW_None);
 	}
 	pfree(locks->locks);

@@ -1,6 +1,7 @@
 # What a session publishes late never replaces what is newer: the heartbeat of a commit
 # whose callback is held up, and the rows of a query that has ended, while other sessions
-# change the same row in ways that publish nothing.  test/late.c holds up the session.
+# change the same row in ways that publish nothing.  An abort that is late holds up no other
+# session.  test/late.c holds up the session.
 
 use strict;
 use warnings FATAL => 'all';
@@ -141,6 +142,24 @@ foreach (
         };
     }
 }
+
+# A transaction that aborts publishes nothing.
+subtest 'a late abort' => sub {
+    add(++$number);
+    my $late = begin_late('abort', 'BEGIN; ' . failed($number) . '; ROLLBACK');
+    foreach (
+        [ 'a bulk transaction', $many ],
+        [ 'a prepared transaction', 'BEGIN; ' . fresh($number) . q{; PREPARE TRANSACTION 'p'; COMMIT PREPARED 'p'} ],
+        [ 'a pick that makes a slot', pick($number) ])
+    {
+        my ($what, $sql) = @$_;
+        my $other = $db->session;
+
+        $other->works("SET lock_timeout = '5s'; $sql", "$what does not wait for it");
+        $other->end;
+    }
+    release($late);
+};
 
 # Rows that were read before a commit, and are published after a later reader's.
 foreach (
