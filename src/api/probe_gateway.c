@@ -38,7 +38,7 @@ find_probed(const PoolCatalog *catalog, const pg_uuid_t *gateway, HealthSlotRef 
 	LastProbe	last_probe;
 
 	*ref = health_map_find(catalog->gateways, gateway);
-	return ref->number != NO_SLOT && health_evidence_last_probe(*ref, &last_probe);
+	return ref->number != NO_SLOT && probe_evidence_last(*ref, &last_probe);
 }
 
 /* Returns true if a gateway has a probe; sets *is_own if this transaction wrote its row, which the worker cannot see. */
@@ -158,7 +158,7 @@ probe_gateway(PG_FUNCTION_ARGS)
 	worker_slots_wake(MyDatabaseId);
 	if (!probe_on_demand_await(ref, request, deadline))
 		refuse_to_wait();
-	if (!health_evidence_last_probe(ref, &last_probe))
+	if (!probe_evidence_last(ref, &last_probe))
 		refuse_not_probed(&catalog, gateway);
 
 	result_begin_rows(&row, fcinfo);

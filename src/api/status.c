@@ -149,7 +149,7 @@ gateway_probe_status(PG_FUNCTION_ARGS)
 	{
 		LastProbe	probe;
 
-		if (gateways[i].slot.number == NO_SLOT || !health_evidence_last_probe(gateways[i].slot, &probe))
+		if (gateways[i].slot.number == NO_SLOT || !probe_evidence_last(gateways[i].slot, &probe))
 			continue;
 		put_probe(&row, &gateways[i], &probe);
 		result_add(&row);

@@ -145,7 +145,7 @@ is_same_toasted(Datum before, Datum after, Form_pg_attribute attribute)
 static bool
 changes_source(TriggerData *call, AttrNumber column)
 {
-	const		TupleConstr *constraints = RelationGetDescr(call->tg_relation)->constr;
+	const TupleConstr *constraints = RelationGetDescr(call->tg_relation)->constr;
 	Bitmapset  *sources = NULL;
 	int			source = -1;
 

@@ -19,10 +19,7 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "shared/health_evidence.h"
-#include "shared/health_map_internal.h"
-
-/* The most by which the row's heartbeat and its record in gateway_health differ. */
-#define RECORDED_TOLERANCE USECS_PER_SEC
+#include "shared/health_evidence_internal.h"
 
 /*
  * Starts the startup grace at the first call after a promotion.  Several sessions may
@@ -126,24 +123,6 @@ is_withdrawn(const HealthSlot *slot, const Heartbeat *heartbeat)
 	int			kind = kind_of(heartbeat);
 
 	return slot->published && kind != TABLE_HEARD && kind != kind_of(&slot->heartbeat);
-}
-
-/*
- * Replaces a word of evidence; returns false if the slot has another generation.  The
- * first read is not ordered: the exchange compares it.
- */
-static bool
-replace_word(pg_atomic_uint64 *target, uint16 generation, int kind, int64 time, int kept_kinds)
-{
-	uint64		word = pg_atomic_read_u64(target);
-
-	do
-	{
-		if (word_generation(word) != generation)
-			return false;
-	} while (!pg_atomic_compare_exchange_u64(target, &word,
-											 make_word(generation, kind | (word_kind(word) & kept_kinds), time)));
-	return true;
 }
 
 /*
@@ -349,7 +328,7 @@ is_failure_known(uint64 failure)
 
 /*
  * Reads what probes found, as of now.  An up that counts no longer is overdue, and no
- * evidence after that: see health_evidence_publish_finding.
+ * evidence after that: see probe_evidence_publish.
  */
 static void
 read_probe(uint64 word, uint64 damped, int64 now, HealthEvidence *evidence)
@@ -412,7 +391,7 @@ read_slot(HealthSlotRef ref, int64 now, const Heartbeat *own, HealthEvidence *ev
 
 	/*
 	 * What was written before the probe's word is read after it: pairs with
-	 * store_finding.
+	 * probe_evidence_store.
 	 */
 	pg_read_barrier();
 	damped = pg_atomic_read_u64(&slot->damped);
@@ -459,90 +438,10 @@ health_evidence_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own, Hea
 	return read_slot(ref, now, own, evidence);
 }
 
-/* Limits of what is believed of a row, which the owner of the table can write: falls, and times from now. */
-#define RECORDED_FALLS_MAX 1000
-#define RECORDED_AGE_MAX (USECS_PER_DAY * 365)
-
-/*
- * Returns true if the heartbeat recorded in gateway_health was a reported one: it is
- * later than the heartbeat of the host's row, which is not failed, and than any that
- * the row had before ("last_heard_at", 0 if that is not known).  The row's own may
- * differ from its record a little: times in a slot are rounded, and the wall clock may
- * have been set meanwhile.
- */
-static bool
-was_reported(const RecordedHealth *recorded, const Heartbeat *heartbeat, TimestampTz last_heard_at)
-{
-	if (!recorded->heard || heartbeat->failed)
-		return false;
-	if (heartbeat->heard)
-		last_heard_at = Max(last_heard_at, heartbeat->heard_at);
-	return last_heard_at == 0 ||
-		(recorded->heard_at > last_heard_at &&
-		 (uint64) recorded->heard_at - (uint64) last_heard_at > RECORDED_TOLERANCE);
-}
-
-/* Converts a recorded time, which is not in the future, to monotonic time. */
-static int64
-recorded_time(TimestampTz time, int64 now, TimestampTz wall_now)
-{
-	if (time >= wall_now)
-		return now;
-	return now - (time < wall_now - RECORDED_AGE_MAX ? RECORDED_AGE_MAX : wall_now - time);
-}
-
-/* Until when an up that counts no longer is overdue: the next probe has had its time, and the server its start. */
-static int64
-overdue_until(int64 counts_until, const ConfiguredProbe *probe)
-{
-	return counts_until + Max(setting_startup_grace * USECS_PER_SEC, probe->interval + probe->timeout);
-}
-
-/*
- * Returns what a recorded verdict counts for from the time at which its row was read.
- * A down counts for startup_grace, or for as long as one of this server's own probes.
- * An up counts no longer: it is overdue.  No verdict if another target was probed.
- */
-static ProbeFinding
-recorded_finding(const RecordedHealth *recorded, const ConfiguredProbe *probe, int64 now, TimestampTz wall_now)
-{
-	ProbeFinding finding;
-
-	if (!recorded->known || recorded->verdict == VERDICT_NONE || probe->target == 0 || recorded->target != probe->target)
-		return (ProbeFinding) {0};
-	finding = probe_finding_recall(recorded->verdict, Min(Max(recorded->falls, 0), RECORDED_FALLS_MAX),
-								   recorded_time(recorded->last_fall_at, now, wall_now), now);
-	finding.counts_until = now;
-	if (finding.verdict == VERDICT_DOWN)
-		finding.counts_until += Max(setting_startup_grace * USECS_PER_SEC, PROBE_COUNTED_INTERVALS * probe->interval + probe->timeout);
-	return finding;
-}
-
-static int
-probe_kind(const ProbeFinding *finding, const ConfiguredProbe *probe)
-{
-	switch (finding->verdict)
-	{
-		case VERDICT_NONE:
-			break;
-		case VERDICT_UP:
-			return PROBE_WORD_UP;
-		case VERDICT_DOWN:
-			return probe->required ? PROBE_WORD_REQUIRED : PROBE_WORD_DOWN;
-	}
-	return PROBE_WORD_NONE;
-}
-
-static uint64
-damped_word(uint16 generation, const ProbeFinding *finding)
-{
-	return make_word(generation, finding->damped_until == 0 ? WORD_EMPTY : WORD_KNOWN, finding->damped_until);
-}
-
 /*
  * health_evidence_without_slot puts together the evidence about a gateway that has
  * no slot.  "row" is the heartbeat of the host's row.  "recorded" adds what
- * health_evidence_take_row would store in a slot since the start of the server, but not
+ * recorded_health_take would store in a slot since the start of the server, but not
  * to a row that this transaction wrote ("own").
  */
 void
@@ -561,183 +460,14 @@ health_evidence_without_slot(const Heartbeat *row, const RecordedHealth *recorde
 
 		notice_promotion();
 		start = pg_atomic_read_u64(&health_state()->grace_from);
-		if (was_reported(recorded, row, 0))
+		if (recorded_health_was_reported(recorded, row, 0))
 			reported = recorded->heartbeat_expires_at > wall_now ? HEARTBEAT_FRESH : HEARTBEAT_EXPIRED;
-		finding = recorded_finding(recorded, probe, start, wall_now - (now - start));
+		finding = recorded_health_finding(recorded, probe, start, wall_now - (now - start));
 	}
 	assemble(heartbeat_evidence(row, wall_now), reported, failure,
-			 make_word(0, probe_kind(&finding, probe), finding.counts_until), damped_word(0, &finding), now, evidence);
-	if (evidence->probe == PROBE_OVERDUE && overdue_until(finding.counts_until, probe) <= now)
+			 probe_evidence_word(0, &finding, probe), probe_evidence_damped_word(0, &finding), now, evidence);
+	if (evidence->probe == PROBE_OVERDUE && probe_evidence_overdue_until(finding.counts_until, probe) <= now)
 		evidence->probe = PROBE_NONE;
-}
-
-/* Writes what is known of a gateway's probes; the spinlock is held. */
-static void
-store_finding(HealthSlot *slot, const ProbeFinding *finding, const ConfiguredProbe *probe, bool probed_here)
-{
-	int64		overdue = finding->verdict == VERDICT_UP ? overdue_until(finding->counts_until, probe) : 0;
-
-	slot->target = finding->verdict == VERDICT_NONE ? 0 : probe->target;
-	slot->probed_here = probed_here;
-	slot->falls = finding->falls;
-	slot->last_fall_at = finding->last_fall_at;
-
-	/*
-	 * These are written before up: no session reads it as healthy, or as no
-	 * evidence, in between.  Pairs with the barrier in read_slot.
-	 */
-	pg_atomic_write_u64(&slot->damped, damped_word(slot->generation, finding));
-	pg_atomic_write_u64(&slot->overdue, make_word(slot->generation, overdue == 0 ? WORD_EMPTY : WORD_KNOWN, overdue));
-	pg_write_barrier();
-	pg_atomic_write_u64(&slot->probe, make_word(slot->generation, probe_kind(finding, probe), finding->counts_until));
-}
-
-/* Replaces a reported heartbeat by a recorded one that expires later, unless one was reported to this server. */
-static void
-take_reported(HealthSlot *slot, const RecordedHealth *recorded, int64 now, TimestampTz wall_now)
-{
-	int64		expires_at = (recorded->heartbeat_expires_at <= wall_now ?
-							  recorded_time(recorded->heartbeat_expires_at, now, wall_now) :
-							  now + Min(recorded->heartbeat_expires_at - wall_now, RECORDED_AGE_MAX));
-
-	/* Not ordered: the exchange compares it. */
-	uint64		word = pg_atomic_read_u64(&slot->reported);
-
-	do
-	{
-		if ((word_kind(word) & REPORTED_HERE) != 0 || (word_kind(word) != WORD_EMPTY && word_time(word) >= expires_at))
-			return;
-	} while (!pg_atomic_compare_exchange_u64(&slot->reported, &word, make_word(slot->generation, WORD_KNOWN, expires_at)));
-	(void) replace_word(&slot->reported_at, slot->generation, WORD_KNOWN, recorded_time(recorded->heard_at, now, wall_now), 0);
-}
-
-/*
- * health_evidence_take_row takes from the row of gateway_health what this server does
- * not know better: the verdict of probes until its own probes have one, a reported
- * heartbeat, and that the gateway was unhealthy.  Each row is taken once, when it is
- * first read: after a start, or on a standby whenever the primary has written it.  What
- * is known of another target than "probe" is discarded.  "heartbeat" is that of the
- * host's row.  "committed" is false if the rows may have changes of this transaction,
- * which may be rolled back: then nothing is discarded, and no other target is believed.
- * A row of an earlier read than the last one, by their numbers, is not taken.
- */
-void
-health_evidence_take_row(HealthSlotRef ref, const RecordedHealth *recorded, const ConfiguredProbe *probe,
-						 const Heartbeat *heartbeat, uint64 sequence, bool committed)
-{
-	HealthSlot *slot = health_slot(ref);
-	RecordedVersion version = {
-		.changed_at = recorded->changed_at,
-		.heard_at = recorded->heard_at,
-		.probed_at = recorded->probed_at,
-		.verdict = recorded->verdict
-	};
-	int64		now = clock_monotonic();
-	TimestampTz wall_now = GetCurrentTimestamp();
-	ProbeFinding finding = recorded_finding(recorded, probe, now, wall_now);
-
-	SpinLockAcquire(&slot->mutex);
-	if (slot->generation != ref.generation || sequence < slot->taken_sequence ||
-		(!committed && (slot->taken.changed_at != 0 || recorded->target != probe->target)))
-	{
-		SpinLockRelease(&slot->mutex);
-		return;
-	}
-	if (committed)
-		slot->taken_sequence = sequence;
-	if (committed && slot->target != 0 && slot->target != probe->target)
-	{
-		store_finding(slot, &(ProbeFinding) {0}, &(ConfiguredProbe) {0}, false);
-		memset(&slot->last_probe, 0, sizeof(LastProbe));
-	}
-	if (recorded->known && memcmp(&slot->taken, &version, sizeof(version)) != 0)
-	{
-		/* Not ordered: the exchange compares it. */
-		uint64		failure = pg_atomic_read_u64(&slot->failure);
-		int			kind = recorded->status == GATEWAY_UNHEALTHY ? FAILURE_RECORDED : 0;
-
-		slot->taken = version;
-		while (!pg_atomic_compare_exchange_u64(&slot->failure, &failure,
-											   make_word(slot->generation, (word_kind(failure) & WORD_KNOWN) | kind,
-														 word_time(failure))))
-			;
-		if (was_reported(recorded, heartbeat, slot->last_heard_at))
-			take_reported(slot, recorded, now, wall_now);
-		if (!slot->probed_here && finding.verdict != VERDICT_NONE)
-			store_finding(slot, &finding, probe, false);
-	}
-	SpinLockRelease(&slot->mutex);
-}
-
-/*
- * health_evidence_publish_finding publishes what probes of a target have found; only the
- * worker calls it.  An up that counts no longer is overdue for startup_grace, or for
- * the interval and the timeout if these are longer.
- */
-void
-health_evidence_publish_finding(HealthSlotRef ref, const ProbeFinding *finding, const ConfiguredProbe *probe)
-{
-	HealthSlot *slot = health_slot(ref);
-
-	SpinLockAcquire(&slot->mutex);
-	if (slot->generation == ref.generation)
-		store_finding(slot, finding, probe, finding->verdict != VERDICT_NONE);
-	SpinLockRelease(&slot->mutex);
-}
-
-/*
- * health_evidence_finding returns what probes have found, by an earlier worker or on
- * another server too.  Returns false if it is no evidence any more.
- */
-bool
-health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding)
-{
-	HealthSlot *slot = health_slot(ref);
-	uint64		probe;
-	uint64		damped;
-	bool		valid;
-
-	/* The spinlock orders these: it is held where they are written. */
-	SpinLockAcquire(&slot->mutex);
-	probe = pg_atomic_read_u64(&slot->probe);
-	damped = pg_atomic_read_u64(&slot->damped);
-	valid = slot->generation == ref.generation && word_kind(probe) != PROBE_WORD_NONE;
-	*finding = (ProbeFinding) {
-		.verdict = word_kind(probe) == PROBE_WORD_UP ? VERDICT_UP : VERDICT_DOWN,
-		.counts_until = word_time(probe),
-		.falls = slot->falls,
-		.last_fall_at = slot->last_fall_at,
-		.forgiven_at = slot->last_fall_at,
-		.damped_until = word_kind(damped) == WORD_EMPTY ? 0 : word_time(damped)
-	};
-	SpinLockRelease(&slot->mutex);
-	return valid && word_time(probe) > now;
-}
-
-/* health_evidence_publish_last_probe publishes how the last probe went, for views. */
-void
-health_evidence_publish_last_probe(HealthSlotRef ref, const LastProbe *last_probe)
-{
-	HealthSlot *slot = health_slot(ref);
-
-	SpinLockAcquire(&slot->mutex);
-	if (slot->generation == ref.generation)
-		slot->last_probe = *last_probe;
-	SpinLockRelease(&slot->mutex);
-}
-
-/* health_evidence_last_probe returns how the last probe went; false if the gateway is not probed. */
-bool
-health_evidence_last_probe(HealthSlotRef ref, LastProbe *last_probe)
-{
-	HealthSlot *slot = health_slot(ref);
-	bool		valid;
-
-	SpinLockAcquire(&slot->mutex);
-	*last_probe = slot->last_probe;
-	valid = slot->generation == ref.generation;
-	SpinLockRelease(&slot->mutex);
-	return valid && last_probe->configured;
 }
 
 /*

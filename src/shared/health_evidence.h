@@ -9,12 +9,9 @@
 #include "datatype/timestamp.h"
 
 #include "rules/health_rule.h"
-#include "rules/probe_address.h"
-#include "rules/probe_rule.h"
 #include "shared/health_map.h"
-
-/* Bytes of the reason of a failure, with the terminator; the rest is cut off. */
-#define HEALTH_REASON_SIZE 64
+#include "shared/probe_evidence.h"
+#include "shared/recorded_health.h"
 
 /* Bytes of the reason of a status, which may contain that of a failure. */
 #define HEALTH_EXPLANATION_SIZE (HEALTH_REASON_SIZE + 64)
@@ -27,53 +24,6 @@ typedef enum SlotReading
 								 * expired, and the row was not read since */
 	SLOT_GONE					/* it was freed, or is another gateway's now */
 } SlotReading;
-
-/* How the last probe of a gateway went, for views. */
-typedef struct LastProbe
-{
-	bool		configured;		/* the gateway is probed */
-	bool		probed;
-	bool		certificate_known;
-	bool		verify_tls;		/* valid if configured, by a protocol with a
-								 * certificate */
-	ProbeProtocol protocol;		/* valid if configured */
-	ProbeVerdict verdict;
-	float		milliseconds;	/* its duration; valid if probed */
-	int32		failures;		/* in a row */
-	int32		successes;
-	int32		falls;			/* those not forgiven yet */
-	TimestampTz last_fall_at;	/* valid if there are falls */
-	int64		started_at;		/* monotonic; valid if probed */
-	TimestampTz certificate_expires_at; /* of the certificate seen last; valid
-										 * if known */
-	char		reason[HEALTH_REASON_SIZE]; /* of a failed or inconclusive
-											 * probe; else "" */
-} LastProbe;
-
-/* How a gateway is probed, as its row says; all zero if it is not. */
-typedef struct ConfiguredProbe
-{
-	uint64		target;			/* a hash of what is probed, or 0 */
-	bool		required;
-	int64		interval;
-	int64		timeout;
-} ConfiguredProbe;
-
-/* What gateway_health said of a gateway when it was read. */
-typedef struct RecordedHealth
-{
-	bool		known;			/* there is a row */
-	GatewayStatus status;
-	TimestampTz changed_at;
-	bool		heard;
-	TimestampTz heard_at;		/* valid if heard, as the next */
-	TimestampTz heartbeat_expires_at;
-	ProbeVerdict verdict;		/* of probes of the target */
-	uint64		target;			/* as in ConfiguredProbe */
-	TimestampTz probed_at;		/* 0 if it was not probed */
-	int32		falls;
-	TimestampTz last_fall_at;	/* valid if there are falls */
-} RecordedHealth;
 
 /* What a slot holds, in wall time, for views. */
 typedef struct HealthDisplay
@@ -99,13 +49,6 @@ extern bool health_evidence_publish_commit(Oid table, const pg_uuid_t *gateway, 
 										   XLogRecPtr commit);
 extern bool health_evidence_report_heartbeat(HealthSlotRef ref, int64 now, int64 expires_at, bool *changed);
 extern bool health_evidence_report_failure(HealthSlotRef ref, int64 now, const char *reason, bool *changed);
-
-extern void health_evidence_take_row(HealthSlotRef ref, const RecordedHealth *recorded, const ConfiguredProbe *probe,
-									 const Heartbeat *heartbeat, uint64 sequence, bool committed);
-extern void health_evidence_publish_finding(HealthSlotRef ref, const ProbeFinding *finding, const ConfiguredProbe *probe);
-extern void health_evidence_publish_last_probe(HealthSlotRef ref, const LastProbe *last_probe);
-extern bool health_evidence_last_probe(HealthSlotRef ref, LastProbe *last_probe);
-extern bool health_evidence_finding(HealthSlotRef ref, int64 now, ProbeFinding *finding);
 
 extern SlotReading health_evidence_read(HealthSlotRef ref, int64 now, HealthEvidence *evidence);
 extern SlotReading health_evidence_read_own(HealthSlotRef ref, int64 now, const Heartbeat *own,

@@ -1,7 +1,7 @@
 /*
  * health_map_internal.h
- *		The slot of a gateway in shared memory: for health_map.c,
- *		health_evidence.c and reservation.c alone.
+ *		The slot of a gateway in shared memory: for the files of
+ *		shared/ that read or write it.
  *
  * Values that are read together are in one word, and each word contains the generation
  * of its slot.  Freeing a slot changes the generation in all words, so that a session

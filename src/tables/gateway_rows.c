@@ -204,8 +204,8 @@ judge(GatewayRow *gateway, const Reading *reading)
 			if (!reading->before)
 			{
 				health_evidence_publish_row(gateway->slot, &gateway->heartbeat, reading->sequence);
-				health_evidence_take_row(gateway->slot, &gateway->recorded, &gateway->probe, &gateway->heartbeat,
-										 reading->sequence, reading->committed);
+				recorded_health_take(gateway->slot, &gateway->recorded, &gateway->probe, &gateway->heartbeat,
+									 reading->sequence, reading->committed);
 			}
 			read = health_evidence_read(gateway->slot, reading->now, &evidence);
 		}

@@ -49,7 +49,7 @@ fill_change(const MonitoredGateway *gateway, const HealthEvidence *evidence, con
 	strlcpy(change->name, gateway->name, sizeof(change->name));
 	health_evidence_explain(gateway->slot, evidence, health, change->reason);
 	health_evidence_display(gateway->slot, clock_monotonic(), &change->display);
-	(void) health_evidence_last_probe(gateway->slot, &change->probe);
+	(void) probe_evidence_last(gateway->slot, &change->probe);
 	change->verdict = verdict_of(gateway);
 	if (change->verdict != VERDICT_NONE)
 		strlcpy(change->target, gateway->target, sizeof(change->target));
@@ -71,7 +71,7 @@ undecided_until(const MonitoredGateway *gateway, int64 now)
 		return 0;
 	if (found->verdict == VERDICT_NONE)
 		return gateway->undecided_until;
-	if (stalled_at == 0 || health_evidence_finding(gateway->slot, now, &counted))
+	if (stalled_at == 0 || probe_evidence_finding(gateway->slot, now, &counted))
 		return 0;
 	return stalled_at + gateway->probe_period;
 }

@@ -21,7 +21,7 @@ recall(const pg_uuid_t *id)
 	ProbeFinding finding;
 
 	if (gateway != NULL &&
-		(health_evidence_finding(gateway->slot, clock_monotonic(), &finding) || finding.verdict == VERDICT_UP))
+		(probe_evidence_finding(gateway->slot, clock_monotonic(), &finding) || finding.verdict == VERDICT_UP))
 		return finding;
 	return (ProbeFinding) {0};
 }
@@ -56,15 +56,15 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 	 * A probe that failed before it saw a certificate leaves the date of the
 	 * last one.
 	 */
-	if (!display.certificate_known && health_evidence_last_probe(gateway->slot, &former))
+	if (!display.certificate_known && probe_evidence_last(gateway->slot, &former))
 	{
 		display.certificate_known = former.certificate_known;
 		display.certificate_expires_at = former.certificate_expires_at;
 	}
 	strlcpy(display.reason, result->reason, sizeof(display.reason));
-	health_evidence_publish_last_probe(gateway->slot, &display);
+	probe_evidence_publish_last(gateway->slot, &display);
 	if (finding->verdict != VERDICT_NONE && result->outcome != PROBE_INCONCLUSIVE)
-		health_evidence_publish_finding(gateway->slot, finding, &gateway->probe);
+		probe_evidence_publish(gateway->slot, finding, &gateway->probe);
 	if (gateway->requested)
 		probe_on_demand_answer(gateway->slot, gateway->request);
 	gateway->requested = false;
@@ -86,7 +86,7 @@ publish(const ProbePlan *plan, const ProbeFinding *finding, const ProbeResult *r
 static void
 publish_unprobed(const MonitoredGateway *gateway, const ProbePlan *plan)
 {
-	health_evidence_publish_last_probe(gateway->slot, &(LastProbe) {
+	probe_evidence_publish_last(gateway->slot, &(LastProbe) {
 		.configured = true,
 		.protocol = plan->spec.protocol,
 		.verify_tls = plan->spec.verify_tls
@@ -100,7 +100,7 @@ amend(const ProbePlan *plan, const ProbeFinding *finding)
 
 	if (gateway == NULL)
 		return;
-	health_evidence_publish_finding(gateway->slot, finding, &gateway->probe);
+	probe_evidence_publish(gateway->slot, finding, &gateway->probe);
 	if (finding->verdict == VERDICT_NONE)
 		publish_unprobed(gateway, plan);
 }
@@ -161,7 +161,7 @@ monitor_probes(ProbePlan *plans, int count)
 			LastProbe	display;
 
 			gateway->undecided_until = now + Min(plan->pace.interval, PROBER_FIRST_WITHIN) + 2 * plan->timeout;
-			if (!health_evidence_last_probe(gateway->slot, &display))
+			if (!probe_evidence_last(gateway->slot, &display))
 				publish_unprobed(gateway, plan);
 		}
 		gateway->probed = true;
@@ -172,11 +172,11 @@ monitor_probes(ProbePlan *plans, int count)
 	{
 		LastProbe	display;
 
-		if (gateway->present || !health_evidence_last_probe(gateway->slot, &display))
+		if (gateway->present || !probe_evidence_last(gateway->slot, &display))
 			continue;
 		gateway->probed = false;
-		health_evidence_publish_finding(gateway->slot, &(ProbeFinding) {0}, &(ConfiguredProbe) {0});
-		health_evidence_publish_last_probe(gateway->slot, &(LastProbe) {0});
+		probe_evidence_publish(gateway->slot, &(ProbeFinding) {0}, &(ConfiguredProbe) {0});
+		probe_evidence_publish_last(gateway->slot, &(LastProbe) {0});
 		monitor.must_answer = true;
 	}
 	prober_set_concurrency(monitor.prober, setting_probe_concurrency);
