@@ -335,7 +335,10 @@ look_up_script(PoolCatalog *catalog, Oid *internal)
 		return CATALOG_UNFIT;
 	catalog->marker_function = find_function("table_marker", *internal);
 	catalog->signal = get_relname_relid("pool_changes", *internal);
-	return script_fits(catalog->signal) && OidIsValid(catalog->marker_function) ? CATALOG_FOUND : CATALOG_UNFIT;
+	if (script_fits(catalog->signal) && OidIsValid(catalog->marker_function))
+		return CATALOG_FOUND;
+	/* Objects that are not there may have been dropped with the extension meanwhile. */
+	return OidIsValid(extension_schema()) ? CATALOG_UNFIT : CATALOG_MISSING;
 }
 
 /* Fills in the catalog as far as possible. */

@@ -31,13 +31,16 @@
 static char *
 hash_in(Oid signal)
 {
-	/* Without a lock: nothing waits for a script that replaces the view. */
+	/*
+	 * Without a lock: nothing waits for a script that replaces the view.  The
+	 * view may so be dropped at this moment, and have no rule any more.
+	 */
 	Relation	view = OidIsValid(signal) ? RelationIdGetRelation(signal) : NULL;
 	char	   *hash = NULL;
 
 	if (view == NULL)
 		return NULL;
-	if (view->rd_rel->relkind == RELKIND_VIEW)
+	if (view->rd_rel->relkind == RELKIND_VIEW && view->rd_rules != NULL)
 	{
 		TargetEntry *column = linitial_node(TargetEntry, get_view_query(view)->targetList);
 

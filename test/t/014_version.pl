@@ -155,6 +155,19 @@ $db->shows("SELECT count(DISTINCT pick_healthy_gateway('$pool')) FROM generate_s
      ORDER BY 1});
 cmp_ok(scalar @calls, '>', 50, 'there are functions and views for users') || diag(join "\n", @calls);
 
+# As a session sees it that reads the view while another one drops it.
+subtest 'a view without its rule' => sub {
+    my $broken = PoolDatabase->create_with_host($node, 'broken');
+
+    $broken->value(q{SET allow_system_table_mods = on; CREATE EXTENSION gateway_pool;
+        DELETE FROM pg_rewrite WHERE ev_class = 'gateway_pool_internal.pool_changes'::regclass});
+    my $session = $broken->session;
+    $session->fails("SELECT pick_healthy_gateway('$pool')", $refusal, 'functions refuse');
+    $session->end;
+    $main->shows_soon(q{SELECT problem FROM gateway_pool_workers WHERE database = 'broken'}, $problem =~ s/^running: //r, 'the worker waits');
+    $main->value('DROP DATABASE broken');
+};
+
 my ($another) = (build_scripts('1.0', 'sql/parts/30_pick.sql' => sub { return "$_[0]-- another build\n" }))[1];
 
 subtest 'a script of another build' => sub {
