@@ -5,7 +5,8 @@
  *
  * As this server sees it: a standby logs the pools of which its own picks are refused.
  * A failure of a whole network must not fill the log: after LINES_MAX lines in a
- * WINDOW, pools are only counted, and one line has the count.
+ * WINDOW, pools are only counted, and one line has the count.  An organization that adds
+ * and removes members all the time must not take all lines: ORG_LINES_MAX are for one.
  */
 #include "postgres.h"
 
@@ -16,6 +17,7 @@
 #include "worker/worker_log.h"
 
 #define LINES_MAX 20
+#define ORG_LINES_MAX 10
 #define WINDOW (10 * USECS_PER_SEC)
 
 /* More different reasons are counted together. */
@@ -23,6 +25,7 @@
 
 static int64 window_begun;
 static int	lines;				/* in this window */
+static pg_uuid_t line_orgs[LINES_MAX];	/* of the pools with these lines */
 
 /* Pools without a line in this window. */
 static int	more_lost;
@@ -125,6 +128,20 @@ log_back(const MonitoredPool *pool, int64 now)
 					pool->name, uuid_text(&pool->id), worker_log_database(), seconds)));
 }
 
+/* Takes the next line of this window for a pool of an organization; returns false if none is left. */
+static bool
+take_line(const pg_uuid_t *org_id)
+{
+	int			taken = 0;
+
+	for (int i = 0; i < lines; i++)
+		taken += uuid_equal(&line_orgs[i], org_id);
+	if (lines == LINES_MAX || taken == ORG_LINES_MAX)
+		return false;
+	line_orgs[lines++] = *org_id;
+	return true;
+}
+
 /*
  * monitor_log_pool logs that a pool has lost its last eligible member, or has one
  * again, if that has changed.  Of a deleted pool, and of the first eligible member of a
@@ -144,11 +161,8 @@ monitor_log_pool(MonitoredPool *pool, bool has_eligible, int64 now)
 		pool->lost_at = now;
 		pool->lost_before_start = false;
 	}
-	if (is_news && lines < LINES_MAX)
-	{
-		lines++;
+	if (is_news && take_line(&pool->org_id))
 		has_eligible ? log_back(pool, now) : log_lost(pool, now);
-	}
 	else if (is_news)
 		has_eligible ? more_back++ : more_lost++;
 }

@@ -19,6 +19,7 @@ my $db = WatchedDatabase->create($node);
 my $maintenance = PoolDatabase->new($node, 'postgres')->session;
 my ($peer, $other) = map { $peers->start('http', 200) } 1, 2;
 my $worker = 'gateway_pool worker for database "app"';
+my $beta = 'b0000000-0000-4000-8000-000000000002';
 my $number = qr/\d+\.\d/;
 my %offset = ($node->name => 0);
 
@@ -45,17 +46,19 @@ sub says
     return ok(@said == @expected && !@missing, $label) || diag(join "\n", 'it says:', @said, 'missing:', @missing);
 }
 
-# Asserts that so many pools have a line or are counted in one, and that few have a line.
+# Asserts that so many pools of one organization have a line or are counted in one, that few
+# have a line, and that there is a line besides, of another organization.
 sub sums
 {
-    my ($where, $expected, $line, $sum) = @_;
+    my ($where, $expected, $line, $sum, $besides) = @_;
     my @said;
     my $more;
 
     soon(sub { push @said, lines($where); return ($more) = map { /$sum/ } @said });
     my $own = grep { /^gateway pool "many-\d+" .*$line/ } @said;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    cmp_ok($own, '<=', 20, "$own pools have a line");
+    cmp_ok($own, '<=', 10, "$own pools have a line");
+    ok((grep { /^$besides/ } @said), 'so has one of another organization') or diag(join "\n", @said);
     return is($own + ($more // 0), $expected, 'the others are counted in one');
 }
 
@@ -144,14 +147,25 @@ subtest 'many pools at once' => sub {
     $db->value(qq{INSERT INTO gateway_pools (id, "orgId", name) SELECT ('b0000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, '$acme', 'many-' || n
         FROM generate_series(101, 150) n; INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId")
         SELECT id, '} . gateway_id(4) . q{' FROM gateway_pools WHERE name LIKE 'many-%'});
+    $db->value("SELECT host_test.add_org('public', 'beta', '$beta'); SELECT host_test.add_gateway('public', '$beta', 'g5', NULL, '" . gateway_id(5) . "')");
+    $db->value(q{INSERT INTO gateway_pools (id, "orgId", name) VALUES ('} . pool_id(5) . qq{', '$beta', 'beta')});
+    $db->value(q{INSERT INTO gateway_pool_memberships ("gatewayPoolId", "gatewayId") VALUES ('} . pool_id(5) . q{', '} . gateway_id(5) . q{')});
     reads();
-    $db->beat(4, 600);
+    $db->beat($_, 600) foreach 4, 5;
     $db->waits_for_event(4, 'unhealthy healthy heartbeat fresh');
+    $db->waits_for_event(5, 'unknown healthy heartbeat fresh');
     lines($node);
     $db->beat(4, 0);
-    sums($node, 50, qr/lost its last eligible member$/m, qr/(\d+) more gateway pools in database "app" have lost their last eligible members/);
+    $db->waits_for_event(4, 'healthy unhealthy heartbeat failed');
+    $db->beat(5, 0);
+    sums($node, 50, qr/lost its last eligible member$/m, qr/(\d+) more gateway pools in database "app" have lost their last eligible members/,
+        qr/gateway pool "beta" .* has lost its last eligible member/);
     $db->beat(4, 600);
-    sums($node, 50, qr/has an eligible member again, after $number s/, qr/(\d+) more gateway pools in database "app" have eligible members again/);
+    $db->waits_for_event(4, 'unhealthy healthy heartbeat fresh');
+    $db->beat(5, 600);
+    sums($node, 50, qr/has an eligible member again, after $number s/, qr/(\d+) more gateway pools in database "app" have eligible members again/,
+        qr/gateway pool "beta" .* has an eligible member again/);
+    $db->value(qq{DELETE FROM organizations WHERE id = '$beta'});
     $db->value(q{DELETE FROM gateway_pools WHERE name LIKE 'many-%'});
     reads();
     $db->beat(4, 0);
