@@ -208,6 +208,13 @@ is_ours() {
 	[ -d "$1" ] && [ ! -L "$1" ] && [ "$(stat -c %U "$1")" = "$owner" ]
 }
 
+# Makes DIRECTORY, or ends the script if others can write to it: what lies there runs as root.
+need_own_directory() {
+	mkdir -p "$(dirname "$1")"
+	mkdir -m 755 "$1" 2> /dev/null || [ "$(find "$1" -maxdepth 0 -type d -uid "$(id -u)" ! -perm /022)" = "$1" ] ||
+		die "$1 is not a directory to which $(id -un) alone can write"
+}
+
 # Ends the servers whose data lies in DIRECTORY.
 end_servers() {
 	local file pid
