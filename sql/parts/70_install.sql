@@ -272,6 +272,15 @@ COMMENT ON FUNCTION gateway_pool_internal.tables(regclass) IS
     'the host''s and the extension''s schema; the schema to create each in; and why an existing one cannot be used, '
     'else null';
 
+CREATE FUNCTION gateway_pool_internal.fires_always(trigger_name text) RETURNS boolean
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT starts_with(trigger_name, 'GatewayPools_invalidate')
+$$;
+COMMENT ON FUNCTION gateway_pool_internal.fires_always(text) IS
+    'returns true if the trigger of this name has to fire with session_replication_role = replica, too';
+
 CREATE FUNCTION gateway_pool_internal.parts(organizations regclass, gateways regclass, kubernetes_auths regclass)
     RETURNS TABLE (
         kind text,
@@ -393,8 +402,7 @@ AS $$
                               -- The host's function sets "updatedAt" if it has one: never two functions.
                               CASE WHEN t.function IS NULL AND h.touch IS NOT NULL THEN h.touch
                                    ELSE 'gateway_pool_internal.' || coalesce(t.function, 'set_timestamp(''updatedAt'')') END) AS definition,
-                       -- These also fire with session_replication_role = replica.
-                       t.name ~ '^GatewayPools_invalidate' AS always
+                       gateway_pool_internal.fires_always(t.name) AS always
                   FROM host h CROSS JOIN triggers t JOIN tables o ON o.role = t.role) d
           LEFT JOIN pg_trigger named ON named.tgrelid = d.table_oid AND named.tgname = d.name AND NOT named.tgisinternal
     ),

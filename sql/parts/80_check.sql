@@ -104,7 +104,8 @@ BEGIN
 
     RETURN QUERY
         SELECT 'trigger disabled', t.relation::text, t.name::text,
-               format('ALTER TABLE %s ENABLE TRIGGER %I;', t.relation, t.name)
+               format('ALTER TABLE %s ENABLE%s TRIGGER %I;', t.relation,
+                      CASE WHEN gateway_pool_internal.fires_always(t.name) THEN ' ALWAYS' END, t.name)
           FROM gateway_pool_internal.triggers() t
          WHERE t.enabled IN ('D', 'R')
          ORDER BY 2, 3;

@@ -41,6 +41,11 @@ ROLLBACK;
 BEGIN;
 ALTER TABLE gateway_pools DISABLE TRIGGER "GatewayPools_refuse_delete";
 ALTER TABLE gateways_v2 ENABLE REPLICA TRIGGER "GatewayPools_refuse_move";
+ALTER TABLE gateway_pools DISABLE TRIGGER "GatewayPools_invalidate";
+ALTER TABLE gateways_v2 DISABLE TRIGGER "GatewayPools_invalidate_truncate";
+SELECT * FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers';
+-- After the remedies, there is no problem.
+SELECT remedy FROM check_gateway_pools() WHERE problem = 'trigger disabled' \gexec
 SELECT * FROM check_gateway_pools() WHERE object <> 'gateway_pool_workers';
 ROLLBACK;
 BEGIN;
