@@ -282,23 +282,15 @@ BEGIN
                 'Pass an org_query that returns the organization of row $1.');
         END IF;
         -- Setting one column sets the other to null; deleting a pool sets the pool column to null.
-        SELECT string_agg(format('%s.%I', consumer, a.attname), ', ' ORDER BY a.attname) INTO problem
+        SELECT string_agg(format('%s.%I is %s', consumer, a.attname,
+                                 CASE WHEN a.attgenerated <> '' THEN 'generated' ELSE 'declared NOT NULL' END), ', ' ORDER BY a.attname)
+          INTO problem
           FROM pg_attribute a
-         WHERE a.attrelid = consumer AND a.attname IN (pool_column, gateway_column) AND a.attnotnull;
+         WHERE a.attrelid = consumer AND a.attname IN (pool_column, gateway_column) AND (a.attnotnull OR a.attgenerated <> '');
         IF problem IS NOT NULL THEN
             RAISE object_not_in_prerequisite_state
-                USING MESSAGE = 'pool and gateway column of a consumer must be nullable',
-                      DETAIL = format('Declared NOT NULL: %s.', problem),
-                      CONSTRAINT = 'gateway_pools_consumer', SCHEMA = schema_name, TABLE = table_name;
-        END IF;
-
-        SELECT string_agg(format('%s.%I', consumer, a.attname), ', ' ORDER BY a.attname) INTO problem
-          FROM pg_attribute a
-         WHERE a.attrelid = consumer AND a.attname IN (pool_column, gateway_column) AND a.attgenerated <> '';
-        IF problem IS NOT NULL THEN
-            RAISE object_not_in_prerequisite_state
-                USING MESSAGE = 'pool and gateway column of a consumer must not be generated columns',
-                      DETAIL = format('Generated: %s.', problem),
+                USING MESSAGE = 'pool and gateway column of a consumer must be nullable and not generated',
+                      DETAIL = problem || '.',
                       CONSTRAINT = 'gateway_pools_consumer', SCHEMA = schema_name, TABLE = table_name;
         END IF;
 
