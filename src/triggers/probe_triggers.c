@@ -48,6 +48,7 @@ check_address(TriggerData *call, const char *address)
 	if (target.numeric && probe_address_to_socket(&target, &numeric) &&
 		settings_refuse_address((struct sockaddr *) &numeric) != NULL)
 		refuse_address(call, "Probes must not connect to this address.",
+					   "By default, probes do not connect to the server's own machine. "
 					   "See gateway_pool.probe_denied_networks and gateway_pool.probe_allowed_networks.");
 }
 
