@@ -18,7 +18,6 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
@@ -199,26 +198,6 @@ hash_columns(Relation table)
 	return hash;
 }
 
-/* Returns the schema of the extension in this database, or InvalidOid. */
-static Oid
-extension_schema(void)
-{
-	Relation	extensions = table_open(ExtensionRelationId, AccessShareLock);
-	Oid			schema = InvalidOid;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-				CStringGetDatum("gateway_pool"));
-	scan = systable_beginscan(extensions, ExtensionNameIndexId, true, NULL, 1, &key);
-	if (HeapTupleIsValid(row = systable_getnext(scan)))
-		schema = ((Form_pg_extension) GETSTRUCT(row))->extnamespace;
-	systable_endscan(scan);
-	table_close(extensions, AccessShareLock);
-	return schema;
-}
-
 /*
  * catalog_marker_argument returns the argument of a marker after the one given, or the
  * first for NULL; NULL after the last.  In pg_trigger, a zero byte ends each.
@@ -326,19 +305,19 @@ read_change_triggers(PoolCatalog *catalog, Oid internal)
 static CatalogState
 look_up_script(PoolCatalog *catalog, Oid *internal)
 {
+	ExtensionRow extension;
+	bool		fits;
+
 	memset(catalog, 0, sizeof(PoolCatalog));
-	catalog->schema = extension_schema();
 	*internal = get_namespace_oid("gateway_pool_internal", true);
-	if (!OidIsValid(catalog->schema))
-		return CATALOG_MISSING;
-	if (!OidIsValid(*internal))
-		return CATALOG_UNFIT;
 	catalog->marker_function = find_function("table_marker", *internal);
 	catalog->signal = get_relname_relid("pool_changes", *internal);
-	if (script_fits(catalog->signal) && OidIsValid(catalog->marker_function))
-		return CATALOG_FOUND;
-	/* Objects that are not there may have been dropped with the extension meanwhile. */
-	return OidIsValid(extension_schema()) ? CATALOG_UNFIT : CATALOG_MISSING;
+	fits = script_fits(catalog->signal) && OidIsValid(catalog->marker_function);
+	/* Last: objects that are not there may have been dropped with the extension meanwhile. */
+	if (!script_extension(&extension))
+		return CATALOG_MISSING;
+	catalog->schema = extension.schema;
+	return fits ? CATALOG_FOUND : CATALOG_UNFIT;
 }
 
 /* Fills in the catalog as far as possible. */
@@ -427,7 +406,7 @@ catalog_find(PoolCatalog *catalog)
 	CatalogState state = catalog_look(catalog);
 
 	if (unlikely(state == CATALOG_UNFIT))
-		script_refuse(catalog->signal, catalog->schema);
+		script_refuse(catalog->signal);
 	return state == CATALOG_FOUND;
 }
 
@@ -510,7 +489,7 @@ catalog_require_fit(void)
 
 	AcceptInvalidationMessages();
 	if (found.state != CATALOG_FOUND && look_up_script(&catalog, &internal) == CATALOG_UNFIT)
-		script_refuse(catalog.signal, catalog.schema);
+		script_refuse(catalog.signal);
 }
 
 /* require_script() is catalog_require_fit for functions in SQL. */

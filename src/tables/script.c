@@ -63,41 +63,44 @@ script_fits(Oid signal)
 	return hash != NULL && strcmp(hash, SCRIPT_HASH) == 0;
 }
 
-/* Returns the version of the extension in this database. */
-static const char *
-installed_version(void)
+/* script_extension reads the row of the extension in this database; returns false if there is none. */
+bool
+script_extension(ExtensionRow *extension)
 {
 	Relation	extensions = table_open(ExtensionRelationId, AccessShareLock);
-	const char *version = "";
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	row;
+	bool		exists;
 
 	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
 				CStringGetDatum("gateway_pool"));
 	scan = systable_beginscan(extensions, ExtensionNameIndexId, true, NULL, 1, &key);
-	if (HeapTupleIsValid(row = systable_getnext(scan)))
+	row = systable_getnext(scan);
+	exists = HeapTupleIsValid(row);
+	if (exists)
 	{
 		bool		is_null;
-		Datum		value = heap_getattr(row, Anum_pg_extension_extversion, RelationGetDescr(extensions), &is_null);
+		Datum		version = heap_getattr(row, Anum_pg_extension_extversion, RelationGetDescr(extensions), &is_null);
 
-		version = TextDatumGetCString(value);
+		extension->schema = ((Form_pg_extension) GETSTRUCT(row))->extnamespace;
+		extension->version = TextDatumGetCString(version);
 	}
 	systable_endscan(scan);
 	table_close(extensions, AccessShareLock);
-	return version;
+	return exists;
 }
 
-/* Says what makes the library and the objects of the extension, in a schema, fit together. */
+/* Says what makes the library and the objects of the extension fit together. */
 static const char *
-remedy(const char *version, Oid schema)
+remedy(const ExtensionRow *extension)
 {
-	const char *name = get_namespace_name(schema);
+	const char *name = get_namespace_name(extension->schema);
 	const char *then;
 
 	if (creating_extension)
 		then = "Otherwise install library and script of the same build.";
-	else if (strcmp(version, GATEWAY_POOL_VERSION) != 0)
+	else if (strcmp(extension->version, GATEWAY_POOL_VERSION) != 0)
 		then = "Otherwise run ALTER EXTENSION gateway_pool UPDATE as a superuser.";
 	else
 		then = psprintf("Otherwise run DROP EXTENSION gateway_pool CASCADE and CREATE EXTENSION gateway_pool SCHEMA %s"
@@ -105,18 +108,19 @@ remedy(const char *version, Oid schema)
 	return psprintf("Restart the server if gateway_pool was installed while it ran. %s", then);
 }
 
-/* script_refuse raises 55000: the objects of the extension, in a schema, are those of another library. */
+/* script_refuse raises 55000: the objects of the extension are those of another library. */
 void
-script_refuse(Oid signal, Oid schema)
+script_refuse(Oid signal)
 {
-	const char *version = installed_version();
+	ExtensionRow extension = {.version = ""};
 	const char *hash = hash_in(signal);
 
+	(void) script_extension(&extension);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("library and SQL objects of gateway_pool are of different builds"),
 			 errdetail("The library is of version %s and script %s, the objects are of version %s and script %s.",
-					   GATEWAY_POOL_VERSION, SCRIPT_HASH, version, hash == NULL ? "unknown" : hash),
-			 errhint("%s", remedy(version, schema)),
+					   GATEWAY_POOL_VERSION, SCRIPT_HASH, extension.version, hash == NULL ? "unknown" : hash),
+			 errhint("%s", remedy(&extension)),
 			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "gateway_pools_version")));
 }
