@@ -366,26 +366,13 @@ look_up(PoolCatalog *catalog)
 	return CATALOG_FOUND;
 }
 
-/*
- * catalog_look finds the tables, as of all transactions that have committed by now; one
- * that is missing is InvalidOid.  Raises no error of ours: for triggers that must not
- * stop writes of the host, and for the worker.  The result is cached until one of the
- * relations changes in any way.
- */
-CatalogState
-catalog_look(PoolCatalog *catalog)
+/* Finds the tables again, and keeps what it finds. */
+static pg_noinline CatalogState
+look_again(PoolCatalog *catalog)
 {
-	uint64		before;
-	CatalogState state;
+	uint64		before = invalidations;
+	CatalogState state = look_up(catalog);
 
-	AcceptInvalidationMessages();
-	if (likely(found.state != CATALOG_MISSING))
-	{
-		*catalog = found.catalog;
-		return found.state;
-	}
-	before = invalidations;
-	state = look_up(catalog);
 	/* No message would outdate it. */
 	if (state == CATALOG_MISSING || !OidIsValid(catalog->signal))
 		return state;
@@ -396,6 +383,29 @@ catalog_look(PoolCatalog *catalog)
 	return state;
 }
 
+/* Inline because each pick calls it. */
+static inline CatalogState
+get_catalog(PoolCatalog *catalog)
+{
+	AcceptInvalidationMessages();
+	if (unlikely(found.state == CATALOG_MISSING))
+		return look_again(catalog);
+	*catalog = found.catalog;
+	return found.state;
+}
+
+/*
+ * catalog_look finds the tables, as of all transactions that have committed by now; one
+ * that is missing is InvalidOid.  Raises no error of ours: for triggers that must not
+ * stop writes of the host, and for the worker.  The result is cached until one of the
+ * relations changes in any way.
+ */
+CatalogState
+catalog_look(PoolCatalog *catalog)
+{
+	return get_catalog(catalog);
+}
+
 /*
  * catalog_find is catalog_look for all else: it returns false if a table is missing,
  * and raises 55000 if the SQL objects are those of another library.
@@ -403,7 +413,7 @@ catalog_look(PoolCatalog *catalog)
 bool
 catalog_find(PoolCatalog *catalog)
 {
-	CatalogState state = catalog_look(catalog);
+	CatalogState state = get_catalog(catalog);
 
 	if (unlikely(state == CATALOG_UNFIT))
 		script_refuse(catalog->signal);
@@ -484,12 +494,19 @@ catalog_error_constraint(Oid relation, const char *constraint)
 void
 catalog_require_fit(void)
 {
+	/* The number of invalidations when they were last found to fit. */
+	static uint64 fit_at = PG_UINT64_MAX;
 	PoolCatalog catalog;
 	Oid			internal;
+	uint64		before;
 
 	AcceptInvalidationMessages();
-	if (found.state != CATALOG_FOUND && look_up_script(&catalog, &internal) == CATALOG_UNFIT)
+	before = invalidations;
+	if (found.state == CATALOG_FOUND || fit_at == before)
+		return;
+	if (look_up_script(&catalog, &internal) == CATALOG_UNFIT)
 		script_refuse(catalog.signal);
+	fit_at = before;
 }
 
 /* require_script() is catalog_require_fit for functions in SQL. */
