@@ -83,17 +83,20 @@ resource_value_identities(Relation consumer)
 bool
 resource_value_is_hidden(const PoolCatalog *catalog, Relation table, HeapTuple row, TupleDesc columns)
 {
-	AttrNumber	column = org_column_find(table, catalog->organizations);
+	AttrNumber	column;
 	bool		is_null;
 	Datum		org;
 
+	if (!isolation_applies(catalog))
+		return false;
+	column = org_column_find(table, catalog->organizations);
 	if (column != InvalidAttrNumber)
 		/* A partition may have its columns in another order. */
 		column = table_scan_column(columns, NameStr(TupleDescAttr(RelationGetDescr(table), column - 1)->attname));
 	if (column == InvalidAttrNumber || TupleDescAttr(columns, column - 1)->atttypid != UUIDOID)
 		return false;
 	if (TupleDescAttr(columns, column - 1)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
-		return isolation_applies(catalog);
+		return true;
 	org = heap_getattr(row, column, columns, &is_null);
 	return !is_null && isolation_hides(catalog, DatumGetUUIDP(org));
 }
