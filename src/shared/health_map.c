@@ -248,10 +248,7 @@ health_map_matches(HealthSlotRef ref, Oid table, const pg_uuid_t *gateway)
 	const HealthSlot *slot = health_slot(ref);
 	bool		same = uuid_equal(&slot->gateway, gateway) && slot->relation == table;
 
-	/*
-	 * The generation is read after the key: who sees a new key sees a new
-	 * generation.
-	 */
+	/* The generation after the key: with a new key, it is a new one. */
 	pg_read_barrier();
 	return same && word_generation(pg_atomic_read_u64(&health_slot(ref)->table)) == ref.generation;
 }
@@ -302,10 +299,7 @@ health_map_deletion_count(void)
 		return 0;
 	deletions = pg_atomic_read_u64(&map->deletions);
 
-	/*
-	 * Before the snapshot is taken, which so sees all deletions that are
-	 * counted.
-	 */
+	/* Before the snapshot, which so sees all counted deletions. */
 	pg_read_barrier();
 	return deletions;
 }
@@ -483,8 +477,8 @@ health_map_free_table(Oid table)
 
 	if (map == NULL)
 		return;
-	(void) pg_atomic_fetch_add_u64(&map->deletions, 1); /* a full barrier, as
-														 * above */
+	/* A full barrier, as above. */
+	(void) pg_atomic_fetch_add_u64(&map->deletions, 1);
 
 	/*
 	 * Sessions that read the count before have created their slots when they

@@ -76,10 +76,7 @@ typedef struct RecordedVersion
 
 typedef struct HealthSlot
 {
-	/*
-	 * Each is one value; the order among them matters where a comment says
-	 * so.
-	 */
+	/* Each is one value; comments say where the order among them matters. */
 	pg_atomic_uint64 table;		/* the heartbeat in the host's table */
 	pg_atomic_uint64 reported;	/* the reported heartbeat: when it expires */
 	pg_atomic_uint64 failure;	/* when a caller last reported a failure */

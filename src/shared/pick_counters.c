@@ -352,8 +352,8 @@ pick_counters_begin_sweep(void)
 {
 	int64		part = Max(max_entries() / PARTS, 1);
 
-	return entries != NULL && hash_get_num_entries(entries) >= max_entries() - part &&
 	/* Not ordered: of two sessions, the exchange lets one sweep. */
+	return entries != NULL && hash_get_num_entries(entries) >= max_entries() - part &&
 		pg_atomic_read_u32(&state->made) >= part &&
 		pg_atomic_exchange_u32(&state->made, 0) >= part;
 }

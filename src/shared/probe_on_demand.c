@@ -77,10 +77,7 @@ probe_on_demand_await(HealthSlotRef ref, uint32 request, int64 deadline)
 
 	ConditionVariablePrepareToSleep(&requests->answered);
 
-	/*
-	 * Not ordered: the spinlock of the variable is, on which
-	 * probe_on_demand_answer broadcasts.
-	 */
+	/* Not ordered: the spinlock of the condition variable orders it. */
 	while (!is_answered(ref, request))
 	{
 		int64		left = deadline - clock_monotonic();
@@ -92,10 +89,7 @@ probe_on_demand_await(HealthSlotRef ref, uint32 request, int64 deadline)
 	ConditionVariableCancelSleep();
 	answered = is_answered(ref, request);
 
-	/*
-	 * What the probe found is read after its answer: pairs with
-	 * probe_on_demand_answer.
-	 */
+	/* The finding is read after the answer: see probe_on_demand_answer. */
 	pg_read_barrier();
 	return answered;
 }

@@ -121,10 +121,7 @@ expire(HealthSlot *slot, uint16 generation, int64 now)
 {
 	uint32		current = period_of(now);
 
-	/*
-	 * Not ordered, here and below: a reservation that is not seen is taken
-	 * out later.
-	 */
+	/* Not ordered, as below: one that is not seen is taken out later. */
 	if (pair_low(pg_atomic_read_u64(&slot->load)) == 0)
 		return;
 	for (int i = 0; i < RESERVATION_PERIODS; i++)
@@ -179,10 +176,7 @@ reservation_load(HealthSlotRef ref, int64 now)
 	GatewayLoad load = {0};
 	uint64		reported_at = pg_atomic_read_u64(&slot->load_at);
 
-	/*
-	 * The load of a report is written before its time: pairs with
-	 * reservation_report_load.
-	 */
+	/* The time is read before the load: see reservation_report_load. */
 	pg_read_barrier();
 	expire(slot, ref.generation, now);
 	load.word = pg_atomic_read_u64(&slot->load);
@@ -310,10 +304,7 @@ reservation_report_load(HealthSlotRef ref, uint32 connections, int64 now)
 	HealthSlot *slot = health_slot(ref);
 	uint64		word = pg_atomic_read_u64(&slot->load);
 
-	/*
-	 * The load first, then that it is reported: both exchanges are full
-	 * barriers.
-	 */
+	/* The load first, then its time: both exchanges are full barriers. */
 	do
 	{
 		if (word_generation(word) != ref.generation)

@@ -313,7 +313,8 @@ look_up_script(PoolCatalog *catalog, Oid *internal)
 	catalog->marker_function = find_function("table_marker", *internal);
 	catalog->signal = get_relname_relid("pool_changes", *internal);
 	fits = script_fits(catalog->signal) && OidIsValid(catalog->marker_function);
-	/* Last: objects that are not there may have been dropped with the extension meanwhile. */
+
+	/* Last: what is missing may have been dropped with the extension. */
 	if (!script_extension(&extension))
 		return CATALOG_MISSING;
 	catalog->schema = extension.schema;
@@ -334,10 +335,7 @@ look_up(PoolCatalog *catalog)
 	if (OidIsValid(catalog->marker_function))
 		catalog_visit_markers(catalog->marker_function, take_table, catalog);
 
-	/*
-	 * Another script may have other tables; triggers on those of the host
-	 * need this column.
-	 */
+	/* With another script, too: triggers of the host's tables need it. */
 	if (OidIsValid(catalog->gateways) && OidIsValid(catalog->organizations))
 	{
 		gateways = catalog_open_table(catalog->gateways, AccessShareLock);

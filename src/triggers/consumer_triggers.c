@@ -115,10 +115,7 @@ read_route(TriggerData *call, PoolCatalog *catalog, Route *route)
 		route->changes |= changes_gateway;
 	}
 
-	/*
-	 * Other columns do not concern the rules: with another library, too, the
-	 * host writes them.
-	 */
+	/* With another library, too, the host writes other columns. */
 	if (state == CATALOG_UNFIT && route->changes)
 		catalog_open(catalog);
 	return state == CATALOG_FOUND;

@@ -55,10 +55,7 @@ pools_invalidate(PG_FUNCTION_ARGS)
 	if (table == catalog.probes || table == catalog.tenants)
 		invalidation_send(table);
 
-	/*
-	 * Who reads a pool discards what is known of another target than the
-	 * present one.
-	 */
+	/* A reader of pools discards what is known of a former target. */
 	if (table != catalog.tenants)
 		invalidation_send(catalog.signal);
 	return PointerGetDatum(NULL);
