@@ -243,6 +243,17 @@ ALTER TABLE gateways_v2 RENAME name TO label;
 DELETE FROM gateways_v2;
 SELECT * FROM logged();
 ROLLBACK;
+-- A trigger of the host deletes the members first, in a statement that does not see the gateway any more.
+BEGIN;
+CREATE FUNCTION host_deletes_members() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM app.gateway_pool_memberships WHERE "gatewayId" = OLD.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER "H_members" AFTER DELETE ON gateways_v2 FOR EACH ROW EXECUTE FUNCTION host_deletes_members();
+DELETE FROM gateways_v2;
+SELECT * FROM logged();
+ROLLBACK;
 DELETE FROM gateway_pools;
 SELECT count(*) FROM logged();
 
