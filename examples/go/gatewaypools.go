@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/lib/pq"
 )
@@ -60,11 +61,22 @@ func WithFailover(ctx context.Context, db *sql.DB, tenant, name string, operatio
 			return failure
 		}
 		tried = append(tried, agent)
-		if _, err = db.ExecContext(ctx, "SELECT report_gateway_failure($1, $2)", agent, failure.Error()); err != nil {
+		if _, err = db.ExecContext(ctx, "SELECT report_gateway_failure($1, $2)", agent, printable(failure.Error())); err != nil {
 			return err
 		}
 		if len(tried) == 3 {
 			return failure
 		}
 	}
+}
+
+// printable replaces what is not ASCII, or is a control character.  A message may have a text of the
+// agent: nothing in it must make the report fail.
+func printable(message string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return ' '
+		}
+		return r
+	}, message)
 }

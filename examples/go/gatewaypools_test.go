@@ -123,6 +123,20 @@ func TestGoesOnThroughTheAgentThatIsLeft(t *testing.T) {
 	}
 }
 
+func TestGoesOnWhateverTextTheAgentSends(t *testing.T) {
+	o := makeOffice(t, 2)
+	calls := 0
+	o.must(o.failover(func(string) error {
+		if calls++; calls == 1 {
+			return fmt.Errorf("%w: it says: \x00\xff\n\u20ac", ErrTransport)
+		}
+		return nil
+	}))
+	if calls != 2 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
 func TestDoesNotRepeatWhatMayHaveHadAnEffect(t *testing.T) {
 	o := makeOffice(t, 2)
 	calls, refused := 0, errors.New("wrong password")

@@ -48,7 +48,9 @@ export async function withFailover(query, tenant, name, operation) {
       if (!(error instanceof TransportFailure)) throw error;
       failure = error;
       tried.push(agent);
-      await query("SELECT report_gateway_failure($1, $2)", [agent, error.message]);
+      // The message may have a text of the agent: nothing in it must make the report fail.
+      const reason = error.message.replace(/[^ -~]/g, " ");
+      await query("SELECT report_gateway_failure($1, $2)", [agent, reason]);
     }
   }
   throw failure;

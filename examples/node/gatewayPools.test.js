@@ -73,6 +73,18 @@ for (const [driver, query] of Object.entries(drivers)) {
     await assert.rejects(withFailover(query, tenant, "office", call), TransportFailure);
   });
 
+  test(`${driver}: goes on whatever text the agent sends`, async () => {
+    const { tenant, agents } = await makeOffice(query, 2);
+    let calls = 0;
+    const operation = async (agent) => {
+      if (++calls === 1) throw new TransportFailure("it says: \0\ud800\n\u20ac");
+      return agent;
+    };
+    const answer = await withFailover(query, tenant, "office", operation);
+    assert.ok(agents.some((agent) => agent.id === answer), "the other agent answers");
+    assert.equal(calls, 2);
+  });
+
   test(`${driver}: does not repeat what may have had an effect`, async () => {
     const { tenant } = await makeOffice(query, 2);
     let calls = 0;

@@ -5,6 +5,7 @@ open while it waits for the network.
 """
 
 import logging
+import re
 import select
 import threading
 from collections.abc import Callable, Sequence
@@ -72,7 +73,9 @@ def with_failover(
             return operation(agent)
         except TransportFailure as failure:
             tried.append(agent)
-            connection.execute("SELECT report_gateway_failure(%s, %s)", [agent, str(failure)])
+            # The message may have a text of the agent: nothing in it must make the report fail.
+            reason = re.sub(r"[^ -~]", " ", str(failure))
+            connection.execute("SELECT report_gateway_failure(%s, %s)", [agent, reason])
             if len(tried) == 3:
                 raise
 

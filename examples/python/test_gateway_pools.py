@@ -82,6 +82,18 @@ class GatewayPools(unittest.TestCase):
         with self.assertRaises(TransportFailure):
             with_failover(self.connection, self.tenant, "office", self.call)
 
+    def test_goes_on_whatever_text_the_agent_sends(self):
+        self.make_office(2)
+        calls = []
+
+        def hostile_first(agent: UUID) -> None:
+            calls.append(agent)
+            if len(calls) == 1:
+                raise TransportFailure("it says: \0\ud800\n\u20ac")
+
+        with_failover(self.connection, self.tenant, "office", hostile_first)
+        self.assertEqual(len(set(calls)), 2)
+
     def test_does_not_repeat_what_may_have_had_an_effect(self):
         self.make_office(2)
         calls = []

@@ -66,7 +66,9 @@ export async function recordHeartbeat(db: Database, gatewayId: string, ttl?: num
 
 /** Reports that no connection could be made: others are picked first, for the setting suspect_ttl. */
 export async function reportFailure(db: Database, gatewayId: string, reason: string): Promise<void> {
-  await db.query("SELECT gateway_pool.report_gateway_failure($1, $2)", [gatewayId, reason]);
+  // The reason may have a text of the gateway: nothing in it must make the report fail.
+  const printable = reason.replace(/[^ -~]/g, " ");
+  await db.query("SELECT gateway_pool.report_gateway_failure($1, $2)", [gatewayId, printable]);
 }
 
 /** Reports how many connections a gateway has; counts for 35 seconds. */
