@@ -180,21 +180,28 @@ health_evidence_publish_row(HealthSlotRef ref, const Heartbeat *heartbeat, uint6
 
 	notice_promotion();
 	SpinLockAcquire(&slot->mutex);
-	same = slot->generation != ref.generation || is_published(slot, heartbeat);
-	if (slot->generation == ref.generation)
+	same = slot->generation == ref.generation && is_published(slot, heartbeat);
+	if (same)
 		slot->sequence = Max(slot->sequence, sequence);
 	SpinLockRelease(&slot->mutex);
 
 	if (!same)
 	{
 		int64		wall_offset = clock_wall_offset();
+		bool		newest;
 
+		/*
+		 * The number is raised with the heartbeat that it is of: a session
+		 * with an older row, which leaves it out, reads a newer one.
+		 */
 		SpinLockAcquire(&slot->mutex);
-		same = slot->generation == ref.generation && slot->sequence <= sequence;
-		if (same && !is_published(slot, heartbeat))
+		newest = slot->generation == ref.generation && slot->sequence <= sequence;
+		if (newest)
+			slot->sequence = sequence;
+		if (newest && !is_published(slot, heartbeat))
 			store_heartbeat(slot, heartbeat, now, wall_offset);
 		SpinLockRelease(&slot->mutex);
-		if (!same)
+		if (!newest)
 			return;
 	}
 	confirm_expiry(slot, ref.generation, now);
