@@ -21,7 +21,7 @@ PGDLLEXPORT void _PG_init(void);
 
 PG_FUNCTION_INFO_V1(be_late);
 
-static char moment[32];			/* "commit", "abort", "read", or "" */
+static char moment[32];			/* "commit", "abort", "read", "second read", or "" */
 static char file[MAXPGPATH];
 static ExecutorEnd_hook_type previous_executor_end;
 
@@ -62,7 +62,9 @@ executor_end(QueryDesc *query)
 		previous_executor_end(query);
 	else
 		standard_ExecutorEnd(query);
-	if (reads)
+	if (reads && strcmp(moment, "second read") == 0)
+		strcpy(moment, "read");
+	else if (reads)
 		wait_if("read");
 }
 

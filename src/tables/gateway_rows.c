@@ -186,7 +186,8 @@ read_state(HeapTuple row, TimestampTz now, GatewayRow *gateway)
 
 /*
  * Judges a gateway by its slot, as picks do.  Without a slot, it is judged by its row;
- * so is the heartbeat in a row that this transaction wrote.
+ * so is the heartbeat in a row that this transaction wrote, or of before the statement:
+ * neither may be published, and the slot may be so new that it has none yet.
  */
 static void
 judge(GatewayRow *gateway, const Reading *reading)
@@ -197,16 +198,13 @@ judge(GatewayRow *gateway, const Reading *reading)
 	{
 		SlotReading read;
 
-		if (gateway->own)
+		if (gateway->own || reading->before)
 			read = health_evidence_read_own(gateway->slot, reading->now, &gateway->heartbeat, &evidence);
 		else
 		{
-			if (!reading->before)
-			{
-				health_evidence_publish_row(gateway->slot, &gateway->heartbeat, reading->sequence);
-				recorded_health_take(gateway->slot, &gateway->recorded, &gateway->probe, &gateway->heartbeat,
-									 reading->sequence, reading->committed);
-			}
+			health_evidence_publish_row(gateway->slot, &gateway->heartbeat, reading->sequence);
+			recorded_health_take(gateway->slot, &gateway->recorded, &gateway->probe, &gateway->heartbeat,
+								 reading->sequence, reading->committed);
 			read = health_evidence_read(gateway->slot, reading->now, &evidence);
 		}
 		if (read == SLOT_GONE)

@@ -181,6 +181,16 @@ foreach (
     };
 }
 
+# A slot that was made, and whose row is not published yet.
+subtest 'a warning, and a slot that is new' => sub {
+    add(++$number);
+    $db->value(fresh($number));
+    my $late = begin_late('second read', pick($number));
+    $node->psql('app', sprintf(q{DELETE FROM gateway_pool_memberships WHERE "gatewayId" = '%s'}, gateway_id($number)), stderr => \my $warnings);
+    like($warnings, qr/WARNING:  gateway pool "\S+" has lost its last eligible member/, 'the pool had an eligible member before');
+    release($late);
+};
+
 subtest 'late reading, and what the worker has recorded since' => sub {
     $node->append_conf('postgresql.conf', 'gateway_pool.startup_grace = 1d');
     $node->reload;
