@@ -224,7 +224,7 @@ sub is_probed
 {
     my $server = Peers::Server->new;
     my $address = "127.0.0.1:$server->{port}";
-    my ($date, $expires_at);
+    my $expires_at;
     my $shows = sub { my ($expected, $label) = @_; return $db->shows(qq{SELECT extract(epoch FROM "certificateExpiresAt") FROM gateway_probe_status WHERE name = 'dated'}, $expected, $label) };
     my $serve = sub { my ($file) = @_; $server->stop; s_server($dir, $file, $tls->{key}, server => $server); return };
     my $state = '';
