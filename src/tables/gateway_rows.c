@@ -292,7 +292,7 @@ probe_of(HeapTuple row)
 		return probe;
 	probe.required = DatumGetBool(gateway_rows_column(row, GATEWAY_PROBE_REQUIRED, NULL));
 	probe.interval = microseconds_of(row, GATEWAY_PROBE_INTERVAL, setting_probe_interval);
-	probe.timeout = microseconds_of(row, GATEWAY_PROBE_TIMEOUT, setting_probe_timeout);
+	probe.timeout = Min(microseconds_of(row, GATEWAY_PROBE_TIMEOUT, setting_probe_timeout), probe.interval);
 	return probe;
 }
 

@@ -161,8 +161,15 @@ monitor_log_pool(MonitoredPool *pool, bool has_eligible, int64 now)
 		pool->lost_at = now;
 		pool->lost_before_start = false;
 	}
-	if (is_news && take_line(&pool->org_id))
-		has_eligible ? log_back(pool, now) : log_lost(pool, now);
-	else if (is_news)
-		has_eligible ? more_back++ : more_lost++;
+	if (!is_news)
+		return;
+	if (!take_line(&pool->org_id))
+	{
+		more_back += has_eligible;
+		more_lost += !has_eligible;
+	}
+	else if (has_eligible)
+		log_back(pool, now);
+	else
+		log_lost(pool, now);
 }
