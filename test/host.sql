@@ -720,6 +720,70 @@ BEGIN
 END
 $function$;
 
+-- Removes the host's tables and the extension in a schema.
+CREATE OR REPLACE FUNCTION host_test.remove_host(target name) RETURNS void
+LANGUAGE plpgsql SET client_min_messages = warning AS $function$
+BEGIN
+    DROP EXTENSION IF EXISTS gateway_pool CASCADE;
+    EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', target);
+END
+$function$;
+
+-- Returns what distinguishes the definitions of the tables of a schema.
+CREATE OR REPLACE FUNCTION host_test.definitions(target name) RETURNS text
+LANGUAGE sql STABLE AS $function$
+    SELECT md5(string_agg(d, ' ' ORDER BY d))
+      FROM (SELECT c.oid::text FROM pg_constraint c WHERE c.connamespace = target::text::regnamespace
+            UNION ALL
+            SELECT concat_ws(':', a.attrelid, a.attname, a.atttypid)
+              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+             WHERE c.relnamespace = target::text::regnamespace AND c.relkind = 'r'
+            UNION ALL
+            SELECT concat_ws(':', t.oid, t.tgenabled)
+              FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+             WHERE c.relnamespace = target::text::regnamespace) x (d)
+$function$;
+
+-- Makes the host's tables and the extension in a schema or, where it has them unchanged, removes their rows (not those
+-- of the audit log, which is append-only): isolation tests would spend most of their time on making tables.
+-- Gateways of these names stay, with organization and health, for which a test would have to wait again.  What a test prints of health
+-- must not depend on gateways that the permutation before has deleted: the worker may still have them.
+CREATE OR REPLACE FUNCTION host_test.make_or_empty_host(target name, VARIADIC kept_gateways text[] DEFAULT '{}') RETURNS void
+LANGUAGE plpgsql SET client_min_messages = warning AS $function$
+DECLARE
+    kept oid[] := ARRAY[to_regclass(format('%I.gateway_pool_audit_logs', target))];
+    tables text;
+BEGIN
+    IF to_regnamespace(target) IS NULL
+       OR obj_description(to_regnamespace(target), 'pg_namespace') IS DISTINCT FROM host_test.definitions(target) THEN
+        PERFORM host_test.remove_host(target);
+        PERFORM host_test.make_host(target, 2);
+        EXECUTE format('CREATE EXTENSION gateway_pool SCHEMA %I', target);
+        EXECUTE format('COMMENT ON SCHEMA %I IS %L', target, host_test.definitions(target));
+        RETURN;
+    END IF;
+    IF cardinality(kept_gateways) > 0 THEN
+        -- And the tables that they reference.
+        WITH RECURSIVE t (id) AS (
+            SELECT format('%I.gateway_health', target)::regclass::oid
+            UNION
+            SELECT k.confrelid FROM t JOIN pg_constraint k ON k.conrelid = t.id AND k.contype = 'f')
+        SELECT kept || array_agg(id) INTO kept FROM t;
+    END IF;
+    SELECT string_agg(c.oid::regclass::text, ', ') INTO tables
+      FROM pg_class c WHERE c.relnamespace = to_regnamespace(target) AND c.relkind = 'r' AND c.oid <> ALL (kept);
+    -- The guard of pools looks for references.
+    EXECUTE format('TRUNCATE %I.identity_kubernetes_auths', target);
+    EXECUTE 'TRUNCATE ' || tables || ' RESTART IDENTITY';
+    IF cardinality(kept_gateways) > 0 THEN
+        EXECUTE format('DELETE FROM %I.gateways_v2 WHERE name <> ALL ($1)', target) USING kept_gateways;
+        EXECUTE format('DELETE FROM %1$I.organizations o WHERE NOT EXISTS (SELECT FROM %1$I.gateways_v2 g WHERE g."orgId" = o.id)', target);
+        EXECUTE format('DELETE FROM %1$I.identities i WHERE NOT EXISTS (SELECT FROM %1$I.gateways_v2 g WHERE g."identityId" = i.id)', target);
+        EXECUTE format('DELETE FROM %1$I.relays r WHERE NOT EXISTS (SELECT FROM %1$I.gateways_v2 g WHERE g."relayId" = r.id)', target);
+    END IF;
+END
+$function$;
+
 -- Waits until the worker has recorded the health of this many gateways: a deletion under REPEATABLE READ
 -- whose cascade meets the first recording of a gateway fails with a serialization error.
 CREATE OR REPLACE FUNCTION host_test.wait_for_health(target name, gateways int) RETURNS void
