@@ -76,7 +76,9 @@ sub add_pools
 # Checks that all works, wherever the tables are; %tables maps a table to its present name.
 sub works_as_it_should
 {
-    my ($db, $label, %tables) = @_;
+    my ($where, $label, %tables) = @_;
+    # One session, because each new one reads the catalogs.
+    my $db = $where->{session} ? $where : $where->session;
     my $name = sub { return $tables{ $_[0] } // "app.$_[0]" };
     my ($pools, $members, $auths, $gateways) = map { $name->($_) } qw(gateway_pools gateway_pool_memberships identity_kubernetes_auths gateways_v2);
 
@@ -94,6 +96,7 @@ sub works_as_it_should
     $db->shows(qq{BEGIN; SELECT pick_healthy_gateway('$pool', null_if_none => true);
         DELETE FROM $members WHERE "gatewayId" = '$gateway[1]'; SELECT pick_healthy_gateway('$pool', null_if_none => true); ROLLBACK},
         "$gateway[1]\n", "$label: changes are seen");
+    $db->end unless $where->{session};
     return;
 }
 
