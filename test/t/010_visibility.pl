@@ -633,6 +633,7 @@ subtest 'a heartbeat that was not published' => sub {
     is("@seen", '12 12', 'the former heartbeat is fresh') if $in_time eq 't';
     $db->value('ALTER TABLE gateways_v2 DISABLE TRIGGER USER');
     $writer->value(heard_sql(1));
+    # Until a time-to-live is over.
     $writer->value(q{SELECT pg_sleep(greatest(0.1, 0.1 + extract(epoch FROM at - clock_timestamp()))) FROM ends});
     sees($_, '12', 'the former heartbeat has expired, and the new one is found') foreach $reader, $other, $writer;
 
@@ -650,6 +651,7 @@ subtest 'a heartbeat that was not published' => sub {
     is("@seen", '123 123', 'the former heartbeats are fresh') if $in_time eq 't';
     $db->value('ALTER TABLE gateways_v2 DISABLE TRIGGER USER');
     $writer->value(heard_sql($_)) foreach 1, 2;
+    # Until all times-to-live are over.
     $writer->value(q{SELECT pg_sleep(greatest(0.1, 0.1 + extract(epoch FROM at - clock_timestamp()))) FROM ends});
     sees($_, '12', 'all former heartbeats have expired, and two new ones are found') foreach $reader, $other, $writer;
 

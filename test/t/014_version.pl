@@ -10,6 +10,7 @@ use warnings FATAL => 'all';
 use File::Copy qw(copy);
 use FindBin;
 use lib $FindBin::RealBin;
+use Patience qw(awakes);
 use PoolDatabase qw(start_node private_installation same_lines);
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -235,8 +236,8 @@ subtest 'the library of another build' => sub {
       qq{DELETE FROM organizations WHERE id = '$acme'};
 
     $main->shows_soon($served, $problem, 'gateway_pool_workers names the problem');
-    # By now it would have recorded the failure of the second gateway.
-    $main->value('SELECT pg_sleep(3)');
+    # It would have recorded the failure of the second gateway.
+    awakes($main->value(q{SELECT pid FROM gateway_pool_workers WHERE database = 'app'}), 3);
     $db->shows($recorded, $health, 'the worker records nothing');
     my @logged = slurp_file($node->logfile, $offset) =~ /LOG:  gateway_pool worker for database "[^"]*" has a problem: library and SQL objects are of different builds/g;
     is(scalar @logged, 1, 'the worker says it once in the log');

@@ -41,7 +41,7 @@ sub rate
     my $from = $steady->count->{accepted};
     my $begun = time;
 
-    # The measured time.
+    # A measured rate.
     sleep $seconds;
     return ($steady->count->{accepted} - $from) / (time - $begun);
 }

@@ -62,7 +62,7 @@ sub bunch
 
     while ($since < $end)
     {
-        # The tenth of a second, but for the time that counting takes.
+        # A measured rate, over a tenth of a second but for the time that counting takes.
         sleep 0.09;
         my ($now, $count) = (time, connections());
         my $part = ($count - $before) / 150 * 0.1 / ($now - $since < 0.1 ? 0.1 : $now - $since);
@@ -106,7 +106,7 @@ subtest 'a worker that is frozen' => sub {
     timeouts_come_to_count(1, 'timeouts count before');
     freeze($pid);
     $before = all_connections();
-    # Ten times the interval and the timeout.
+    # The subject: a freeze of ten times the interval and the timeout.
     sleep 10;
     cmp_ok(connections() - $before, '<', 200, 'it is frozen');
     $begun = time;
@@ -130,7 +130,7 @@ subtest 'a machine that is frozen' => sub {
     $db->waits_for('(SELECT "runningProbes" >= 10 FROM gateway_pool_workers WHERE database = current_database())', 'probes run');
     freeze($pid);
     $frozen = $db->value('SELECT clock_timestamp()');
-    # Three times the timeout.
+    # The subject: a freeze of three times the timeout.
     sleep 3;
     kill 'CONT', $pid;
     $db->waits_for(qq{(SELECT "lastRoundAt" > '$frozen' FROM gateway_pool_workers WHERE database = current_database())}, 'the worker continues first');

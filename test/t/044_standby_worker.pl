@@ -75,6 +75,7 @@ is_prompt(40 * 0.2 * 0.75, time - $begun, 'more often than by one server');
         'the standby has another worker');
     $worker = $there->value(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'gateway_pool worker'});
     my $before = $ticks->($worker);
+    # A measured rate: the processor time that it takes.
     $there->value('SELECT pg_sleep(2)');
     cmp_ok($ticks->($worker) - $before, '<', 40, 'it takes a fifth of a processor at most while a table is locked');
     $session->value('ROLLBACK');

@@ -8,7 +8,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
-use Patience qw(is_prompt prompt soon);
+use Patience qw(awakes is_prompt prompt soon);
 use Peers;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -243,8 +243,8 @@ subtest 'pg_database is locked' => sub {
     $session->value(q{BEGIN; LOCK TABLE pg_database IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'lock'});
     $session->value("SELECT pg_terminate_backend($worker)");
     gone(1, 'the worker ends', $worker);
-    # Enough time for the launcher to start another worker.
-    sleep 2;
+    # The launcher looks again and again, and would start another worker.
+    awakes($launcher, 3);
     $session->shows(q{SELECT count(*) FROM pg_locks WHERE NOT granted}, 0, 'no process waits for the lock');
     $session->value("SELECT pg_terminate_backend($launcher)");
     gone(1, 'the launcher ends', $launcher);

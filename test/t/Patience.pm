@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(clock sleep time);
 
-our @EXPORT_OK = qw($patience soon freeze watch prompt is_prompt);
+our @EXPORT_OK = qw($patience soon awakes freeze watch prompt is_prompt);
 
 # How many seconds to wait for an event that should happen at once.
 our $patience = 60;
@@ -82,6 +82,18 @@ sub soon
         my $taken = time - $begun;
         sleep($taken > 0.01 ? $taken : 0.01);
     }
+}
+
+# Waits until a process has gone to sleep so many times more: in each turn of its loop,
+# once at least.
+sub awakes
+{
+    my ($pid, $times) = @_;
+    my $slept = sub { slurp_file("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m or die; return $1 };
+    my $end = $slept->() + $times;
+
+    soon(sub { $slept->() >= $end }) or die "$pid does not wake up";
+    return;
 }
 
 # Returns how many times longer than alone this process takes for a little work, at the moment.
